@@ -158,7 +158,7 @@ class Engine:
         filters = FilterParser(self.catalog, log=self.log)
         self._texts = TextQueryParser(self.home, self.catalog, encoder=settings.text_encoder)
         stock = StockFilter(filters, settings.out_of_stock, settings.out_of_stock_handling)
-        groups = GroupReader(filters, stock)
+        self._groups = groups = GroupReader(filters, stock)
         self._facets = FacetCounter(filters, stock, groups)
         self.searcher = Searcher(self.catalog, stock, groups, self._texts)
         self.tag_suggester = TagSuggester(self.catalog, self.admission)
@@ -177,7 +177,9 @@ class Engine:
         self.policies = PolicyCheck(
             self.home, self.catalog, self.queue, self.embedder, settings.policy_file, self.log
         )
-        self._duplicates = DuplicateCheck(self.home, self.catalog, self.photos, self.log)
+        self._duplicates = DuplicateCheck(
+            self.home, self.catalog, self.photos, self._groups, self.log
+        )
         self._reviewer = ListingReviewer(
             self.catalog,
             self.embedder,

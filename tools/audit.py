@@ -146,7 +146,8 @@ def _duplicates(
             for product_id in photo["products"]:
                 pid = catalog.pid(product_id)
                 others = [other for other in group.products if other != product_id]
-                if pid is not None and others:
+                # Of variants of one parent the first stands for all.
+                if pid is not None and others and product_id in group.products:
                     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
                     detail = f"{group.kind.replace('_', ' ')} as {others[0]}{more}"
                     yield Entry("duplicate", pid, group.kind, photo.get("score", 1.0), detail)

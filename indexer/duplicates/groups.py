@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.catalog.families import Families
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
@@ -37,7 +38,8 @@ from indexer.model.runtime_base import Runtime
 
 @dataclass(frozen=True)
 class RepeatGroup:
-    """Products that show the same. ``photos[0]`` is what all others repeat."""
+    """Products that show the same, one of each parent's variants. ``photos[0]`` is what all others
+    repeat."""
 
     kind: str
     products: list[str]
@@ -73,6 +75,7 @@ class _GroupSearch:
     rows: np.ndarray
     # Photo id -> pids.
     holders: dict[int, list[int]]
+    families: Families
     kinds: Sequence[str]
     progress: OnStage
     embedder: Callable[[Bundle], Runtime] | None
@@ -87,7 +90,8 @@ def find_groups(
 ) -> Repeats:
     """Find every repeat in the catalog.
 
-    Signatures are made once for each photo and kept. ``same_product``, and crops among
+    Variants of one parent repeat nothing of each other. Signatures are made once for each photo and
+    kept. ``same_product``, and crops among
     ``near_same_photo``, need the active index; what was written since it was built is compared by
     signature alone, and ``notes`` say so. ``embedder`` opens the network where the threshold has to
     be fitted on re-captured photos; without it that is left out. Raises ``BadRequestError`` for an
@@ -100,8 +104,9 @@ def find_groups(
     with open_catalog(home) as catalog:
         _, rows = catalog.entries()
         holders = photo_holders(rows)
+        families = Families.read(catalog, np.unique(rows[:, 0]).tolist())
         search = _GroupSearch(
-            home, catalog, rows, holders, kinds, progress or no_progress, embedder
+            home, catalog, rows, holders, families, kinds, progress or no_progress, embedder
         )
         found.photos = len(search.holders)
         version, bundle = _active(home) if set(kinds) - {"same_photo"} else (None, None)
@@ -121,7 +126,7 @@ def _same_photo_groups(search: _GroupSearch) -> list[RepeatGroup]:
     """Group the products that have one photo, byte by byte."""
     shared: list[tuple[list[int], list[dict[str, Any]]]] = []
     for photo_id, pids in search.holders.items():
-        if len(pids) > 1:
+        if search.families.several(pids):
             shared.append(([photo_id], [{}]))
     return _named_groups(search, "same_photo", shared)
 
@@ -143,7 +148,9 @@ def _find_similar(
     if search.embedder is not None and bundle is not None:
         network = partial(search.embedder, bundle)
     near = near_same.as_set()
-    found.rule = fit_product_rule(search.home, search.catalog, version, near, network)
+    found.rule = fit_product_rule(
+        search.home, search.catalog, version, near, network, search.families
+    )
     if found.rule.threshold is None:
         found.notes.append(f"same_product is not claimed: {found.rule.reason}")
         return
@@ -197,12 +204,13 @@ def _note_missing(search: _GroupSearch, found: Repeats, version: IndexVersion | 
 
 
 def _star_groups(search: _GroupSearch, kind: str, pairs: PhotoPairs) -> list[RepeatGroup]:
-    """Group pairs between different products; a product's own photos are no repeats."""
-    holders = search.holders
+    """Group pairs between different products; photos of one product and of its variants are no
+    repeats."""
+    holders, families = search.holders, search.families
     between = [
         at
         for at, (a, b) in enumerate(pairs.ids.tolist())
-        if a in holders and b in holders and (holders[a] != holders[b] or len(holders[a]) > 1)
+        if a in holders and b in holders and families.several((*holders[a], *holders[b]))
     ]
     ids = pairs.ids[between]
     grouped: list[tuple[list[int], list[dict[str, Any]]]] = []
@@ -230,25 +238,20 @@ def _named_groups(
     names = search.catalog.ids_of(pids)
     found = []
     for ids, facts in groups:
-        photos = [
-            {
-                "photo": hashes[photo_id].content_hash,
-                "products": _known_names(search.holders[photo_id], names),
-                **more,
-            }
-            for photo_id, more in zip(ids, facts, strict=True)
-            if photo_id in hashes
-        ]
-        products: dict[str, None] = {}
-        for photo in photos:
-            products.update(dict.fromkeys(photo["products"]))
-        if len(products) > 1:
-            found.append(RepeatGroup(kind, list(products), photos))
+        photos = []
+        holding: list[int] = []
+        for photo_id, more in zip(ids, facts, strict=True):
+            if photo_id not in hashes:
+                continue
+            known = [pid for pid in search.holders[photo_id] if pid in names]
+            one_each = search.families.one_each(known)
+            products = [names[pid] for pid in one_each]
+            photos.append({"photo": hashes[photo_id].content_hash, "products": products, **more})
+            holding += one_each
+        together = search.families.one_each(holding)
+        if len(together) > 1:
+            found.append(RepeatGroup(kind, [names[pid] for pid in together], photos))
     return found
-
-
-def _known_names(pids: Iterable[int], names: Mapping[int, str]) -> list[str]:
-    return [names[pid] for pid in pids if pid in names]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.catalog.families import Families
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import storage_failure, write_json
@@ -55,11 +56,13 @@ def fit_product_rule(
     version: IndexVersion,
     near_same: set[tuple[int, int]],
     network: Callable[[], Runtime] | None,
+    families: Families,
 ) -> ProductRule:
     """Return the stored rule of this index version, or fit and store one.
 
     ``near_same``: pairs of photo ids, the smaller first, that are nearly one photo and no false
-    alarms. ``network`` opens the network where photos have to be re-captured; None leaves that out.
+    alarms; variants of one parent are none either. ``network`` opens the network where photos have
+    to be re-captured; None leaves that out.
     """
     name = version.manifest.version
     embedding_id = version.manifest.embedding_id
@@ -73,7 +76,7 @@ def fit_product_rule(
             reason = f"only {count} products have several photos"
             return ProductRule(None, reason, photos=count)
         positives = _recaptures(home, catalog, version, network())
-    other = _nearest_other_products(version, positives, near_same)
+    other = _nearest_other_products(version, positives, near_same, families)
     rule = product_rule(positives.cosines, other, positives=positives.origin)
     rule = replace(rule, version=name)
     _store_rule(home, embedding_id, rule)
@@ -140,11 +143,15 @@ def _recaptures(
 
 
 def _nearest_other_products(
-    version: IndexVersion, queries: _Positives, near_same: set[tuple[int, int]]
+    version: IndexVersion,
+    queries: _Positives,
+    near_same: set[tuple[int, int]],
+    families: Families,
 ) -> np.ndarray:
     """Return each query's cosine to the nearest photo of another product, float [n].
 
-    Photos that are nearly the query's own do not count; -1 where no other is near.
+    Photos that are nearly the query's own do not count, nor those of variants of its product; -1
+    where no other is near.
     """
     if not len(queries.photo_ids):
         return np.empty(0)
@@ -152,12 +159,12 @@ def _nearest_other_products(
     found: list[float] = []
     hits = version.index.search(queries.vectors, _NEIGHBOURS)
     for photo_id, hit in zip(queries.photo_ids.tolist(), hits, strict=True):
-        own = set(holders[photo_id])
+        own = {families.of(pid) for pid in holders[photo_id]}
         nearest = -1.0
         for row, score in zip(hit.rows.tolist(), hit.scores.tolist(), strict=True):
             pid, other = version.rows[row].tolist()
             pair = (min(photo_id, other), max(photo_id, other))
-            if pid not in own and other != photo_id and pair not in near_same:
+            if families.of(pid) not in own and other != photo_id and pair not in near_same:
                 nearest = score
                 break
         found.append(nearest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from indexer.catalog.families import PARENT
 from indexer.catalog.filters import BUILT_IN, Filter
 from indexer.catalog.records import Product
 from indexer.core.errors import BadFilterError
@@ -24,8 +25,6 @@ from service.query.response import FoundProduct, ResultGroup, photo_of
 from service.query.stock import StockFilter
 from service.state.snapshot import Snapshot
 
-# The field that names the product which others are variants of.
-PARENT = "parent"
 _PRICE, _CURRENCY = "price", "currency"
 
 
@@ -114,11 +113,19 @@ class GroupReader:
     def relatives(self, snapshot: Snapshot, pids: Iterable[int]) -> frozenset[int]:
         """These products and all that have the parent of one of them."""
         own = frozenset(pids)
-        if not own or self._filters.types().get(PARENT) != "string":
+        codes = self._typed(snapshot, PARENT, "string") if own else None
+        if codes is None:
             return own
-        codes = self.codes(snapshot, PARENT)
         given = np.fromiter(own, np.int64, len(own))
         return own | frozenset(codes.members(codes.of(given)).tolist())
+
+    def one_each(self, snapshot: Snapshot, pids: Sequence[int]) -> list[int]:
+        """Places of the first of each parent's variants."""
+        codes = self._typed(snapshot, PARENT, "string")
+        if codes is None:
+            return list(range(len(pids)))
+        _, first = np.unique(codes.of(np.array(pids, np.int64)), return_index=True)
+        return sorted(first.tolist())
 
 
 def group_cards(

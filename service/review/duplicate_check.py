@@ -18,6 +18,7 @@ from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureS
 from indexer.duplicates.product_threshold import load_rule
 from indexer.imaging.decode import Photo
 from service.query.context import RequestContext
+from service.query.groups import GroupReader
 from service.query.response import image_url
 from service.review.result import DuplicateProduct
 
@@ -30,10 +31,13 @@ class DuplicateCheck:
     ``complete`` says so.
     """
 
-    def __init__(self, home: Home, catalog: Catalog, photos: PhotoStore, log: Any) -> None:
+    def __init__(
+        self, home: Home, catalog: Catalog, photos: PhotoStore, groups: GroupReader, log: Any
+    ) -> None:
         self._home = home
         self._catalog = catalog
         self._photos = photos
+        self._groups = groups
         self._log = log
         self._store: SignatureStore | None = None  # takes one call at a time
         self._using = threading.Lock()
@@ -57,8 +61,12 @@ class DuplicateCheck:
         *,
         exclude: AbstractSet[int],
     ) -> list[DuplicateProduct]:
-        """The products repeated, the surest kind first; ``exclude``: pids that do not count."""
+        """The products repeated, the surest kind first, one of each parent's variants.
+
+        ``exclude``: pids that do not count, and neither do their variants.
+        """
         snapshot = ctx.snapshot
+        exclude = self._groups.relatives(snapshot, exclude)
         hits = ctx.searches.search(snapshot.live, vector, NEAREST, exclude, None)
         close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
@@ -79,6 +87,7 @@ class DuplicateCheck:
                 rule=rule,
                 exclude=set(exclude),
             )
+        pids = [self._catalog.pid(repeat.product_id) or 0 for repeat in found]
         return [
             DuplicateProduct(
                 repeat.product_id,
@@ -88,7 +97,7 @@ class DuplicateCheck:
                 image_url(repeat.photo),
                 repeat.evidence,
             )
-            for repeat in found
+            for repeat in map(found.__getitem__, self._groups.one_each(snapshot, pids))
         ]
 
     def _follow(self, store: SignatureStore) -> None:

@@ -116,8 +116,9 @@ class ListingReviewer:
     ) -> ReviewResult:
         """Whether a listing is fit to publish; it is queued where a person must look.
 
-        ``product_id``: a stored product, never its own duplicate, whose photos are taken where none
-        are given. Raises ``BadImageError`` naming the photo, ``UnknownProductError``.
+        ``product_id``: a stored product, no duplicate of itself or its variants, whose photos are
+        taken where none are given. Raises ``BadImageError`` naming the photo,
+        ``UnknownProductError``.
         """
         self_pids: frozenset[int] = frozenset()
         if product_id is not None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.catalog.records import NewPhoto, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, NewerFormatError, NoIndexError
@@ -48,11 +49,11 @@ def add(home: Home, catalog: Catalog, product_id: str, *pictures: Image.Image) -
     put(catalog, product_id, *photos)
 
 
-def put(catalog: Catalog, product_id: str, *photos: NewPhoto) -> None:
-    catalog.put(
-        ProductInput(product_id, None, None, (), {}, tuple(photo.content_hash for photo in photos)),
-        photos=photos,
-    )
+def put(
+    catalog: Catalog, product_id: str, *photos: NewPhoto, fields: ProductFields = NO_FIELDS
+) -> None:
+    hashes = tuple(photo.content_hash for photo in photos)
+    catalog.put(ProductInput(product_id, None, None, (), {}, hashes, fields=fields), photos=photos)
 
 
 @pytest.fixture
@@ -128,6 +129,32 @@ def test_copies_are_found_with_their_kind(home: Home, monkeypatch: pytest.Monkey
     assert kinds["same_photo"] == [{"p5", "the same"}]
     assert set().union(*kinds["near_same_photo"]) == {"p0", "cropped", *PLAIN}
     assert {"p0", "cropped", *PLAIN} in kinds["near_same_photo"]
+
+
+def test_variants_of_one_parent_are_no_repeats(tmp_path: Path) -> None:
+    """Sizes that share a photo, or have nearly the same, are not reported; a product of another
+    parent that has it too is, beside the first of them."""
+    home = Home.create(tmp_path / "home")
+    shirt = ProductFields(parent="shirt")
+    with open_catalog(home) as catalog:
+        store = PhotoStore(home)
+        first, second = (
+            store.add(data, images.decode_photo(data))
+            for data in (png(drawn(0)), png(COPIES["resized"](drawn(0))))
+        )
+        put(catalog, "shirt-s", first, fields=shirt)
+        put(catalog, "shirt-m", first, fields=shirt)
+        put(catalog, "shirt-l", second, fields=shirt)
+    assert found(home) == {}
+    with open_catalog(home) as catalog:
+        put(catalog, "copied", first, fields=ProductFields(parent="other shop's shirt"))
+    assert found(home) == {
+        "same_photo": [{"shirt-s", "copied"}],
+        "near_same_photo": [{"shirt-s", "copied"}],
+    }
+    with open_catalog(home) as catalog:
+        catalog.delete("copied")
+    assert found(home) == {}
 
 
 def test_evidence_says_what_was_seen(home: Home) -> None:

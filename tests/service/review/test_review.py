@@ -130,6 +130,24 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
         own.review([], product_id="nothing")
 
 
+def test_variants_are_no_duplicates_of_each_other(own: Engine) -> None:
+    """A stored variant is not refused for a photo that it shares with another size, and a new
+    listing with that photo is told of one of them."""
+    own.prepare_reviews()
+    shared = photo("ring", "blue")
+    for name in ("ring-s", "ring-m"):
+        own.products.put(name, {"attributes": {"parent": "ring"}}, [shared])
+    named = [found.product_id for found in own.review([shared]).content.duplicates]
+    assert len({"ring-s", "ring-m"} & set(named)) == 1
+    own.products.delete("ring-blue")
+    for name in ("ring-s", "ring-m"):
+        variant = own.review([], product_id=name, queue=False).content
+        assert not {"ring-s", "ring-m"} & {found.product_id for found in variant.duplicates}
+    own.products.patch("ring-m", {"attributes": {"parent": None}})
+    (other,) = own.review([], product_id="ring-s", queue=False).content.duplicates[:1]
+    assert (other.product_id, other.kind) == ("ring-m", "same_photo")
+
+
 def test_stored_photos_are_not_embedded_again(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stored product's photo a review says what it says of the same bytes, and does without
     the network."""

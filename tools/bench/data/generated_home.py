@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.catalog.product_fields import ProductFields
 from indexer.catalog.records import NewPhoto, ProductInput, Put, Tag
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import write_json
@@ -31,7 +32,13 @@ KINDS = tuple(f"kind {number}" for number in range(40))
 
 
 def big_home(
-    folder: Path, products: int, *, dim: int = 256, seed: int = 0, tags: bool = False
+    folder: Path,
+    products: int,
+    *,
+    dim: int = 256,
+    seed: int = 0,
+    tags: bool = False,
+    variants: int = 1,
 ) -> Home:
     """The home at ``folder``, made unless it is there already with the same numbers; built and
     active.
@@ -39,10 +46,14 @@ def big_home(
     One photo per product, vectors by ``bench-data``'s recipe ``vectors(n, d, seed)``. Attributes:
     ``price`` and ``stock`` (numbers), ``colour`` and ``brand`` (strings, by Zipf), ``sale`` (bool,
     one in ten), ``day`` (datetime); the category is one of 40. With ``tags`` each product has two.
+    ``variants``: so many products in a row have one parent, photos that are nearly the same, and
+    page fields.
     Photos are references to files that do not exist: everything but thumbnails works, and nothing
     is ever decoded.
     """
     numbers = {"products": products, "dim": dim, "seed": seed, "tags": tags}
+    if variants > 1:
+        numbers["variants"] = variants
     ready = folder / "bighome.json"
     if ready.is_file() and json.loads(ready.read_text()) == numbers:
         return Home(folder)
@@ -52,7 +63,10 @@ def big_home(
         open_catalog(home) as catalog,
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, dim)) as store,
     ):
-        _fill(catalog, store, products, dim, seed, tags)
+        rows = vectors(products, dim, seed, queries=0).rows
+        if variants > 1:
+            rows = _variants(rows, variants, seed)
+        _fill(catalog, store, rows, seed, tags, variants)
     build_index(home, bundle=bundle, options=BuildOptions(recaptures=False), activate=True)
     write_json(ready, numbers)
     return home
@@ -89,10 +103,36 @@ def product_id(number: int) -> str:
     return f"p{number:07d}"
 
 
+def _variants(rows: np.ndarray, variants: int, seed: int) -> np.ndarray:
+    """Rows of which so many in a row are the first of them with noise of norm 0.05."""
+    rng = np.random.default_rng(seed + 2)
+    first = rows[np.arange(len(rows)) // variants * variants].astype(np.float32)
+    noise = rng.standard_normal(rows.shape, dtype=np.float32)
+    moved = first + 0.05 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float16)
+
+
+def _fields(number: int, price: float, variants: int) -> ProductFields:
+    if variants == 1:
+        return ProductFields()
+    return ProductFields(
+        price=price,
+        currency="EUR",
+        availability="out_of_stock" if number % 4 == 0 else "in_stock",
+        parent=f"parent {number // variants}",
+        variant=str(number % variants),
+    )
+
+
 def _fill(
-    catalog: Catalog, store: EmbeddingStore, products: int, dim: int, seed: int, tags: bool
+    catalog: Catalog,
+    store: EmbeddingStore,
+    rows: np.ndarray,
+    seed: int,
+    tags: bool,
+    variants: int,
 ) -> None:
-    rows = vectors(products, dim, seed, queries=0).rows
+    products = len(rows)
     rng = np.random.default_rng(seed + 1)
     colours = np.minimum(rng.zipf(1.3, products) - 1, len(COLOURS) - 1)
     brands = np.minimum(rng.zipf(1.2, products), 2000)
@@ -118,7 +158,13 @@ def _fill(
             )
             category = ("Things", KINDS[kinds[i]])
             product = ProductInput(
-                product_id(i), f"Product {i}", category, given, facts, (photo.content_hash,)
+                product_id(i),
+                f"Product {i}",
+                category,
+                given,
+                facts,
+                (photo.content_hash,),
+                fields=_fields(i, float(prices[i]), variants),
             )
             puts.append(Put(product, [photo]))
         catalog.apply(puts)

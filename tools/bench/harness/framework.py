@@ -33,6 +33,8 @@ BENCHMARKS = {
     "ablation": "what each part of the recipes is worth, on validation photos",
     "filter": "filtered search at five selectivities and weights over blocks, against the exact "
     "oracle",
+    "group": "results by group beside plain ones at 100,000; facets counted one by one; stock and "
+    "variants in similar products",
     "search": "one index against HNSW32, hnswlib, USearch and brute force: speed, build, memory at "
     "one recall",
     "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real "

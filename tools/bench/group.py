@@ -1,0 +1,136 @@
+"""Benchmark ``group``: results and facets by group, and stock.
+
+``CATALENS_BENCH_PRODUCTS``, ``CATALENS_BENCH_QUERIES``: products, questions.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from indexer.catalog.records import Product
+from indexer.catalog.store import open_catalog
+from indexer.core.home import Home
+from service.engine import Engine
+from service.settings import Settings
+from tools.bench.data.generated_home import big_home, product_id
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile
+from tools.output import log
+
+PARTS = ("answers", "facets")
+VARIANTS, K, SEED = 5, 20, 3
+FACETED = ("parent", "colour", "category", "price")
+GOALS = (
+    Goal("grouped over ungrouped p50 at 100,000", "<=", 1.5, figure("answers", "p50_ratio")),
+    Goal("pages that are not full", "<=", 0, figure("answers", "short")),
+    Goal("groups that a page shows twice", "<=", 0, figure("answers", "repeated")),
+    Goal("facets that differ from a plain count", "<=", 0, figure("facets", "wrong")),
+)
+
+
+def measure(part: str, work: Path) -> BenchRow:
+    """One part's row."""
+    log(f"bench group: {part}")
+    return _answers(work) if part == "answers" else _facets(work)
+
+
+def _home(work: Path) -> Path:
+    products = knob("PRODUCTS", 100_000)
+    return big_home(work / f"variants-{products}", products, variants=VARIANTS).path
+
+
+def _answers(work: Path) -> BenchRow:
+    """Similar products of stored ones, plain and by parent in turn, each first as often."""
+    home, products = _home(work), knob("PRODUCTS", 100_000)
+    drawn = random.Random(SEED)
+    took: dict[str, list[float]] = {"ungrouped": [], "grouped": []}
+    stages: dict[str, dict[str, list[float]]] = {"ungrouped": {}, "grouped": {}}
+    short = repeated = 0
+    ways: dict[str, dict[str, Any]] = {"ungrouped": {}, "grouped": {"group_by": "parent"}}
+    with Engine(Settings(home=home, max_delta=0), watch=False) as engine:
+        for number in range(knob("QUERIES", 300) + 20):
+            asked = product_id(drawn.randrange(products))
+            for name in sorted(ways, reverse=number % 2 == 0):
+                began = time.perf_counter()
+                answer = engine.similar(asked, k=K, **ways[name])
+                seconds = time.perf_counter() - began
+                # The first ones read files that the operating system has not read yet.
+                if number < 20:
+                    continue
+                took[name].append(seconds * 1000)
+                for stage, value in answer.timings_ms.items():
+                    stages[name].setdefault(stage, []).append(value)
+                results = answer.content.results
+                short += len(results) != K
+                if name == "grouped":
+                    values = [row.group.value for row in results if row.group is not None]
+                    repeated += len(values) != len(set(values)) or len(values) != K
+    p50 = {name: percentile(values, 0.5) for name, values in took.items()}
+    return {
+        "recipe": f"big_home(products={products}, dim=256, variants={VARIANTS}), similar products, "
+        f"k={K}, in process, in turn",
+        "products": products,
+        "p50_ms": p50,
+        "p50_ratio": p50["grouped"] / p50["ungrouped"],
+        "p95_ms": {name: percentile(values, 0.95) for name, values in took.items()},
+        "stages_p50_ms": {
+            name: {stage: percentile(values, 0.5) for stage, values in by_stage.items()}
+            for name, by_stage in stages.items()
+        },
+        "short": short,
+        "repeated": repeated,
+        "samples_ms": took,
+    }
+
+
+def _facets(work: Path) -> BenchRow:
+    """Facets by parent beside a count over the products, one by one."""
+    home = _home(work)
+    raw = {"must": [{"field": "price", "lt": 40}], "must_not": [{"field": "stock", "lte": 10}]}
+    with open_catalog(Home(home)) as catalog:
+        passing = [product for product in catalog.iterate() if _passes(product)]
+    expected: dict[str, dict[str, set[str]]] = {"parent": {}, "colour": {}, "category": {}}
+    for product in passing:
+        parent = str(product.fields.parent)
+        for field, value in _values(product):
+            expected[field].setdefault(value, set()).add(parent)
+    wrong = 0
+    took: list[float] = []
+    with Engine(Settings(home=home, max_delta=0), watch=False) as engine:
+        for _ in range(5):
+            began = time.perf_counter()
+            answer = engine.facets(filter=raw, group_by="parent", limit=1000, fields=FACETED)
+            took.append((time.perf_counter() - began) * 1000)
+        plain = time.perf_counter()
+        engine.facets(filter=raw, limit=1000, fields=FACETED)
+        ungrouped_ms = (time.perf_counter() - plain) * 1000
+    found = {facet.field: facet for facet in answer.content.facets}
+    wrong += answer.content.total != len(expected["parent"])
+    for field, values in expected.items():
+        wrong += found[field].count != len(set().union(*values.values()))
+        counted = {str(row.value): row.count for row in found[field].values or ()}
+        wrong += any(count != len(values[value]) for value, count in counted.items())
+        wrong += len(counted) != min(1000, len(values))
+    return {
+        "recipe": "the same home, one filter; a plain count over the catalog",
+        "passing": len(passing),
+        "groups": answer.content.total,
+        "wrong": int(wrong),
+        "ms": took,
+        "ungrouped_ms": ungrouped_ms,
+    }
+
+
+def _passes(product: Product) -> bool:
+    return float(product.fields.price or 0) < 40 and int(product.attributes["stock"]) > 10
+
+
+def _values(product: Product) -> list[tuple[str, str]]:
+    path = product.category or ()
+    return [
+        ("parent", str(product.fields.parent)),
+        ("colour", str(product.attributes["colour"])),
+        *(("category", " > ".join(path[: depth + 1])) for depth in range(len(path))),
+    ]
