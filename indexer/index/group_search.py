@@ -42,9 +42,9 @@ def search_groups(
         found = search.find(depth, left_out)
         of_hits = codes.of(found.pids)
         _, first = np.unique(of_hits, return_index=True)
-        leading = found.at(np.sort(first))
-        leading = leading.at(~np.isin(codes.of(leading.pids), seen))
-        best = best.and_then(leading)
+        if len(seen):
+            first = first[~np.isin(of_hits[first], seen)]
+        best = best.and_then(found.at(np.sort(first)))
         if len(best) >= k or len(found) < depth:
             break
         # A group's other members, and members that another thread moved there just now.

@@ -47,20 +47,21 @@ class FacetCounter:
         What is out of stock counts unless results hide it. Raises ``BadFilterError`` naming an
         unknown field.
         """
-        hidden = self._stock.handling(out_of_stock, "show") == "hide"
-        where = self._stock.bind(ctx.snapshot, filter or {}, stock="in" if hidden else "any")
-        where = where or self._filters.bind(ctx.snapshot, {})
+        read = self._filters.fields(ctx.snapshot)
+        hidden = self._stock.handling(read, out_of_stock, "show") == "hide"
+        where = self._stock.bind(read, filter, stock="in" if hidden else "any")
+        where = where or self._filters.bind(read, {})
         known = {column.field: column for column in where.columns.facets()}
         # A type may be newer than the version: then only products that changed since have such a
         # value.
-        for name, kind in self._filters.types().items():
+        for name, kind in read.types.items():
             known.setdefault(name, FilterColumn(name, cast(FacetKind, kind), np.empty(0, np.int32)))
         for name in fields:
             if name not in known:
                 raise BadFilterError(
                     f"fields: no field {name!r} to count; there are: {', '.join(list(known)[:20])}"
                 )
-        codes = self._groups.codes(ctx.snapshot, group_by) if group_by is not None else None
+        codes = self._groups.codes(read, group_by) if group_by is not None else None
         with ctx.timer.stage("count"):
             counted = _Counted.of(*ctx.snapshot.live.count_matching(where), codes)
             names = dict.fromkeys(fields or self._filters.counted_unasked(known))

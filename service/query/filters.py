@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from indexer.catalog.filters import BUILT_IN, Filter, facts_of, parse_filter
+from indexer.catalog.filters import Filter, facts_of, parse_filter
 from indexer.catalog.product_fields import SINGULAR_FIELDS
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
@@ -42,6 +43,17 @@ class CatalogColumns:
             return self._columns
 
 
+@dataclass(frozen=True)
+class KnownFields:
+    """What the products of a snapshot can be asked for, as read once for a request."""
+
+    snapshot: Snapshot
+    # Of attributes and fields that some product has.
+    types: Mapping[str, str]
+    # What conditions are answered from.
+    columns: FilterColumns
+
+
 class FilterParser:
     """Reads filters; changes neither index nor catalog."""
 
@@ -49,9 +61,10 @@ class FilterParser:
         self._catalog = catalog
         self._log = log
 
-    def parse(self, raw: object) -> Filter:
-        """A filter as sent. Raises ``BadFilterError``."""
-        return parse_filter(raw, self.types(), pid_of=self._catalog.pid)
+    def parse(self, raw: object, types: Mapping[str, str] | None = None) -> Filter:
+        """A filter as sent; ``types`` as they were read. Raises ``BadFilterError``."""
+        known = self.types() if types is None else types
+        return parse_filter(raw, known, pid_of=self._catalog.pid)
 
     def types(self) -> Mapping[str, str]:
         """The types of the attributes and fields that some product has."""
@@ -63,10 +76,6 @@ class FilterParser:
         own = self._catalog.types()
         return [name for name in known if name in own or name not in SINGULAR_FIELDS]
 
-    def has_field(self, name: str) -> bool:
-        """Whether conditions on this field can be read: it is built in, or the catalog has it."""
-        return name in BUILT_IN or name in self.types()
-
     def report_dropped(self, setting: str, field: str, error: BadFilterError) -> None:
         """Log that a condition of a setting does not fit the catalog and is ignored."""
         self._log.warning(
@@ -75,12 +84,13 @@ class FilterParser:
             reason=str(error),
         )
 
-    def bind(self, snapshot: Snapshot, raw: object) -> BoundFilter:
-        """A filter as sent, with the columns of ``snapshot`` that it is answered from. Raises
+    def bind(self, fields: KnownFields, raw: object) -> BoundFilter:
+        """A filter as sent, with the columns that it is answered from. Raises
         ``BadFilterError``."""
-        return BoundFilter.of(self.parse(raw), self.columns(snapshot))
+        return BoundFilter.of(self.parse(raw, fields.types), fields.columns)
 
-    def columns(self, snapshot: Snapshot) -> FilterColumns:
+    def fields(self, snapshot: Snapshot) -> KnownFields:
         """What filters and facets of a snapshot are answered from."""
         types = self.types()
-        return snapshot.derived_from_index(CatalogColumns).fitting(self._catalog, types, self._log)
+        found = snapshot.derived_from_index(CatalogColumns)
+        return KnownFields(snapshot, types, found.fitting(self._catalog, types, self._log))

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexer.catalog.families import PARENT
 from indexer.catalog.filters import BUILT_IN, Filter
+from indexer.catalog.product_fields import FIELD_TYPES
 from indexer.catalog.records import Product
 from indexer.core.errors import BadFilterError
 from indexer.index.filter_columns import BoundFilter, FilterColumns, shown
@@ -19,7 +20,7 @@ from indexer.index.group_search import among
 from indexer.index.live import LiveIndex
 from indexer.index.product_codes import SINGLE, CodedFields, ProductCodes
 from indexer.index.product_hits import ProductHits
-from service.query.filters import FilterParser
+from service.query.filters import FilterParser, KnownFields
 from service.query.query import GroupFields, OutOfStock
 from service.query.response import FoundProduct, ResultGroup, photo_of
 from service.query.stock import StockFilter
@@ -73,55 +74,58 @@ class GroupReader:
         self._filters = filters
         self._stock = stock
 
+    def fields(self, snapshot: Snapshot) -> KnownFields:
+        """What the products of a snapshot can be grouped by."""
+        return self._filters.fields(snapshot)
+
     def grouping(
-        self, snapshot: Snapshot, asked: GroupFields, handling: OutOfStock
+        self, fields: KnownFields, asked: GroupFields, handling: OutOfStock
     ) -> Grouping | None:
         """How to group as ``asked``; None for no groups. Raises ``BadFilterError``."""
         if asked.group_by is None:
             return None
         return Grouping(
-            self.codes(snapshot, asked.group_by),
-            self._filters.columns(snapshot),
+            self.codes(fields, asked.group_by),
+            fields.columns,
             asked.group_size,
             handling == "last",
-            self._typed(snapshot, _PRICE, "number"),
-            self._typed(snapshot, _CURRENCY, "string"),
-            self._stock.bind(snapshot, None),
+            self._typed(fields, _PRICE, "number"),
+            self._typed(fields, _CURRENCY, "string"),
+            self._stock.bind(fields, None),
         )
 
-    def codes(self, snapshot: Snapshot, field: str) -> ProductCodes:
+    def codes(self, fields: KnownFields, field: str) -> ProductCodes:
         """Which products have one value of a field. Raises ``BadFilterError``."""
-        types = self._filters.types()
-        built_in = {PARENT: "string", "category": "category"}
-        kind: Any = types.get(field, built_in.get(field))
+        types = {"category": "category", **FIELD_TYPES, **fields.types}
+        kind: Any = types.get(field)
         if kind not in SINGLE:
             if field in types or field in BUILT_IN:
                 raise BadFilterError(
                     f"group_by: {field} may have several values a product, or none in common: "
                     "group by parent, category or an attribute with one value"
                 )
-            known = [PARENT, "category", *(name for name in types if types[name] in SINGLE)]
-            names = ", ".join(dict.fromkeys(known[:20]))
+            known = (name for name in fields.types if types[name] in SINGLE)
+            names = ", ".join(list(dict.fromkeys([PARENT, "category", *known]))[:20])
             raise BadFilterError(f"group_by: no field {field!r} to group by; there are: {names}")
-        columns = self._filters.columns(snapshot)
-        return snapshot.derived_from_index(CodedFields).codes(columns, field, kind)
+        coded = fields.snapshot.derived_from_index(CodedFields)
+        return coded.codes(fields.columns, field, kind)
 
-    def _typed(self, snapshot: Snapshot, field: str, kind: str) -> ProductCodes | None:
+    def _typed(self, fields: KnownFields, field: str, kind: str) -> ProductCodes | None:
         """The codes of a field if the catalog has one of this type."""
-        return self.codes(snapshot, field) if self._filters.types().get(field) == kind else None
+        return self.codes(fields, field) if fields.types.get(field) == kind else None
 
-    def relatives(self, snapshot: Snapshot, pids: Iterable[int]) -> frozenset[int]:
+    def relatives(self, fields: KnownFields, pids: Iterable[int]) -> frozenset[int]:
         """These products and all that have the parent of one of them."""
         own = frozenset(pids)
-        codes = self._typed(snapshot, PARENT, "string") if own else None
+        codes = self._typed(fields, PARENT, "string") if own else None
         if codes is None:
             return own
         given = np.fromiter(own, np.int64, len(own))
         return own | frozenset(codes.members(codes.of(given)).tolist())
 
-    def one_each(self, snapshot: Snapshot, pids: Sequence[int]) -> list[int]:
+    def one_each(self, fields: KnownFields, pids: Sequence[int]) -> list[int]:
         """Places of the first of each parent's variants."""
-        codes = self._typed(snapshot, PARENT, "string")
+        codes = self._typed(fields, PARENT, "string")
         if codes is None:
             return list(range(len(pids)))
         _, first = np.unique(codes.of(np.array(pids, np.int64)), return_index=True)

@@ -31,6 +31,7 @@ from indexer.recommendation.interests import (
 )
 from indexer.recommendation.orders import complements_of
 from service.query.context import RequestContext
+from service.query.filters import KnownFields
 from service.query.groups import GroupCard, Grouping, group_cards
 from service.query.query import FilterField, GroupFields, OutOfStock, SnapshotSelector, Whole
 from service.query.stock import StockFilter, StockState, stock_states
@@ -193,7 +194,7 @@ class InterestRanking:
     options: RecommendOptions
     history: History
     interests: Sequence[Interest]
-    columns: FilterColumns
+    fields: KnownFields
     handling: OutOfStock
     grouping: Grouping | None
 
@@ -245,9 +246,9 @@ class InterestRanking:
             return None
         state: StockState = "in" if self.handling == "hide" else "any"
         snapshot = self.ctx.snapshot
-        where = self.stock.bind(snapshot, self.options.filter, stock=state)
+        where = self.stock.bind(self.fields, self.options.filter, stock=state)
         queries = np.stack([interest.query for interest in self.interests])
-        search = _InterestSearch(snapshot.live, queries, exclude, where, self.columns)
+        search = _InterestSearch(snapshot.live, queries, exclude, where, self.fields.columns)
         count = len(chosen.pids)
         leaders = ProductHits(chosen.pids, chosen.photo_ids, np.zeros(count, np.float32))
         return group_cards(snapshot.live, self.grouping, leaders, where, exclude, search)
@@ -261,7 +262,7 @@ class InterestRanking:
             return live.search(queries, depth, exclude=exclude, where=where)
         return [
             search_groups(
-                _InterestSearch(live, query[None], exclude, where, self.columns),
+                _InterestSearch(live, query[None], exclude, where, self.fields.columns),
                 self.grouping.codes,
                 depth,
             )
@@ -272,7 +273,7 @@ class InterestRanking:
         # Each list alone is long enough for the answer, so together they are too.
         depth = max(self.options.k, _CANDIDATES // len(self.interests))
         queries = np.stack([interest.query for interest in self.interests])
-        where = self.stock.bind(self.ctx.snapshot, self.options.filter, stock=state)
+        where = self.stock.bind(self.fields, self.options.filter, stock=state)
         return self._scored(self.interests, self._search(queries, depth, exclude, where))
 
     def _complements(self, state: StockState, exclude: AbstractSet[int]) -> Candidates:
@@ -324,7 +325,7 @@ class InterestRanking:
         query = _coloured(snapshot, interest.query)
         wanted = replace(interest, odds=odds, query=query)
         where = self.stock.bind(
-            snapshot, self.options.filter, {"field": "category", "eq": category}, stock=state
+            self.fields, self.options.filter, {"field": "category", "eq": category}, stock=state
         )
         found = self._search(query[None], max(self.options.k, 50), exclude, where)
         scored = self._scored([wanted], found)
@@ -350,7 +351,7 @@ class InterestRanking:
         """Which products have which values, bool [V, n]: from the version's columns, or the
         catalog's newer rows."""
         places, settled = self.ctx.snapshot.live.unchanged_since_build(pids)
-        fields = {column.field: column for column in self.columns.facets()}
+        fields = {column.field: column for column in self.fields.columns.facets()}
         holds = np.zeros((len(values), len(pids)), dtype=bool)
         # As the columns hold them: else each search copies all of one.
         wanted = places[settled].astype(np.int32)

@@ -35,7 +35,6 @@ from service.query.interest_ranking import (
 )
 from service.query.living import rank_living
 from service.query.response import (
-    FoundProduct,
     InterestSummary,
     Reason,
     ReasonText,
@@ -89,18 +88,17 @@ class Recommender:
         # One transaction for all that is looked up: a history of ten asks thirty times.
         with ctx.timer.stage("history"), self._catalog.database.read():
             read = self._read(ctx.snapshot, history)
-            types = self._filters.types()
-            values = [values_of(facts, types) for facts in read.facts]
-            handling = self._stock.handling(options.out_of_stock, "hide")
-            self._stock.bind(ctx.snapshot, options.filter)  # so that a fault is named first
-            grouping = self._groups.grouping(ctx.snapshot, options, handling)
-            exclude = self._groups.relatives(ctx.snapshot, read.known)
-            columns = self._filters.columns(ctx.snapshot)
+            fields = self._filters.fields(ctx.snapshot)
+            values = [values_of(facts, fields.types) for facts in read.facts]
+            handling = self._stock.handling(fields, options.out_of_stock, "hide")
+            self._stock.bind(fields, options.filter)  # so that a fault is named first
+            grouping = self._groups.grouping(fields, options, handling)
+            exclude = self._groups.relatives(fields, read.known)
             shares = ctx.snapshot.derived_from_index(ValueShares)
-            frequency = partial(shares.share, columns)
+            frequency = partial(shares.share, fields.columns)
             interests = cluster_interests(read.vectors, read.weights, values, frequency)
         ranking = InterestRanking(
-            self._catalog, self._stock, ctx, options, read, interests, columns, handling, grouping
+            self._catalog, self._stock, ctx, options, read, interests, fields, handling, grouping
         )
         with ctx.timer.stage("search"):
             chosen, products = rank_living(self._catalog, ranking, exclude)
@@ -214,9 +212,11 @@ def _results(
         score = math.exp(min(float(chosen.values[rank] - chosen.values[0]), 0.0))
         because = named.get(history.pids[int(nearest[rank])])
         reason = _reason(because.product_id, because.title, mode) if because else None
-        found = FoundProduct.of(product, photo_of(product, photo_id), score, signals)
         group = shown_group(card, products) if card is not None else None
-        results.append(RecommendedProduct(**vars(found), group=group, reason=reason))
+        photo = photo_of(product, photo_id)
+        results.append(
+            RecommendedProduct.of(product, photo, score, signals, group=group, reason=reason)
+        )
     return results
 
 

@@ -219,9 +219,14 @@ class FoundProduct:
 
     @classmethod
     def of(
-        cls, product: Product, content_hash: str, score: float, signals: Mapping[str, float]
+        cls,
+        product: Product,
+        content_hash: str,
+        score: float,
+        signals: Mapping[str, float],
+        **more: Any,
     ) -> Self:
-        """A product with the photo that was found."""
+        """A product with the photo that was found; ``more``: what a subclass adds."""
         path = product.category
         return cls(
             product.product_id,
@@ -233,6 +238,7 @@ class FoundProduct:
             product.attributes,
             content_hash,
             image_url(content_hash),
+            **more,
         )
 
 

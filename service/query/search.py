@@ -26,6 +26,7 @@ from indexer.index.query_weighting import (
 from service.query.classify import most_probable_label
 from service.query.context import RequestContext
 from service.query.cursors import Cursor, fingerprint
+from service.query.filters import KnownFields
 from service.query.groups import GroupCard, Grouping, GroupReader, group_cards, shown_group
 from service.query.living import rank_living
 from service.query.photo_embedder import EmbeddedQuery
@@ -41,6 +42,7 @@ class SearchPlan:
     """A search that was checked against a snapshot, before anything is embedded for it."""
 
     options: SearchOptions
+    fields: KnownFields
     where: BoundFilter | None
     # Filters by which results are searched one after the other, by their stock.
     tiers: tuple[BoundFilter | None, ...]
@@ -89,21 +91,21 @@ class Searcher:
     def plan(self, ctx: RequestContext, query: Query, options: SearchOptions) -> SearchPlan:
         """Check a search: its filter and its cursor. Raises ``BadFilterError``,
         ``BadRequestError``."""
-        snapshot = ctx.snapshot
-        handling = self._stock.handling(options.out_of_stock, "show")
+        snapshot, fields = ctx.snapshot, self._groups.fields(ctx.snapshot)
+        handling = self._stock.handling(fields, options.out_of_stock, "show")
         options = options.model_copy(update={"out_of_stock": handling})
         question = fingerprint(fingerprint_fields(query, options))
         cursor = _read_cursor(snapshot, options.cursor, question)
-        tiers = self._stock.tiers(snapshot, options.filter, handling)
+        tiers = self._stock.tiers(fields, options.filter, handling)
         where = tiers[0]
         if len(tiers) > 1:
-            where = self._stock.bind(snapshot, options.filter, stock="any")
-        grouping = self._groups.grouping(snapshot, options, handling)
-        return SearchPlan(options, where, tiers, grouping, cursor, question)
+            where = self._stock.bind(fields, options.filter, stock="any")
+        grouping = self._groups.grouping(fields, options, handling)
+        return SearchPlan(options, fields, where, tiers, grouping, cursor, question)
 
     def search(self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan) -> SearchPage:
         """One page: min(k, what is left) products, counted after collapse and ``min_score``."""
-        question = self._question(ctx, embedded, plan.options)
+        question = self._question(ctx, embedded, plan)
         with ctx.timer.stage("search"):
             ranking = _PageRanking(ctx, question, plan)
             page, products = rank_living(self._catalog, ranking, question.exclude, where=plan.where)
@@ -112,10 +114,11 @@ class Searcher:
         return SearchPage(results, _next_cursor(ctx.snapshot, page, plan), question.unknown_words)
 
     def _question(
-        self, ctx: RequestContext, embedded: EmbeddedQuery, options: SearchOptions
+        self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan
     ) -> _Question:
+        options = plan.options
         pids = (self._catalog.pid(product_id) for product_id in options.exclude)
-        own = self._groups.relatives(ctx.snapshot, embedded.self_pids)
+        own = self._groups.relatives(plan.fields, embedded.self_pids)
         exclude = own | {pid for pid in pids if pid is not None}
         blocks = ctx.snapshot.bundle.spec.blocks
         text = embedded.query.text
@@ -296,9 +299,9 @@ def _results(
     results = []
     for (pid, photo_id, score), parts, card in zip(page.hits, signals, cards, strict=True):
         product = products[pid]
-        result = SearchResult.of(product, photo_of(product, photo_id), score, parts)
         group = shown_group(card, products) if card is not None else None
-        results.append(replace(result, group=group) if group is not None else result)
+        photo = photo_of(product, photo_id)
+        results.append(SearchResult.of(product, photo, score, parts, group=group))
     return results
 
 

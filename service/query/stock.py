@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from indexer.catalog.filters import BUILT_IN
 from indexer.core.errors import BadFilterError
 from indexer.index.filter_columns import BoundFilter
-from service.query.filters import FilterParser
+from service.query.filters import FilterParser, KnownFields
 from service.query.query import OutOfStock, RawFilter
-from service.state.snapshot import Snapshot
 
 StockState = Literal["any", "in", "out"]
 
@@ -33,17 +33,19 @@ class StockFilter:
         # Positions of conditions that a message was logged for.
         self._reported: set[int] = set()
 
-    def handling(self, asked: OutOfStock | None, default: OutOfStock) -> OutOfStock:
+    def handling(
+        self, fields: KnownFields, asked: OutOfStock | None, default: OutOfStock
+    ) -> OutOfStock:
         """What an answer does with what is out of stock: as asked, as set, or its default.
 
         "show" where nothing in this catalog can be out of stock.
         """
         chosen = asked or self._handling or default
-        return chosen if chosen == "show" or self.known() else "show"
+        return chosen if chosen == "show" or self.known(fields) else "show"
 
     def bind(
         self,
-        snapshot: Snapshot,
+        fields: KnownFields,
         filter: RawFilter | None,
         *more: RawFilter,
         stock: StockState = "in",
@@ -53,43 +55,46 @@ class StockFilter:
         Raises ``BadFilterError``.
         """
         if filter is not None:
-            self._filters.parse(filter)  # so that a fault is named where the client put it
+            self._filters.parse(
+                filter, fields.types
+            )  # so that a fault is named where the client put it
         must: list[Any] = [*([filter] if filter else []), *more]
-        out = self.known() if stock != "any" else []
+        out = self.known(fields) if stock != "any" else []
         if stock == "out":
             must.append({"should": out})
         must_not = out if stock == "in" else []
         if not must and not must_not:
             return None
-        return self._filters.bind(snapshot, {"must": must, "must_not": must_not})
+        return self._filters.bind(fields, {"must": must, "must_not": must_not})
 
     def tiers(
-        self, snapshot: Snapshot, filter: RawFilter | None, handling: OutOfStock
+        self, fields: KnownFields, filter: RawFilter | None, handling: OutOfStock
     ) -> tuple[BoundFilter | None, ...]:
         """The filters by which results are searched one after the other. Raises
         ``BadFilterError``."""
         states = stock_states(handling)
-        return tuple(self.bind(snapshot, filter, stock=state) for state in states)
+        return tuple(self.bind(fields, filter, stock=state) for state in states)
 
-    def known(self) -> list[Mapping[str, Any]]:
+    def known(self, fields: KnownFields) -> list[Mapping[str, Any]]:
         """The conditions whose attributes this catalog has, by their type; nothing is out of stock
         by the others.
 
         A condition that does not fit the type of an attribute that the catalog has is logged once.
         """
-        types = self._filters.types()
+        types = fields.types
         if self._fitting is None or self._fitting[0] != types:
             fitting = [
                 condition
                 for position, condition in enumerate(self._conditions)
-                if self._filters.has_field(condition["field"]) and self._fits(position, condition)
+                if condition["field"] in (*BUILT_IN, *types)
+                and self._fits(position, condition, types)
             ]
             self._fitting = (types, fitting)
         return self._fitting[1]
 
-    def _fits(self, position: int, condition: Mapping[str, Any]) -> bool:
+    def _fits(self, position: int, condition: Mapping[str, Any], types: Mapping[str, str]) -> bool:
         try:
-            self._filters.parse({"must": [condition]})
+            self._filters.parse({"must": [condition]}, types)
         except BadFilterError as error:
             if position not in self._reported:
                 self._reported.add(position)

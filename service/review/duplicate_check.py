@@ -66,7 +66,8 @@ class DuplicateCheck:
         ``exclude``: pids that do not count, and neither do their variants.
         """
         snapshot = ctx.snapshot
-        exclude = self._groups.relatives(snapshot, exclude)
+        fields = self._groups.fields(snapshot)
+        exclude = self._groups.relatives(fields, exclude)
         hits = ctx.searches.search(snapshot.live, vector, NEAREST, exclude, None)
         close = nearest(snapshot.live, vector[np.newaxis], snapshot.bundle.spec, hits=hits)
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
@@ -97,7 +98,7 @@ class DuplicateCheck:
                 image_url(repeat.photo),
                 repeat.evidence,
             )
-            for repeat in map(found.__getitem__, self._groups.one_each(snapshot, pids))
+            for repeat in map(found.__getitem__, self._groups.one_each(fields, pids))
         ]
 
     def _follow(self, store: SignatureStore) -> None:

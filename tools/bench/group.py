@@ -67,7 +67,7 @@ def _answers(work: Path) -> BenchRow:
                 if name == "grouped":
                     values = [row.group.value for row in results if row.group is not None]
                     repeated += len(values) != len(set(values)) or len(values) != K
-    p50 = {name: percentile(values, 0.5) for name, values in took.items()}
+    p50 = _medians(took)
     return {
         "recipe": f"big_home(products={products}, dim=256, variants={VARIANTS}), similar products, "
         f"k={K}, in process, in turn",
@@ -75,14 +75,15 @@ def _answers(work: Path) -> BenchRow:
         "p50_ms": p50,
         "p50_ratio": p50["grouped"] / p50["ungrouped"],
         "p95_ms": {name: percentile(values, 0.95) for name, values in took.items()},
-        "stages_p50_ms": {
-            name: {stage: percentile(values, 0.5) for stage, values in by_stage.items()}
-            for name, by_stage in stages.items()
-        },
+        "stages_p50_ms": {name: _medians(by_stage) for name, by_stage in stages.items()},
         "short": short,
         "repeated": repeated,
         "samples_ms": took,
     }
+
+
+def _medians(samples: dict[str, list[float]]) -> dict[str, float]:
+    return {name: percentile(values, 0.5) for name, values in samples.items()}
 
 
 def _facets(work: Path) -> BenchRow:

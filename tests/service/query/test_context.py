@@ -121,7 +121,7 @@ def test_a_filter_leaves_the_snapshot_as_it_was(own: Engine) -> None:
     filters = FilterParser(own.catalog, log=log)
     filters.parse({"must": [{"field": "colour", "eq": "red"}]})
     assert lines == []
-    where = filters.bind(bare, {"must": [{"field": "colour", "eq": "red"}]})
+    where = filters.bind(filters.fields(bare), {"must": [{"field": "colour", "eq": "red"}]})
     assert bare.live.columns is None
     assert len(lines) == 1
     vectors = bare.live.vectors_of(int(bare.live.pids()[0]))[1][:1]
@@ -131,7 +131,7 @@ def test_a_filter_leaves_the_snapshot_as_it_was(own: Engine) -> None:
     assert {product.attributes["colour"] for product in products.values()} == {"red"}
     assert len(found) == 4
     assert bare.live.columns is None
-    filters.bind(bare, {"must": [{"field": "colour", "eq": "tan"}]})
+    filters.bind(filters.fields(bare), {"must": [{"field": "colour", "eq": "tan"}]})
     assert len(lines) == 1, "the columns are read once"
 
 

@@ -174,9 +174,10 @@ def test_a_stock_condition_of_another_type_is_logged_once(own: Engine) -> None:
         {"field": "colour", "lt": 1},
         {"field": "colour", "eq": "tan"},
     ]
-    stock = StockFilter(FilterParser(own.catalog, log=log), conditions)
+    filters = FilterParser(own.catalog, log=log)
+    stock = StockFilter(filters, conditions)
     for _ in range(2):
-        bound = stock.bind(own.ready(), None)
+        bound = stock.bind(filters.fields(own.ready()), None)
         assert bound is not None
     assert [line["field"] for line in lines] == ["stock", "colour"]
     assert "expected number, got 'none'" in lines[0]["reason"]

@@ -27,6 +27,7 @@ from indexer.moderation.gallery_store import fit_home
 from indexer.quality.findings import FINDINGS
 from service.app import create_app
 from service.engine import Engine, Query
+from service.products.writer import Draft
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 
@@ -136,7 +137,7 @@ def test_variants_are_no_duplicates_of_each_other(own: Engine) -> None:
     own.prepare_reviews()
     shared = photo("ring", "blue")
     for name in ("ring-s", "ring-m"):
-        own.products.put(name, {"attributes": {"parent": "ring"}}, [shared])
+        own.products.put(name, Draft(attributes={"parent": "ring"}, photos=(shared,)))
     named = [found.product_id for found in own.review([shared]).content.duplicates]
     assert len({"ring-s", "ring-m"} & set(named)) == 1
     own.products.delete("ring-blue")
