@@ -89,7 +89,7 @@ def _fit(
     elif wrong:
         lacks = f"there is a column {wrong[0]!r}, which its feeds have not"
     elif len(some) < signature.least:
-        lacks = f"only {len(some)} of its columns are there, of which it has {len(signature.some)}"
+        lacks = f"only {len(some)} of the {signature.least} further columns that it needs are there"
     elif share < signature.share:
         lacks = f"it knows only {share:.0%} of the columns"
     complete = lacks is None

@@ -20,6 +20,7 @@ from indexer.feeds.groups import (
     read_products,
     read_variants,
 )
+from indexer.feeds.nested_rows import NestedRows
 from indexer.feeds.photo_ids import PhotoIds
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.profile import FeedProfile
@@ -54,22 +55,41 @@ class ProductReader:
     ) -> None:
         self.table = table
         self.profile = profile
-        notes = Notes(warn, warn if skip is None else skip)
-        sample = [record.values for record in islice(table.records(LostLines()), _SAMPLE)]
-        self._columns = _all_columns(table.columns, sample)
-        self.plan = RowPlan(profile, self._columns, notes, text=table.text, sample=sample)
-        for decided in self.plan.decided:
-            notes.warn(table.name, "ambiguous-price", decided)
-        photos = self.plan.header.has(profile.photo_columns)
-        self._claims = Claims()
+        self._notes = Notes(warn, warn if skip is None else skip)
         # Ids of rows that were left out for a mistake: the feed does not lack them.
         self.lost_ids: set[str] = set()
         # Product -> its splits, where its rows name several.
         self.torn: dict[str, tuple[str, ...]] = {}
-        assembly = Assembly(self.plan, notes, partial=not photos)
+        self._claims = Claims()
+        self._photo_ids = PhotoIds(table.root)
+        self._family: FamilyKeys | None = None
+        self._first_pass = True
+        self._last = ""
+        nested = profile.nested
+        is_nested = not table.text and nested is not None and nested.rows in table.columns
+        self._nested = NestedRows(nested) if nested is not None and is_nested else None
+        self._sample: list[Mapping[str, Any]] = []
+        for record in islice(table.records(LostLines()), _SAMPLE):
+            self._sample += [row.values for row in self._rows([record])]
+        # In order; a feed without a header may have more of them further down.
+        self._columns: dict[str, None] = dict.fromkeys([] if self._nested else table.columns)
+        for values in self._sample:
+            self._columns.update(dict.fromkeys(values))
+        self._prepare()
+        for decided in self.plan.decided:
+            self._notes.warn(table.name, "ambiguous-price", decided)
+        self._key = self._keys()
+
+    def _prepare(self) -> None:
+        """Plan how rows with the columns that are known now are read."""
+        profile = self.profile
+        self.plan = RowPlan(
+            profile, self._columns, self._notes, text=self.table.text, sample=self._sample
+        )
+        partial = not self.plan.header.has(profile.photo_columns)
+        assembly = Assembly(self.plan, self._notes, partial=partial)
         self._context = GroupContext(assembly, self._claims, self.lost_ids, self.torn)
         self._ids = assembly.id_columns
-        self._photo_ids = PhotoIds(table.root)
         self._image_columns = self._found(profile.photos.columns)
         self._parents = assembly.parent_columns
         self._marks = self._found(profile.marks)
@@ -82,10 +102,10 @@ class ProductReader:
             word.casefold() for option in profile.options for word in option.none
         )
         self._titles = self._found(profile.title)
+        family = self._family
         self._family = FamilyKeys(profile, self.plan.header) if profile.family else None
-        self._first_pass = True
-        self._last = ""
-        self._key = self._keys()
+        if family is not None and self._family is not None:
+            self._family.aliases = family.aliases
 
     @property
     def types(self) -> dict[str, AttributeType]:
@@ -100,7 +120,8 @@ class ProductReader:
     @property
     def fingerprint(self) -> str:
         """Changes where the same rows would give other products."""
-        said = [_VERSION, self.profile.digest, self._columns, self.table.text, self.plan.decided]
+        columns = list(self._columns)
+        said = [_VERSION, self.profile.digest, columns, self.table.text, self.plan.decided]
         return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
 
     def map(self) -> dict[str, str]:
@@ -114,7 +135,13 @@ class ProductReader:
 
     def resolve(self, key: str) -> str:
         """The key that a group has after all, once all records were seen."""
-        self._first_pass = False
+        if self._first_pass:
+            self._first_pass = False
+            known = len(self._columns)
+            if self._nested is None:
+                self._columns.update(dict.fromkeys(self.table.columns))
+            if len(self._columns) > known:
+                self._prepare()
         if self._family is not None:
             return self._family.resolve(key)
         if key.startswith(_PATH):
@@ -131,6 +158,7 @@ class ProductReader:
     def read_group(self, records: Sequence[Record]) -> list[FeedProduct]:
         """The products of all records of one group. A wrong row costs itself."""
         plan = self.plan
+        records = self._rows(records)
         kind = self.profile.rows
         # Rows of one product mostly say the same again.
         said = records[0].values if kind == "photos" else None
@@ -146,6 +174,15 @@ class ProductReader:
         if self._family is not None:
             return read_family(self._context, rows, self._family, self._own_id)
         return read_products(self._context, rows, self._own_id(rows[0]), self._ids)
+
+    def _rows(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The rows that records hold: themselves, but where they are nested."""
+        if self._nested is None:
+            return records
+        rows: list[Record] = []
+        for record in records:
+            rows += self._nested.split(record)
+        return rows
 
     # --- keys
     # ----------------------------------------------------------------------------------------------
@@ -186,15 +223,24 @@ class ProductReader:
             handle = self._last or _ALONE + record.where
         self._last = handle
         if self._first_pass:
-            values = record.values
-            own = self._own_id_of(values)
-            if own is None and self._is_variant(values):
-                texts = [str(values.get(column) or "").strip() for column in self._options]
-                chosen = [text for text in texts if text and text.casefold() not in self._nones]
-                own = distinct_id(handle, " / ".join(chosen), set())
-            if own is not None:
-                self._claims.claim(own, record.where)
+            if self._nested is None:
+                self._claim(handle, record)
+            else:
+                for row in self._nested.split(record):
+                    self._columns.update(dict.fromkeys(row.values))
+                    self._claim(handle, row)
         return handle
+
+    def _claim(self, handle: str, record: Record) -> None:
+        """Take the id of a variant, the one that it names or the one that it will get."""
+        values = record.values
+        own = self._own_id_of(values)
+        if own is None and self._is_variant(values):
+            texts = [str(values.get(column) or "").strip() for column in self._options]
+            chosen = [text for text in texts if text and text.casefold() not in self._nones]
+            own = distinct_id(handle, " / ".join(chosen), set())
+        if own is not None:
+            self._claims.claim(own, record.where)
 
     def _family_key(self, record: Record) -> str:
         assert self._family is not None
@@ -238,14 +284,6 @@ class ProductReader:
 
     def _found(self, names: Sequence[str]) -> list[str]:
         return [found.column for found in self.plan.header.all(names)]
-
-
-def _all_columns(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The feed's columns, and those that only its first rows tell."""
-    found = dict.fromkeys(columns)
-    for values in sample:
-        found.update(dict.fromkeys(values))
-    return list(found)
 
 
 def read_all(reader: ProductReader) -> Iterator[FeedProduct]:

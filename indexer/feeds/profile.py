@@ -85,6 +85,17 @@ class FamilyRule(ProfilePart):
     view: Columns = ()
 
 
+class NestedRule(ProfilePart):
+    """Lists of objects within a record. The names of those of ``rows`` follow ``prefix`` and a
+    point."""
+
+    # The list that holds a row each.
+    rows: str
+    prefix: str
+    # Lists whose objects are told apart by number: options.1.name
+    numbered: Words = ()
+
+
 class CategoryRule(ProfilePart):
     """Columns of categories. ``separator`` parts levels, ``several`` categories in one cell."""
 
@@ -234,6 +245,8 @@ class FeedProfile(ProfilePart):
     id: Columns = ()
     parent: Columns = ()
     family: FamilyRule | None = None
+    # Of JSON, where a record holds its rows as a list.
+    nested: NestedRule | None = None
     # Columns by which a row is a variant, of ``variants``.
     marks: Columns = ()
     # Columns that belong to one variant and are never taken from another row of its product.
