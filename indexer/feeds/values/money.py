@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import unicodedata
@@ -24,6 +25,12 @@ _GROUPS = re.compile(r"\d{1,3}(?:[ '’`]\d{3})+", re.ASCII)
 _FROM = re.compile(
     r"\b(?:from|ab|von|à partir d[eu']|a partir d[ei]|dès|desde|da|vanaf|od|starting at)(?=\W|\d)"
     r"|起|^[<>≥≤~≈]",
+    re.IGNORECASE,
+)
+# Said of a price that changes nothing about it.
+_TAX = re.compile(
+    r"[\s(,]*\b(?:ttc|incl?\.?\s*(?:vat|tax|gst)|inkl\.?\s*(?:mwst|ust)\.?|brutto|"
+    r"iva\s+(?:incl(?:usa|uido|\.)?|inclus[ao]))[\s)]*$|\*$",
     re.IGNORECASE,
 )
 _YEN_OR_YUAN = ("¥", "￥")
@@ -90,7 +97,7 @@ def _parsed(value: str, default_currency: str | None, mark: DecimalMark | None) 
         # Yen have no hundredths.
         default_currency = "CNY"
     if written:
-        currency = currencies.code(written, default_currency)
+        currency = _currency(written, default_currency)
         if currency is None:
             if not (_CODE.fullmatch(written) or written.casefold().removesuffix(".") == "kr"):
                 raise ValueError(f"{_shown(value)} is more than an amount and a currency")
@@ -102,6 +109,18 @@ def _parsed(value: str, default_currency: str | None, mark: DecimalMark | None) 
         unknown,
         text if number.ambiguous else None,
     )
+
+
+def _currency(written: str, own: str | None) -> str | None:
+    """The currency of what stands around an amount; a code beside a sign decides ("$5 CAD")."""
+    found = currencies.code(written, own)
+    if found is not None or " " not in written:
+        return found
+    said = {word.upper() for word in written.split() if word.upper() in currencies.CODES}
+    code = said.pop() if len(said) == 1 else own
+    if said or any(currencies.code(word, code) != code for word in written.split()):
+        return None
+    return code
 
 
 @dataclass
@@ -167,8 +186,9 @@ def _parts(value: str) -> tuple[str, str]:
     """The number in ``value``, and what stands around it, without blanks at its ends."""
     if len(value) > 4 * _LONGEST and len(value.strip()) > _LONGEST:
         raise ValueError(f"{_shown(value)} is too long for a price")
+    value = html.unescape(value) if "&" in value else value
     text = value if value.isascii() else unicodedata.normalize("NFKC", value).replace("−", "-")
-    text = " ".join(text.split())
+    text = _TAX.sub("", " ".join(text.split()))
     if not text:
         raise ValueError("is blank")
     if len(text) > _LONGEST:
