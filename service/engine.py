@@ -42,6 +42,7 @@ from service.query.groups import GroupReader
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectFinder, ObjectOptions
 from service.query.photo_embedder import PhotoEmbedder
+from service.query.photo_urls import PhotoUrls
 from service.query.query import OutOfStock, Query, RawFilter, SearchOptions, SnapshotSelector
 from service.query.recommend import Event, Recommender, check_history
 from service.query.response import (
@@ -114,6 +115,7 @@ class Engine:
 
     def _make_parts(self, settings: Settings) -> None:
         self.photos = PhotoStore(self.home)
+        self.photo_urls = PhotoUrls(settings)
         decoder = PhotoDecoder(ImageLimits(settings.max_image_bytes, settings.max_image_pixels))
         pinned = PinnedVersions(self.home, capacity=settings.other_versions, log=self.log)
         self.snapshots = SnapshotManager(
@@ -236,6 +238,7 @@ class Engine:
         """Stop the threads; queries in flight are answered first."""
         self._background.close()
         self._batches.close()
+        self.photo_urls.close()
         self.tag_suggester.close()
         self.queue.close()
         self._reviewer.close()
@@ -290,8 +293,7 @@ class Engine:
         options = SearchOptions.of(options, fields)
         with self._begin(options) as ctx:
             plan = self.searcher.plan(ctx, query, options)
-            page = self.searcher.search(ctx, self.embedder.embed(ctx, query), plan)
-            return ctx.respond(page, options.fields)
+            return ctx.respond(self.searcher.search(ctx, self.embedder.embed(ctx, query), plan))
 
     def similar(
         self, product_id: str, options: SearchOptions | None = None, **fields: Any
@@ -334,7 +336,7 @@ class Engine:
                 tags=tags,
                 unknown_words=page.unknown_words,
             )
-            return ctx.respond(description, options.fields)
+            return ctx.respond(description)
 
     def batch(
         self,
@@ -350,7 +352,7 @@ class Engine:
         """
         options = SearchOptions.of(options, fields)
         ctx = self._context(options)
-        return ctx.respond(self._batches.run(ctx, task, photos, options), options.fields)
+        return ctx.respond(self._batches.run(ctx, task, photos, options))
 
     def facets(
         self,
@@ -392,8 +394,7 @@ class Engine:
         options = RecommendOptions.of(options, fields)
         check_history(history)
         with self._begin(options) as ctx:
-            found = self._recommender.recommend(ctx, history, options)
-            return ctx.respond(found, options.fields)
+            return ctx.respond(self._recommender.recommend(ctx, history, options))
 
     def explain_category(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -11,12 +12,14 @@ from PIL import Image
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
-from indexer.core.errors import BadRequestError, UnknownPhotoError
+from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
 
 # Px.
 THUMBNAIL_WIDTHS = (160, 320, 640)
+# What is kept of a photo that is forgotten.
+KEPT_WIDTH = 320
 # A thumbnail is at most this many times higher than its width class.
 _TALLEST = 4
 _QUALITY = 85
@@ -55,13 +58,18 @@ class PhotoStore:
         """The photo's bytes. Raises ``UnknownPhotoError`` that names the file if it is gone or was
         changed."""
         path = (
-            photo_file(self._photos, row.content_hash)
-            if row.storage == "copy"
-            else Path(row.path or "")
+            Path(row.path or "")
+            if row.storage == "reference"
+            else photo_file(self._photos, row.content_hash)
         )
         try:
             data = path.read_bytes()
         except OSError as error:
+            if row.storage == "forget":
+                raise UnknownPhotoError(
+                    f"photo {row.content_hash}: its bytes were not kept (imported with --photos "
+                    "forget); they can be fetched again from its address"
+                ) from error
             raise UnknownPhotoError(
                 f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}"
             ) from error
@@ -74,7 +82,8 @@ class PhotoStore:
     def thumbnail(self, row: PhotoRow, width: int) -> bytes:
         """A JPEG at most ``width`` px wide (160, 320 or 640), never enlarged; kept on disk.
 
-        Raises ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``.
+        Of a photo that was forgotten, it is made from the one of ``KEPT_WIDTH``. Raises
+        ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``.
         """
         if width not in THUMBNAIL_WIDTHS:
             raise BadRequestError(
@@ -85,8 +94,10 @@ class PhotoStore:
             return path.read_bytes()
         except OSError:
             pass
-        photo = decode_photo(self.read(row), limits=STORED_PHOTO_LIMITS, shrink_to=width)
-        pixels = photo.pixels
+        original = row.storage != "forget" or self.has_copy(row.content_hash)
+        width = width if original else min(width, KEPT_WIDTH)
+        data = self.read(row) if original else self._kept_thumbnail(row)
+        pixels = decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=width).pixels
         scale = min(1.0, width / row.width, _TALLEST * width / row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
         if pixels.size != size:
@@ -103,6 +114,23 @@ class PhotoStore:
             # Erased meanwhile.
             path.unlink(missing_ok=True)
         return data
+
+    def _kept_thumbnail(self, row: PhotoRow) -> bytes:
+        try:
+            return self._thumbnail_file(row.content_hash, KEPT_WIDTH).read_bytes()
+        except OSError:
+            # Says how it can be had.
+            return self.read(row)
+
+    def drop(self, row: PhotoRow) -> None:
+        """Delete the bytes of a photo that is forgotten, once its thumbnail is kept."""
+        if row.storage == "forget":
+            # Damaged further in than an import looks: then there is none.
+            with suppress(BadImageError):
+                self.thumbnail(row, KEPT_WIDTH)
+                if not self._thumbnail_file(row.content_hash, KEPT_WIDTH).is_file():
+                    return
+            photo_file(self._photos, row.content_hash).unlink(missing_ok=True)
 
     def remove(self, content_hash: str) -> None:
         """Delete the copy and the thumbnails. Only ``collect`` knows that nobody uses them."""

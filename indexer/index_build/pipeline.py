@@ -26,6 +26,7 @@ from indexer.index.version import Versions
 from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
 from indexer.index_build.embed import CHUNK, embed_photos, measure_rate
 from indexer.index_build.feature_reuse import embed_cached
+from indexer.index_build.forgotten_photos import OpenFetcher, embed_forgotten, find_forgotten
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
@@ -89,6 +90,8 @@ class BuildContext:
     base_bytes: int
     # the bundle's own unless given
     embedder: Runtime | None = None
+    # for photos whose bytes were not kept
+    open_fetcher: OpenFetcher | None = None
 
     @property
     def dim(self) -> int:
@@ -129,14 +132,16 @@ def build_index(
     activate: bool = False,
     progress: OnStage = no_progress,
     embedder: Runtime | None = None,
+    open_fetcher: OpenFetcher | None = None,
 ) -> BuildReport:
     """Publish an index version of the catalog as it is now, embedded by ``bundle``.
 
     Only photos without an embedding under ``bundle.embedding_id`` are embedded, in chunks committed
     one by one: a build that was killed goes on where it stopped. Photos that cannot be read are
     reported and left out. An empty catalog gives an empty version, to which products can be added.
-    ``embedder`` replaces the bundle's own (tests). ``progress`` reports the stages embed, build,
-    tags and publish. A dry run may try a few photos and a small index.
+    Photos whose bytes were not kept are fetched again from their addresses by what ``open_fetcher``
+    opens. ``embedder`` replaces the bundle's own (tests). ``progress`` reports the stages embed,
+    build, tags and publish. A dry run may try a few photos and a small index.
 
     Raises ``BusyError`` while another build runs, ``BadRequestError`` for a budget that cannot hold
     the vectors, and what ``Versions.publish`` and ``Versions.activate`` raise.
@@ -151,8 +156,9 @@ def build_index(
         home.lock("build"),
         closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,
     ):
+        given = (embedder, open_fetcher)
         context = BuildContext(
-            home, catalog, store, bundle, options, progress, timer, peak, base_bytes, embedder
+            home, catalog, store, bundle, options, progress, timer, peak, base_bytes, *given
         )
         plan = _plan(context)
         expected = _estimate(context, plan)
@@ -282,6 +288,9 @@ def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
     if context.embedder is None:
         missing = embed_cached(context.catalog, context.store, context.open_embedder(), missing)
     embedder = context.open_embedder()
+    again = _embed_forgotten(context, missing) if context.open_fetcher is not None else []
+    missing = context.store.missing(missing)
+    missing = np.setdiff1d(missing, np.array([entry.photo_id for entry in again], np.int64))
     began = time.monotonic()
     skipped = embed_photos(
         context.catalog,
@@ -294,7 +303,25 @@ def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
     embedded = len(missing) - len(skipped)
     if embedded >= CHUNK:
         context.store.set_rate(embedded / (time.monotonic() - began))
-    return skipped
+    return [*again, *skipped]
+
+
+def _embed_forgotten(context: BuildContext, missing: np.ndarray) -> list[SkippedPhoto]:
+    """Fetch and embed those of ``missing`` whose bytes were not kept; returns what failed."""
+    assert context.open_fetcher is not None
+    forgotten = find_forgotten(context.catalog, context.photos, missing)
+    if not forgotten.rows:
+        return []
+    with context.open_fetcher() as fetcher:
+        return embed_forgotten(
+            context.catalog,
+            context.photos,
+            context.store,
+            context.open_embedder(),
+            forgotten,
+            fetcher,
+            progress=partial(context.progress, "fetch"),
+        )
 
 
 def _content(context: BuildContext, plan: BuildPlan) -> VersionContent:

@@ -5,29 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from flask import Request
+from flask import Request, g
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import FileStorage
 
-from indexer.catalog.product_fields import FIELD_NAMES, ProductFields
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadRequestError, CatalensError, UrlFailedError, UrlRefusedError
 from service.api.errors import InvalidRequestError, RequestRefusedError
 from service.api.form_fields import FieldValues, decode_field
-from service.api.product_requests import (
-    FieldsRequest,
-    PhotoRef,
-    ProductPatchRequest,
-    ProductPutRequest,
-)
+from service.api.openapi import engine
 from service.api.requests import (
     MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
     ClassRequest,
     ImageRef,
+    PhotoRef,
     PhotosRequest,
+    ProductPatchRequest,
+    ProductPutRequest,
     QueryRequest,
     ReviewRequest,
     SearchRequest,
@@ -66,7 +64,7 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
         ask = validate(model, fields)
         ref = getattr(ask, "image", None)
         if isinstance(ref, ImageRef):
-            image = decode_base64(ref, "image")
+            image = read_ref(ref, "image")
     else:
         _only_files(request, "image")
         if "image" in request.form:
@@ -83,10 +81,10 @@ def read_image(request: Request, model: type[Model]) -> tuple[Model, bytes | Non
 
 def read_photos(
     request: Request, model: type[PhotosRequestT]
-) -> tuple[PhotosRequestT, list[bytes | InvalidRequestError | BadRequestError]]:
+) -> tuple[PhotosRequestT, list[bytes | InvalidRequestError | CatalensError]]:
     """A question about many photos and the bytes of each, or what is wrong with it. Raises as
     ``read_ask``."""
-    photos: list[bytes | InvalidRequestError | BadRequestError] = []
+    photos: list[bytes | InvalidRequestError | CatalensError] = []
     if _kind(request, JSON, MULTIPART) == JSON:
         fields = read_object(request)
         listed = fields.get("images", [])
@@ -94,8 +92,8 @@ def read_photos(
             raise InvalidRequestError([{"field": "images", "message": "must be a list of photos"}])
         for place, item in enumerate(listed):
             try:
-                photos.append(decode_base64(validate(ImageRef, item), f"images.{place}"))
-            except (InvalidRequestError, BadRequestError) as error:
+                photos.append(read_ref(validate(ImageRef, item), f"images.{place}"))
+            except (InvalidRequestError, CatalensError) as error:
                 photos.append(error)
     else:
         _only_files(request, "images")
@@ -119,7 +117,7 @@ def read_review(request: Request) -> tuple[ReviewRequest, list[bytes]]:
         ask = validate(ReviewRequest, read_object(request))
         refs = [("image", ask.image)] if ask.image else []
         refs += [(f"images.{place}", ref) for place, ref in enumerate(ask.images)]
-        photos = [decode_base64(ref, where) for where, ref in refs]
+        photos = [read_ref(ref, where) for where, ref in refs]
     else:
         _only_files(request, "image", "images")
         for name in ("image", "images"):
@@ -176,8 +174,6 @@ def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft
         tags=tuple((tag.tag, tag.source) for tag in product.tags),
         attributes=product.attributes,
         photos=tuple(photos),
-        fields=ProductFields(**_field_values(product)),
-        sources=tuple(ref.image_src or ref.url for ref in product.images),
     )
 
 
@@ -186,12 +182,8 @@ def to_changes(patch: ProductPatchRequest) -> FieldValues:
     that means nothing."""
     named = [name for name in ProductPatchRequest.model_fields if name in patch.model_fields_set]
     changes: FieldValues = {
-        name: getattr(patch, name)
-        for name in named
-        if name != "external_version" and name not in FIELD_NAMES
+        name: getattr(patch, name) for name in named if name != "external_version"
     }
-    if fields := {name: value for name, value in _all_fields(patch).items() if name in named}:
-        changes["fields"] = fields
     if changes.get("category") is not None:
         changes["category"] = tuple(changes["category"])
     for name in ("tags", "attributes"):
@@ -205,22 +197,6 @@ def to_changes(patch: ProductPatchRequest) -> FieldValues:
                 ]
             )
     return changes
-
-
-def _field_values(model: FieldsRequest) -> FieldValues:
-    """The page fields that were given a value, as the catalog takes them."""
-    return {name: value for name, value in _all_fields(model).items() if value is not None}
-
-
-def _all_fields(model: FieldsRequest) -> FieldValues:
-    found: FieldValues = {name: getattr(model, name) for name in FIELD_NAMES}
-    if model.categories is not None:
-        paths = model.categories.items()
-        found["categories"] = {language: tuple(path) for language, path in paths}
-    if model.prices is not None:
-        prices = model.prices.items()
-        found["prices"] = {market: price.model_dump(exclude_none=True) for market, price in prices}
-    return found
 
 
 def read_class(request: Request) -> tuple[ClassRequest, list[bytes]]:
@@ -243,7 +219,7 @@ def read_class(request: Request) -> tuple[ClassRequest, list[bytes]]:
         wanted = validate(ClassRequest, request.form.to_dict())
         uploads = [upload.read() for upload in request.files.getlist("images")]
     return wanted, [
-        *(decode_base64(ref, f"images.{place}") for place, ref in enumerate(wanted.images)),
+        *(read_ref(ref, f"images.{place}") for place, ref in enumerate(wanted.images)),
         *uploads,
     ]
 
@@ -349,21 +325,38 @@ def parse_photo(ref: PhotoRef, where: str) -> bytes | str:
     ``BadRequestError`` naming ``where``."""
     if sum(value is not None for value in (ref.base64, ref.url, ref.hash)) != 1:
         raise InvalidRequestError(
-            [{"field": where, "message": "give exactly one of base64 and hash"}]
+            [{"field": where, "message": "give exactly one of base64, url and hash"}]
         )
-    return ref.hash if ref.hash is not None else decode_base64(ref, where)
+    return ref.hash if ref.hash is not None else read_ref(ref, where)
 
 
-def decode_base64(ref: ImageRef | PhotoRef, where: str) -> bytes:
-    """The bytes of a photo in JSON. Raises ``InvalidRequestError`` or ``BadRequestError`` naming
-    ``where``."""
+def read_ref(ref: ImageRef | PhotoRef, where: str) -> bytes:
+    """The bytes of a photo in JSON, fetched where it is a URL. Raises ``InvalidRequestError``, or
+    ``BadRequestError`` and ``UrlFailedError`` naming ``where``."""
+    if ref.base64 is not None and ref.url is not None:
+        raise InvalidRequestError([{"field": where, "message": "give one of base64 and url"}])
     if ref.url is not None:
-        raise BadRequestError(
-            f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64"
-        )
+        return _fetch(ref.url, where)
     if ref.base64 is None:
         raise InvalidRequestError([{"field": f"{where}.base64", "message": "missing"}])
     try:
         return base64.b64decode(ref.base64, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequestError([{"field": f"{where}.base64", "message": "not base64"}]) from None
+
+
+def _fetch(url: str, where: str) -> bytes:
+    """The photo of a URL. All URLs of one request share its time."""
+    urls = engine().photo_urls
+    if not urls.allowed:
+        raise BadRequestError(
+            f"{where}.url: fetching URLs is off (setting allow_urls); send the bytes as base64"
+        )
+    if "urls_until" not in g:
+        g.urls_until = time.monotonic() + urls.timeout_s
+    try:
+        return urls.read(url, g.urls_until)
+    except UrlRefusedError as error:
+        raise UrlRefusedError(f"{where}.url: {error}") from error
+    except UrlFailedError as error:
+        raise UrlFailedError(f"{where}.url: {error}", status=error.status) from error

@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from indexer.core.errors import BadSettingsError
+from indexer.core.errors import BadSettingsError, UrlRefusedError
+from indexer.fetch.address_check import check_endpoint, check_host_pattern
 from indexer.quality.profiles import profile
 from service.settings.alerts import AlertSettings
 from service.settings.description import (
@@ -120,10 +121,18 @@ def _is_scalar(value: object) -> bool:
         return False
 
 
-def _not_offered(value: bool) -> bool:
-    if value:
-        raise ValueError("must be false: this version does not fetch photos from URLs")
-    return value
+def _endpoints(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(map(check_endpoint, texts))
+    except UrlRefusedError as error:
+        raise ValueError(f"must hold hosts with their ports: {error}") from error
+
+
+def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(map(check_host_pattern, texts))
+    except UrlRefusedError as error:
+        raise ValueError(f"must hold host names, or *. and one: {error}") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -179,8 +188,34 @@ class Settings(BaseModel):
         default="",
         description="`package.module:function`: a text model instead of the version's own tower.",
     )
-    allow_urls: Annotated[bool, AfterValidator(_not_offered)] = Field(
-        default=False, description="Fetch photos from URLs; not offered yet."
+    allow_urls: bool = Field(
+        default=False,
+        description="Fetch photos from the URLs in requests (docs/guides/photo-urls.md).",
+    )
+    fetch_private: Annotated[TextsSetting, AfterValidator(_endpoints)] = Field(
+        default=(),
+        description="`host:port` of photo servers in a private network; all others are refused.",
+    )
+    fetch_hosts: Annotated[
+        TextsSetting, AfterValidator(_host_patterns), SettingNames(option="--fetch-host")
+    ] = Field(
+        default=(),
+        description="The only hosts that photos are fetched from; `*.example.com`: all below.",
+    )
+    fetch_connections: int = Field(
+        default=4, ge=1, le=32, description="Connections to one host that photos are fetched from."
+    )
+    fetch_recheck_s: float = Field(
+        default=7 * 86_400.0,
+        ge=0,
+        le=365 * 86_400,
+        description="How old a photo's last answer may be before its URL is asked again.",
+    )
+    fetch_timeout_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600,
+        description="How long the URLs of one request may take together.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs."

@@ -40,7 +40,8 @@ def measure(part: str, work: Path) -> BenchRow:
 
 def _home(work: Path) -> Path:
     from indexer.core.home import Home
-    from indexer.feeds.importer import import_feed
+    from indexer.feeds.dataset import read_dataset
+    from indexer.feeds.importer import import_dataset
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import pretrained
     from tools.sample_catalog import make_sample_catalog
@@ -49,7 +50,7 @@ def _home(work: Path) -> Path:
     if not (folder / "home").is_dir():
         manifest = make_sample_catalog(folder / "catalog", seed=7, products=120, size=224)
         home = Home.create(folder / "home")
-        import_feed(home, manifest)
+        import_dataset(home, read_dataset(manifest))
         build_index(home, bundle=pretrained(home), activate=True)
     return folder / "home"
 

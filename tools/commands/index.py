@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
@@ -45,6 +47,7 @@ def index() -> None:
     show_default=True,
     help="Before the first index of a model on a processor, export it: several times as fast.",
 )
+@fetch_options
 @json_option
 def build(
     home: Path,
@@ -52,6 +55,9 @@ def build(
     memory: str | None,
     activate: bool,
     may_export: bool,
+    fetch_private: tuple[str, ...],
+    fetch_hosts: tuple[str, ...],
+    fetch_connections: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -59,14 +65,17 @@ def build(
 
     An interrupted build goes on where it stopped. Progress, with rate and time left, goes to
     stderr. A model that is exported on the way is used only where its vectors are near enough to
-    the model's own.
+    the model's own. Photos that were imported with --photos forget are fetched again where the
+    model has no vector of them.
     """
     from indexer.core.home import Home
     from indexer.index_build.cost_estimate import parse_size
     from indexer.index_build.pipeline import BuildOptions, build_index
     from indexer.model.registry import resolve
     from indexer.operations.automatic_export import choose_exported
+    from indexer.operations.home_fetcher import home_fetcher
 
+    fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
     opened = Home(home)
     budget = None if memory is None else parse_size(memory)
     chosen = BuildOptions(**given(memory=budget, **options))
@@ -77,7 +86,14 @@ def build(
             bundle = choice.bundle
             if choice.reason is not None:
                 log(f"model {bundle.model_version}: {choice.reason}")
-        report = build_index(opened, bundle, chosen, activate=activate, progress=callback)
+        report = build_index(
+            opened,
+            bundle,
+            chosen,
+            activate=activate,
+            progress=callback,
+            open_fetcher=partial(home_fetcher, opened, fetching),
+        )
     print_result(report, as_json, _show_report)
 
 

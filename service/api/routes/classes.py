@@ -36,7 +36,7 @@ def list_classes() -> JsonResponse:
     "/classes",
     operation_id="add_class",
     request_body=multipart_or_json(ClassRequest, files="images"),
-    responses={200: ClassResponse, **problem_responses(400, 409, 413, 415, 503)},
+    responses={200: ClassResponse, **problem_responses(400, 409, 413, 415, 502, 503)},
 )
 def add_class() -> JsonResponse:
     """Make a category or a tag from 1 to 20 photos, without training; the next answer knows it."""

@@ -15,13 +15,13 @@ from service.api.openapi import (
     problem_responses,
 )
 from service.api.parsing import read_json, read_product, to_changes, to_draft
-from service.api.product_requests import (
+from service.api.requests import (
     DeleteQuery,
+    ListQuery,
     ProductPatchRequest,
+    ProductPath,
     ProductPutRequest,
-    ProductQuery,
 )
-from service.api.requests import ListQuery, ProductPath
 from service.api.responses import ProductResponse, ProductsResponse, WriteResponse
 
 api = APIBlueprint(
@@ -44,17 +44,16 @@ def list_products(query: ListQuery) -> JsonResponse:
     operation_id="get_product",
     responses={200: ProductResponse, **problem_responses(404)},
 )
-def get_product(path: ProductPath, query: ProductQuery) -> JsonResponse:
-    """One product as stored; `fields` chooses what of it, `locale` and `market` its texts and
-    prices."""
-    return answer(engine().products.get(path.product_id, query.view(), query.fields))
+def get_product(path: ProductPath) -> JsonResponse:
+    """One product as stored."""
+    return answer(engine().products.get(path.product_id))
 
 
 @api.put(
     "/products/<product:product_id>",
     operation_id="put_product",
     request_body=multipart_or_json(ProductPutRequest, files="images", json_field="product"),
-    responses={200: WriteResponse, **problem_responses(400, 409, 413, 415, 503, 507)},
+    responses={200: WriteResponse, **problem_responses(400, 409, 413, 415, 502, 503, 507)},
 )
 def put_product(path: ProductPath) -> JsonResponse:
     """Add or replace a product; idempotent. It is found by the next question."""

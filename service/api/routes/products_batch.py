@@ -29,8 +29,13 @@ from service.api.parsing import (
     to_draft,
     validate,
 )
-from service.api.product_requests import ProductPatchRequest, ProductPutRequest
-from service.api.requests import ProductId, RequestModel, Whole
+from service.api.requests import (
+    ProductId,
+    ProductPatchRequest,
+    ProductPutRequest,
+    RequestModel,
+    Whole,
+)
 from service.api.responses import ItemProblem, Response
 from service.products.catalog import Outcome
 from service.products.writer import Upsert, WriteRequest
@@ -103,7 +108,7 @@ _ITEMS: dict[Any, type[BatchPut] | type[BatchPatch] | type[BatchDelete]] = {
     "/products:batch",
     operation_id="batch_products",
     request_body=json_body(ProductBatch),
-    responses={200: BatchResponse, **problem_responses(400, 413, 415, 503, 507)},
+    responses={200: BatchResponse, **problem_responses(400, 413, 415, 502, 503, 507)},
 )
 def batch_products() -> JsonResponse:
     """Put, patch and delete many products: one status per item, in their order, and a bad one never

@@ -17,7 +17,7 @@ from service.api.openapi import (
     multipart_or_json,
     problem_responses,
 )
-from service.api.parsing import Model, decode_base64, read_ask, validate
+from service.api.parsing import Model, read_ask, read_ref, validate
 from service.api.requests import (
     ClassifyRequest,
     ExplainRequest,
@@ -46,7 +46,7 @@ api = APIBlueprint(
     "/classify",
     operation_id="classify",
     request_body=multipart_or_json(ClassifyRequest, files="image"),
-    responses={200: ClassifyResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
+    responses={200: ClassifyResponse, **problem_responses(400, 404, 409, 413, 415, 502, 503)},
 )
 def classify() -> JsonResponse:
     """Categories of a photo or a product, best first.
@@ -61,7 +61,7 @@ def classify() -> JsonResponse:
     "/search",
     operation_id="search",
     request_body=multipart_or_json(SearchRequest, files="image"),
-    responses={200: SearchResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
+    responses={200: SearchResponse, **problem_responses(400, 404, 410, 413, 415, 502, 503)},
 )
 def search() -> JsonResponse:
     """Products that look like a photo or a stored product, or that a text tells of; one entry each,
@@ -79,7 +79,7 @@ def search() -> JsonResponse:
     "/tags",
     operation_id="tags",
     request_body=multipart_or_json(TagsRequest, files="image"),
-    responses={200: TagsResponse, **problem_responses(400, 404, 413, 415, 503)},
+    responses={200: TagsResponse, **problem_responses(400, 404, 413, 415, 502, 503)},
 )
 def tags() -> JsonResponse:
     """Tags voted by the most similar products, each with the products that support it."""
@@ -91,7 +91,7 @@ def tags() -> JsonResponse:
     "/describe",
     operation_id="describe",
     request_body=multipart_or_json(SearchRequest, files="image"),
-    responses={200: DescribeResponse, **problem_responses(400, 404, 410, 413, 415, 503)},
+    responses={200: DescribeResponse, **problem_responses(400, 404, 410, 413, 415, 502, 503)},
 )
 def describe() -> JsonResponse:
     """Categories, similar products and tags of a photo at once: it is sent, decoded and embedded
@@ -108,7 +108,7 @@ def describe() -> JsonResponse:
     "/explain",
     operation_id="explain",
     request_body=multipart_or_json(ExplainRequest, files="image"),
-    responses={200: ExplainResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
+    responses={200: ExplainResponse, **problem_responses(400, 404, 409, 413, 415, 502, 503)},
 )
 def explain() -> JsonResponse:
     """Heat maps: what in a photo speaks for a category, or what makes it similar to another photo,
@@ -125,7 +125,7 @@ def explain() -> JsonResponse:
     other = ask.with_
     if (other.image is None) == (other.product_id is None):
         raise BadRequestError("with: give an image or a product_id")
-    data = decode_base64(other.image, "with.image") if other.image else None
+    data = read_ref(other.image, "with.image") if other.image else None
     pair = Query(image=data, product_id=other.product_id)
     return answer(engine().explain_pair(source, pair, ask))
 

@@ -36,7 +36,7 @@ api = APIBlueprint(
     "/review",
     operation_id="review",
     request_body=multipart_or_json(ReviewRequest, files="images"),
-    responses={200: ReviewResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
+    responses={200: ReviewResponse, **problem_responses(400, 404, 409, 413, 415, 502, 503)},
 )
 def review() -> JsonResponse:
     """Is this listing fit to publish: category, tags, quality with advice, prohibited content and

@@ -95,7 +95,7 @@ class TagsBatchResponse(Response, frozen=True):
     "/classify:batch",
     operation_id="classify_batch",
     request_body=multipart_or_json(PhotosRequest, files="images"),
-    responses={200: ClassifyBatchResponse, **problem_responses(400, 404, 409, 413, 415, 503)},
+    responses={200: ClassifyBatchResponse, **problem_responses(400, 404, 409, 413, 415, 502, 503)},
 )
 def classify_batch() -> JsonResponse:
     """Categories of each of 1 to 64 photos, in their order; a photo that cannot be read never fails
@@ -107,7 +107,7 @@ def classify_batch() -> JsonResponse:
     "/search:batch",
     operation_id="search_batch",
     request_body=multipart_or_json(SearchPhotosRequest, files="images"),
-    responses={200: SearchBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
+    responses={200: SearchBatchResponse, **problem_responses(400, 404, 413, 415, 502, 503)},
 )
 def search_batch() -> JsonResponse:
     """Products that look like each of 1 to 64 photos, in their order; a photo that cannot be read
@@ -123,7 +123,7 @@ def search_batch() -> JsonResponse:
     "/tags:batch",
     operation_id="tags_batch",
     request_body=multipart_or_json(PhotosRequest, files="images"),
-    responses={200: TagsBatchResponse, **problem_responses(400, 404, 413, 415, 503)},
+    responses={200: TagsBatchResponse, **problem_responses(400, 404, 413, 415, 502, 503)},
 )
 def tags_batch() -> JsonResponse:
     """Tags of each of 1 to 64 photos, in their order; a photo that cannot be read never fails the

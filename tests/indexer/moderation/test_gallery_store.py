@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
-from indexer.feeds.importer import import_feed
+from indexer.feeds.dataset import read_dataset
+from indexer.feeds.importer import import_dataset
 from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.spec import Block
@@ -56,7 +57,7 @@ def test_home_is_fitted_once_for_a_file_and_a_model(tmp_path: Path) -> None:
     for seed in range(12):
         drawn.product(seed).save(data / f"product{seed}.png")
     home = Home.create(tmp_path / "home")
-    import_feed(home, data)
+    import_dataset(home, read_dataset(data))
     file = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2)
     policies, embed = load_policies(file), Counting()
     assert read_fitted(home, policies, BUNDLE) is None
@@ -86,7 +87,7 @@ def catalog_of(folder: Path, home: Home, count: int) -> None:
     folder.mkdir(exist_ok=True)
     for seed in range(count):
         drawn.product(seed).save(folder / f"product{seed}.png")
-    import_feed(home, folder)
+    import_dataset(home, read_dataset(folder))
     with (
         open_catalog(home) as catalog,
         closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store,
