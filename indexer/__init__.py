@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from indexer.core.home import Home
     from indexer.evaluation.evaluate import evaluate
     from indexer.feeds.dataset import Dataset, read_dataset
-    from indexer.feeds.importer import ImportReport, import_dataset
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.import_report import ImportReport
+    from indexer.feeds.importer import import_dataset, import_feed
     from indexer.index.live import LiveIndex
     from indexer.index.version import Versions
     from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
@@ -30,6 +32,7 @@ __all__ = [
     "Catalog",
     "Dataset",
     "Home",
+    "ImportOptions",
     "ImportReport",
     "LiveIndex",
     "TrainReport",
@@ -40,6 +43,7 @@ __all__ = [
     "evaluate",
     "export",
     "import_dataset",
+    "import_feed",
     "load_bundle",
     "open_catalog",
     "open_embedder",
@@ -58,7 +62,8 @@ __getattr__, __dir__ = lazy_exports(
         "CatalensError": "indexer.core.errors",
         "Dataset": "indexer.feeds.dataset",
         "Home": "indexer.core.home",
-        "ImportReport": "indexer.feeds.importer",
+        "ImportOptions": "indexer.feeds.import_options",
+        "ImportReport": "indexer.feeds.import_report",
         "LiveIndex": "indexer.index.live",
         "TrainReport": "indexer.training.train",
         "TrainingOptions": "indexer.training.options",
@@ -68,6 +73,7 @@ __getattr__, __dir__ = lazy_exports(
         "evaluate": "indexer.evaluation.evaluate",
         "export": "indexer.training.export",
         "import_dataset": "indexer.feeds.importer",
+        "import_feed": "indexer.feeds.importer",
         "load_bundle": "indexer.model.bundle",
         "open_catalog": "indexer.catalog.store",
         "open_embedder": "indexer.model.open_runtime",

@@ -293,7 +293,8 @@ class Engine:
         options = SearchOptions.of(options, fields)
         with self._begin(options) as ctx:
             plan = self.searcher.plan(ctx, query, options)
-            return ctx.respond(self.searcher.search(ctx, self.embedder.embed(ctx, query), plan))
+            page = self.searcher.search(ctx, self.embedder.embed(ctx, query), plan)
+            return ctx.respond(page, options.fields)
 
     def similar(
         self, product_id: str, options: SearchOptions | None = None, **fields: Any
@@ -336,7 +337,7 @@ class Engine:
                 tags=tags,
                 unknown_words=page.unknown_words,
             )
-            return ctx.respond(description)
+            return ctx.respond(description, options.fields)
 
     def batch(
         self,
@@ -352,7 +353,7 @@ class Engine:
         """
         options = SearchOptions.of(options, fields)
         ctx = self._context(options)
-        return ctx.respond(self._batches.run(ctx, task, photos, options))
+        return ctx.respond(self._batches.run(ctx, task, photos, options), options.fields)
 
     def facets(
         self,
@@ -394,7 +395,8 @@ class Engine:
         options = RecommendOptions.of(options, fields)
         check_history(history)
         with self._begin(options) as ctx:
-            return ctx.respond(self._recommender.recommend(ctx, history, options))
+            found = self._recommender.recommend(ctx, history, options)
+            return ctx.respond(found, options.fields)
 
     def explain_category(
         self,

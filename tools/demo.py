@@ -31,8 +31,8 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
     """
     from indexer.core.home import Home
     from indexer.evaluation.evaluate import evaluate
-    from indexer.feeds.dataset import read_dataset
-    from indexer.feeds.importer import import_dataset
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.importer import import_feed
     from indexer.model.registry import register_model
     from indexer.operations.automatic_export import choose_exported
 
@@ -46,9 +46,10 @@ def demo(folder: Path = Path("catalens-demo")) -> dict[str, Any]:
         manifest = _draw_once(catalog, counter)
     with _step("train", "train", seconds):
         _train_once(manifest, model)
-    with _step("import", "import", seconds), progress("import") as counter:
+    with _step("import", "import", seconds), stages() as reporter:
         home = Home.create(folder / "home")
-        report = import_dataset(home, read_dataset(manifest), photos="reference", progress=counter)
+        options = ImportOptions(photos="reference")
+        report = import_feed(home, manifest, options, progress=reporter)
     with _step("export for the processor", "export", seconds), stages() as reporter:
         choice = choose_exported(home, register_model(home, model), progress=reporter)
         log(choice.reason or "the model is exported already")

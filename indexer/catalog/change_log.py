@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,6 +66,14 @@ class Living(NamedTuple):
     @staticmethod
     def _gone(numbers: np.ndarray, living: np.ndarray, last: int) -> np.ndarray:
         return (numbers <= last) & ~np.isin(numbers, living)
+
+
+class ChangesSince(NamedTuple):
+    """Changes above a sequence number: int64 [N] in their order. ``deleted``: some product was."""
+
+    sequences: np.ndarray
+    pids: np.ndarray
+    deleted: bool
 
 
 def ensure_tables(sql: Connection) -> None:
@@ -136,6 +145,20 @@ class ChangeLog:
                 return None
             row = sql.execute("SELECT stamp FROM stamps WHERE sequence = ?", (sequence,)).fetchone()
             return None if row is None else str(row[0])
+
+    def since(self, sequence: int) -> ChangesSince:
+        """The changes above ``sequence``, in little memory. Raises ``OutdatedVersionError``."""
+        numbers = array("q")
+        deleted = False
+        with self._database.read() as sql:
+            require_log_coverage(sql, sequence)
+            query = "SELECT sequence, pid, kind FROM changes WHERE sequence > ? ORDER BY sequence"
+            for number, pid, kind in sql.execute(query, (sequence,)):
+                numbers.append(number)
+                numbers.append(pid)
+                deleted |= kind == "delete"
+        pairs = np.frombuffer(numbers, np.int64).reshape(-1, 2)
+        return ChangesSince(pairs[:, 0], pairs[:, 1], deleted)
 
     def begins(self) -> int:
         """The log holds the changes above this sequence number."""

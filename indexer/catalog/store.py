@@ -278,6 +278,18 @@ class Catalog:
         with self.database.read() as connection:
             return {row[0] for row in connection.execute("SELECT product_id FROM products")}
 
+    def iterate_ids(self) -> Iterator[str]:
+        """The ids of all products by pid, read in portions, as ``iterate``."""
+        after = 0
+        while True:
+            with self.database.read() as connection:
+                query = "SELECT pid, product_id FROM products WHERE pid > ? ORDER BY pid LIMIT ?"
+                rows = connection.execute(query, (after, 10 * _PORTION)).fetchall()
+            yield from (product_id for _, product_id in rows)
+            if not rows:
+                return
+            after = rows[-1][0]
+
     def iterate(self) -> Iterator[Product]:
         """All products by pid, read in portions: a write in between may or may not be seen."""
         after = 0

@@ -145,6 +145,18 @@ class SyncRefusedError(CatalensError):
     code = "refused-sync"
 
 
+class FeedHeldError(ConflictError):
+    """A feed lost so much since its last run that it is not imported unless that is accepted."""
+
+    code = "feed-held"
+
+
+class NothingImportedError(CatalensError):
+    """Of a feed nothing was added, replaced or unchanged; the message says why and what to do."""
+
+    code = "nothing-imported"
+
+
 class BadHomeError(CatalensError):
     """The home folder does not exist or is not a home."""
 

@@ -114,7 +114,7 @@ class Assembly:
             self.notes.warn(
                 row.where,
                 "vendor-number",
-                f"category {row.vendor_number!r} is a number of Google's taxonomy, and the feed "
+                f"category {row.vendor_number!r} is {_number_of(row.vendor_number)}, and the feed "
                 "has no name for it; the product is kept without a category",
                 None,
                 row.vendor_number,
@@ -225,6 +225,12 @@ class Assembly:
             # Nobody counts: what is sold is there.
             return "in_stock"
         return availability_words.of_stock(stock, policy)
+
+
+def _number_of(vendor_number: str) -> str:
+    if vendor_number.isdigit():
+        return "a number of Google's taxonomy"
+    return "an id that only the shop system knows"
 
 
 def _of_languages(titles: Mapping[str, str]) -> str | None:

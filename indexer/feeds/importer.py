@@ -1,139 +1,123 @@
-"""Importer of a dataset into the catalog, with a reason for every row left out."""
+"""Importer of a feed into the catalog: streamed, repeatable, with a reason for all that is left
+out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
-from indexer.catalog.attributes import AttributeType, AttributeValue, read
-from indexer.catalog.photo_store import PhotoStore
+import numpy as np
+
+from indexer.catalog.attributes import checked_types
 from indexer.catalog.presence import has_catalog
-from indexer.catalog.records import (
-    Delete,
-    NewPhoto,
-    PhotoRow,
-    ProductInput,
-    Put,
-    Tag,
-    Write,
-    Written,
-)
+from indexer.catalog.records import PhotoStorage
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import sha256_file
 from indexer.core.container import usable_cores
 from indexer.core.errors import (
     BadDataError,
     BadProductError,
-    CatalensError,
-    ImageTooLargeError,
+    FeedHeldError,
     SyncRefusedError,
-    UnknownPhotoError,
 )
 from indexer.core.home import Home
-from indexer.feeds.dataset import Dataset, DatasetRow, read_dataset
+from indexer.core.progress import OnProgress, OnStage, no_progress
+from indexer.feeds.attribute_typing import AttributeTyping
+from indexer.feeds.dataset import Dataset
+from indexer.feeds.dry_run import show_samples
+from indexer.feeds.feed_input import FeedInput, open_input
+from indexer.feeds.feed_pass import ReadGroup, read_products, scan_rows
+from indexer.feeds.fetch_queue import Fetcher, fetched
+from indexer.feeds.first_products import choose_first
+from indexer.feeds.guards import FeedTotals, suspicion
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.import_report import ImportReport
 from indexer.feeds.notice import Notice
-from indexer.imaging.decode import ImageLimits, decode_photo, file_limits
+from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
+from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
+from indexer.feeds.row_digests import LastRun, RowGroups, hash_text, hash_texts
+from indexer.feeds.run_memory import RunMemory, make_salt, missing_ids
+from indexer.feeds.spool import Spool
+from indexer.imaging.decode import ImageLimits, file_limits
 from indexer.imaging.parallel import decoding_threads
 
-# Products per commit.
-_BATCH = 256
-# Px; the smallest decode that still reads the whole file.
-_CHECK_SIZE = 64
 # Share of the catalog that --sync may delete unasked.
 _FREE_DELETES = 0.10
-_TRIES = 3
-
-Storage = Literal["copy", "reference"]
+OnRemoved = Callable[[list[str]], object]
 
 
-def read_feed(home: Path, data: Path, *, types: Mapping[str, str] | None = None) -> Dataset:
-    """``read_dataset`` with the attribute types that the catalog of ``home`` has, if there is one
-    yet."""
-    stored: dict[str, AttributeType] = {}
-    if (home / "home.json").exists() and has_catalog(Home(home)):
-        with open_catalog(Home(home)) as catalog:
-            stored = catalog.types()
-    return read_dataset(data, types=types, stored=stored)
+def import_feed(
+    home: Home,
+    data: Path,
+    options: ImportOptions | None = None,
+    *,
+    fetcher: Fetcher | None = None,
+    photo_keeper: PhotoKeeper | None = None,
+    progress: OnStage = no_progress,
+    on_removed: OnRemoved | None = None,
+) -> ImportReport:
+    """Bring the catalog to what the feed ``data`` says. Run again, it reads only rows that changed;
+    killed, it goes on where it was.
 
+    A photo that is no readable image is left out, and a product without any good photo keeps those
+    that it had; a new one is left out. Photos by address are had by ``fetcher``;
+    ``photo_keeper`` decides what is kept of a photo's bytes (a copy without one). ``progress``
+    counts rows ("read") and products ("import"), which are committed before they are counted.
+    ``on_removed`` gets the content hashes of photos whose files were removed, since no product has
+    them any more (``reviews.store.forget_photos``).
 
-@dataclass
-class ImportReport:
-    """What an import did, or with ``dry_run`` would do: numbers of products, and the
-    rows left out."""
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    skipped: list[Notice] = field(default_factory=list)
-    # Rows kept, but not all they say.
-    warnings: list[Notice] = field(default_factory=list)
-    dry_run: bool = False
+    Raises ``BadDataError`` where the feed cannot be read at all, or a type does not fit stored
+    values; before anything is written, ``FeedHeldError`` where the feed lost much since its last
+    run, and ``SyncRefusedError`` where ``sync`` would delete more than is allowed; ``BusyError``
+    while another import runs; ``StorageError``.
+    """
+    options = options or ImportOptions()
+    with ExitStack() as stack:
+        catalog = None
+        if not options.dry_run:
+            stack.enter_context(home.lock("import"))
+            catalog = stack.enter_context(open_catalog(home))
+        elif has_catalog(home):
+            catalog = stack.enter_context(open_catalog(home))
+        pool = stack.enter_context(ThreadPoolExecutor(decoding_threads(min(8, usable_cores() + 1))))
+        run = _Import(home, data, options, catalog, fetcher, progress)
+        intake = PhotoIntake(home, catalog, run.feed.table.root, options, photo_keeper, pool)
+        run.read()
+        return run.write(intake, on_removed)
 
 
 def import_dataset(
     home: Home,
     dataset: Dataset,
     *,
-    photos: Storage = "copy",
+    photos: PhotoStorage = "copy",
     sync: bool = False,
     allow_deletes: int | None = None,
     dry_run: bool = False,
     limits: ImageLimits | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    on_removed: Callable[[list[str]], object] | None = None,
+    progress: OnProgress | None = None,
+    on_removed: OnRemoved | None = None,
 ) -> ImportReport:
-    """Bring the catalog to what ``dataset`` says. Run again, it changes nothing; killed, it goes on
-    where it was.
+    """``import_feed`` of what ``dataset`` was read from, by the types it was read with;
+    ``progress`` counts products."""
+    options = ImportOptions(
+        photos=photos,
+        sync=sync,
+        allow_deletes=allow_deletes,
+        dry_run=dry_run,
+        types=dataset.given_types,
+        limits=limits or file_limits(),
+    )
 
-    ``photos``: keep copies, or refer to the files where they are. ``sync`` deletes products that
-    the dataset does not mention: unasked up to a tenth of the catalog, none where it cannot be told
-    what some of its lines mention. A photo that is no readable image is skipped, and a product
-    without any good photo is left as it was. ``progress(done, total)`` counts products; batches are
-    committed before they are counted. ``on_removed`` gets the content hashes of photos whose files
-    were removed, since no product has them any more (``reviews.store.forget_photos``).
+    def count(stage: str, done: int, total: int, note: str = "", /) -> None:
+        if stage == "import" and progress is not None:
+            progress(done, total, note)
 
-    Raises ``SyncRefusedError`` (before anything is written) where ``sync`` would delete more than
-    that and more than ``allow_deletes``; ``BadDataError`` where a fixed type contradicts stored
-    values; ``BusyError`` while another import runs; ``StorageError``.
-    """
-    if photos == "reference" and dataset.source is not None and dataset.source.unpacked is not None:
-        raise BadDataError("photos of an archive are copied: reference needs a folder")
-    with ExitStack() as stack:
-        catalog = None
-        if not dry_run:
-            stack.enter_context(home.lock("import"))
-            catalog = stack.enter_context(open_catalog(home))
-        elif has_catalog(home):
-            catalog = stack.enter_context(open_catalog(home))
-        pool = stack.enter_context(ThreadPoolExecutor(decoding_threads(min(8, usable_cores() + 1))))
-        run = _Import(home, catalog, pool, photos, limits or file_limits(), dry_run)
-        run.on_removed = on_removed
-        run.report.skipped += dataset.skipped
-        run.report.warnings += dataset.warnings
-        doomed = run.doomed(dataset, allow_deletes) if sync else []
-        run.fix_types(dataset)
-        products = dataset.by_product()
-        done = 0
-        for batch in _batches(products):
-            run.put_batch(batch)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(products))
-        run.delete(doomed)
-        return run.report
-
-
-def _batches(products: dict[str, list[DatasetRow]]) -> Iterator[dict[str, list[DatasetRow]]]:
-    items = iter(products.items())
-    while batch := dict(islice(items, _BATCH)):
-        yield batch
+    return import_feed(home, dataset.data, options, progress=count, on_removed=on_removed)
 
 
 class _Import:
@@ -142,230 +126,270 @@ class _Import:
     def __init__(
         self,
         home: Home,
+        data: Path,
+        options: ImportOptions,
         catalog: Catalog | None,
-        pool: ThreadPoolExecutor,
-        storage: Storage,
-        limits: ImageLimits,
-        dry_run: bool,
+        fetcher: Fetcher | None,
+        progress: OnStage,
     ) -> None:
+        self.options = options
         self.catalog = catalog
-        self.store = PhotoStore(home)
-        self.pool = pool
-        self.storage = storage
-        self.limits = limits
-        self.dry_run = dry_run
-        self.types: dict[str, AttributeType] = catalog.types() if catalog is not None else {}
-        self.report = ImportReport(dry_run=dry_run)
-        # Photos whose files this batch wrote.
-        self.made: set[str] = set()
-        self.on_removed: Callable[[list[str]], object] | None = None
+        self.fetcher = fetcher
+        self.progress = progress
+        self.report = ImportReport(dry_run=options.dry_run)
+        fixed = checked_types(options.types)
+        self.feed: FeedInput = open_input(
+            data, options, skipped=self.report.skipped, warnings=self.report.warnings
+        )
+        self.report.profile = self.feed.profile.name
+        self.report.why = self.feed.why
+        # Files without a name: the home's disk has room, but a dry run leaves it alone.
+        self.folder = None if options.dry_run else home.path
+        self.source = options.source or str(Path(data).absolute())
+        self.memory = RunMemory(home, self.source, catalog)
+        owners = {} if catalog is None else catalog.owners()
+        self.keep = frozenset(name for name, owner in owners.items() if owner != options.source)
+        self.typing = AttributeTyping(
+            fixed=fixed,
+            stored={} if catalog is None else catalog.types(),
+            given=self.feed.reader.types,
+            text=self.feed.table.text,
+        )
+        self.totals = FeedTotals()
+        self.spool: Spool[ReadGroup] = Spool(self.folder)
+        # Of all products of the feed: hash of the id, and number of the group.
+        self.product_ids = array("Q")
+        self.product_groups = array("Q")
+        # Of spooled groups: number of products, and hash of the first one's category.
+        self.sizes = array("Q")
+        self.categories = array("Q")
 
-    def doomed(self, dataset: Dataset, allow_deletes: int | None) -> list[str]:
+    # -- reading
+
+    def read(self) -> None:
+        """Both passes; nothing is written yet. Raises ``FeedHeldError``, ``BadDataError``."""
+        report = self.report
+        salt = make_salt(
+            self.feed.reader.fingerprint, self.options, self.keep, self.fetcher is not None
+        )
+        on_rows = self._rows
+        rows = scan_rows(self.feed, self.folder, on_rows)
+        self.groups: RowGroups = rows.groups
+        report.rows = len(self.groups.of_row)
+        if not report.rows and not rows.lost.count:
+            raise BadDataError(f"{self.feed.table.name} has no rows")
+        self.unchanged = np.zeros(len(self.groups), bool)
+        if not self.options.dry_run:
+            self.unchanged = self.memory.unchanged(self.groups, salt)
+        self.photo_counts = np.zeros(len(self.groups), np.uint64)
+        unclean = self._collect(on_rows)
+        self.done = np.zeros(len(self.groups), bool)
+        self.unclean = unclean
+        self._take_unchanged()
+        report.products = self.totals.products
+        report.photos = self.totals.photos
+        report.warnings += self.totals.warnings(self.feed.table.name)
+        self.run = LastRun(salt=salt, products=report.products, photos=report.photos)
+        self.mentioned = np.concatenate(
+            [
+                np.frombuffer(self.product_ids, np.uint64),
+                rows.mentioned,
+                hash_texts(self.feed.reader.lost_ids),
+                self._known_products(unclean),
+            ]
+        )
+        self._guard([*rows.lost.unnamed, *self.feed.unnamed])
+        report.warnings += self.typing.settle()
+
+    def _rows(self, done: int, total: int) -> None:
+        self.progress("read", done, total or done + 1)
+
+    def _collect(self, on_rows: Callable[[int, int], None]) -> np.ndarray:
+        """Read the products of changed groups to the disk; which of the groups are not clean."""
+        unclean = np.zeros(len(self.groups), bool)
+        for group in read_products(self.feed, self.groups, ~self.unchanged, self.folder, on_rows):
+            unclean[group.group] = not group.clean
+            for product in group.products:
+                self.totals.add(product)
+                self.typing.see(product.attributes, product.where)
+                self.product_ids.append(hash_text(product.product_id))
+                self.product_groups.append(group.group)
+                self.photo_counts[group.group] += len(product.photos)
+            self.spool.append(group)
+            self.sizes.append(len(group.products))
+            first = group.products[0].category if group.products else None
+            self.categories.append(hash_text("\0".join(first or ())))
+        return unclean
+
+    def _take_unchanged(self) -> None:
+        """Count what was not read, since it is in the catalog as it stands."""
+        last = self.memory.last
+        if last is None or not self.unchanged.any():
+            return
+        keys = self.groups.keys[self.unchanged]
+        photos = last.photo_counts[np.searchsorted(last.keys, keys)]
+        self.photo_counts[self.unchanged] = photos
+        there = np.isin(last.product_groups, keys)
+        self.report.unchanged += int(there.sum())
+        self.totals.products += int(there.sum())
+        self.totals.photos += int(photos.sum())
+        groups = np.searchsorted(self.groups.keys, last.product_groups[there])
+        self.product_ids.frombytes(last.product_ids[there].tobytes())
+        self.product_groups.frombytes(groups.astype(np.uint64).tobytes())
+
+    def _known_products(self, unclean: np.ndarray) -> np.ndarray:
+        """What groups with wrong rows were before: the feed does not lack it."""
+        if self.memory.last is None:
+            return np.zeros(0, np.uint64)
+        return self.memory.last.products_of(self.groups.keys[unclean])
+
+    def _guard(self, unnamed: list[str]) -> None:
+        """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted."""
+        options = self.options
+        self.doomed: list[str] = []
+        if options.sync and self.catalog is not None and options.only_first is None:
+            self.doomed = self._doomed(unnamed)
+        last = self.memory.last
+        accepted = options.accept or options.only is not None
+        if last is not None and options.sync and options.allow_deletes is not None:
+            accepted |= last.usable - self.report.products <= options.allow_deletes
+        reason = None if accepted else suspicion(last, self.report.products, self.report.photos)
+        if reason is None:
+            return
+        reason = f"{reason}: held, nothing was written; if that is meant, accept it (--accept)"
+        if not options.dry_run:
+            raise FeedHeldError(reason)
+        self.report.warnings.append(Notice(self.feed.table.name, reason, FeedHeldError.code))
+
+    def _doomed(self, unnamed: list[str]) -> list[str]:
         """The products that ``sync`` deletes. Raises ``SyncRefusedError``."""
-        stored = self.catalog.product_ids() if self.catalog is not None else set()
-        doomed = sorted(stored - dataset.mentioned)
-        lost = len(dataset.unnamed)
-        allowed = max(0 if lost else int(len(stored) * _FREE_DELETES), allow_deletes or 0)
+        assert self.catalog is not None
+        doomed = sorted(missing_ids(self.catalog, self.mentioned))
+        stored = len(self.catalog)
+        lost = len(unnamed)
+        allowed = max(0 if lost else int(stored * _FREE_DELETES), self.options.allow_deletes or 0)
         if len(doomed) > allowed:
             why = f"more than the {allowed} allowed"
             if lost:
                 lines = f"{lost} lines" if lost > 1 else "1 line"
                 why = (
                     f"but {lines} of the feed may name some of them and cannot be read (first: "
-                    f"{dataset.unnamed[0]})"
+                    f"{unnamed[0]})"
                 )
             raise SyncRefusedError(
-                f"sync would delete {len(doomed)} of {len(stored)} products, {why}; "
+                f"sync would delete {len(doomed)} of {stored} products, {why}; "
                 f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
             )
         return doomed
 
-    def fix_types(self, dataset: Dataset) -> None:
+    # -- writing
+
+    def write(self, intake: PhotoIntake, on_removed: OnRemoved | None) -> ImportReport:
+        """Put what was read into the catalog, and remember what that was."""
+        options = self.options
+        self._fix_types()
+        if options.dry_run:
+            self.report.map = self.feed.reader.map()
+            self.report.samples = show_samples(self.spool, self.sizes, self.typing)
+        writer = ProductWriter(
+            self.catalog,
+            intake,
+            self.typing,
+            options,
+            self.report,
+            len(self.groups),
+            keep=self.keep,
+            fetches=self.fetcher is not None,
+            folder=self.folder,
+        )
+        writer.on_removed = on_removed
+        writer.failed |= self.unclean
+        usable = self.report.unchanged
+        try:
+            self._put(writer, intake)
+            writer.delete(self.doomed)
+        finally:
+            usable += self.report.added + self.report.replaced
+            usable = max(usable, self.report.unchanged + self.report.added + self.report.replaced)
+            self._remember(writer, usable)
+        return self.report
+
+    def _fix_types(self) -> None:
         """Types given by the caller win over stored ones, stored ones over inferred ones."""
-        given = {
-            name: type_ for name, type_ in dataset.types.items() if name in dataset.given_types
-        }
-        self.types = {**dataset.types, **self.types, **given}
-        if self.catalog is not None:
-            try:
-                self.catalog.set_types(self.types, dry_run=self.dry_run)
-            except BadProductError as error:
-                raise BadDataError(f"the types given do not fit what is stored: {error}") from error
-
-    # --- one batch
-    # ----------------------------------------------------------------------------------------------
-
-    def put_batch(self, batch: dict[str, list[DatasetRow]]) -> None:
-        """Check, keep and commit a batch of products."""
-        batch = {
-            product_id: fitted
-            for product_id, rows in batch.items()
-            if (fitted := self._fit_types(rows))
-        }
-        refused: set[str] = set()
-        self.made.clear()
-        for tries_left in reversed(range(_TRIES)):
-            puts, skipped = self._prepare(batch)
-            results = self._apply(puts)
-            # A delete elsewhere may have removed a photo's row or file between our look and our
-            # write: look again.
-            again = {
-                put.product_id
-                for put, result in zip(puts, results, strict=True)
-                if isinstance(result, UnknownPhotoError) and tries_left
-            }
-            for put, result in zip(puts, results, strict=True):
-                if isinstance(result, Written):
-                    setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
-                elif put.product_id not in again:
-                    self.report.skipped += [
-                        Notice(row.where, str(result)) for row in batch[put.product_id]
-                    ]
-                    refused.update(photo.content_hash for photo in put.photos)
-            for product_id, reasons in skipped.items():
-                if product_id not in again:
-                    self.report.skipped += reasons
-            batch = {product_id: batch[product_id] for product_id in again}
-            if not batch:
-                break
-        self.collect((), own=refused & self.made)
-
-    def collect(self, orphaned: Sequence[str], *, own: Iterable[str] = ()) -> None:
-        """Remove the files of photos that no product has any more, as ``PhotoStore.collect``."""
         if self.catalog is None:
             return
-        removed = self.store.collect(self.catalog, orphaned, own=own)
-        if removed and self.on_removed is not None:
-            self.on_removed(removed)
-
-    def _apply(self, writes: Sequence[Write]) -> list[Written | CatalensError]:
-        # A dry run into an empty home.
-        if self.catalog is None:
-            return [Written(0, 0, "added") for _ in writes]
-        # Types were fixed at the start; only a dry run has given them up again.
-        results = self.catalog.apply(
-            writes, dry_run=self.dry_run, types=self.types if self.dry_run else None
-        )
-        if not self.dry_run:
-            orphaned = [
-                found
-                for result in results
-                if isinstance(result, Written)
-                for found in result.orphaned
-            ]
-            self.collect(orphaned)
-        return results
-
-    def _fit_types(self, rows: list[DatasetRow]) -> list[DatasetRow]:
-        """The rows with attribute values as the catalog's types ask, or none and a reason."""
-        values: dict[str, AttributeValue] = {}
-        for name, value in rows[0].attributes.items():
-            try:
-                values[name] = read(value, self.types[name]) if name in self.types else value
-            except ValueError as error:
-                reason = f"column {name!r}: {error} (the type is stored in the catalog)"
-                self.report.skipped += [Notice(row.where, reason) for row in rows]
-                return []
-        held: dict[str, AttributeValue] = {
-            name: value for name, value in values.items() if value is not None
-        }
-        return [replace(row, attributes=held) for row in rows]
-
-    def _prepare(
-        self, batch: dict[str, list[DatasetRow]]
-    ) -> tuple[list[Put], dict[str, list[Notice]]]:
-        """Products with at least one good photo as writes; the rows left out, by product."""
-        rows = [row for product in batch.values() for row in product]
-        hashes = list(self.pool.map(self._hash, rows))
-        known: dict[str, PhotoRow] = {}
-        if self.catalog is not None:
-            known = self.catalog.photos_by_hash(
-                {found for found in hashes if isinstance(found, str)}
-            )
-        good: dict[str, dict[str, NewPhoto]] = {}
-        skipped: dict[str, list[Notice]] = {}
-        for row, found in zip(
-            rows, self.pool.map(partial(self._check, known), rows, hashes), strict=True
-        ):
-            if isinstance(found, Notice):
-                skipped.setdefault(row.product_id, []).append(found)
-            else:
-                good.setdefault(row.product_id, {}).setdefault(found.content_hash, found)
-        puts = []
-        for product_id, found_photos in good.items():
-            first = batch[product_id][0]
-            tags = tuple(Tag(tag, "merchant") for tag in first.tags)
-            content = (first.title, first.category, tags, first.attributes)
-            puts.append(
-                Put(
-                    ProductInput(product_id, *content, tuple(found_photos)),
-                    tuple(found_photos.values()),
-                )
-            )
-        return puts, skipped
-
-    def _hash(self, row: DatasetRow) -> str | Notice:
         try:
-            size = row.image.stat().st_size
-            if size > self.limits.max_bytes:
-                raise ImageTooLargeError(
-                    f"the file has {size:,} bytes, more than the limit of "
-                    f"{self.limits.max_bytes:,} (CATALENS_MAX_IMAGE_BYTES raises it)"
-                )
-            return sha256_file(row.image)
-        except (OSError, ImageTooLargeError) as error:
-            return Notice(row.where, _reason(row.image, error))
+            self.catalog.set_types(self.typing.types, dry_run=self.options.dry_run)
+        except BadProductError as error:
+            raise BadDataError(f"the types given do not fit what is stored: {error}") from error
 
-    def _check(
-        self, known: dict[str, PhotoRow], row: DatasetRow, found: str | Notice
-    ) -> NewPhoto | Notice:
-        """Decode what is new, and keep its bytes. Never holds more than one photo per thread."""
-        if isinstance(found, Notice):
-            return found
-        path = str(row.image.absolute())
-        stored = known.get(found)
-        if stored is not None and (self.dry_run or not self._must_copy(stored)):
-            kept = stored.storage == "copy"
-            return replace(_as_new(stored), path=None if kept else path)
-        try:
-            data = row.image.read_bytes()
-            photo = decode_photo(data, limits=self.limits, shrink_to=_CHECK_SIZE)
-        except (OSError, CatalensError) as error:
-            return Notice(row.where, _reason(row.image, error))
-        reference = self.storage == "reference" and (
-            stored is None or stored.storage == "reference"
+    def _put(self, writer: ProductWriter, intake: PhotoIntake) -> None:
+        chosen = choose_first(self.sizes, self.categories, self.options.only_first)
+        total = int(np.frombuffer(self.sizes, np.uint64)[chosen].sum())
+        done = 0
+        remaining = np.bincount(
+            np.frombuffer(self.product_groups, np.uint64).astype(np.int64),
+            minlength=len(self.groups),
         )
-        if self.dry_run or reference:
-            storage: Storage = "reference" if reference else "copy"
-            size = (len(data), photo.width, photo.height)
-            return NewPhoto(
-                photo.content_hash, photo.format, *size, storage, path if reference else None
+        fetcher = None if self.options.dry_run else self.fetcher
+        ready = fetched(self._candidates(chosen), fetcher, intake)
+        for batch in _batches(ready):
+            writer.put_batch(batch)
+            for candidate in batch:
+                remaining[candidate.group] -= 1
+                self.done[candidate.group] = remaining[candidate.group] == 0
+            done += len(batch)
+            self.progress("import", done, total)
+        # What became no product at all is done too.
+        for number in chosen:
+            if self.sizes[number] == 0:
+                self.done[self.spool[int(number)].group] = True
+
+    def _candidates(self, chosen: np.ndarray) -> Iterator[Candidate]:
+        """Products on their way, without those whose id another row of the feed has already."""
+        ids = np.frombuffer(self.product_ids, np.uint64)
+        values, counts = np.unique(ids, return_counts=True)
+        twice = {int(value): "" for value in values[counts > 1]}
+        last = np.frombuffer(self.product_groups, np.uint64)
+        del values, counts, last
+        for number in chosen:
+            group = self.spool[int(number)]
+            for product in group.products:
+                found = hash_text(product.product_id) if twice else 0
+                if found in twice:
+                    if twice[found]:
+                        self._repeated(group.group, product.where, product.product_id, twice[found])
+                        continue
+                    twice[found] = product.where
+                yield Candidate(group.group, product)
+
+    def _repeated(self, group: int, where: str, product_id: str, first: str) -> None:
+        self.unclean[group] = True
+        self.report.skipped.append(
+            Notice(
+                where,
+                f"product {product_id!r} stands in {first} already; that one counts",
+                "repeated-product",
+                value=product_id,
             )
-        if not self.store.has_copy(photo.content_hash):
-            self.made.add(photo.content_hash)
-        return self.store.add(data, photo)
+        )
 
-    def _must_copy(self, stored: PhotoRow) -> bool:
-        """A reference that is to become a copy, or a copy whose file is gone."""
-        if stored.storage == "copy":
-            return not self.store.has_copy(stored.content_hash)
-        return self.storage == "copy"
-
-    def delete(self, doomed: list[str]) -> None:
-        """Erase products, photos that nobody else uses included."""
-        for start in range(0, len(doomed), _BATCH):
-            results = self._apply(
-                [Delete(product_id) for product_id in doomed[start : start + _BATCH]]
-            )
-            self.report.deleted += sum(isinstance(result, Written) for result in results)
-        if doomed and self.catalog is not None and not self.dry_run:
-            self.catalog.database.checkpoint()
+    def _remember(self, writer: ProductWriter, usable: int) -> None:
+        """Leave to the next run what it need not read again."""
+        if self.options.dry_run or self.catalog is None:
+            return
+        groups = np.frombuffer(self.product_groups, np.uint64).astype(np.int64)
+        run = replace(
+            self.run,
+            usable=usable,
+            photo_counts=self.photo_counts,
+            product_ids=np.frombuffer(self.product_ids, np.uint64),
+            product_groups=self.groups.keys[groups],
+        )
+        done = self.done & ~writer.failed & ~self.unclean
+        self.memory.write(self.groups, run, self.unchanged, done, writer.evidence, writer.sequences)
 
 
-def _as_new(row: PhotoRow) -> NewPhoto:
-    return NewPhoto(**{column.name: getattr(row, column.name) for column in fields(NewPhoto)})
-
-
-def _reason(path: Path, error: Exception) -> str:
-    why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return f"{path}: {why}".encode("utf-8", "backslashreplace").decode()
+def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
+    while batch := list(islice(candidates, BATCH)):
+        yield batch

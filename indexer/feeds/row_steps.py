@@ -176,7 +176,9 @@ def _category_cells(rule: CategoryRule) -> _SplitCell:
         kept: dict[CategoryPath, None] = {}
         for path in found:
             below = path[1:] if path[0].casefold() in root else path
-            if below and not (len(below) == 1 and below[0].casefold() in none):
+            if len(below) == 1 and categories.is_internal_id(below[0]):
+                number = number or below[0]
+            elif below and not (len(below) == 1 and below[0].casefold() in none):
                 kept[below] = None
         return number, tuple(kept)
 

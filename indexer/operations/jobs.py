@@ -20,16 +20,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from indexer.core.atomic_files import remove_folder, storage_failure, write_json
-from indexer.core.errors import BadDataError, BusyError, CatalensError, UnknownJobError
+from indexer.core.errors import BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage
 from indexer.feeds.archives import unpack
-
-if TYPE_CHECKING:
-    from indexer.feeds.dataset import Dataset
 
 JobKind = Literal["import", "build"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -42,6 +39,11 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
 UPLOAD = "upload.zip"
+# What an import's job takes over as it is.
+_IMPORT_OPTIONS = (
+    *("photos", "sync", "allow_deletes", "dry_run", "types", "profile", "encoding", "delimiter"),
+    *("accept", "feed"),
+)
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
     "state": "queued",
@@ -218,8 +220,9 @@ def run(home: Home, job_id: str) -> None:
 def _import(
     home: Home, folder: Path, options: Mapping[str, Any], progress: OnStage
 ) -> dict[str, Any]:
-    from indexer.feeds.importer import import_dataset, read_feed
-    from indexer.feeds.reader import find_feed, inner_folder
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.importer import import_feed
+    from indexer.feeds.reader import inner_folder
     from indexer.reviews.store import forget_photos
 
     if options.get("path") is None:
@@ -235,54 +238,24 @@ def _import(
     else:
         root = Path(options["root"])
         data = Path(options["path"])
-    feed = find_feed(data, name=options.get("feed"), scratch=folder)
-    if feed.unpacked is not None:
-        root = feed.unpacked.path
-    progress("read", 0, 1)
-    dataset = read_feed(home.path, feed.path or feed.root, types=options.get("types"))
-    dataset = _below(root, replace(dataset, skipped=[*feed.notices, *dataset.skipped]))
-    progress("read", 1, 1)
-    report = import_dataset(
+    given = {name: options[name] for name in _IMPORT_OPTIONS if options.get(name) is not None}
+    report = import_feed(
         home,
-        dataset,
-        photos=options.get("photos") or "copy",
-        sync=bool(options.get("sync")),
-        allow_deletes=options.get("allow_deletes"),
-        dry_run=bool(options.get("dry_run")),
-        progress=partial(progress, "import"),
+        data,
+        # A feed may name any file of this machine, and a link lead anywhere.
+        ImportOptions(**given, photos_within=root, scratch=folder),
+        progress=progress,
         on_removed=partial(forget_photos, home),
     )
-    result = asdict(report)
+    result = report.to_json()
     for name in ("skipped", "warnings"):
         entries = [
             {**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")}
             for entry in result[name]
         ]
-        result |= _limited(name, entries)
+        result |= _limited(name, entries) | {f"{name}_total": result["counts"][name]}
+    del result["skipped_by_kind"]
     return result
-
-
-def _below(root: Path, dataset: Dataset) -> Dataset:
-    """The dataset without photos outside ``root``, which are skipped rows. Raises ``BadDataError``
-    where nothing else is left.
-
-    A manifest may name any file of this machine, and a link lead anywhere.
-    """
-    from indexer.feeds.notice import Notice
-
-    rows = []
-    outside = []
-    for row in dataset.rows:
-        if row.image.resolve().is_relative_to(root.resolve()):
-            rows.append(row)
-            continue
-        reason = f"its photo {row.image.name!r} lies outside the folder that imports may read from"
-        outside.append(Notice(row.where, reason))
-    if not rows and outside:
-        raise BadDataError(
-            f"every photo lies outside the folder that imports may read from ({len(outside)} rows)"
-        )
-    return replace(dataset, rows=rows, skipped=[*dataset.skipped, *outside])
 
 
 def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:

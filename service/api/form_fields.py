@@ -7,8 +7,10 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
+
+from service.query.shown_product import split_names
 
 FieldValues = dict[str, Any]
 
@@ -27,6 +29,8 @@ def decode_field(model: type[BaseModel], name: str, text: str) -> object:
     JSON; an unknown name stays a text, which the model refuses."""
     if name not in model.model_fields or is_plain(model, name):
         return text
+    if not text.startswith("[") and _splits_texts(model.model_fields[name]):
+        return text
     try:
         return json.loads(text)
     except RecursionError:
@@ -43,6 +47,12 @@ def encode_fields(
         else (name, json.dumps(value, ensure_ascii=False))
         for name, value in fields.items()
     ]
+
+
+def _splits_texts(field: FieldInfo) -> bool:
+    """Whether a list may be one text with commas."""
+    validators = (part for part in field.metadata if isinstance(part, BeforeValidator))
+    return any(part.func is split_names for part in validators)
 
 
 def _is_text(field: FieldInfo) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
+from indexer.catalog.product_fields import Availability, MarketPrice
 from service.query.query import (
     FilterExpression,
     GroupKeywords,
     OutOfStock,
     ResultKeywords,
     SearchOptionKeywords,
+    ShownKeywords,
     StateKeywords,
 )
 
@@ -86,7 +88,25 @@ class FeedbackKeywords(TypedDict, total=False):
     product_id: str | None
 
 
-class PutKeywords(TypedDict, total=False):
+class FieldKeywords(TypedDict, total=False):
+    """What a shop's page shows of a product; None removes one from a stored product."""
+
+    url: str | None
+    price: float | None
+    sale_price: float | None
+    currency: str | None
+    availability: Availability | None
+    brand: str | None
+    gtin: str | None
+    sku: str | None
+    parent: str | None
+    variant: str | None
+    titles: Mapping[str, str] | None
+    categories: Mapping[str, str | Sequence[str]] | None
+    prices: Mapping[str, MarketPrice] | None
+
+
+class PutKeywords(FieldKeywords, total=False):
     """A whole product but its photos."""
 
     title: str | None
@@ -96,7 +116,7 @@ class PutKeywords(TypedDict, total=False):
     external_version: int | None
 
 
-class PatchKeywords(TypedDict, total=False):
+class PatchKeywords(FieldKeywords, total=False):
     """Fields to change."""
 
     title: str | None
@@ -121,7 +141,7 @@ class ClassKeywords(TypedDict, total=False):
     kind: Literal["category", "tag"] | None
 
 
-class RecommendKeywords(GroupKeywords, StateKeywords, total=False):
+class RecommendKeywords(GroupKeywords, ShownKeywords, StateKeywords, total=False):
     """What suits a shopper."""
 
     k: int | None

@@ -13,19 +13,23 @@ from flask import Request, g
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import FileStorage
 
+from indexer.catalog.product_fields import FIELD_NAMES, ProductFields
 from indexer.core.errors import BadRequestError, CatalensError, UrlFailedError, UrlRefusedError
 from service.api.errors import InvalidRequestError, RequestRefusedError
 from service.api.form_fields import FieldValues, decode_field
 from service.api.openapi import engine
+from service.api.product_requests import (
+    FieldsRequest,
+    PhotoRef,
+    ProductPatchRequest,
+    ProductPutRequest,
+)
 from service.api.requests import (
     MOST_LISTING_PHOTOS,
     MOST_PHOTOS,
     ClassRequest,
     ImageRef,
-    PhotoRef,
     PhotosRequest,
-    ProductPatchRequest,
-    ProductPutRequest,
     QueryRequest,
     ReviewRequest,
     SearchRequest,
@@ -174,6 +178,8 @@ def to_draft(product: ProductPutRequest, photos: Sequence[bytes | str]) -> Draft
         tags=tuple((tag.tag, tag.source) for tag in product.tags),
         attributes=product.attributes,
         photos=tuple(photos),
+        fields=ProductFields(**_field_values(product)),
+        sources=tuple(ref.image_src or ref.url for ref in product.images),
     )
 
 
@@ -182,8 +188,12 @@ def to_changes(patch: ProductPatchRequest) -> FieldValues:
     that means nothing."""
     named = [name for name in ProductPatchRequest.model_fields if name in patch.model_fields_set]
     changes: FieldValues = {
-        name: getattr(patch, name) for name in named if name != "external_version"
+        name: getattr(patch, name)
+        for name in named
+        if name != "external_version" and name not in FIELD_NAMES
     }
+    if fields := {name: value for name, value in _all_fields(patch).items() if name in named}:
+        changes["fields"] = fields
     if changes.get("category") is not None:
         changes["category"] = tuple(changes["category"])
     for name in ("tags", "attributes"):
@@ -197,6 +207,22 @@ def to_changes(patch: ProductPatchRequest) -> FieldValues:
                 ]
             )
     return changes
+
+
+def _field_values(model: FieldsRequest) -> FieldValues:
+    """The page fields that were given a value, as the catalog takes them."""
+    return {name: value for name, value in _all_fields(model).items() if value is not None}
+
+
+def _all_fields(model: FieldsRequest) -> FieldValues:
+    found: FieldValues = {name: getattr(model, name) for name in FIELD_NAMES}
+    if model.categories is not None:
+        paths = model.categories.items()
+        found["categories"] = {language: tuple(path) for language, path in paths}
+    if model.prices is not None:
+        prices = model.prices.items()
+        found["prices"] = {market: price.model_dump(exclude_none=True) for market, price in prices}
+    return found
 
 
 def read_class(request: Request) -> tuple[ClassRequest, list[bytes]]:

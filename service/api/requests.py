@@ -51,14 +51,15 @@ def _category(raw: object) -> object:
     return [part.strip() for part in parse_path(raw)] if isinstance(raw, str) else raw
 
 
-def _tag(raw: object) -> object:
-    return {"tag": raw} if isinstance(raw, str) else raw
-
-
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
 Label = Annotated[str, Field(min_length=1, max_length=256)]
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
+
+
+CategoryField = Annotated[
+    list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)
+]
 
 
 class ImageRef(RequestModel):
@@ -277,54 +278,6 @@ class ProblemPath(BaseModel):
     code: str
 
 
-class TagModel(RequestModel):
-    """A tag and who gave it; a plain text counts as the merchant's."""
-
-    tag: Label
-    source: Literal["merchant", "curated", "machine"] = "merchant"
-
-
-class PhotoRef(RequestModel):
-    """A product's photo: new bytes, a URL where `allow_urls` is on, or the hash of one that is
-    stored already."""
-
-    base64: str | None = None
-    url: str | None = None
-    hash: Hash | None = None
-
-
-Tags = Annotated[list[Annotated[TagModel, BeforeValidator(_tag)]], Field(max_length=1000)]
-CategoryField = Annotated[
-    list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)
-]
-
-
-class ProductPutRequest(RequestModel):
-    """A whole product: replaces what was stored under its id."""
-
-    title: Annotated[str, Field(max_length=2000)] | None = None
-    category: CategoryField | None = Field(
-        default=None, description='A path: "A > B > C" or ["A", "B", "C"].'
-    )
-    tags: Tags = Field(default=[])
-    attributes: dict[Label, Any] = Field(default={})
-    images: Annotated[list[PhotoRef], Field(max_length=64)] = Field(default=[])
-    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
-
-
-class ProductPatchRequest(RequestModel):
-    """Fields to change; what is not named stays, an attribute that is null goes. Photos are never
-    touched."""
-
-    title: Annotated[str, Field(max_length=2000)] | None = None
-    category: CategoryField | None = None
-    tags: Annotated[list[Label], Field(max_length=1000)] | None = Field(
-        default=None, description="Replaces the merchant's tags."
-    )
-    attributes: dict[Label, Any] | None = None
-    external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
-
-
 class ClassRequest(RequestModel):
     """A new category or tag and the photos that show it."""
 
@@ -341,13 +294,6 @@ class ClassQuery(RequestModel):
     id: Annotated[int, Field(ge=0)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
     kind: Literal["category", "tag"] = "category"
-
-
-class DeleteQuery(RequestModel):
-    external_version: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    ticket: bool = Field(
-        default=False, description="Answer with what `catalens index verify --erased` can look for."
-    )
 
 
 class FilePath(BaseModel):

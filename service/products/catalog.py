@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.records import Delete, Patch, Product, Written
+from indexer.catalog.records import Delete, Patch, PhotoRow, Product, Written
 from indexer.catalog.store import Catalog
-from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
@@ -21,8 +20,11 @@ from service.inference.decoder import PhotoDecoder
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.response import OPTIONAL, Envelope, JsonDocument, image_url
+from service.query.shown_product import PLAIN, Presentation, ShownProduct
 from service.state.snapshots import SnapshotManager
 
+PriceValues = dict[str, float | str]
+_PRICE = (float, int, str)
 TagSource = Literal["merchant", "curated", "machine"]
 Outcome = Literal["added", "replaced", "unchanged", "patched", "deleted"]
 
@@ -44,18 +46,17 @@ class StoredPhoto:
     width: int
     height: int
     image_url: str
+    image_src: Annotated[str | None, Field(description="The shop's own address of it.")]
 
 
-@dataclass(frozen=True)
-class StoredProduct:
-    """A product as stored."""
+@dataclass(frozen=True, kw_only=True)
+class StoredProduct(ShownProduct):
+    """A product as stored; `image_src` is that of its first photo."""
 
-    product_id: str
-    title: str | None
-    category: str | None
-    category_path: list[str] | None
+    titles: Annotated[dict[str, str], Field(description="By language.")]
+    categories: Annotated[dict[str, list[str]], Field(description="Paths by language.")]
+    prices: Annotated[dict[str, PriceValues], Field(description="By market.")]
     tags: list[StoredTag]
-    attributes: JsonDocument
     images: list[StoredPhoto]
     sequence: int
     external_version: int | None
@@ -112,11 +113,13 @@ class ProductCatalog:
         self._embedder = embedder
         self._log = log
 
-    def get(self, product_id: str) -> Envelope[StoredProduct]:
-        """One product as stored. Raises ``UnknownProductError``."""
+    def get(
+        self, product_id: str, view: Presentation = PLAIN, fields: Sequence[str] = ()
+    ) -> Envelope[StoredProduct]:
+        """One product as stored; ``fields``: these alone. Raises ``UnknownProductError``."""
         timer = StageTimer()
-        (product,) = self._stored([self._catalog.get(product_id)])
-        return Envelope.around(product, self._snapshots.current, timer)
+        (product,) = self._stored([self._catalog.get(product_id)], view)
+        return Envelope.around(product, self._snapshots.current, timer).choosing(fields)
 
     def sample(self, limit: int = 24) -> Envelope[ProductSample]:
         """Products spread evenly over those that can be found: something to begin browsing with.
@@ -146,8 +149,8 @@ class ProductCatalog:
     def patch(
         self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
     ) -> Envelope[WriteResult]:
-        """Change title, category, tags or attributes; photos stay. Raises ``UnknownProductError``,
-        ``BadProductError``."""
+        """Change title, category, tags, attributes or fields; photos stay. Raises
+        ``UnknownProductError``, ``BadProductError``."""
         return self._write(Patch(product_id, changes, external_version))
 
     def delete(
@@ -199,33 +202,43 @@ class ProductCatalog:
         result = WriteResult(write.product_id, written.outcome, written.sequence, ticket)
         return Envelope.around(result, self._snapshots.current, timer)
 
-    def _stored(self, products: Sequence[Product]) -> list[StoredProduct]:
+    def _stored(
+        self, products: Sequence[Product], view: Presentation = PLAIN
+    ) -> list[StoredProduct]:
         photo_ids = [photo_id for product in products for photo_id in product.photo_ids]
         rows = self._catalog.photos_by_id(photo_ids)
         stored = []
         for product in products:
-            path = product.category
             held = [rows[photo_id] for photo_id in product.photo_ids if photo_id in rows]
+            categories = product.fields.categories.items()
             stored.append(
                 StoredProduct(
-                    product.product_id,
-                    product.title,
-                    format_path(path) if path else None,
-                    list(path) if path else None,
-                    [StoredTag(tag.tag, cast(TagSource, tag.source)) for tag in product.tags],
-                    product.attributes,
-                    [
-                        StoredPhoto(
-                            row.content_hash,
-                            row.format,
-                            row.width,
-                            row.height,
-                            image_url(row.content_hash),
-                        )
-                        for row in held
-                    ],
-                    product.sequence,
-                    product.external_version,
+                    **view.show(product, product.photos[0] if product.photos else None),
+                    titles=dict(product.fields.titles),
+                    categories={language: list(path) for language, path in categories},
+                    prices=_prices(product),
+                    tags=[StoredTag(tag.tag, cast(TagSource, tag.source)) for tag in product.tags],
+                    images=[_stored_photo(row, product) for row in held],
+                    sequence=product.sequence,
+                    external_version=product.external_version,
                 )
             )
         return stored
+
+
+def _prices(product: Product) -> dict[str, PriceValues]:
+    found: dict[str, PriceValues] = {}
+    for market, price in product.fields.prices.items():
+        found[market] = {name: value for name, value in price.items() if isinstance(value, _PRICE)}
+    return found
+
+
+def _stored_photo(row: PhotoRow, product: Product) -> StoredPhoto:
+    return StoredPhoto(
+        row.content_hash,
+        row.format,
+        row.width,
+        row.height,
+        image_url(row.content_hash),
+        product.sources.get(row.content_hash),
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.product_checks import check_product
+from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.catalog.records import (
     Delete,
     NewPhoto,
@@ -39,13 +40,16 @@ _PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
 @dataclass(frozen=True)
 class Draft:
     """A product as sent. ``tags`` are (tag, source); ``photos`` bytes, or the hash of a stored one;
-    the first leads."""
+    the first leads. ``sources``: the shop's own address of each of the first photos, None without
+    one."""
 
     title: str | None = None
     category: CategoryPath | None = None
     tags: tuple[tuple[str, str], ...] = ()
     attributes: Mapping[str, Any] | None = None
     photos: tuple[bytes | str, ...] = ()
+    fields: ProductFields = NO_FIELDS
+    sources: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -319,6 +323,10 @@ def _write(
         if content_hash in uploads.bad and not isinstance(photo, str):
             error = uploads.bad[content_hash]
             return type(error)(f"image {position}: {error}")
+    sources: dict[str, str] = {}
+    for content_hash, source in zip(hashes, draft.sources, strict=False):
+        if source is not None:
+            sources.setdefault(content_hash, source)
     product = ProductInput(
         product_id=request.product_id,
         title=draft.title,
@@ -326,6 +334,8 @@ def _write(
         tags=tuple(Tag(tag, source) for tag, source in draft.tags),
         attributes=dict(draft.attributes or {}),
         photos=tuple(dict.fromkeys(hashes)),
+        fields=draft.fields,
+        sources=sources,
     )
     try:
         check_product(product)
@@ -333,4 +343,10 @@ def _write(
         return error
     sent = [h for photo, h in zip(draft.photos, hashes, strict=True) if not isinstance(photo, str)]
     known.update(sent)
-    return Put(product, [uploads.facts[h] for h in dict.fromkeys(sent)], request.external_version)
+    return Put(
+        product,
+        [uploads.facts[h] for h in dict.fromkeys(sent)],
+        request.external_version,
+        # A photo that is sent again without its address, or named by its hash, keeps it.
+        keep=frozenset({"sources"}),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from indexer.core.timer import StageTimer
@@ -44,9 +45,9 @@ class RequestContext:
         """Seconds to the deadline, not below 0."""
         return max(self.deadline_s - self.timer.elapsed(), 0.0)
 
-    def respond(self, content: Framed) -> Envelope[Framed]:
-        """Frame the answer, once."""
-        return Envelope.around(content, self.snapshot, self.timer)
+    def respond(self, content: Framed, fields: Sequence[str] = ()) -> Envelope[Framed]:
+        """Frame the answer, once; ``fields``: of its products these alone."""
+        return Envelope.around(content, self.snapshot, self.timer).choosing(fields)
 
 
 class TagDepths:

@@ -23,6 +23,7 @@ from indexer.index.product_hits import ProductHits
 from service.query.filters import FilterParser, KnownFields
 from service.query.query import GroupFields, OutOfStock
 from service.query.response import FoundProduct, ResultGroup, photo_of
+from service.query.shown_product import Presentation
 from service.query.stock import StockFilter
 from service.state.snapshot import Snapshot
 
@@ -238,11 +239,14 @@ def number_or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def shown_group(card: GroupCard, products: Mapping[int, Product]) -> ResultGroup:
+def shown_group(
+    card: GroupCard, products: Mapping[int, Product], view: Presentation
+) -> ResultGroup:
     """A group as an answer has it."""
     members = []
     for pid, photo_id, score in card.members:
         product = products[pid]
-        members.append(FoundProduct.of(product, photo_of(product, photo_id), score, {}))
+        photo = photo_of(product, photo_id)
+        members.append(FoundProduct.of(product, photo, score, {}, view))
     prices = (card.price_min, card.price_max)
     return ResultGroup(card.value, card.size, *prices, card.in_stock, members)

@@ -33,7 +33,16 @@ from indexer.recommendation.orders import complements_of
 from service.query.context import RequestContext
 from service.query.filters import KnownFields
 from service.query.groups import GroupCard, Grouping, group_cards
-from service.query.query import FilterField, GroupFields, OutOfStock, SnapshotSelector, Whole
+from service.query.query import (
+    FIELDS_HELP,
+    FilterField,
+    GroupFields,
+    OutOfStock,
+    RecommendedFields,
+    ShownFields,
+    SnapshotSelector,
+    Whole,
+)
 from service.query.stock import StockFilter, StockState, stock_states
 from service.state.snapshot import Snapshot
 
@@ -48,7 +57,7 @@ _TOGETHER = 4
 _COLOUR, _COLOUR_WEIGHT = "c", 0.5
 
 
-class RecommendOptions(GroupFields, SnapshotSelector):
+class RecommendOptions(GroupFields, ShownFields, SnapshotSelector):
     """Parameters of a recommendation beside the history."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
@@ -60,6 +69,7 @@ class RecommendOptions(GroupFields, SnapshotSelector):
     diversity: Annotated[float, Field(ge=0, le=100, strict=True)] | None = Field(
         default=None, description="0: by relevance alone; 1 unless given; higher: fewer alike."
     )
+    fields: RecommendedFields = Field(default=[], description=FIELDS_HELP)
 
 
 class ValueShares:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from indexer.core.errors import BadRequestError
 from indexer.imaging.decode import hash_content
+from service.query.response import RecommendedProduct, SearchResult
+from service.query.shown_product import Presentation, known_names, split_names
 
 RawFilter = dict[str, Any]  # as sent, see `indexer.catalog.filters.parse_filter`
 FilterExpression = Mapping[str, object]  # the same, as callers of the client write it
@@ -45,6 +54,15 @@ _OUT_OF_STOCK = (
     "What is out of stock (setting `out_of_stock`): `show` it like all else, `last`, after all "
     "that is not, or `hide` it. Unless given, the setting `out_of_stock_results` says."
 )
+FIELDS_HELP = (
+    "Of each product only these fields, e.g. `product_id,title,price`: a list, or one text with "
+    "commas; all unless given."
+)
+_LOCALE = (
+    "Language of titles and categories, e.g. `de` or `de-AT`, where a product has them; else as "
+    "stored first."
+)
+_MARKET = "Market of prices, e.g. `CH`, where a product has them; else as stored first."
 _MIN_SEQUENCE = "Answer only from a state that holds this change (a write's `sequence`)."
 _VERSION = "Answer from this index version and its model instead of the serving one."
 
@@ -54,6 +72,11 @@ ProductId = Annotated[str, Field(min_length=1, max_length=256)]
 Collapse = Literal["none", "same_photo", "near_duplicate"]
 OutOfStock = Literal["show", "last", "hide"]
 GroupBy = Annotated[str, Field(min_length=1, max_length=256)]
+Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}$")]
+Market = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$")]
+FieldNames = Annotated[list[str], BeforeValidator(split_names), Field(max_length=64)]
+ResultFields = Annotated[FieldNames, AfterValidator(partial(known_names, SearchResult))]
+RecommendedFields = Annotated[FieldNames, AfterValidator(partial(known_names, RecommendedProduct))]
 FilterField = Annotated[RawFilter | None, Field(description=_FILTER)]
 
 
@@ -109,7 +132,18 @@ class GroupFields(RequestModel):
     out_of_stock: OutOfStock | None = Field(default=None, description=_OUT_OF_STOCK)
 
 
-class SearchFields(GroupFields):
+class ShownFields(RequestModel):
+    """How the products of an answer are shown."""
+
+    locale: Locale | None = Field(default=None, description=_LOCALE)
+    market: Market | None = Field(default=None, description=_MARKET)
+
+    def view(self) -> Presentation:
+        """The language and the market that were asked for."""
+        return Presentation(self.locale, self.market)
+
+
+class SearchFields(GroupFields, ShownFields):
     """Search parameters that hold for one photo as for many."""
 
     k: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=20, description="How many products.")
@@ -121,6 +155,7 @@ class SearchFields(GroupFields):
     weights: dict[str, Weight] | None = Field(default=None, description=_WEIGHTS)
     collapse: Collapse = Field(default="none", description=_COLLAPSE)
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
+    fields: ResultFields = Field(default=[], description=FIELDS_HELP)
 
 
 class SearchOptions(SearchFields, SnapshotSelector):
@@ -149,7 +184,15 @@ class GroupKeywords(TypedDict, total=False):
     out_of_stock: OutOfStock | None
 
 
-class ResultKeywords(GroupKeywords, total=False):
+class ShownKeywords(TypedDict, total=False):
+    """Typed keywords of ``ShownFields``, and the fields to show."""
+
+    fields: Sequence[str] | None
+    locale: str | None
+    market: str | None
+
+
+class ResultKeywords(GroupKeywords, ShownKeywords, total=False):
     """Typed keywords of ``SearchFields``."""
 
     k: int | None
@@ -169,7 +212,9 @@ class SearchOptionKeywords(ResultKeywords, StateKeywords, total=False):
 
 
 # What may differ between two pages of one search.
-PAGING = frozenset({"k", "explain", "cursor", *SnapshotSelector.model_fields})
+PAGING = frozenset(
+    {"k", "explain", "cursor", "fields", *SnapshotSelector.model_fields, *ShownFields.model_fields}
+)
 
 
 def fingerprint_fields(query: Query, options: SearchOptions) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from service.query.response import (
     RecommendedProduct,
     photo_of,
 )
+from service.query.shown_product import Presentation
 from service.query.stock import StockFilter
 from service.state.snapshot import Snapshot
 
@@ -104,7 +105,7 @@ class Recommender:
             chosen, products = rank_living(self._catalog, ranking, exclude)
         with ctx.timer.stage("describe"):
             named = self._catalog.by_pids(read.pids)
-            results = _results(chosen, products, read, interests, named, options.mode)
+            results = _results(chosen, products, read, interests, named, options)
             of_history = [named.get(pid) for pid in read.pids]
             summaries = [_summary(interest, of_history) for interest in interests]
         return Recommendations(results, summaries, read.unknown)
@@ -195,8 +196,9 @@ def _results(
     history: History,
     interests: Sequence[Interest],
     named: Mapping[int, Product],
-    mode: Mode,
+    options: RecommendOptions,
 ) -> list[RecommendedProduct]:
+    view = options.view()
     candidates = chosen.candidates
     cards: Sequence[GroupCard | None] = chosen.cards or [None] * len(chosen.leaders)
     nearest, similarity = reasons(chosen.vectors, history.vectors)
@@ -211,23 +213,24 @@ def _results(
         }
         score = math.exp(min(float(chosen.values[rank] - chosen.values[0]), 0.0))
         because = named.get(history.pids[int(nearest[rank])])
-        reason = _reason(because.product_id, because.title, mode) if because else None
-        group = shown_group(card, products) if card is not None else None
+        reason = _reason(because, options.mode, view) if because else None
+        group = shown_group(card, products, view) if card is not None else None
         photo = photo_of(product, photo_id)
         results.append(
-            RecommendedProduct.of(product, photo, score, signals, group=group, reason=reason)
+            RecommendedProduct.of(product, photo, score, signals, view, group=group, reason=reason)
         )
     return results
 
 
-def _reason(product_id: str, title: str | None, mode: Mode) -> Reason:
-    name = title or product_id
+def _reason(because: Product, mode: Mode, view: Presentation) -> Reason:
+    title = view.title(because)
+    name = title or because.product_id
     text = (
         ReasonText(en=f"Because you viewed {name}", zh=f"因为您看过“{name}”")
         if mode == "similar"
         else ReasonText(en=f"Goes with {name}", zh=f"与“{name}”搭配")
     )
-    return Reason(product_id, title, text)
+    return Reason(because.product_id, title, text)
 
 
 def _summary(interest: Interest, products: Sequence[Product | None]) -> InterestSummary:

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from indexer.catalog.records import Product
 from indexer.classification.attribute_prediction import PredictedValue
-from indexer.core.category_path import format_path
 from indexer.core.timer import StageTimer
 from indexer.model.decision_layer import Category
+from service.query.shown_product import PLAIN, Presentation, ShownProduct
 from service.state.snapshots import Snapshot
 
 JsonDocument = dict[str, Any]  # a JSON document without a shape of its own
@@ -38,6 +38,8 @@ class Envelope(Generic[Content]):
     model_version: str | None
     index_version: str | None
     timings_ms: dict[str, float]
+    # Of each product the fields that were asked for; none: all.
+    chosen: frozenset[str] = frozenset()
 
     @staticmethod
     def around(content: Framed, snapshot: Snapshot | None, timer: StageTimer) -> Envelope[Framed]:
@@ -51,14 +53,20 @@ class Envelope(Generic[Content]):
 
     def with_content(self, content: Framed) -> Envelope[Framed]:
         """The same frame around ``content``, for what a route makes of a result."""
-        return Envelope(content, self.model_version, self.index_version, self.timings_ms)
+        return Envelope(
+            content, self.model_version, self.index_version, self.timings_ms, self.chosen
+        )
+
+    def choosing(self, fields: Iterable[str]) -> Self:
+        """The same answer with these fields of each product alone."""
+        return dataclasses.replace(self, chosen=frozenset(fields))
 
     def fields(self) -> JsonDocument:
         """Versions, the content's fields and timings on one level, for orjson to serialise."""
         return {
             "model_version": self.model_version,
             "index_version": self.index_version,
-            **fields_of(self.content),
+            **fields_of(self.content, self.chosen),
             "timings_ms": self.timings_ms,
         }
 
@@ -68,21 +76,30 @@ class Envelope(Generic[Content]):
         return document
 
 
-def fields_of(result: Any) -> JsonDocument:
+def fields_of(result: Any, chosen: frozenset[str] = frozenset()) -> JsonDocument:
     """The fields of a result by name, without optional ones that are None and those ``absent``.
 
-    Values are left for orjson, except rows that may lack fields themselves.
+    ``chosen``: of each product these alone. Values are left for orjson, except rows that may lack
+    fields themselves.
     """
     found: JsonDocument = {}
+    only = chosen if isinstance(result, ShownProduct) else frozenset[str]()
     absent = result.absent() if hasattr(result, "absent") else ()
     for name, leave_out in _fields(cast(Any, type(result))):
         value = getattr(result, name)
-        if (value is None and leave_out) or name in absent:
+        if (value is None and leave_out) or name in absent or (only and name not in only):
             continue
         if isinstance(value, list):
-            value = [fields_of(row) if _may_lack(cast(Any, type(row))) else row for row in value]
+            value = [_row(row, chosen) for row in value]
+        elif chosen and isinstance(value, ResultGroup):
+            value = fields_of(value, chosen)
         found[name] = value
     return found
+
+
+def _row(row: Any, chosen: frozenset[str]) -> Any:
+    lacks = _may_lack(cast(Any, type(row))) or (chosen and isinstance(row, ShownProduct))
+    return fields_of(row, chosen) if lacks else row
 
 
 @cache
@@ -197,11 +214,10 @@ class SuggestedTags:
 # -- products found
 
 
-@dataclass(frozen=True)
-class FoundProduct:
+@dataclass(frozen=True, kw_only=True)
+class FoundProduct(ShownProduct):
     """One product with its best photo."""
 
-    product_id: str
     score: float
     signals: Annotated[
         dict[str, float],
@@ -210,10 +226,6 @@ class FoundProduct:
             "block's cosine too."
         ),
     ]
-    title: str | None
-    category: str | None
-    category_path: list[str] | None
-    attributes: JsonDocument
     photo: str
     image_url: str
 
@@ -224,20 +236,17 @@ class FoundProduct:
         content_hash: str,
         score: float,
         signals: Mapping[str, float],
+        view: Presentation = PLAIN,
         **more: Any,
     ) -> Self:
-        """A product with the photo that was found; ``more``: what a subclass adds."""
-        path = product.category
+        """A product with the photo that was found, as ``view`` shows it; ``more``: what a subclass
+        adds."""
         return cls(
-            product.product_id,
-            round(score, 6),
-            {name: round(value, 6) for name, value in signals.items()},
-            product.title,
-            format_path(path) if path else None,
-            list(path) if path else None,
-            product.attributes,
-            content_hash,
-            image_url(content_hash),
+            **view.show(product, content_hash),
+            score=round(score, 6),
+            signals={name: round(value, 6) for name, value in signals.items()},
+            photo=content_hash,
+            image_url=image_url(content_hash),
             **more,
         )
 
@@ -264,11 +273,11 @@ class ResultGroup:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchResult(FoundProduct):
     """One product with its best photo; with `group_by` the best of its group."""
 
-    group: ResultGroup | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    group: ResultGroup | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -362,7 +371,7 @@ class Reason:
     text: ReasonText
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecommendedProduct(SearchResult):
     """One product with the reason why it is recommended."""
 

@@ -110,7 +110,7 @@ class Searcher:
             ranking = _PageRanking(ctx, question, plan)
             page, products = rank_living(self._catalog, ranking, question.exclude, where=plan.where)
         with ctx.timer.stage("describe"):
-            results = _results(ctx.snapshot, question, page, products, plan.options.explain)
+            results = _results(ctx.snapshot, question, page, products, plan.options)
         return SearchPage(results, _next_cursor(ctx.snapshot, page, plan), question.unknown_words)
 
     def _question(
@@ -292,16 +292,17 @@ def _results(
     question: _Question,
     page: _Page,
     products: dict[int, Product],
-    explain: bool,
+    options: SearchOptions,
 ) -> list[SearchResult]:
-    signals = _signals(snapshot, question, page.hits, explain)
+    signals = _signals(snapshot, question, page.hits, options.explain)
+    view = options.view()
     cards: Sequence[GroupCard | None] = page.cards or [None] * len(page.hits)
     results = []
     for (pid, photo_id, score), parts, card in zip(page.hits, signals, cards, strict=True):
         product = products[pid]
-        group = shown_group(card, products) if card is not None else None
+        group = shown_group(card, products, view) if card is not None else None
         photo = photo_of(product, photo_id)
-        results.append(SearchResult.of(product, photo, score, parts, group=group))
+        results.append(SearchResult.of(product, photo, score, parts, view, group=group))
     return results
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import TaggedPhotos, evaluation_photos
 from indexer.feeds.dataset import DatasetRow, read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import register_model
@@ -49,7 +49,7 @@ def home(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     work = tmp_path_factory.mktemp("parity-home")
     train(folder, work / "model", TrainingOptions(epochs=4, device="cpu", cache=work / "cache"))
     home = Home.create(work / "home")
-    import_dataset(home, read_dataset(folder))
+    import_feed(home, folder)
     build_index(
         home,
         bundle=register_model(home, work / "model"),

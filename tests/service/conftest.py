@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw
 
 from indexer.core.home import Home
 from indexer.core.native import torch
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import decode_photo
 from indexer.index_build.pipeline import build_index
 from indexer.model import backbones
@@ -156,7 +155,7 @@ def _build_shop(folder: Path) -> None:
                     }
                     manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
     home = Home.create(folder / "home")
-    report = import_dataset(home, read_dataset(data))
+    report = import_feed(home, data)
     assert (report.added, report.skipped) == (20, [])
     build_index(home, bundle=_labelled(home), activate=True)
 

@@ -25,7 +25,8 @@ from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import near_pairs, thumbnail
 from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.imaging.parallel import in_order
 from indexer.index.live import LiveIndex
@@ -254,7 +255,7 @@ def _home(folder: Path, files: Sequence[Path]) -> Home:
         writer = csv.writer(stream)
         writer.writerow(("product_id", "image"))
         writer.writerows((number, file.absolute()) for number, file in enumerate(files))
-    import_dataset(home, read_dataset(manifest), photos="reference")
+    import_feed(home, manifest, ImportOptions(photos="reference"))
     return home
 
 

@@ -40,8 +40,7 @@ def measure(part: str, work: Path) -> BenchRow:
 
 def _home(work: Path) -> Path:
     from indexer.core.home import Home
-    from indexer.feeds.dataset import read_dataset
-    from indexer.feeds.importer import import_dataset
+    from indexer.feeds.importer import import_feed
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import pretrained
     from tools.sample_catalog import make_sample_catalog
@@ -50,7 +49,7 @@ def _home(work: Path) -> Path:
     if not (folder / "home").is_dir():
         manifest = make_sample_catalog(folder / "catalog", seed=7, products=120, size=224)
         home = Home.create(folder / "home")
-        import_dataset(home, read_dataset(manifest))
+        import_feed(home, manifest)
         build_index(home, bundle=pretrained(home), activate=True)
     return folder / "home"
 

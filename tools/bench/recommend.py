@@ -20,8 +20,8 @@ from indexer.catalog.records import Product
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.evaluation.evaluate import evaluation_photos
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.importer import import_feed
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
@@ -156,7 +156,7 @@ def _fashion(work: Path) -> tuple[Home, list[Product]]:
     home = Home.create(work / "fashion-home")
     data = real_data("fashion") / "products.csv"
     if home.active() is None:
-        import_dataset(home, read_dataset(data), photos="reference")
+        import_feed(home, data, ImportOptions(photos="reference"))
         bundle = register_model(home, ready_model("finetune", data, work))
         embedder = open_embedder(bundle, device="cpu")
         # The features of a training are cached by photo, so a model that was trained here embeds in

@@ -25,8 +25,7 @@ from indexer.catalog.store import open_catalog
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.sqlite import OperationalError, connect
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
@@ -79,7 +78,7 @@ def _shop(work: Path, products: int) -> Path:
     if not (path / "CURRENT").exists():
         manifest = make_sample_catalog(work / f"catalog-{products}", products=products, size=160)
         home = Home.create(path)
-        import_dataset(home, read_dataset(manifest))
+        import_feed(home, manifest)
         bundle = pretrained(home, MODELS[0])
         build_index(home, bundle=bundle)
         build_index(home, bundle=bundle)

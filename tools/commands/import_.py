@@ -10,13 +10,11 @@ from typing import Any
 
 import click
 
+from tools.import_page import show_dry_run, show_import
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import log, print_result, print_table, progress
+from tools.output import print_result, stages
 
-IMPORT = "indexer.feeds.importer:import_dataset"
-
-
-SHOWN = 20  # left-out rows that a person is shown
+IMPORT = "indexer.feeds.import_options:ImportOptions"
 
 
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -41,6 +39,23 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 @click.argument("data", type=AnyPath)
 @home_option
 @click.option(
+    "--profile",
+    cls=FromSignature,
+    source=IMPORT,
+    metavar="NAME",
+    help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
+)
+@click.option("--encoding", metavar="NAME", help="The feed's encoding, where it is guessed wrong.")
+@click.option(
+    "--delimiter", metavar="CHARACTER", help="What parts its columns, where it is guessed wrong."
+)
+@click.option(
+    "--photos-root",
+    type=AnyPath,
+    metavar="DIR",
+    help="Where photos lie that the feed names by path; beside the feed without it.",
+)
+@click.option(
     "--photos",
     type=click.Choice(["copy", "reference"]),
     cls=FromSignature,
@@ -58,7 +73,14 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     metavar="N",
     help="Let --sync delete up to N products.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option(
+    "--accept", is_flag=True, help="Take a feed that lost much since its last import as it is."
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would happen: what columns become, three products, what looks wrong.",
+)
 @click.option(
     "--types",
     multiple=True,
@@ -67,45 +89,32 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     help="Fix attribute types: string, number, bool, datetime, list.",
 )
 @json_option
-def import_(
-    data: Path, home: Path, as_json: bool, types: dict[str, str] | None, **options: Any
-) -> None:
+def import_(data: Path, home: Path, as_json: bool, **options: Any) -> None:
     """Add or replace the products of DATA.
 
-    The home is made where there is none. Rows that cannot be used are skipped, each with its
-    reason.
+    DATA is a shop's own export, a manifest, or a folder of photos. The home is made where there is
+    none. What cannot be used is left out, each with its reason; exits 1 where nothing could be.
     """
+    from indexer.core.errors import NothingImportedError
     from indexer.core.home import Home
-    from indexer.feeds.importer import import_dataset, read_feed
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.importer import import_feed
     from indexer.reviews.store import forget_photos
 
-    dataset = read_feed(home, data, types=types)
     with ExitStack() as stack:
-        if (
-            options["dry_run"] and not home.exists()
-        ):  # a dry run leaves nothing behind, not even an empty home
+        # A dry run leaves nothing behind, not even an empty home.
+        if options["dry_run"] and not home.exists():
             opened = Home.create(stack.enter_context(TemporaryDirectory()))
         else:
             opened = Home.create(home)
-        callback = stack.enter_context(progress("import"))
-        report = import_dataset(
+        report = import_feed(
             opened,
-            dataset,
-            progress=callback,
+            data,
+            ImportOptions(**given(**options)),
+            progress=stack.enter_context(stages()),
             on_removed=partial(forget_photos, opened),
-            **given(**options),
         )
-    print_result(report, as_json, lambda document: _show_import(document, home))
-
-
-def _show_import(report: dict[str, Any], home: Path) -> None:
-    counts = [(name, report[name]) for name in ("added", "replaced", "unchanged", "deleted")]
-    title = f"Would be imported into {home}" if report["dry_run"] else f"Imported into {home}"
-    print_table(
-        ("products", "count"), [*counts, ("rows skipped", len(report["skipped"]))], title=title
-    )
-    for kind in ("skipped", "warnings"):
-        for row in report[kind][:SHOWN]:
-            log(f"{'skipped' if kind == 'skipped' else 'note:'} {row['where']}: {row['reason']}")
-        if len(report[kind]) > SHOWN:
-            log(f"... and {len(report[kind]) - SHOWN} more; --json lists all")
+    show = show_dry_run if report.dry_run else show_import
+    print_result(report, as_json, lambda document: show(document, home))
+    if report.failure is not None:
+        raise NothingImportedError(report.failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bo
     It is made from the names and values of its columns.
     """
     from indexer.core.errors import BadDataError
+    from indexer.feeds.detection import detect
     from indexer.feeds.reader import find_feed, open_table
     from indexer.feeds.suggestion import suggest_profile
 
@@ -70,6 +72,10 @@ def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bo
         raise BadDataError(f"{feed} holds no feed, only files beside one")
     table = open_table(source.path, encoding=encoding, delimiter=delimiter)
     found = suggest_profile(table)
+    with suppress(BadDataError):
+        known = detect(table).profile
+        if not known.fallback:
+            log(f"{feed} fits the profile {known.name}: it can be imported as it is")
     for notice in (*source.notices, *table.notices):
         log(f"{notice.where}: {notice.reason}")
     result: dict[str, Any] = {

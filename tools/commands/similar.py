@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from tools.local_engine import open_engine, to_query
 from tools.options import query_options
 from tools.output import log, print_result, print_table
 from tools.search_options import SearchCommand, given_parameters
+
+_ALWAYS = ("product_id", "score", "title", "category_path")
+_WHERE_GIVEN = ("price", "currency", "availability")
+_HEADINGS = {"product_id": "product", "category_path": "category"}
 
 
 @click.command(cls=SearchCommand)
@@ -33,13 +38,26 @@ def similar(
 
 
 def show_products(found: dict[str, Any]) -> None:
-    """Print an answer to ``similar``."""
-    rows = [
-        (row["product_id"], row["score"], row.get("title"), format_path(row["category_path"] or ()))
-        for row in found["results"]
-    ]
-    print_table(("product", "score", "title", "category"), rows)
+    """Print an answer to ``similar``: the fields that were chosen, or what tells products apart."""
+    results = found["results"]
+    columns = list(dict.fromkeys(name for row in results for name in row))
+    if set(_ALWAYS) <= set(columns) or not results:
+        held = {name for row in results for name, value in row.items() if value is not None}
+        columns = [*_ALWAYS, *(name for name in _WHERE_GIVEN if name in held)]
+    rows = [_cells(row, columns) for row in results]
+    print_table([_HEADINGS.get(name, name) for name in columns], rows)
     if found.get("unknown_words"):
         log(f"unknown words: {', '.join(found['unknown_words'])}")
     if found["next_cursor"]:
         log(f"there are more: --cursor {found['next_cursor']}")
+
+
+def _cells(row: dict[str, Any], columns: list[str]) -> list[Any]:
+    """Values as a table has them: a path as text, what has parts as JSON."""
+    cells = []
+    for name in columns:
+        value = row.get(name)
+        if isinstance(value, list):
+            value = format_path(value)
+        cells.append(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)
+    return cells

@@ -20,6 +20,10 @@ _MAX_LEVELS = 32
 _MAX_PATHS = 64
 _GOOGLE_ID = re.compile(r"\d{1,7}", re.ASCII)
 _GOOGLE_BOTH = re.compile(r"(\d{1,7})\s+-\s+(\S.*)", re.ASCII | re.DOTALL)
+_INTERNAL = re.compile(
+    r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|p(?:cat|col|typ)_[0-9A-Z]{20,32}",
+    re.IGNORECASE,
+)
 # The share of a column's values from which a separator is one.
 USUAL = 0.95
 
@@ -68,6 +72,16 @@ def google(text: str) -> tuple[str | None, CategoryPath | None]:
     number = both.group(1) if both else None
     paths = split(both.group(2) if both else plain)
     return number, paths[0] if paths else None
+
+
+def is_internal_id(level: str) -> bool:
+    """Whether a level is a shop system's own id for a category (a UUID, as Shopware exports them,
+    or like Medusa's) and no name.
+
+    >>> is_internal_id("0b9e57ed0f1b4c0c8e2d0a5d0f7a4f11"), is_internal_id("T-Shirts")
+    (True, False)
+    """
+    return _INTERNAL.fullmatch(level) is not None
 
 
 def _levels(cell: str, separator: str | None) -> list[str]:

@@ -15,13 +15,13 @@ from service.api.openapi import (
     problem_responses,
 )
 from service.api.parsing import read_json, read_product, to_changes, to_draft
-from service.api.requests import (
+from service.api.product_requests import (
     DeleteQuery,
-    ListQuery,
     ProductPatchRequest,
-    ProductPath,
     ProductPutRequest,
+    ProductQuery,
 )
+from service.api.requests import ListQuery, ProductPath
 from service.api.responses import ProductResponse, ProductsResponse, WriteResponse
 
 api = APIBlueprint(
@@ -44,9 +44,10 @@ def list_products(query: ListQuery) -> JsonResponse:
     operation_id="get_product",
     responses={200: ProductResponse, **problem_responses(404)},
 )
-def get_product(path: ProductPath) -> JsonResponse:
-    """One product as stored."""
-    return answer(engine().products.get(path.product_id))
+def get_product(path: ProductPath, query: ProductQuery) -> JsonResponse:
+    """One product as stored; `fields` chooses what of it, `locale` and `market` its texts and
+    prices."""
+    return answer(engine().products.get(path.product_id, query.view(), query.fields))
 
 
 @api.put(

@@ -29,13 +29,8 @@ from service.api.parsing import (
     to_draft,
     validate,
 )
-from service.api.requests import (
-    ProductId,
-    ProductPatchRequest,
-    ProductPutRequest,
-    RequestModel,
-    Whole,
-)
+from service.api.product_requests import ProductPatchRequest, ProductPutRequest
+from service.api.requests import ProductId, RequestModel, Whole
 from service.api.responses import ItemProblem, Response
 from service.products.catalog import Outcome
 from service.products.writer import Upsert, WriteRequest

@@ -25,8 +25,8 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset, read_feed
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.importer import import_feed
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
@@ -115,12 +115,10 @@ def test_each_way_in_refuses_a_home_whose_catalog_is_missing(
     if left is not None:
         home.catalog_file.write_bytes(left)
     data = feed(home)
-    dataset = read_dataset(data)
     for work in (
         lambda: Engine(Settings(home=home.path)),
-        lambda: read_feed(home.path, data),
-        lambda: import_dataset(home, dataset),
-        lambda: import_dataset(home, dataset, dry_run=True),
+        lambda: import_feed(home, data),
+        lambda: import_feed(home, data, ImportOptions(dry_run=True)),
         lambda: build_index(home, bundle=FakeBundle(), embedder=FakeEmbedder()),  # type: ignore[arg-type]
         lambda: erasure.erase(home),
         lambda: garbage_collection.tidy(home),
@@ -301,7 +299,7 @@ def test_a_refused_import_takes_no_photo_that_was_there_before(
         (data / f"{number}.png").write_bytes(photo_bytes(number))
     refuse = BadProductError("no")
     monkeypatch.setattr(Catalog, "apply", lambda self, writes, **options: [refuse for _ in writes])
-    assert len(import_dataset(home, read_dataset(data)).skipped) == 2
+    assert len(import_feed(home, data).skipped) == 2
     assert len(list(garbage_collection.photo_files(home))) == PRODUCTS + 1
     assert PhotoStore(home).has_copy(kept.content_hash)
 

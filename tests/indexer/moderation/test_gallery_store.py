@@ -16,8 +16,7 @@ from structlog.testing import capture_logs
 
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.spec import Block
@@ -57,7 +56,7 @@ def test_home_is_fitted_once_for_a_file_and_a_model(tmp_path: Path) -> None:
     for seed in range(12):
         drawn.product(seed).save(data / f"product{seed}.png")
     home = Home.create(tmp_path / "home")
-    import_dataset(home, read_dataset(data))
+    import_feed(home, data)
     file = drawn.write(tmp_path, "  flags:\n    gallery: {photos: banned}\n", photos=2)
     policies, embed = load_policies(file), Counting()
     assert read_fitted(home, policies, BUNDLE) is None
@@ -87,7 +86,7 @@ def catalog_of(folder: Path, home: Home, count: int) -> None:
     folder.mkdir(exist_ok=True)
     for seed in range(count):
         drawn.product(seed).save(folder / f"product{seed}.png")
-    import_dataset(home, read_dataset(folder))
+    import_feed(home, folder)
     with (
         open_catalog(home) as catalog,
         closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store,

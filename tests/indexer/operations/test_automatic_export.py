@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from indexer.core.home import Home
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.openvino_runtime import openvino
 from indexer.model.registry import pretrained
@@ -32,7 +31,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
         for seed in range(12):
             draw(kind, seed).save(folder / "photos" / kind / f"{seed}.png")
     home = Home.create(folder / "home")
-    import_dataset(home, read_dataset(folder / "photos"))
+    import_feed(home, folder / "photos")
     return home
 
 

@@ -12,8 +12,7 @@ from indexer.catalog.store import open_catalog
 from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.sqlite import IntegrityError, connect
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.operations import jobs
 from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
@@ -112,7 +111,7 @@ def test_what_a_sync_deletes_is_in_no_preview(home: Home, tmp_path: Path, way: s
     for number in range(3):
         draw(tmp_path / f"data/i/{number}.png", number)
     rows = [f"p{number},i/{number}.png,T,A,x,1" for number in range(3)]
-    import_dataset(home, read_dataset(feed(tmp_path / "data", *rows)))
+    import_feed(home, feed(tmp_path / "data", *rows))
     with open_catalog(home) as catalog:
         hashes = [
             catalog.photos_by_id(catalog.get(f"p{number}").photo_ids).popitem()[1].content_hash

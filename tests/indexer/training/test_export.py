@@ -342,15 +342,15 @@ def test_an_index_of_an_exported_model_answers(
     """Built by threads side by side; a broken photo is left out alone; the service finds what was
     indexed."""
     from indexer.core.home import Home
-    from indexer.feeds.dataset import read_dataset
-    from indexer.feeds.importer import import_dataset
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.importer import import_feed
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import register_model
     from service.engine import Engine, Query
     from service.settings import Settings
 
     home = Home.create(tmp_path / "home")
-    import_dataset(home, read_dataset(data), photos="reference")
+    import_feed(home, data, ImportOptions(photos="reference"))
     with open_catalog(home) as catalog:
         products = [catalog.get(f"0-{turn}") for turn in range(0, 40, 8)]
         broken = catalog.photo(products[4].photos[0])
@@ -403,13 +403,13 @@ def test_serving_an_exported_model_loads_no_torch(
 ) -> None:
     """Half a gigabyte and seconds of each start."""
     from indexer.core.home import Home
-    from indexer.feeds.dataset import read_dataset
-    from indexer.feeds.importer import import_dataset
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.importer import import_feed
     from indexer.index_build.pipeline import build_index
     from indexer.model.registry import register_model
 
     home = Home.create(tmp_path / "home")
-    import_dataset(home, read_dataset(data), photos="reference")
+    import_feed(home, data, ImportOptions(photos="reference"))
     build_index(home, bundle=register_model(home, exported["int8"]["model"]), activate=True)
     asked = tmp_path / "asked.png"
     asked.write_bytes(photo(KINDS[0], next(iter(COLOURS)), turn=3))

@@ -18,6 +18,7 @@ from indexer.core.errors import (
 from service.api.errors import STATUS, explain, status_of
 
 STATUS_OF_CODE = {
+    "alert-not-sent": 503,
     "already-decided": 409,
     "bad-data": 422,
     "bad-filter": 422,
@@ -37,6 +38,7 @@ STATUS_OF_CODE = {
     "damaged-index": 409,
     "deadline-exceeded": 503,
     "disk-full": 507,
+    "feed-held": 409,
     "image-too-large": 413,
     "index-mismatch": 409,
     "job-ended": 409,
@@ -47,6 +49,7 @@ STATUS_OF_CODE = {
     "no-index": 503,
     "no-orders": 409,
     "not-alike": 500,
+    "nothing-imported": 500,
     "not-erased": 500,
     "out-of-memory": 500,
     "outdated-version": 409,

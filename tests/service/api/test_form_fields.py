@@ -23,6 +23,8 @@ from service.api.form_fields import decode_field, encode_fields, is_plain
                 "collapse",
                 "cursor",
                 "group_by",
+                "locale",
+                "market",
                 "out_of_stock",
             },
         ),

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 from pydantic import BaseModel
 
-from service.api import keywords, requests
+from service.api import keywords, product_requests, requests
 from service.query.query import GroupFields
 
 # Keywords -> the model they fill, and the fields of the model that the client fills itself.
@@ -15,6 +15,8 @@ FILLED: dict[str, tuple[type[BaseModel], set[str]]] = {
     "StateKeywords": (requests.SnapshotSelector, set()),
     "QueryKeywords": (requests.QueryRequest, {"image"}),
     "GroupKeywords": (GroupFields, set()),
+    "ShownKeywords": (product_requests.ProductQuery, set()),
+    "FieldKeywords": (product_requests.FieldsRequest, set()),
     "ResultKeywords": (requests.SearchFields, set()),
     "SearchKeywords": (requests.SearchRequest, {"image"}),
     "SearchBatchKeywords": (requests.SearchPhotosRequest, {"images"}),
@@ -25,9 +27,9 @@ FILLED: dict[str, tuple[type[BaseModel], set[str]]] = {
     "ReviewKeywords": (requests.ReviewRequest, {"image", "images"}),
     "ReviewsKeywords": (requests.ReviewsQuery, set()),
     "FeedbackKeywords": (requests.FeedbackRequest, {"request_id"}),
-    "PutKeywords": (requests.ProductPutRequest, {"images"}),
-    "PatchKeywords": (requests.ProductPatchRequest, set()),
-    "DeleteKeywords": (requests.DeleteQuery, set()),
+    "PutKeywords": (product_requests.ProductPutRequest, {"images"}),
+    "PatchKeywords": (product_requests.ProductPatchRequest, set()),
+    "DeleteKeywords": (product_requests.DeleteQuery, set()),
     "ClassKeywords": (requests.ClassQuery, set()),
     "RecommendKeywords": (requests.RecommendRequest, {"history"}),
     "ImportKeywords": (requests.ImportRequest, set()),

@@ -103,7 +103,7 @@ def test_an_uploaded_feed_becomes_products(own_home: Path) -> None:
         assert events.rstrip().split("\n\n")[-1].startswith("event: done\n")
         assert all(job["done"] <= job["total"] for job in told)
         job = web.get(where).get_json()
-        assert (job["state"], job["stage"], job["done"], job["total"]) == ("done", "import", 3, 3)
+        assert (job["state"], job["stage"], job["done"], job["total"]) == ("done", "import", 4, 4)
         assert (job["result"]["added"], job["result"]["skipped_total"]) == (3, 1)
         assert "lost.png" in job["result"]["skipped"][0]["reason"]
         assert str(own_home) not in json.dumps(job)

@@ -223,7 +223,7 @@ def test_an_older_version_is_refused(web: FlaskClient) -> None:
             422,
             "bad-product",
         ),
-        ({"images": [base64_of(photo("ring", "red"))], "price": 5}, 422, "invalid-request"),
+        ({"images": [base64_of(photo("ring", "red"))], "prise": 5}, 422, "invalid-request"),
         (
             {"images": [base64_of(photo("ring", "red"))], "category": ["a", ""]},
             422,

@@ -16,8 +16,7 @@ from PIL import Image
 
 from indexer.core.errors import BadImageError, BadPolicyError, BadRequestError, UnknownProductError
 from indexer.core.home import Home
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
@@ -360,7 +359,7 @@ def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path
     for kind in ("ring", "dots", "stripes"):
         (tmp_path / "data" / f"{kind}.png").write_bytes(photo(kind, "red"))
     home = Home.create(tmp_path / "home")
-    import_dataset(home, read_dataset(tmp_path / "data"))
+    import_feed(home, tmp_path / "data")
     build_index(home, bundle=pretrained(home), activate=True)
     file = tmp_path / "policy.yaml"
     file.write_text(

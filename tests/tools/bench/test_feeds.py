@@ -39,6 +39,20 @@ def test_a_wrong_field_is_counted(tmp_path: Path) -> None:
     assert (row["share_right"], row["wrong"]) == (1, [])
 
 
+def test_a_second_run_reads_only_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small feed is imported twice: everything is added, then almost all is unchanged."""
+    monkeypatch.setenv("CATALENS_BENCH_FEED_ROWS", "300")
+    row = measure("rows", tmp_path)
+    first, second = row["runs"]
+    assert first["added"] == first["rows"] > 200
+    assert (second["added"], second["deleted"]) == (0, 0)
+    assert 0 < second["replaced"] < 0.1 * second["unchanged"]
+    assert row["peak_mb"] > 20
+    assert row["second_rows_per_s"] > 0
+
+
 @pytest.mark.parametrize("form", [*FORMATS, "google-xml"])
 def test_the_made_shop_is_the_same_in_every_format(tmp_path: Path, form: str) -> None:
     """All its variants come back with their price, stock, parent and photos."""

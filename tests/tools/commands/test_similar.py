@@ -8,6 +8,7 @@ import pytest
 
 from tests.service.conftest import KINDS, product_id, template
 from tests.tools.commands.command_line import RED, ask, refused
+from tools import cli
 
 __all__ = ["template"]  # the service's tiny shop, built once
 
@@ -62,3 +63,13 @@ def test_bad_questions_say_why(template: Path, capsys: pytest.CaptureFixture[str
     )
     assert "has no block 'z'" in refused(capsys, *question, "--weights", '{"z": 1}')
     assert "cursor is not one" in refused(capsys, *question, "--cursor", "x")
+
+
+def test_chosen_fields_are_the_columns(template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``--fields`` the answer and the table have these alone; an unknown one is refused."""
+    question = ("similar", "--product", "cross-red", "--home", template, "-k", "1")
+    found = ask(capsys, *question, "--fields", "product_id,price")
+    assert [set(row) for row in found["results"]] == [{"product_id", "price"}]
+    assert cli.run([*map(str, question), "--fields", "title", "--fields", "sku"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["title", "sku"]
+    assert "no field 'prise'" in refused(capsys, *question, "--fields", "prise")

@@ -236,7 +236,7 @@ _SHOPWARE_ROWS: Sequence[Cells] = (
         "price_gross": "9,50",
         "list_price_gross": "12,00",
         "cover_media_url": f"{CDN}/mug.jpg",
-        "categories": "Kitchen > Mugs",
+        "categories": "018f00000000000000000000000000aa|018f00000000000000000000000000ab",
     },
     {
         "id": "018f0000000000000000000000000005",
@@ -277,7 +277,8 @@ _SHOPWARE_EXPECTED: Mapping[str, Mapping[str, Any]] = {
     },
     "RM-1": {
         "title": "Reef Mug",
-        "category": "Kitchen > Mugs",
+        # Ids of categories are no names.
+        "category": None,
         "price": 12.0,
         "sale_price": 9.5,
         "parent": None,
@@ -390,7 +391,7 @@ SHOP_SYSTEM_FIXTURES = (
         "produkte.csv",
         table(shop_systems.SHOPWARE, _SHOPWARE_ROWS, delimiter=";", encoding="cp1252"),
         _SHOPWARE_EXPECTED,
-        ("'OH-1'",),
+        ("'OH-1'", "only the shop system knows"),
     ),
     *AMAZON_FIXTURES,
     FeedFixture(

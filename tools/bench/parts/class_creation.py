@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from indexer.core.home import Home
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.importer import import_feed
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import pretrained
 from service.engine import Engine
@@ -29,7 +29,7 @@ def adding(work: Path) -> BenchRow:
     folder = work / "adding-home"
     if not (folder / "CURRENT").exists():
         home = Home.create(folder)
-        import_dataset(home, read_dataset(real_data("clothing") / "validation"), photos="reference")
+        import_feed(home, real_data("clothing") / "validation", ImportOptions(photos="reference"))
         build_index(home, bundle=pretrained(home), activate=True)
     files = iter(sorted((real_data("clothing") / "test").rglob("*.jpg")))
     samples: dict[str, list[float]] = {}

@@ -11,8 +11,8 @@ from typing import Any
 
 from indexer.core.home import Home
 from indexer.core.native import configure_serving_threads
-from indexer.feeds.dataset import read_dataset
-from indexer.feeds.importer import import_dataset
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.importer import import_feed
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import register_model
 from indexer.training.export import export
@@ -82,7 +82,7 @@ def _home(work: Path) -> Path:
         if not quick.exists():
             export(model, real_data("fashion"), quick)
         home = Home.create(folder)
-        import_dataset(home, read_dataset(real_data("fashion")), photos="reference")
+        import_feed(home, real_data("fashion"), ImportOptions(photos="reference"))
         build_index(home, bundle=register_model(home, quick), activate=True)
     return folder
 

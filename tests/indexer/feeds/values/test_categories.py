@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.core.category_path import format_path, parse_path
-from indexer.feeds.values.categories import detect, google, split
+from indexer.feeds.values.categories import detect, google, is_internal_id, split
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,13 @@ def test_googles_categories_are_numbers_paths_or_both(
 ) -> None:
     """A number is not taken for the name of a category."""
     assert google(text) == (number, path)
+
+
+def test_ids_of_a_shop_system_are_no_names() -> None:
+    """Shopware's UUIDs and Medusa's ids are told from categories that people named."""
+    ids = ("018F00000000000000000000000000aa", "0b9e57ed-0f1b-4c0c-8e2d-0a5d0f7a4f11")
+    assert all(map(is_internal_id, (*ids, "pcat_01HZXK3V0M6R1VYT0C9Z5W7J2N")))
+    assert not any(map(is_internal_id, ("Tees", "deadbeef", "summer_2024", "212")))
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
-from urllib.parse import quote, urlencode
-
-import urllib3
+from typing import Unpack
 
 from indexer.core.category_path import format_path
 from service.api import keywords as kw
 from service.api import requests
-from service.api.form_fields import FieldValues, encode_fields
+from service.api.form_fields import FieldValues
+from service.api.product_requests import ProductPutRequest
 from service.api.responses import (
     ActivateResponse,
-    BaseModel,
     ClassesResponse,
     ClassifyResponse,
     ClassResponse,
@@ -42,74 +38,23 @@ from service.api.responses import (
     TagsResponse,
     WriteResponse,
 )
-
-# The bytes of a photo, or where its file is.
-PhotoInput = bytes | str | Path
-Reply = TypeVar("Reply", bound=BaseModel)
-# The fields of one photo's or one write's answer, or its ``problem``.
-BatchRow = FieldValues
-Fields = Mapping[str, Any]
-
-_AGAIN = urllib3.Retry(
-    total=3,
-    connect=3,
-    read=0,
-    status=3,
-    status_forcelist=(503,),
-    backoff_factor=0.2,
-    allowed_methods=None,
-    raise_on_status=False,
+from service.client.transport import (
+    BatchRow,
+    Fields,
+    PhotoInput,
+    Transport,
+    product_path,
+    quoted,
 )
 
 
-class ProblemError(Exception):
-    """The problem document (RFC 9457) that was answered; ``status`` 0 where nothing came.
-
-    ``code`` is stable; ``detail`` says what is wrong and where; ``errors`` lists wrong fields.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        request_id: str | None = None,
-        errors: Sequence[Mapping[str, str]] = (),
-    ) -> None:
-        super().__init__(f"{status} {code}: {detail}")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.request_id = request_id
-        self.errors = tuple(errors)
-
-
-class Client:
+class Client(Transport):
     """Asks one service. Safe to use from several threads; ``close`` it, or use it in ``with``.
 
     ``key``: where the service wants one. What was not sent (no connection, 503) is tried again
     three times; what may have been read is not. Options of a call are the names of the HTTP
     contract, None and what is not given is not sent. Every method raises ``ProblemError``.
     """
-
-    def __init__(
-        self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout_s: float = 30.0
-    ) -> None:
-        self._url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._pool = urllib3.PoolManager(
-            headers=headers, timeout=timeout_s, retries=_AGAIN, maxsize=8
-        )
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._pool.clear()
 
     # -- questions: about a photo, a stored product, or both
 
@@ -168,7 +113,7 @@ class Client:
         self, product_id: str, **options: Unpack[kw.SearchOptionKeywords]
     ) -> SearchResponse:
         """Products similar to a stored one."""
-        return self._get(f"/v1/products/{_segment(product_id)}/similar", SearchResponse, options)
+        return self._get(f"/v1/products/{quoted(product_id)}/similar", SearchResponse, options)
 
     def facets(self, **options: Unpack[kw.FacetsKeywords]) -> FacetsResponse:
         """Counts of values."""
@@ -190,16 +135,16 @@ class Client:
         return self._get("/v1/reviews", QueueResponse, options)
 
     def get_review(self, review_id: str) -> QueuedResponse:
-        return self._get(f"/v1/reviews/{_segment(review_id)}", QueuedResponse, {})
+        return self._get(f"/v1/reviews/{quoted(review_id)}", QueuedResponse, {})
 
     def review_photo(self, review_id: str, position: int) -> bytes:
         """The JPEG of a review's photo."""
-        return self._send("GET", f"/v1/reviews/{_segment(review_id)}/photos/{position}")
+        return self._send("GET", f"/v1/reviews/{quoted(review_id)}/photos/{position}")
 
     def decide_review(self, review_id: str, decision: str, reason: str = "") -> QueuedResponse:
         """``approve`` or ``reject``, once."""
         fields = {"decision": decision, "reason": reason}
-        return self._post(f"/v1/reviews/{_segment(review_id)}:decide", QueuedResponse, fields)
+        return self._post(f"/v1/reviews/{quoted(review_id)}:decide", QueuedResponse, fields)
 
     def feedback(self, request_id: str, **options: Unpack[kw.FeedbackKeywords]) -> FeedbackResponse:
         """What people made of an answer."""
@@ -229,8 +174,9 @@ class Client:
         """A few products spread over the catalog."""
         return self._get("/v1/products", ProductsResponse, {"limit": limit})
 
-    def get_product(self, product_id: str) -> ProductResponse:
-        return self._get(_product(product_id), ProductResponse, {})
+    def get_product(self, product_id: str, **options: Unpack[kw.ShownKeywords]) -> ProductResponse:
+        """One product as stored; with ``fields`` what was not asked for is None."""
+        return self._get(product_path(product_id), ProductResponse, options)
 
     def put_product(
         self,
@@ -239,24 +185,24 @@ class Client:
         **fields: Unpack[kw.PutKeywords],
     ) -> WriteResponse:
         """Add or replace."""
-        requests.ProductPutRequest.model_validate(
+        ProductPutRequest.model_validate(
             {name: value for name, value in fields.items() if value is not None}
         )
         files = [("images", image) for image in images]
         return self._form(
-            _product(product_id), WriteResponse, files, None, {"product": fields}, method="PUT"
+            product_path(product_id), WriteResponse, files, None, {"product": fields}, method="PUT"
         )
 
     def patch_product(self, product_id: str, **fields: Unpack[kw.PatchKeywords]) -> WriteResponse:
         """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
-        return self._send_json("PATCH", _product(product_id), WriteResponse, fields)
+        return self._send_json("PATCH", product_path(product_id), WriteResponse, fields)
 
     def delete_product(
         self, product_id: str, **options: Unpack[kw.DeleteKeywords]
     ) -> WriteResponse:
         """Erase."""
         return self._answer(
-            self._send("DELETE", _product(product_id), query=options), WriteResponse
+            self._send("DELETE", product_path(product_id), query=options), WriteResponse
         )
 
     def batch_products(self, items: Sequence[Fields]) -> list[BatchRow]:
@@ -266,7 +212,7 @@ class Client:
 
     def image(self, content_hash: str, width: int = 320) -> bytes:
         """A stored photo's JPEG, 160, 320 or 640 px wide at most."""
-        return self._send("GET", f"/v1/images/{_segment(content_hash)}", query={"w": width})
+        return self._send("GET", f"/v1/images/{quoted(content_hash)}", query={"w": width})
 
     # -- classes from photos, versions
 
@@ -289,7 +235,7 @@ class Client:
 
     def activate_index(self, version: str) -> ActivateResponse:
         return self._answer(
-            self._send("POST", f"/v1/indexes/{_segment(version)}:activate"), ActivateResponse
+            self._send("POST", f"/v1/indexes/{quoted(version)}:activate"), ActivateResponse
         )
 
     def map(self, limit: int = 2000) -> MapResponse:
@@ -328,16 +274,14 @@ class Client:
         return self._get("/v1/jobs", JobsResponse, {})
 
     def get_job(self, job_id: str) -> JobResponse:
-        return self._get(f"/v1/jobs/{_segment(job_id)}", JobResponse, {})
+        return self._get(f"/v1/jobs/{quoted(job_id)}", JobResponse, {})
 
     def cancel_job(self, job_id: str) -> JobResponse:
-        return self._answer(self._send("DELETE", f"/v1/jobs/{_segment(job_id)}"), JobResponse)
+        return self._answer(self._send("DELETE", f"/v1/jobs/{quoted(job_id)}"), JobResponse)
 
     def follow_job(self, job_id: str) -> Iterator[JobModel]:
         """The job at each change, until it ends; ends early where the service ends the stream."""
-        response = self._request(
-            "GET", f"/v1/jobs/{_segment(job_id)}/events", preload_content=False
-        )
+        response = self._request("GET", f"/v1/jobs/{quoted(job_id)}/events", preload_content=False)
         # A piece may end inside a character.
         decoder = codecs.getincrementaldecoder("utf-8")()
         text = ""
@@ -353,148 +297,3 @@ class Client:
         finally:
             response.close()  # first: a stream that goes on must not be what the next call reads
             response.release_conn()
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Fields | None = None,
-        body: Fields | None = None,
-        form: Sequence[tuple[str, Any]] | None = None,
-    ) -> BatchRow:
-        """Any call, its answer as it stands. ``query``, ``body`` (JSON) or ``form`` (name, value or
-        file tuple)."""
-        return dict(json.loads(self._send(method, path, query=query, body=body, form=form)))
-
-    # -- inside
-
-    def _ask(
-        self,
-        path: str,
-        reply: type[Reply],
-        image: PhotoInput | None,
-        model: type[requests.RequestModel],
-        fields: Fields,
-    ) -> Reply:
-        if image is None:
-            return self._post(path, reply, fields)
-        return self._form(path, reply, [("image", image)], model, fields)
-
-    def _get(self, path: str, reply: type[Reply], query: Fields) -> Reply:
-        return self._answer(self._send("GET", path, query=query), reply)
-
-    def _post(self, path: str, reply: type[Reply], fields: Fields) -> Reply:
-        return self._send_json("POST", path, reply, _given(fields))
-
-    def _send_json(self, method: str, path: str, reply: type[Reply], fields: Fields) -> Reply:
-        return self._answer(self._send(method, path, body=fields), reply)
-
-    def _form(
-        self,
-        path: str,
-        reply: type[Reply],
-        files: Sequence[tuple[str, PhotoInput]],
-        model: type[requests.RequestModel] | None,
-        fields: Fields,
-        method: str = "POST",
-    ) -> Reply:
-        form = [*_file_parts(files), *encode_fields(model, _given(fields))]
-        return self._answer(self._send(method, path, form=form), reply)
-
-    def _batch(
-        self,
-        question: str,
-        images: Sequence[PhotoInput],
-        model: type[requests.RequestModel],
-        options: Fields,
-    ) -> list[BatchRow]:
-        files = _file_parts([("images", image) for image in images])
-        form = [*files, *encode_fields(model, _given(options))]
-        return list(self.call("POST", f"/v1/{question}:batch", form=form)["results"])
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Fields | None = None,
-        body: Fields | None = None,
-        form: Sequence[tuple[str, Any]] | None = None,
-    ) -> bytes:
-        texts = [
-            (name, one)
-            for name, value in _given(query or {}).items()
-            for one in (_texts(value) if name in _MANY else [_text(value)])
-        ]
-        options: FieldValues = {} if body is None else {"json": body}
-        if form is not None:
-            options["fields"] = form
-        return self._request(
-            method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options
-        ).data
-
-    def _request(self, method: str, target: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        address = f"{self._url}{target}"
-        try:
-            response = self._pool.request(
-                method, address, headers={**self._pool.headers}, **options
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise ProblemError(0, "offline", f"{self._url} does not answer: {error}") from error
-        if response.status >= 400:
-            raise _problem(response)
-        return response
-
-    @staticmethod
-    def _answer(data: bytes, reply: type[Reply]) -> Reply:
-        return reply.model_validate_json(data)
-
-
-_MANY = frozenset({"exclude", "fields"})  # query parameters that may be repeated
-
-
-def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _file_parts(files: Sequence[tuple[str, PhotoInput]]) -> list[tuple[str, Any]]:
-    """File fields of a form, each with the name of its file."""
-    parts: list[tuple[str, Any]] = []
-    for name, photo in files:
-        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-        file_name = "photo" if isinstance(photo, bytes) else Path(photo).name
-        parts.append((name, (file_name, data, "application/octet-stream")))
-    return parts
-
-
-def _given(fields: Fields) -> FieldValues:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _problem(response: urllib3.BaseHTTPResponse) -> ProblemError:
-    try:
-        found = json.loads(response.data)
-        return ProblemError(
-            response.status,
-            found["code"],
-            found["detail"],
-            request_id=found.get("request_id"),
-            errors=found.get("errors") or (),
-        )
-    except (ValueError, KeyError, TypeError):
-        return ProblemError(
-            response.status, "unknown", f"{response.reason}: the answer is not the service's own"
-        )
-
-
-def _segment(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _product(product_id: str) -> str:
-    return f"/v1/products/{_segment(product_id)}"

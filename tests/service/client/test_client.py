@@ -22,7 +22,7 @@ from service.engine import Engine
 from tests.service.conftest import ODD_IDS, photo
 from tools.browser import serving_engine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RED = {"must": [{"field": "colour", "eq": "red"}]}
 
 
@@ -334,3 +334,16 @@ def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path
     assert writer.get_product("mugs/new-mug").category == "mugs"
     with pytest.raises(ProblemError, match="409"):
         writer.cancel_job(job.job_id)
+
+
+def test_with_chosen_fields_the_others_are_none(writer: Client) -> None:
+    """Results and products have the chosen fields; what is wrong with a name is said."""
+    writer.patch_product("cross-red", price=3.5, currency="EUR")
+    (found,) = writer.similar("ring-blue", k=1, fields=["product_id"]).results
+    assert (found.product_id, found.price, found.title) == (found.product_id, None, None)
+    one = writer.get_product("cross-red", fields=["price"])
+    assert (one.price, one.currency) == (3.5, None)
+    (best,) = writer.search(product_id="ring-blue", k=1).results
+    assert best.attributes
+    with pytest.raises(ProblemError, match="no field 'prise'"):
+        writer.search(product_id="cross-red", fields=["prise"])

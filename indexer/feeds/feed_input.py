@@ -1,0 +1,103 @@
+"""Input of an import or a training: a feed or a folder of photos, opened with the profile that
+reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from indexer.core.errors import BadDataError
+from indexer.feeds.detection import detect
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.import_report import Notices
+from indexer.feeds.notice import Notice
+from indexer.feeds.photo_folder import PhotoFolderTable
+from indexer.feeds.product_reader import ProductReader
+from indexer.feeds.profile import FeedProfile, load_profile
+from indexer.feeds.reader import FeedSource, find_feed, open_table
+from indexer.feeds.table import LostLines, Table
+
+_NATIVE = "catalens"
+# The code of a row that names no product.
+_NO_ID = "no-id"
+
+
+# Rows that name no product, of which so many are remembered.
+_MOST_UNNAMED = 10_000
+
+
+class FeedInput:
+    """A feed that can be read as often as needed.
+
+    ``skipped`` takes rows that are left out, ``warnings`` values. ``unnamed``: where rows stand of
+    which it cannot be told what product they speak of.
+    """
+
+    def __init__(
+        self,
+        source: FeedSource,
+        table: Table,
+        profile: FeedProfile,
+        why: str,
+        skipped: Notices,
+        warnings: Notices,
+    ) -> None:
+        # Keeps what an archive was unpacked to.
+        self.source = source
+        self.table = table
+        self.profile = profile
+        self.why = why
+        self.skipped = skipped
+        self.warnings = warnings
+        self.unnamed: list[str] = []
+        self.reader = ProductReader(table, profile, warn=warnings, skip=self)
+
+    def append(self, notice: Notice) -> None:
+        """Take a row that the reader leaves out."""
+        self.skipped.append(notice)
+        if notice.code == _NO_ID and len(self.unnamed) < _MOST_UNNAMED:
+            self.unnamed.append(notice.where)
+
+    @property
+    def notices(self) -> int:
+        """How many notices there are so far."""
+        return self.skipped.total + self.warnings.total
+
+    def lost(self) -> LostLines:
+        """An empty list of lost lines that knows which columns name a product."""
+        header = self.reader.plan.header
+        return LostLines(
+            id_columns=tuple(found.column for found in header.all(self.profile.id)),
+            image_columns=tuple(found.column for found in header.all(self.profile.photo_columns)),
+        )
+
+
+def open_input(
+    data: Path, options: ImportOptions, *, skipped: Notices, warnings: Notices
+) -> FeedInput:
+    """Find the feed of ``data`` and the profile that fits it.
+
+    Raises ``BadDataError`` where there is none, or more than one could be meant.
+    """
+    source = find_feed(Path(data), name=options.feed, scratch=options.scratch)
+    if source.unpacked is not None and options.photos == "reference":
+        raise BadDataError("photos of an archive are copied: reference needs a folder")
+    skipped += source.notices
+    if source.path is None:
+        table: Table = PhotoFolderTable(source.root)
+        if options.profile not in ("auto", _NATIVE):
+            raise BadDataError(
+                f"{data} is a folder of photos without a feed, so profile {options.profile!r} has "
+                "nothing to read"
+            )
+        profile = load_profile(_NATIVE)
+        why = "a folder of photos"
+    else:
+        table = open_table(source.path, encoding=options.encoding, delimiter=options.delimiter)
+        if options.profile == "auto":
+            detection = detect(table)
+            profile = detection.profile
+            why = detection.why
+        else:
+            profile = load_profile(options.profile)
+            why = "it was asked for (--profile)"
+    return FeedInput(source, table, profile, why, skipped, warnings)

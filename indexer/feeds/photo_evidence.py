@@ -1,0 +1,116 @@
+"""Evidence of photos: how the files behind unchanged rows stood, so that a new photo is noticed."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.feeds.photo_intake import TakenPhoto
+
+_PORTION = 4096
+# States of files that are remembered within one check: products share photos.
+_REMEMBERED = 1 << 16
+
+
+@dataclass(frozen=True)
+class PhotoEvidence:
+    """One photo of a group of rows. ``group`` is the group's number within a run, its key on disk.
+
+    ``path``, ``size`` and ``changed`` (nanoseconds since 1970) are those of its file; "" and 0 of
+    a photo that came from an address. ``copied``: a copy of it must lie in the home.
+    """
+
+    group: int
+    content_hash: str
+    copied: bool
+    path: str = ""
+    size: int = 0
+    changed: int = 0
+
+    @classmethod
+    def of(cls, group: int, taken: TakenPhoto) -> PhotoEvidence:
+        copied = taken.new.storage == "copy"
+        if taken.file is None:
+            return cls(group, taken.new.content_hash, copied)
+        file = taken.file
+        return cls(group, taken.new.content_hash, copied, file.path, file.size, file.changed)
+
+
+def changed_groups(path: Path, store: PhotoStore) -> np.ndarray | None:
+    """Keys of groups (uint64) whose photos are no longer as they were; None where the evidence is
+    lost."""
+    found = array("Q")
+    states: dict[str, tuple[int, int]] = {}
+    copies: dict[str, bool] = {}
+    try:
+        for entry in _read(path):
+            if entry.path:
+                state = states.get(entry.path)
+                if state is None:
+                    if len(states) >= _REMEMBERED:
+                        states.clear()
+                    state = states[entry.path] = _state(entry.path)
+                if state != (entry.size, entry.changed):
+                    found.append(entry.group)
+                    continue
+            if entry.copied:
+                there = copies.get(entry.content_hash)
+                if there is None:
+                    if len(copies) >= _REMEMBERED:
+                        copies.clear()
+                    there = copies[entry.content_hash] = store.has_copy(entry.content_hash)
+                if not there:
+                    found.append(entry.group)
+    except (OSError, ValueError, TypeError):
+        return None
+    return np.unique(np.frombuffer(found, np.uint64))
+
+
+def write_evidence(
+    path: Path, kept: np.ndarray, fresh: Iterable[PhotoEvidence], keys: np.ndarray
+) -> None:
+    """Store the evidence of groups with the keys ``kept`` (uint64, ascending) as it was, and the
+    ``fresh``, whose groups have the numbers of ``keys``. Raises ``OSError``."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with aside.open("wb") as stream:
+            old = _read(path) if path.exists() and len(kept) else iter(())
+            while portion := list(islice(old, _PORTION)):
+                groups = np.array([entry.group for entry in portion], np.uint64)
+                for entry, stays in zip(portion, np.isin(groups, kept), strict=True):
+                    if stays:
+                        stream.write(_line(entry.group, entry))
+            for entry in fresh:
+                stream.write(_line(int(keys[entry.group]), entry))
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Iterator[PhotoEvidence]:
+    with path.open("rb") as stream:
+        for line in stream:
+            yield PhotoEvidence(*orjson.loads(line))
+
+
+def _line(key: int, entry: PhotoEvidence) -> bytes:
+    text = entry.path.encode("utf-8", "replace").decode()
+    values = [key, entry.content_hash, entry.copied, text, entry.size, entry.changed]
+    return orjson.dumps(values) + b"\n"
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (-1, -1)
+    return (found.st_size, found.st_mtime_ns)

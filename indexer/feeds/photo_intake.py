@@ -1,0 +1,242 @@
+"""Intake of photos: each is found, checked and kept, or named with the reason why not."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import NewPhoto, PhotoRow
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import sha256_file
+from indexer.core.errors import CatalensError, ImageTooLargeError
+from indexer.core.home import Home
+from indexer.feeds.folder import printable
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.import_report import ADDRESS
+from indexer.feeds.notice import Notice
+from indexer.feeds.photo_files import resolve
+from indexer.feeds.product import FeedProduct, PhotoReference
+from indexer.imaging.decode import Photo, decode_photo, hash_content
+
+# Px; the smallest decode that still reads the whole file.
+_CHECK_SIZE = 64
+# Of photos by address that are none, so many are remembered.
+_MOST_BAD = 10_000
+
+
+class PhotoKeeper(Protocol):
+    """Decides what is kept of a photo's bytes, once it is known to be one."""
+
+    def keep(self, data: bytes, photo: Photo) -> NewPhoto:
+        """Keep what shall be kept, and describe the photo for the catalog."""
+        ...
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A file as it was when its photo was taken in. ``changed``: in nanoseconds since 1970."""
+
+    path: str
+    size: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class TakenPhoto:
+    """A good photo of a product: described for the catalog, with where it came from."""
+
+    new: NewPhoto
+    # The shop's own address of it.
+    source: str | None = None
+    file: PhotoFile | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A photo's file, and the hash of its content."""
+
+    where: str
+    file: PhotoFile
+    content_hash: str
+
+
+class PhotoIntake:
+    """Photos of one import. ``made``: hashes of those whose files it wrote since ``begin``."""
+
+    def __init__(
+        self,
+        home: Home,
+        catalog: Catalog | None,
+        root: Path,
+        options: ImportOptions,
+        keeper: PhotoKeeper | None,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.store = PhotoStore(home)
+        self.made: set[str] = set()
+        self._catalog = catalog
+        self._root = options.photos_root or root
+        self._options = options
+        self._keeper = keeper
+        self._pool = pool
+        # By content hash, of photos by address: not yet in the catalog; no photos at all, and why.
+        self._fresh: dict[str, NewPhoto] = {}
+        self._bad: dict[str, str] = {}
+
+    # -- photos of this machine
+
+    def take_files(self, references: Sequence[PhotoReference]) -> list[TakenPhoto | Notice]:
+        """Photos that the feed names by path, in that order. Never holds more than one in memory
+        for each thread."""
+        found = list(self._pool.map(self._find, references))
+        known = self.known(each.content_hash for each in found if isinstance(each, _Found))
+        return list(self._pool.map(partial(self._check, known), found))
+
+    def known(self, hashes: Iterable[str]) -> dict[str, PhotoRow]:
+        """Those that the catalog has."""
+        return {} if self._catalog is None else self._catalog.photos_by_hash(set(hashes))
+
+    def _find(self, reference: PhotoReference) -> _Found | Notice:
+        if reference.is_url:
+            reason = f"{reference.source} is an address, which is not fetched: add --fetch"
+            return Notice(reference.where, reason, ADDRESS, value=reference.source)
+        try:
+            path = resolve(self._root, reference.source)
+            refusal = self._refusal(path, reference.source)
+            if path is None or refusal:
+                return Notice(reference.where, refusal or "", "no-photo", value=reference.source)
+            state = path.stat()
+            if state.st_size > self._options.limits.max_bytes:
+                raise ImageTooLargeError(
+                    f"the file has {state.st_size:,} bytes, more than the limit of "
+                    f"{self._options.limits.max_bytes:,} (CATALENS_MAX_IMAGE_BYTES raises it)"
+                )
+            file = PhotoFile(str(path.absolute()), state.st_size, state.st_mtime_ns)
+            return _Found(reference.where, file, sha256_file(path))
+        except (OSError, ImageTooLargeError) as error:
+            return _bad_photo(reference.where, path or reference.source, error)
+
+    def _refusal(self, path: Path | None, source: str) -> str | None:
+        """Why this is no photo's file, or none that may be read; None where it is one."""
+        within = self._options.photos_within
+        if path is None:
+            # Whoever may read only so far must not learn what else there is.
+            return missing_file(self._root, source, look=within is None)
+        if within is not None and not path.resolve().is_relative_to(within.resolve()):
+            return (
+                f"its photo {printable(path.name)!r} lies outside the folder that imports may "
+                "read from"
+            )
+        return bad_file(path)
+
+    def _check(self, known: Mapping[str, PhotoRow], found: _Found | Notice) -> TakenPhoto | Notice:
+        """Decode what is new, and keep its bytes."""
+        if isinstance(found, Notice):
+            return found
+        stored = known.get(found.content_hash)
+        if stored is not None and (self._options.dry_run or not self._must_copy(stored)):
+            path = found.file.path if stored.storage == "reference" else None
+            return TakenPhoto(replace(as_new(stored), path=path), file=found.file)
+        try:
+            data = Path(found.file.path).read_bytes()
+            photo = decode_photo(data, limits=self._options.limits, shrink_to=_CHECK_SIZE)
+        except (OSError, CatalensError) as error:
+            return _bad_photo(found.where, found.file.path, error)
+        refer = self._options.photos == "reference" and (
+            stored is None or stored.storage == "reference"
+        )
+        if refer:
+            size = (len(data), photo.width, photo.height)
+            new = NewPhoto(photo.content_hash, photo.format, *size, "reference", found.file.path)
+            return TakenPhoto(new, file=found.file)
+        return TakenPhoto(self._keep(data, photo), file=found.file)
+
+    def _must_copy(self, stored: PhotoRow) -> bool:
+        """A reference that is to become a copy, or a copy whose file is gone."""
+        if stored.storage == "copy":
+            return not self.store.has_copy(stored.content_hash)
+        return stored.storage == "reference" and self._options.photos == "copy"
+
+    # -- keeping
+
+    def take_bytes(self, data: bytes, where: str, source: str) -> TakenPhoto | Notice:
+        """A photo that came from an address."""
+        try:
+            photo = decode_photo(data, limits=self._options.limits, shrink_to=_CHECK_SIZE)
+        except CatalensError as error:
+            reason = f"{source}: {error}"
+            if len(self._bad) < _MOST_BAD:
+                self._bad[hash_content(data)] = str(error)
+            return Notice(where, reason, "bad-photo", value=source)
+        new = self._keep(data, photo)
+        self._fresh[new.content_hash] = new
+        return TakenPhoto(new, source)
+
+    def take_held(self, content_hash: str, where: str, source: str) -> TakenPhoto | Notice:
+        """A photo whose bytes did not come again, since they came before."""
+        new: NewPhoto | None = self._fresh.get(content_hash)
+        if new is None and content_hash not in self._bad:
+            row = self.known([content_hash]).get(content_hash)
+            new = None if row is None else as_new(row)
+        if new is not None:
+            return TakenPhoto(new, source)
+        why = self._bad.get(content_hash, "was fetched before, and is no longer in the catalog")
+        return Notice(where, f"{source}: {why}", "bad-photo", value=source)
+
+    def forget_fresh(self, hashes: Iterable[str]) -> None:
+        """Photos that came by address are in the catalog now."""
+        for content_hash in hashes:
+            self._fresh.pop(content_hash, None)
+
+    def _keep(self, data: bytes, photo: Photo) -> NewPhoto:
+        if self._options.dry_run:
+            size = (len(data), photo.width, photo.height)
+            return NewPhoto(photo.content_hash, photo.format, *size, "copy", None)
+        if not self.store.has_copy(photo.content_hash):
+            self.made.add(photo.content_hash)
+        if self._keeper is not None:
+            return self._keeper.keep(data, photo)
+        return self.store.add(data, photo)
+
+
+def as_new(row: NewPhoto) -> NewPhoto:
+    """A stored photo as it would be given to the catalog again."""
+    return NewPhoto(**{column.name: getattr(row, column.name) for column in fields(NewPhoto)})
+
+
+def missing_file(root: Path, source: str, *, look: bool = True) -> str:
+    """Why nothing was found for ``source`` below ``root``: it may be there and be no file."""
+    path = root / source.strip()
+    reason = bad_file(path) if look else None
+    return reason or f"there is no file {printable(str(path))}"
+
+
+def nameless(product: FeedProduct) -> Notice:
+    """Of a product that names no photo at all."""
+    return Notice(product.where, "names no image", "no-photo", value=product.product_id)
+
+
+def bad_file(path: Path) -> str | None:
+    """Why ``path`` is no readable photo file, or None. Never opens it: it could be a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"there is no file {printable(str(path))}"
+    except (OSError, ValueError) as error:
+        return f"{printable(str(path))} cannot be read: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(mode):
+        return f"{printable(str(path))} is a folder, not a photo"
+    if not stat.S_ISREG(mode):
+        return f"{printable(str(path))} is not a regular file"
+    return None
+
+
+def _bad_photo(where: str, path: Path | str, error: Exception) -> Notice:
+    why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return Notice(where, printable(f"{path}: {why}"), "bad-photo", value=printable(str(path)))

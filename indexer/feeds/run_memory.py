@@ -1,0 +1,163 @@
+"""Memory of a feed's last run: which rows need not be read again, and what this run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib import metadata
+from itertools import islice
+
+import numpy as np
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.core.errors import OutdatedVersionError
+from indexer.core.home import Home
+from indexer.feeds.import_options import ImportOptions
+from indexer.feeds.photo_evidence import PhotoEvidence, changed_groups, write_evidence
+from indexer.feeds.row_digests import (
+    LastRun,
+    RowGroups,
+    hash_text,
+    hash_texts,
+    read_last_run,
+    write_last_run,
+)
+from indexer.feeds.spool import Spool
+
+# Counts as another program where what rows become changed without the version's number.
+_SALT = 1
+_PORTION = 10_000
+
+
+def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str], fetches: bool) -> str:
+    """What decides, beside the rows, what they become."""
+    parts = [
+        _SALT,
+        metadata.version("catalens"),
+        fingerprint,
+        options.photos,
+        sorted(options.types.items()),
+        str(options.photos_root),
+        str(options.photos_within),
+        options.encoding,
+        options.delimiter,
+        sorted(options.only) if options.only is not None else None,
+        options.join,
+        sorted(keep),
+        fetches,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+class RunMemory:
+    """What one feed left in its home when it was imported last, and will leave this time."""
+
+    def __init__(self, home: Home, name: str, catalog: Catalog | None) -> None:
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        self._file = home.path / "feeds" / f"{digest}.npz"
+        self._evidence = self._file.with_suffix(".photos")
+        self._store = PhotoStore(home)
+        self._catalog = catalog
+        self._sequence = 0 if catalog is None else catalog.last_sequence()
+        self.last = read_last_run(self._file)
+
+    def unchanged(self, groups: RowGroups, salt: str) -> np.ndarray:
+        """bool [G]: which of ``groups`` are in the catalog as they stand, with their photos."""
+        nothing = np.zeros(len(groups), bool)
+        if self.last is None or self._catalog is None or self.last.salt != salt:
+            return nothing
+        if self._catalog.change_log.identity() != self.last.catalog:
+            return nothing
+        found = self.last.unchanged(groups, salt)
+        touched = self._touched(self.last)
+        if touched is None or not found.any():
+            return nothing
+        photos = changed_groups(self._evidence, self._store)
+        if photos is None:
+            return nothing
+        stale = np.concatenate([self.last.groups_of(touched), photos])
+        return found & ~np.isin(groups.keys, stale)
+
+    def _touched(self, last: LastRun) -> np.ndarray | None:
+        """Hashes of the ids of products that were written or deleted by others since; None where
+        that cannot be told."""
+        assert self._catalog is not None
+        try:
+            changes = self._catalog.change_log.since(last.sequence)
+        except OutdatedVersionError:
+            return None
+        touched = hash_texts(self._catalog.ids_of(np.unique(changes.pids).tolist()).values())
+        if changes.deleted:
+            there = np.concatenate(
+                [np.zeros(0, np.uint64), *map(hash_texts, _portions(self._catalog.iterate_ids()))]
+            )
+            gone = last.product_ids[~np.isin(last.product_ids, there)]
+            touched = np.concatenate([touched, gone])
+        return touched
+
+    def write(
+        self,
+        groups: RowGroups,
+        run: LastRun,
+        unchanged: np.ndarray,
+        done: np.ndarray,
+        evidence: Spool[list[PhotoEvidence]],
+        own: array[int],
+    ) -> None:
+        """Store what the next run needs. ``run``: aligned with ``groups``, its products those of
+        all groups; ``unchanged`` bool [G]: those that were not read, ``done``: those that are in
+        the catalog as they stand now; ``own``: numbers of the changes that this run made. Raises
+        ``OSError``."""
+        assert self._catalog is not None
+        kept = unchanged | done
+        changes = self._catalog.change_log.since(self._sequence)
+        foreign = ~np.isin(changes.sequences, np.frombuffer(own, np.int64))
+        if foreign.any():
+            ids = self._catalog.ids_of(np.unique(changes.pids[foreign]).tolist()).values()
+            stale = run.groups_of(hash_texts(ids))
+            kept &= ~np.isin(groups.keys, stale)
+            if changes.deleted:
+                # Which products those were is no longer known.
+                kept[:] = False
+        sequence = int(changes.sequences[-1]) if len(changes.sequences) else self._sequence
+        keys = groups.keys[kept]
+        stays = np.isin(run.product_groups, keys)
+        stored = replace(
+            run,
+            catalog=self._catalog.change_log.identity() or "",
+            sequence=sequence,
+            keys=keys,
+            digests=groups.digests[kept],
+            photo_counts=run.photo_counts[kept],
+            product_ids=run.product_ids[stays],
+            product_groups=run.product_groups[stays],
+        )
+        read = kept & ~unchanged
+        fresh = (entry for batch in evidence for entry in batch if read[entry.group])
+        # Written first: without it the other is not believed.
+        self._file.unlink(missing_ok=True)
+        write_evidence(self._evidence, groups.keys[kept & unchanged], fresh, groups.keys)
+        write_last_run(self._file, stored)
+
+
+def _portions(ids: Iterable[str]) -> Iterator[list[str]]:
+    source = iter(ids)
+    while portion := list(islice(source, _PORTION)):
+        yield portion
+
+
+def missing_ids(catalog: Catalog, mentioned: np.ndarray) -> Iterator[str]:
+    """The ids of the catalog's products that are not among ``mentioned`` (hashes, uint64)."""
+    mentioned = np.unique(mentioned)
+    for portion in _portions(catalog.iterate_ids()):
+        there = np.isin(hash_texts(portion), mentioned)
+        yield from (found for found, known in zip(portion, there, strict=True) if not known)
+
+
+def id_hashes(ids: Iterable[str]) -> array[int]:
+    """``hash_text`` of each, as an array that can grow."""
+    return array("Q", map(hash_text, ids))

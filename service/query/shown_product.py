@@ -1,0 +1,153 @@
+"""Product as answers show it: its fields, in a language and for a market, all or the chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, TypeVar
+
+from pydantic import Field
+
+from indexer.catalog.product_fields import Availability, MarketPrice
+from indexer.catalog.records import Product
+from indexer.core.category_path import CategoryPath, format_path
+
+Localised = TypeVar("Localised")
+AttributeValues = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownProduct:
+    """What a page shows of a product; null where its shop does not say."""
+
+    product_id: str
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    attributes: AttributeValues
+    url: str | None
+    image_src: Annotated[
+        str | None, Field(description="The shop's own address of the photo that is shown.")
+    ]
+    price: float | None
+    sale_price: float | None
+    currency: str | None
+    availability: Availability | None
+    brand: str | None
+    gtin: str | None
+    sku: str | None
+    parent: Annotated[str | None, Field(description="The same for all variants of one product.")]
+    variant: str | None
+
+
+class ShownValues(TypedDict):
+    """The fields of ``ShownProduct`` by name."""
+
+    product_id: str
+    title: str | None
+    category: str | None
+    category_path: list[str] | None
+    attributes: AttributeValues
+    url: str | None
+    image_src: str | None
+    price: float | None
+    sale_price: float | None
+    currency: str | None
+    availability: Availability | None
+    brand: str | None
+    gtin: str | None
+    sku: str | None
+    parent: str | None
+    variant: str | None
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """The language of titles and categories and the market of prices; None: as stored first."""
+
+    locale: str | None = None
+    market: str | None = None
+
+    def show(self, product: Product, content_hash: str | None) -> ShownValues:
+        """A product with the photo that is shown of it. What is missing in the language or the
+        market is shown as stored first."""
+        fields = product.fields
+        path: CategoryPath | None = self._in_language(fields.categories) or product.category
+        price = self._price(product)
+        return ShownValues(
+            product_id=product.product_id,
+            title=self.title(product),
+            category=format_path(path) if path else None,
+            category_path=list(path) if path else None,
+            attributes=product.attributes,
+            url=fields.url,
+            image_src=product.sources.get(content_hash) if content_hash else None,
+            price=price.get("price"),
+            sale_price=price.get("sale_price"),
+            currency=price.get("currency", fields.currency),
+            availability=fields.availability,
+            brand=fields.brand,
+            gtin=fields.gtin,
+            sku=fields.sku,
+            parent=fields.parent,
+            variant=fields.variant,
+        )
+
+    def title(self, product: Product) -> str | None:
+        """In the language that was asked for, or as stored first."""
+        return self._in_language(product.fields.titles) or product.title
+
+    def _in_language(self, texts: Mapping[str, Localised]) -> Localised | None:
+        """The text in the language that was asked for: de-AT, else de, else any de-..."""
+        if self.locale is None or not texts:
+            return None
+        wanted = _language(self.locale)
+        by_language = {_language(name): text for name, text in texts.items()}
+        if wanted in by_language:
+            return by_language[wanted]
+        plain = wanted.split("-")[0]
+        near = (text for name, text in by_language.items() if name.split("-")[0] == plain)
+        return by_language.get(plain) or next(near, None)
+
+    def _price(self, product: Product) -> MarketPrice:
+        """The prices of the market, or those stored first where it has no price."""
+        fields = product.fields
+        if self.market is not None:
+            wanted = self.market.upper()
+            for name, price in fields.prices.items():
+                if name.upper() == wanted and "price" in price:
+                    return price
+        found: MarketPrice = {}
+        if fields.price is not None:
+            found["price"] = fields.price
+        if fields.sale_price is not None:
+            found["sale_price"] = fields.sale_price
+        return found
+
+
+def _language(name: str) -> str:
+    return name.replace("_", "-").lower()
+
+
+# As stored first.
+PLAIN = Presentation()
+
+
+def split_names(raw: object) -> object:
+    """A list of names, each of which may be several with commas between them."""
+    given = [raw] if isinstance(raw, str) else raw
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        return raw
+    names = (part.strip() for name in given for part in name.split(","))
+    return [name for name in names if name]
+
+
+def known_names(kind: type, names: Iterable[str]) -> list[str]:
+    """``names`` if each is a field of the result ``kind``. Raises ``ValueError`` naming those that
+    there are."""
+    known = [entry.name for entry in dataclasses.fields(kind)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no field {name!r}; there are: {', '.join(known)}")
+    return list(names)
