@@ -47,6 +47,7 @@ class CsvRows:
         # Physical lines of the record that is being read, and lines to be read again.
         self._held: list[str] = []
         self._pending: deque[str] = deque()
+        self._last = ""
         # Physical lines before those that the current reader was given.
         self._before = 0
 
@@ -88,6 +89,7 @@ class CsvRows:
                     end = now
                     held.clear()
                 else:
+                    self._check_end(before + end)
                     return
             except _TooLongError:
                 fitted = self._open_quote(before + end + 1, held[:], must=True)
@@ -104,10 +106,13 @@ class CsvRows:
         pending = self._pending
         readline = self._text.readline
         size = 0
+        last = ""
         while True:
             line = pending.popleft() if pending else readline(MOST_RECORD)
             if not line:
+                self._last = last
                 return
+            last = line
             if held:
                 size += len(line)
                 if size > MOST_RECORD:
@@ -161,8 +166,6 @@ class CsvRows:
             if self._before != before:
                 return fitted, True
             if len(cells) == width:
-                if not self._text_goes_on():
-                    self._warn(line, "ends within a quoted cell: is the file cut off?", "cut-off")
                 return cells, False
             last = line + len(lines) - 1
             self._lose(line, cells, f"has {len(cells)} fields up to line {last}")
@@ -179,10 +182,14 @@ class CsvRows:
         reason = f"{what}, the header has {len(self._header)}"
         self._lost.lose(self._where(line), reason, ids, images)
 
-    def _text_goes_on(self) -> bool:
-        if not self._pending and (line := self._text.readline(MOST_RECORD)):
-            self._pending.append(line)
-        return bool(self._pending)
+    def _check_end(self, line: int) -> None:
+        """Warn where the last line ends within a quoted cell."""
+        reader = csv.reader([self._last], delimiter=self._delimiter, strict=True)
+        try:
+            next(reader, None)
+        except csv.Error as error:
+            if "end of data" in str(error):
+                self._warn(line, "ends within a quoted cell: is the file cut off?", "cut-off")
 
     def _is_strict(self, lines: list[str]) -> bool:
         """Whether every quote is closed, and before a delimiter."""
@@ -250,10 +257,10 @@ class CsvRows:
         last = line + len(lines) - 1
         own = next(csv.reader(lines[:1], delimiter=self._delimiter, quoting=csv.QUOTE_NONE), [])
         fitted = own if at == 1 and len(own) == width else None
-        reason = f"opens a quote that nothing closes before line {last}"
+        reason = "opens a quote that is not closed"
         if at < len(lines):
             reason += f"; it took in lines {line + 1} to {last}, read again from line {line + at}"
-        else:
+        elif len(lines) > 1:
             reason += f"; it took in lines {line + 1} to {last}, which are lost"
         if fitted is not None:
             self._warn(line, f"{reason}; the quote is read as a character", "open-quote")

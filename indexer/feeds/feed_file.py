@@ -74,17 +74,19 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            count = self._file.readinto(buffer)
+            # What one step gives: an error behind it would take back what was read before.
+            part = self._file.read1(len(buffer))
         except (OSError, EOFError, zlib.error) as error:
             self._feed.damage = f"is a damaged gzip file ({error}): what follows cannot be read"
             return 0
-        self._left -= count
+        buffer[: len(part)] = part
+        self._left -= len(part)
         if self._left < 0:
             raise BadDataError(
                 f"{self._feed.path} unpacks to more than {MOST_RATIO} times its size, as no feed "
                 "does: unpack it yourself if you trust it"
             )
-        return count
+        return len(part)
 
     def close(self) -> None:
         self._file.close()

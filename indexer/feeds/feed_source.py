@@ -28,6 +28,10 @@ _FEEDS = (
     *_MANIFESTS,
     *(".tsv", ".tab", ".psv", ".ndjson", ".jl", ".xml", ".rss", ".atom", ".xlsx", ".xlsm", ".pq"),
 )
+# Of which an object of JSON has several where it is a product, not a setting.
+_PRODUCT_NAMES = frozenset(
+    {"id", "product_id", "sku", "handle", "title", "name", "image", "images", "image_link", "price"}
+)
 # Read as a feed only where they look like one: notes and settings end like this too.
 _DOUBTFUL = (".txt", ".json", ".lst", ".list", ".feed")
 
@@ -198,14 +202,20 @@ def _is_feed(entry: Path) -> bool:
         head = read_head(FeedFile(entry))
     except (BadDataError, OSError):
         return False
+    if head.text.startswith("{"):
+        return len(_PRODUCT_NAMES & _columns(entry)) > 1
     return max(format_.fits(head) for format_ in FORMATS) > 1
 
 
 def _is_native(entry: Path) -> bool:
     """Whether a manifest has the one column that a manifest needs."""
+    return "image" in _columns(entry)
+
+
+def _columns(entry: Path) -> set[str]:
     from indexer.feeds.reader import open_table
 
     try:
-        return "image" in open_table(entry).columns
+        return set(open_table(entry).columns)
     except BadDataError:
-        return False
+        return set()

@@ -6,11 +6,13 @@ import json
 import re
 from typing import Any, TextIO
 
-from indexer.feeds.table import MOST_RECORD
+from indexer.feeds.table import MOST_DEPTH, MOST_RECORD
 
 _CHUNK = 1 << 18
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
+# Strings, of one line, and brackets.
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
 # Between two objects of a list.
 _NEXT_OBJECT = re.compile(r"\}\s*,\s*(?=\{\s*\")")
 
@@ -77,6 +79,32 @@ class JsonStream:
         self._at -= len(text)
         self.line = line
         return value
+
+    def skip_element(self) -> bool:
+        """Move past a broken element of a list to the next object, by its brackets; whether there
+        is one. Else the cursor stays."""
+        start = self._at
+        at = start
+        depth = 0
+        while True:
+            for found in _TOKEN.finditer(self._held, at):
+                token = found.group()
+                if token in "[{":
+                    depth += 1
+                    if depth > 2 * MOST_DEPTH:
+                        return False
+                elif token in "]}":
+                    depth -= 1
+                    if depth <= 0 and _NEXT_OBJECT.match(self._held, found.start()):
+                        self._move(found.end())
+                        return True
+                at = found.end()
+            size = len(self._held) - start
+            if size > MOST_RECORD or not self._more(max(_CHUNK, size)):
+                return False
+            # What was held begins at the cursor now.
+            at -= start
+            start = 0
 
     def skip_to_object(self) -> bool:
         """Move to where another object of the list begins; whether there is one."""

@@ -147,9 +147,15 @@ def _find_delimiter(sample: str) -> tuple[str, str | None]:
 def _fits(head: FeedHead) -> int:
     if head.suffix in _SUFFIXES:
         return 2
-    # Text of any name that begins with a row of cells.
-    line = head.text.partition("\n")[0]
-    return 1 if any(delimiter in line for delimiter in _DELIMITERS) and "\0" not in line else 0
+    # Text of any name that begins with rows of cells.
+    first, _, rest = head.text.partition("\n")
+    second = rest.partition("\n")[0]
+    if "\0" in first:
+        return 0
+    counts = [(first.count(delimiter), second.count(delimiter)) for delimiter in _DELIMITERS]
+    if any(count > 1 and count == below for count, below in counts):
+        return 2
+    return int(any(count for count, _ in counts))
 
 
 _SUFFIXES = (".csv", ".tsv", ".tab", ".psv")

@@ -99,26 +99,37 @@ class JsonTable(Table):
     ) -> bool:
         """Lose what is broken and go on with the next object that looks like a record; whether
         there is one."""
-        while stream.skip_to_object():
-            try:
-                value = stream.peek_value()
-            except BrokenJsonError:
-                continue
-            if self._is_alike(value):
-                reason = f"is not readable as JSON: {error}; read again from line {stream.line}"
-                lost.lose(f"{self.name}:{line}", reason)
-                return True
+        # Brackets say where an element ends, unless its quotes are what is broken.
+        known = bool(self.columns)
+        if (not known and stream.skip_element()) or self._skip_to_record(stream):
+            reason = f"is not readable as JSON: {error}; read again from line {stream.line}"
+            lost.lose(f"{self.name}:{line}", reason)
+            return True
         reason = f"and what follows is not readable as JSON: {error}"
         lost.lose(f"{self.name}:{line}", reason, code="cut-off")
         return False
 
-    def _is_alike(self, value: Any) -> bool:
-        """Whether an object has the columns of records, rather than those of objects in them."""
+    def _skip_to_record(self, stream: JsonStream) -> bool:
+        tries = 0
+        while stream.skip_to_object():
+            tries += 1
+            try:
+                if self._is_alike(stream.peek_value(), tries):
+                    return True
+            except BrokenJsonError:
+                continue
+        return False
+
+    def _is_alike(self, value: Any, tries: int) -> bool:
+        """Whether an object has the columns of records, rather than those of objects in them; where
+        none was read yet, whether it has others in it, as objects in them rarely have."""
+        value = _unwrapped(value)
         if not isinstance(value, dict) or not value:
             return False
-        names = _unwrapped(value).keys()
-        shared = len(names & set(self.columns))
-        return 2 * shared > len(names) and (not self.columns or self.columns[0] in names)
+        if not self.columns:
+            return tries > 2 or any(isinstance(part, dict | list) for part in value.values())
+        shared = len(value.keys() & set(self.columns))
+        return 2 * shared > len(value) and self.columns[0] in value
 
 
 class _ListSearch:
@@ -208,11 +219,12 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _fits(head: FeedHead) -> int:
-    if head.suffix in _SUFFIXES:
-        return 2
-    if head.text.startswith("[") and head.text[1:].lstrip().startswith(("{", "]")):
+    inner = head.text[1:].lstrip()
+    if head.text.startswith("[") and inner.startswith(("{", "]")):
         return 3
-    return 2 if head.text.startswith("{") and head.text[1:].lstrip().startswith('"') else 0
+    if head.text.startswith("{") and inner.startswith('"'):
+        return 2
+    return int(head.suffix in _SUFFIXES)
 
 
 _SUFFIXES = (".json",)

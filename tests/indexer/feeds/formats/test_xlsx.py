@@ -1,0 +1,99 @@
+"""Workbooks: the right sheet, codes as they are shown, bounds before anything is read."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadDataError
+from indexer.feeds.formats import xlsx
+from indexer.feeds.reader import open_table
+from tests.indexer.feeds.feed_reads import read
+
+openpyxl = pytest.importorskip("openpyxl")
+
+
+def workbook() -> bytes:
+    """A marketplace's template: notes, then the sheet with three header rows."""
+    book = openpyxl.Workbook()
+    book.active.append(["Please read", "this", "first"])
+    book.active.append(["It is", "long", "!"])
+    sheet = book.create_sheet("Template")
+    sheet.append(["TemplateType=fptcustom", "Version=2026"])
+    sheet.append(["SKU", "Name", "Price", "EAN", "Since", "New"])
+    sheet.append(["item_sku", "item_name", "standard_price", "ean", "since", "new"])
+    sheet.append(["A1", "Tee", 19.9, 4006381333931.0, datetime.datetime(2026, 1, 2), True])
+    sheet.append(["A2", 0.1 + 0.2, 12.0, 42, "#N/A", None])
+    sheet["D5"].number_format = "00000000"
+    sheet.append([])
+    sheet.append(["A3"])
+    stream = io.BytesIO()
+    book.save(stream)
+    return stream.getvalue()
+
+
+def test_cells_are_text_as_they_are_shown(tmp_path: Path) -> None:
+    """Whole numbers without a point, codes with their zeros, dates as ISO; blank rows left out."""
+    found = read(tmp_path, workbook(), "feed.xlsx")
+    assert (found.table.format, found.table.text, found.lines) == ("xlsx", True, [4, 5, 7])
+    assert found.table.columns[:2] == ["item_sku", "item_name"]
+    assert [list(record.values.values()) for record in found.records] == [
+        ["A1", "Tee", "19.9", "4006381333931", "2026-01-02", "true"],
+        ["A2", "0.3", "12", "00000042", "", ""],
+        ["A3", "", "", "", "", ""],
+    ]
+    assert found.codes == ["sheet-not-read", "rows-above-header"]
+
+
+def changed(part: str, data: bytes) -> bytes:
+    """The workbook with one of its parts replaced."""
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(workbook())) as old,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, data if name.endswith(part) else old.read(name))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (changed("sheet2.xml", b"<a>" * 2_000_000), "deeper than 64"),
+        (changed("sheet2.xml", b"<!DOCTYPE a []><a/>"), "not a readable"),
+        (changed("workbook.xml", b"<a"), "not a readable"),
+        (workbook()[:3_000], "no feed|not a readable"),
+        (b"id,title\n1,a\n", "not a readable"),
+    ],
+)
+def test_workbooks_that_are_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    """Nested tags, document types, damaged files: one sentence each."""
+    (tmp_path / "feed.xlsx").write_bytes(data)
+    with pytest.raises(BadDataError, match=said):
+        open_table(tmp_path / "feed.xlsx")
+
+
+def test_texts_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the archive declares, before anything is unpacked."""
+    monkeypatch.setattr(xlsx, "_MOST_TEXTS", 1_000_000)
+    path = tmp_path / "feed.xlsx"
+    path.write_bytes(workbook())
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", bytes(2_000_000))
+    with pytest.raises(BadDataError, match="save it as CSV"):
+        open_table(path)
+
+
+def test_the_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(BadDataError, match=r"pip install 'catalens\[xlsx\]'"):
+        read(tmp_path, workbook(), "feed.xlsx")

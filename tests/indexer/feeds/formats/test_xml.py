@@ -1,0 +1,173 @@
+"""RSS, Atom and plain XML become rows; hostile and broken XML costs itself at most."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadDataError
+from indexer.feeds.reader import LostLines, open_table
+from tests.indexer.feeds.feed_reads import read
+
+RSS = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" '
+    'xmlns:g="http://base.google.com/ns/1.0"><channel><title>Shop</title>\n'
+)
+END = "</channel></rss>\n"
+
+
+def item(number: int, more: str = "") -> str:
+    return (
+        f"<item><g:id>{number}</g:id><title>page {number}</title><g:title>Hat {number}</g:title>"
+        f"{more}<g:price>{number}.50 EUR</g:price></item>\n"
+    )
+
+
+def test_rss_of_google(tmp_path: Path) -> None:
+    """Google's names win over RSS's own; repeated elements are a list, nested ones have a point;
+    each item has its line."""
+    more = (
+        "<g:additional_image_link>a.jpg</g:additional_image_link>"
+        "<g:additional_image_link>b.jpg</g:additional_image_link>"
+        "<g:shipping><g:country>DE</g:country><g:price>1 EUR</g:price></g:shipping>"
+        "<g:brand>A &amp; B</g:brand><g:material/><![CDATA[ ]]>"
+    )
+    found = read(tmp_path, RSS + item(1, more) + item(2) + END, "feed.xml")
+    assert (found.table.format, found.table.text, found.lines) == ("xml", True, [3, 4])
+    assert found.records[0].values == {
+        "id": "1",
+        "title": "Hat 1",
+        "additional_image_link": ["a.jpg", "b.jpg"],
+        "shipping.country": "DE",
+        "shipping.price": "1 EUR",
+        "brand": "A & B",
+        "material": "",
+        "price": "1.50 EUR",
+    }
+    assert found.codes == []
+
+
+def test_atom_and_lists_of_other_names(tmp_path: Path) -> None:
+    """A link is its address; attributes are columns, or name their element."""
+    atom = (
+        '<feed xmlns="http://www.w3.org/2005/Atom" xmlns:g="http://base.google.com/ns/1.0">'
+        '<entry><g:id>1</g:id><link rel="alternate" href="https://shop.example/1"/></entry></feed>'
+    )
+    found = read(tmp_path, atom, "feed.atom")
+    assert found.records[0].values == {"id": "1", "link": "https://shop.example/1"}
+    plain = (
+        '<shop><groups><group id="1">x</group><group id="2">y</group></groups><goods>'
+        '<thing sku="042"><name>a</name><pics><pic>1.jpg</pic><pic>2.jpg</pic></pics>'
+        '<param name="Colour">red</param><price currency="EUR">5</price></thing>'
+        '<thing sku="043"><name>b</name></thing></goods></shop>'
+    )
+    found = read(tmp_path, plain, "feed.xml")
+    assert found.values("sku") == ["042", "043"]
+    assert found.records[0].values == {
+        "sku": "042",
+        "name": "a",
+        "pics.pic": ["1.jpg", "2.jpg"],
+        "param.Colour": "red",
+        "price.currency": "EUR",
+        "price": "5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "code"),
+    [
+        ("ISO-8859-1", "latin-1", []),
+        ("GBK", "gbk", []),
+        ("UTF-16", "utf-16", []),
+        ("UTF-8", "cp1252", ["guessed-encoding"]),
+    ],
+)
+def test_encodings(tmp_path: Path, declared: str, encoding: str, code: list[str]) -> None:
+    """What the file declares if it is so, else a guess that is named."""
+    title = "衬衫" if encoding == "gbk" else "Größe"
+    text = RSS.replace("UTF-8", declared) + item(1, f"<g:size>{title}</g:size>") + END
+    found = read(tmp_path, text.encode(encoding), "feed.xml")
+    assert (found.values("size"), found.codes) == ([title], code)
+
+
+def test_ampersands_and_entities_of_html(tmp_path: Path) -> None:
+    """Read as they were meant, with a warning that names the line; CDATA is left alone."""
+    more = "<g:link>https://x.example/?a=1&b=2</g:link><g:text>5&nbsp;&euro; &#11;</g:text>"
+    cdata = "<d><![CDATA[x & y &nbsp;]]></d>"
+    found = read(tmp_path, RSS + item(1) + item(2, more + cdata) + item(3) + END, "feed.xml")
+    assert found.values("id") == ["1", "2", "3"]
+    values = found.records[1].values
+    assert values["link"] == "https://x.example/?a=1&b=2"
+    assert (values["text"], values["d"]) == ("5\xa0€", "x & y &nbsp;")
+    assert [(note.where, note.code) for note in found.lost.warnings] == [
+        ("feed.xml:4", "unescaped")
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        item(2, "<g:brand>A<b></g:brand>"),
+        item(2).replace("</item>", ""),
+        item(2, "<a>" * 100 + "</a>" * 100),
+        item(2, "<a " + "x" * 50 + ">"),
+    ],
+)
+def test_a_broken_item_is_lost_alone(tmp_path: Path, broken: str) -> None:
+    """Crossed tags, no end, too deep: its line and id are known, the next ones are read."""
+    found = read(tmp_path, RSS + item(1) + broken + item(3) + item(4) + END, "feed.xml")
+    assert (found.values("id"), found.lines) == (["1", "3", "4"], [3, 5, 6])
+    assert [notice.where for notice in found.lost.skipped] == ["feed.xml:4"]
+    assert (found.lost.ids, found.lost.unnamed) == (["2"], [])
+
+
+def test_what_was_whole_before_the_cut_is_read(tmp_path: Path) -> None:
+    """Within an item, or behind the last one."""
+    text = RSS + "".join(map(item, range(3))) + END
+    within = read(tmp_path, text[: -len(END) - 40], "feed.xml")
+    assert within.values("id") == ["0", "1"]
+    assert "cut off" in within.lost.skipped[0].reason
+    behind = read(tmp_path, text[: -len(END)], "feed.xml")
+    assert behind.values("id") == ["0", "1", "2"]
+    assert behind.lost.unnamed == ["feed.xml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('<!DOCTYPE a [<!ENTITY x "y">]><a><item><b>&x;</b></item></a>', "DOCTYPE"),
+        ('<!DOCTYPE a SYSTEM "http://x.example/a.dtd"><a><item><b>1</b></item></a>', "DOCTYPE"),
+        ("<a>" * 2_000_000, "deeper than 64"),
+        ("<a><b></a>", "not readable as XML"),
+        ("<a><b>1</b></a>", "without a list"),
+    ],
+)
+def test_xml_that_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """Document types before anything is expanded; 6 MB of nested tags at once."""
+    (tmp_path / "feed.xml").write_text(text)
+    begun = time.process_time()
+    with pytest.raises(BadDataError, match=said):
+        open_table(tmp_path / "feed.xml")
+    assert time.process_time() - begun < 5
+
+
+def test_memory_does_not_grow_with_items(tmp_path: Path) -> None:
+    """Nor with what stands between them."""
+    path = tmp_path / "feed.xml"
+    with path.open("w") as file:
+        file.write(RSS)
+        for number in range(4_000):
+            file.write(item(number, "<g:description>" + "x" * 200 + "</g:description>"))
+        file.write("<!-- x -->" * 100_000 + END)
+    table = open_table(path)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in table.records(LostLines()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 4_000
+    assert peak < 2_000_000
