@@ -36,6 +36,16 @@ def open_engine(home: Path, **settings: Any) -> Engine:
     return Engine(Settings.make(home=home, **settings), watch=False, log=WarningLog())
 
 
+def by_parent(opened: Engine, options: dict[str, Any], *, ungrouped: bool) -> dict[str, Any]:
+    """The options of a question, grouped by parent where products have one and they do not say."""
+    from indexer.catalog.families import PARENT
+
+    grouped = options.get("group_by") is None and not ungrouped
+    if grouped and PARENT in opened.catalog.filter_types():
+        return {**options, "group_by": PARENT}
+    return options
+
+
 def to_query(image: Path | None, product: str | None, text: str | None = None) -> Query:
     """Read a command's input into a query.
 

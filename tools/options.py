@@ -113,8 +113,27 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return image(product(home_option(json_option(command))))
 
 
+def group_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--group-by``, ``--group-size`` and ``--out-of-stock``, as searches have them."""
+    options = (
+        click.option("--group-by", metavar="FIELD", help="One result for each value of a field."),
+        click.option("--group-size", type=click.IntRange(1, 20), help="Products shown of a group."),
+        click.option(
+            "--out-of-stock",
+            type=click.Choice(["show", "last", "hide"]),
+            help="What becomes of products that are out of stock.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 FILTER_HELP = """Only products that pass, e.g. '{"must": [{"field": "price", "lt": 20}]}'."""
 filter_option = click.option("--filter", type=JsonObject(), metavar="JSON", help=FILTER_HELP)
+ungrouped_option = click.option(
+    "--ungrouped", is_flag=True, help="Each variant of a product is a result of its own."
+)
 cache_option = click.option(
     "--cache",
     type=AnyPath,

@@ -7,6 +7,8 @@ import { blockName } from "./why.js";
 const VALUES = 7; // of each field, before all are asked for
 const MOST_VALUES = 100;
 const FIELDS = 12; // shown
+/** One card for all variants of a product, and one count. */
+export const GROUP = "parent";
 
 /** The panel of filters; `changed` is called when one is set or taken away. */
 export function filters(changed) {
@@ -26,7 +28,7 @@ export function filters(changed) {
   };
 
   async function count(but, fields) {
-    const query = new URLSearchParams({ limit: String(MOST_VALUES) });
+    const query = new URLSearchParams({ limit: String(MOST_VALUES), group_by: GROUP });
     const wanted = filter(but);
     if (wanted) query.set("filter", JSON.stringify(wanted));
     for (const field of fields) query.append("fields", field);

@@ -4,7 +4,7 @@ import { card, picture } from "./cards.js";
 import { cropper } from "./crop.js";
 import { ICONS, button, complain, element, heading, hush, icon, intake, tell, waiting } from "./dom.js";
 import { facts } from "./facts.js";
-import { filters, weights } from "./filters.js";
+import { GROUP, filters, weights } from "./filters.js";
 import { t } from "./strings.js";
 import { showWhy } from "./why.js";
 
@@ -211,7 +211,7 @@ export function mount(root, { go, foot }) {
     tell(t("looking"));
     try {
       const found = await question("/v1/search", subject, {
-        k: SHOWN, filter: narrowed.filter(), text: words || undefined, cursor: cursor || undefined, ...counts.chosen(first),
+        k: SHOWN, group_by: GROUP, filter: narrowed.filter(), text: words || undefined, cursor: cursor || undefined, ...counts.chosen(first),
       }, { signal });
       cursor = found.next_cursor;
       const opened = (product) => feedback(found.request_id, { clicked: [product.product_id] }).catch(() => {});

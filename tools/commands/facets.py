@@ -19,6 +19,7 @@ from tools.output import log, print_result, print_table
     "--field", "fields", multiple=True, metavar="NAME", help="Only this field; repeatable."
 )
 @click.option("--limit", type=click.IntRange(1, 1000), help="How many values of each field.")
+@click.option("--group-by", metavar="FIELD", help="Count groups, such as those of one parent.")
 @json_option
 def facets(home: Path, as_json: bool, fields: tuple[str, ...], **options: Any) -> None:
     """Count products by category, tag, attribute.

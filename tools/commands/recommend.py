@@ -7,8 +7,15 @@ from typing import Any
 
 import click
 
-from tools.local_engine import open_engine
-from tools.options import filter_option, given, home_option, json_option
+from tools.local_engine import by_parent, open_engine
+from tools.options import (
+    filter_option,
+    given,
+    group_options,
+    home_option,
+    json_option,
+    ungrouped_option,
+)
 from tools.output import log, print_result, print_table
 
 
@@ -27,17 +34,20 @@ from tools.output import log, print_result, print_table
     type=click.Choice(["similar", "complete"]),
     help="complete: from categories that are bought together with those of the history.",
 )
+@group_options
+@ungrouped_option
 @json_option
-def recommend(history: str, home: Path, as_json: bool, **options: Any) -> None:
+def recommend(history: str, home: Path, as_json: bool, ungrouped: bool, **options: Any) -> None:
     """Recommend products to fit a history.
 
-    Each comes with a reason.
+    Each comes with a reason. Variants of one parent are one result.
     """
     from service.query.recommend import Event
 
     events = [Event(part.strip()) for part in history.split(",") if part.strip()]
     with open_engine(home) as opened:
-        print_result(opened.recommend(events, **given(**options)), as_json, _show)
+        asked = by_parent(opened, given(**options), ungrouped=ungrouped)
+        print_result(opened.recommend(events, **asked), as_json, _show)
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -9,31 +9,37 @@ from typing import Any
 import click
 
 from indexer.core.category_path import format_path
-from tools.local_engine import open_engine, to_query
-from tools.options import query_options
+from tools.local_engine import by_parent, open_engine, to_query
+from tools.options import query_options, ungrouped_option
 from tools.output import log, print_result, print_table
 from tools.search_options import SearchCommand, given_parameters
 
 _ALWAYS = ("product_id", "score", "title", "category_path")
-_WHERE_GIVEN = ("price", "currency", "availability")
-_HEADINGS = {"product_id": "product", "category_path": "category"}
+_WHERE_GIVEN = ("price", "currency", "availability", "group")
+_HEADINGS = {"product_id": "product", "category_path": "category", "group": "in group"}
 
 
 @click.command(cls=SearchCommand)
 @query_options
 @click.option("--text", metavar="WORDS", help="Text query, alone or combined with an image.")
+@ungrouped_option
 def similar(
     image: Path | None,
     product: str | None,
     text: str | None,
     home: Path,
     as_json: bool,
+    ungrouped: bool,
     **options: Any,
 ) -> None:
-    """Find products by photo, product ID or text."""
+    """Find products by photo, product ID or text.
+
+    Variants of one parent are one result.
+    """
     query = to_query(image, product, text)
     with open_engine(home) as opened:
-        found = opened.search(query, **given_parameters(options))
+        asked = by_parent(opened, given_parameters(options), ungrouped=ungrouped)
+        found = opened.search(query, **asked)
     print_result(found, as_json, show_products)
 
 
@@ -53,11 +59,13 @@ def show_products(found: dict[str, Any]) -> None:
 
 
 def _cells(row: dict[str, Any], columns: list[str]) -> list[Any]:
-    """Values as a table has them: a path as text, what has parts as JSON."""
+    """Values as a table has them: a path as text, of a group its size, what has parts as JSON."""
     cells = []
     for name in columns:
         value = row.get(name)
         if isinstance(value, list):
             value = format_path(value)
+        elif name == "group" and value is not None:
+            value = value["size"]
         cells.append(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)
     return cells

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from service.engine import Engine
 from service.query.query import Query
 from tests.service.web.conftest import EVIL
 
@@ -320,3 +321,40 @@ def test_markup_in_a_title_is_text(open_page: Callable[..., Any]) -> None:
     )
     assert page.locator("#grid b, h1 b, #grid img[src='x']").count() == 0
     assert page.title() != "owned"
+
+
+def test_variants_share_a_card_with_price_stock_and_shop(
+    engine: Engine, open_page: Callable[..., Any]
+) -> None:
+    """One card for the variants of a parent: the nearest with its name, the range of prices, a link
+    to the shop; greyed where none can be bought; filters count products, not variants."""
+    own: dict[str, dict[str, Any]] = {
+        "ring-blue": {"variant": "Blue", "price": 9.5, "url": "https://shop.example/ring"},
+        "ring-black": {"variant": "Black", "price": 12, "url": "javascript:alert(1)"},
+    }
+    common = {"parent": "ring", "currency": "EUR", "availability": "out_of_stock"}
+    for name, values in own.items():
+        engine.products.patch(name, {"attributes": {**common, **values}})
+    try:
+        page = open_page()
+        page.wait_for_selector(RESULTS)
+        go = "location.hash = '#/product/stripes-tan'"
+        sent, answer = search(page, lambda: page.evaluate(go))
+        assert sent["group_by"] == "parent"
+        assert shows(page, answer)
+        (ring,) = [row for row in answer["results"] if row["group"]["size"] == 2]
+        card = page.locator(f"{RESULTS}[data-id='{ring['product_id']}']")
+        assert card.locator(".price").inner_text() == "€9.50 to €12.00"
+        assert card.locator(".kind").last.inner_text().endswith("1 more variant")
+        assert card.locator(".stock").inner_text() == "Out of stock"
+        assert "out" in str(card.get_attribute("class")).split()
+        links = page.locator("#grid a.shop").evaluate_all("links => links.map(a => a.href)")
+        expected = own[ring["product_id"]]["url"]
+        assert links == ([expected] if expected.startswith("https") else [])
+        engine.products.patch("ring-black", {"attributes": {"availability": "in_stock"}})
+        search(page, lambda: page.reload())
+        page.wait_for_selector(f"{RESULTS}[data-id='{ring['product_id']}']:not(.out)")
+    finally:
+        for name, values in own.items():
+            gone = dict.fromkeys([*common, *values])
+            engine.products.patch(name, {"attributes": gone})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from indexer.catalog.store import open_catalog
+from indexer.core.home import Home
 from tests.service.conftest import KINDS, product_id, template
 from tests.tools.commands.command_line import RED, ask, refused
 from tools import cli
@@ -73,3 +76,31 @@ def test_chosen_fields_are_the_columns(template: Path, capsys: pytest.CaptureFix
     assert cli.run([*map(str, question), "--fields", "title", "--fields", "sku"]) == 0
     assert capsys.readouterr().out.split()[:2] == ["title", "sku"]
     assert "no field 'prise'" in refused(capsys, *question, "--fields", "prise")
+
+
+def test_variants_are_one_result_unless_asked_otherwise(
+    template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where products have a parent, similar and recommend group by it; --ungrouped does not, and a
+    catalog without parents stays as it is."""
+    home = tmp_path / "home"
+    shutil.copytree(template, home)
+    plain = ask(capsys, "similar", "--product", "cross-red", "--home", home, "-k", "50")
+    assert all("group" not in result for result in plain["results"])
+    with open_catalog(Home(home)) as catalog:
+        for name in ("ring-blue", "ring-black", "cross-red", "cross-green"):
+            parent = name.split("-")[0]
+            catalog.patch(name, {"attributes": {"parent": parent}})
+    question = ("similar", "--product", "cross-red", "--home", home, "-k", "50")
+    grouped = ask(capsys, *question)["results"]
+    sizes = {result["group"]["value"]: result["group"]["size"] for result in grouped}
+    assert sizes["ring"] == 2
+    assert "cross" not in sizes
+    each = ask(capsys, *question, "--ungrouped")["results"]
+    assert (len(plain["results"]), len(each), len(grouped)) == (19, 18, 17)
+    history = ("recommend", "--history", "cross-red", "--home", home, "-k", "50")
+    assert "cross-green" not in {row["product_id"] for row in ask(capsys, *history)["results"]}
+    recommended = ask(capsys, *history)["results"]
+    assert [row["group"]["size"] for row in recommended if row["group"]["value"] == "ring"] == [2]
+    assert cli.run(list(map(str, question))) == 0
+    assert "in group" in capsys.readouterr().out
