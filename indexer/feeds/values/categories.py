@@ -24,8 +24,6 @@ _INTERNAL = re.compile(
     r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|p(?:cat|col|typ)_[0-9A-Z]{20,32}",
     re.IGNORECASE,
 )
-# The share of a column's values from which a separator is one.
-USUAL = 0.95
 
 
 def split(
@@ -114,7 +112,6 @@ class CategoryColumn:
 
     values: int = 0
     _holding: dict[str, int] = field(default_factory=dict)
-    _examples: dict[str, str] = field(default_factory=dict)
     _tops: dict[str, set[str]] = field(default_factory=dict)
 
     def see(self, text: str) -> None:
@@ -126,7 +123,6 @@ class CategoryColumn:
         for sign in SEPARATORS:
             if sign in inside:
                 self._holding[sign] = self._holding.get(sign, 0) + 1
-                self._examples.setdefault(sign, text.strip()[:80])
                 tops = self._tops.setdefault(sign, set())
                 if len(tops) < 1000:
                     tops.add(inside.split(sign)[0].strip())
@@ -150,26 +146,6 @@ class CategoryColumn:
             if held > 1 and self.share(sign) > 0.5 and len(self._tops[sign]) <= held / 2:
                 return sign
         return None
-
-    def unsplit(self, separator: str | None) -> str | None:
-        """What looks wrong, in words, where over 95% of the values hold a separator and the one in
-        use splits none; None where nothing does."""
-        if separator is not None and any(
-            self._holding.get(sign) for sign in _alike(separator.strip())
-        ):
-            return None
-        for sign in SEPARATORS:
-            if self.share(sign) > USUAL:
-                return (
-                    f"{self._holding[sign]} of {self.values} categories hold {sign!r} "
-                    f"({self._examples[sign]!r}) and none is split: if it parts levels, say so "
-                    f"in the profile (separator: {sign!r})"
-                )
-        return None
-
-
-def _alike(separator: str) -> tuple[str, ...]:
-    return SEPARATORS[:4] if separator in SEPARATORS[:4] else (separator,)
 
 
 def detect(values: Iterable[str]) -> CategoryColumn:

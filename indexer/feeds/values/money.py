@@ -47,8 +47,6 @@ class Money:
     currency: str | None
     # A currency as written that nobody knows: ``currency`` is None then.
     unknown_currency: str | None = None
-    # As written, where it can be read in two ways ("1.299") and nothing in the cell decides.
-    ambiguous: str | None = None
 
     @property
     def note(self) -> str | None:
@@ -79,7 +77,7 @@ def parse(
     thousands. Below zero, ranges and lowest prices ("from 19") are no price.
 
     >>> parse("1.299,00 €"), parse("$12.50").currency, parse("12.5", "PLN").currency
-    (Money(amount=1299.0, currency='EUR', unknown_currency=None, ambiguous=None), 'USD', 'PLN')
+    (Money(amount=1299.0, currency='EUR', unknown_currency=None), 'USD', 'PLN')
     """
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return Money(_checked(float(value), value), default_currency)
@@ -103,12 +101,7 @@ def _parsed(value: str, default_currency: str | None, mark: DecimalMark | None) 
                 raise ValueError(f"{_shown(value)} is more than an amount and a currency")
             unknown = written
     number = _number(text, value, mark, (currency or default_currency) in currencies.THREE_DECIMALS)
-    return Money(
-        number.amount,
-        currency if written else default_currency,
-        unknown,
-        text if number.ambiguous else None,
-    )
+    return Money(number.amount, currency if written else default_currency, unknown)
 
 
 def _currency(written: str, own: str | None) -> str | None:

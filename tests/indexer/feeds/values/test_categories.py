@@ -103,24 +103,3 @@ def test_ids_of_a_shop_system_are_no_names() -> None:
 def test_a_column_shows_its_separator(values: list[str], separator: str | None) -> None:
     """Arrows do; a slash only where levels come again, since it also stands in names."""
     assert detect(values).separator == separator
-
-
-@pytest.mark.parametrize(
-    ("values", "used", "warned"),
-    [
-        (["Men/Shirts"] * 99 + ["Sale"], ">", True),
-        (["Men/Shirts"] * 90 + ["Sale"] * 10, ">", False),
-        (["Men/Shirts"] * 98 + ["Men > Shoes"] * 2, ">", False),
-        (["Men/Shirts"] * 100, "/", False),
-        (["Men > Shirts"] * 100, None, True),
-        (["Men » Shirts"] * 100, ">", False),
-    ],
-)
-def test_a_separator_that_splits_nothing_is_named(
-    values: list[str], used: str | None, warned: bool
-) -> None:
-    """Over 95% with a separator and none split: the warning shows the sign and a value."""
-    said = detect(values).unsplit(used)
-    assert (said is not None) == warned
-    if said:
-        assert "'Men" in said
