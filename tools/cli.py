@@ -26,6 +26,7 @@ COMMANDS = (
     "import",
     "profile",
     "schema",
+    "export",
     "model",
     "index",
     "class",

@@ -264,6 +264,8 @@ class FeedProfile(ProfilePart):
     categories: tuple[CategoryRule, ...] = ()
     tags: tuple[ListRule, ...] = ()
     photos: PhotoRule
+    # Of a photo's row: its alternative text, which an export proposes.
+    alt_text: Columns = ()
     price: PriceRule = PriceRule()
     stock: StockRule = StockRule()
     options: tuple[OptionRule, ...] = ()
@@ -278,6 +280,8 @@ class FeedProfile(ProfilePart):
     others: Literal["attributes", "drop"] = "attributes"
     # Columns keep their own name as an attribute, also where they fill a field.
     verbatim: bool = False
+    # Of a verbatim profile: columns that fill a field are attributes as well.
+    mirror: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> FeedProfile:

@@ -13,6 +13,7 @@ from indexer.feeds.profile import AttributeRule, CategoryRule, FeedProfile, Opti
 from indexer.feeds.row_steps import CellStep
 from indexer.feeds.row_values import Notes, RowValues
 from indexer.feeds.values.money import MoneyColumn
+from indexer.feeds.values.spreadsheet_cells import unharmed
 
 # Names of page fields: an attribute of a shop's own must not look like one.
 FIELDS = frozenset({*FIELD_TYPES, "image_src"})
@@ -69,6 +70,8 @@ class RowPlan:
                 continue
             if said is not None and value == said.get(column) and column not in self.photo_columns:
                 continue
+            if self.profile.verbatim and isinstance(value, str) and value[0] == "'":
+                value = unharmed(value)
             try:
                 step(value, row)
             except ValueError as error:
@@ -280,7 +283,9 @@ class RowPlan:
         """Columns that the profile does not name; in a verbatim one also others."""
         for column in self.header.columns:
             verbatim = self.profile.verbatim and column not in RESERVED
-            if column in self.meanings and not verbatim:
+            known = self.meanings.get(column, [])
+            mirrored = verbatim and self.profile.mirror and "left out" not in known
+            if known and not mirrored:
                 continue
             if not column.strip() or (
                 column not in self.meanings and self.profile.others == "drop"
@@ -300,7 +305,8 @@ class RowPlan:
         meanings = self.meanings.get(column, [])
         if any(meaning in _ROW_COLUMNS for meaning in meanings):
             return
-        step = attribute_steps.plain_attribute(column, self.text)
+        name = column if self.profile.mirror else column.removeprefix(ATTRIBUTE_PREFIX)
+        step = attribute_steps.plain_attribute(name, self.text)
         if {"price", "sale price"}.intersection(meanings):
             self.types[column] = "number"
             step = row_steps.price_attribute(column, self._money_column(column))
@@ -309,9 +315,11 @@ class RowPlan:
             step = attribute_steps.code_attribute(column)
         elif "parent" in meanings:
             self.types[column] = "string"
-        self._add(column, f"attribute {column}", step)
+        self._add(column, f"attribute {name}", step)
 
 
+# In an exported file: before the name of an attribute that is also a field's.
+ATTRIBUTE_PREFIX = "attribute:"
 # What a verbatim profile reads, and keeps no attribute of.
 _ROW_COLUMNS = frozenset({"product id", "title", "category", "tags", "photo", "split"})
 

@@ -1,0 +1,88 @@
+"""Writer of feeds: CSV, TSV and JSON lines, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from indexer.core.atomic_files import fsync_path, storage_failure
+from indexer.core.errors import BadRequestError
+from indexer.feeds.values.spreadsheet_cells import harmless
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl")
+
+
+def write_feed(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    spreadsheet: bool = False,
+) -> int:
+    """Write ``rows`` to ``path``, in the format of its suffix; returns how many.
+
+    ``spreadsheet``: a CSV that people open in one: a byte order mark, and cells that it would run
+    get an apostrophe in front, which Catalens reads away. The file appears when it is whole. Raises
+    ``BadRequestError`` for another suffix, ``ReadOnlyError``, ``DiskFullError``, ``StorageError``.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadRequestError(f"{path}: a feed is written as {', '.join(SUFFIXES)}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8-sig" if spreadsheet else "utf-8", newline="") as file:
+            if suffix == ".jsonl":
+                count = _write_lines(file, rows)
+            else:
+                delimiter = "," if suffix == ".csv" else "\t"
+                count = _write_table(file, columns, rows, delimiter, spreadsheet)
+        fsync_path(aside)
+        os.replace(aside, path)
+        return count
+    except OSError as error:
+        raise storage_failure(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_lines(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+    for row in rows:
+        present = {name: value for name, value in row.items() if value not in (None, "", [])}
+        file.write(orjson.dumps(present, default=str).decode() + "\n")
+        count += 1
+    return count
+
+
+def _write_table(
+    file: IO[str],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    delimiter: str,
+    spreadsheet: bool,
+) -> int:
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(columns)
+    count = 0
+    for row in rows:
+        cells = [_cell(row.get(column)) for column in columns]
+        writer.writerow(map(harmless, cells) if spreadsheet else cells)
+        count += 1
+    return count
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "|".join(map(_cell, value))
+    if isinstance(value, dict):
+        return orjson.dumps(value).decode()
+    return str(value)

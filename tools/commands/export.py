@@ -1,0 +1,145 @@
+"""Command ``export``: proposals back to the shop, in its own format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tools.options import AnyPath, home_option, json_option
+from tools.output import log, print_result, print_table, progress
+
+if TYPE_CHECKING:
+    from indexer.feeds.export.proposal import ExportOptions
+    from service.engine import Engine
+    from tools.proposals import Proposals
+
+_FROM_CATALOG = ("csv", "jsonl", "google")
+
+
+@click.command()
+@home_option
+@click.option("--out", type=AnyPath, required=True, help="The file to write: .csv, .tsv or .jsonl.")
+@click.option(
+    "--profile",
+    default="csv",
+    show_default=True,
+    help="csv or jsonl (all that Catalens knows, with proposals beside it), google, or with --feed "
+    "auto or the name of the shop's profile.",
+)
+@click.option(
+    "--feed",
+    type=AnyPath,
+    help="The shop's own export: its rows are copied through, with proposals where cells are "
+    "blank.",
+)
+@click.option(
+    "--only",
+    metavar="NAMES",
+    help="Only these: category, tags, color, attributes, alt_text, findings, duplicates, or names "
+    "of attributes.",
+)
+@click.option("--changes", is_flag=True, help="Only products of which something changes.")
+@click.option("--replace", is_flag=True, help="Also replace what the shop says itself.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Leave out what is less sure.",
+)
+@click.option(
+    "--language",
+    type=click.Choice(["en", "de", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the alt text, where the format has one column for it.",
+)
+@json_option
+def export(
+    home: Path,
+    out: Path,
+    profile: str,
+    feed: Path | None,
+    only: str | None,
+    confidence: float,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write proposed categories, tags, colours and texts for the shop.
+
+    GTIN, price and stock are never proposed. With --feed, columns without proposals are copied
+    through unchanged, and OUT.undo has the rows as they were.
+    """
+    from indexer.core.errors import BadRequestError
+    from indexer.feeds.export.proposal import ExportOptions, read_only
+    from tools.local_engine import open_engine
+    from tools.proposals import make_proposals
+
+    if feed is None and profile not in _FROM_CATALOG:
+        raise BadRequestError(
+            f"--profile {profile} needs the shop's own file: add --feed FILE, the export that was "
+            "imported"
+        )
+    with open_engine(home) as engine:
+        options = ExportOptions(only=read_only(only, engine.catalog.types()), **flags)
+        with progress("propose") as callback:
+            proposals = make_proposals(engine, options, confidence=confidence, progress=callback)
+        for reason in proposals.skipped[:5]:
+            log(f"skipped {reason}")
+        if feed is not None:
+            report = _fill(feed, profile, out, proposals, options)
+        else:
+            report = _write(engine, profile, out, proposals, options)
+    print_result({"out": str(out), "profile": profile, **report}, as_json, _show)
+
+
+def _fill(
+    feed: Path, profile: str, out: Path, proposals: Proposals, options: ExportOptions
+) -> dict[str, Any]:
+    """The shop's own rows with proposals in them, and the rows as they were."""
+    from indexer.feeds.detection import detect
+    from indexer.feeds.export.feed_filler import FeedFiller
+    from indexer.feeds.export.feed_writer import write_feed
+    from indexer.feeds.profile import load_profile
+    from indexer.feeds.reader import open_table
+    from tools.proposals import undo_file
+
+    table = open_table(feed)
+    # The default, csv, names no shop's format.
+    automatic = profile in ("auto", "csv", "jsonl")
+    chosen = detect(table).profile if automatic else load_profile(profile)
+    filler = FeedFiller(table, chosen, proposals.find, options)
+    count = write_feed(out, table.columns, (row.values for row in filler.rows()))
+    changed = dict(filler.changed)
+    undo = undo_file(out)
+    old = write_feed(undo, table.columns, filler.old_rows())
+    for notice in filler.notices:
+        log(f"note: {notice.where}: {notice.reason}")
+    return {"rows": count, "changed_cells": changed, "undo": str(undo), "undo_rows": old}
+
+
+def _write(
+    engine: Engine, profile: str, out: Path, proposals: Proposals, options: ExportOptions
+) -> dict[str, Any]:
+    """Rows from the catalog, without the shop's own file."""
+    from indexer.feeds.export.catalog_rows import CatalogRows
+    from indexer.feeds.export.feed_writer import write_feed
+
+    rows = CatalogRows(engine.home, engine.catalog, proposals.find, options)
+    if profile == "google":
+        count = write_feed(out, rows.google_columns(), rows.google_rows())
+    else:
+        count = write_feed(
+            out, rows.native_columns(), rows.native_rows(), spreadsheet=profile == "csv"
+        )
+    return {"rows": count, "changed_cells": {}, "undo": None, "undo_rows": 0}
+
+
+def _show(found: dict[str, Any]) -> None:
+    rows = [("rows", found["rows"])]
+    rows += [(f"changed: {column}", count) for column, count in found["changed_cells"].items()]
+    print_table(("", "count"), rows, title=f"Written to {found['out']}")
+    if found["undo"]:
+        log(f"to undo: {found['undo']} has the {found['undo_rows']} changed rows as they were")
