@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from indexer.catalog.attributes import COLOUR_COLUMNS
 from indexer.catalog.product_fields import FIELD_TYPES, ProductFields
 from indexer.catalog.records import PhotoRow, Product, photo_file
 from indexer.catalog.store import Catalog
@@ -131,7 +132,8 @@ class CatalogRows:
         tags = missing_tags([tag.tag for tag in product.tags], proposal.tags)
         if tags:
             found["proposed_tags"] = tags
-        if proposal.color is not None:
+        stated = {str(product.attributes.get(name)).casefold() for name in COLOUR_COLUMNS}
+        if proposal.color is not None and proposal.color.value.casefold() not in stated:
             found["proposed_color"] = proposal.color.value
         new = [
             f"{name}={value.value}"
