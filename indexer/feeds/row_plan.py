@@ -12,6 +12,7 @@ from indexer.feeds.columns import ColumnIndex, FoundColumn, snake_case
 from indexer.feeds.profile import AttributeRule, CategoryRule, FeedProfile, OptionRule
 from indexer.feeds.row_steps import CellStep
 from indexer.feeds.row_values import Notes, RowValues
+from indexer.feeds.values.identifiers import is_code_name
 from indexer.feeds.values.money import MoneyColumn
 from indexer.feeds.values.spreadsheet_cells import unharmed
 
@@ -296,6 +297,8 @@ class RowPlan:
                 self._verbatim(column)
                 continue
             name = attribute_name(column)
+            if is_code_name(column, text=self.text):
+                self.types.setdefault(name, "string")
             self._add(column, f"attribute {name}", attribute_steps.plain_attribute(name, self.text))
             if column in self._own:
                 self.own_attributes.add(name)
@@ -313,7 +316,7 @@ class RowPlan:
         elif {"gtin", "sku"}.intersection(meanings):
             self.types[column] = "string"
             step = attribute_steps.code_attribute(column)
-        elif "parent" in meanings:
+        elif "parent" in meanings or is_code_name(column, text=self.text):
             self.types[column] = "string"
         self._add(column, f"attribute {name}", step)
 

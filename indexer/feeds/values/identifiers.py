@@ -17,6 +17,26 @@ _SHORTENED = re.compile(r"\d(?:[.,]\d{1,15})?[eE]\+\d{1,3}", re.ASCII)
 # Without one of these, text is an id as it stands.
 _DOUBTFUL = re.compile(r"[='+.,]")
 _GTIN_LENGTHS = (8, 12, 13, 14)
+# Words of a column's name that call its values ids, whatever digits they are,
+_ID_WORDS = frozenset(
+    {
+        *("gtin", "gtin8", "gtin12", "gtin13", "gtin14", "ean", "ean8", "ean13", "upc", "isbn"),
+        *("issn", "jan", "barcode", "sku", "mpn", "asin", "spu", "zip", "plz", "postcode"),
+        *("hs", "hscode", "taric"),
+    }
+)
+# and those that do where a number would have been written as text.
+_CODE_WORDS = frozenset(
+    {
+        *("code", "codes", "id", "ids", "firmware", "version", "revision", "release", "model"),
+        *("serial", "reference", "ref", "nummer", "artikelnummer", "artnr", "bestellnummer"),
+        *("modellnummer", "teilenummer"),
+    }
+)
+_CODE_PHRASES = re.compile(
+    r"\b(?:zip code|postal code|(?:part|item|article|model|style|serial|order|product) "
+    r"(?:number|no|nr))\b"
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,21 @@ def _of_number(value: int | float | Decimal) -> Identifier | None:
             return Identifier(digits, f"{digits!r} was held as a number, its last digits are lost")
         return Identifier(digits)
     return Identifier(str(value))
+
+
+def is_code_name(column: str, *, text: bool = True) -> bool:
+    """Whether a column's name calls its values ids or versions, so that they are text as written.
+    ``text``: cells are text, so nobody said that they are numbers.
+
+    >>> is_code_name("mpn"), is_code_name("Firmware"), is_code_name("price")
+    (True, True, False)
+    """
+    words = re.findall(r"[^\W_]+", column.casefold())
+    if not _ID_WORDS.isdisjoint(words):
+        return True
+    return text and (
+        not _CODE_WORDS.isdisjoint(words) or bool(_CODE_PHRASES.search(" ".join(words)))
+    )
 
 
 def check_gtin(text: str) -> str | None:

@@ -58,7 +58,12 @@ def test_manifest_keeps_columns_and_fills_fields(tmp_path: Path) -> None:
         "title_de": "Becher",
         "firmware": "1.10",
     }
-    assert feed.reader.types == {"price": "number", "gtin": "string", "parent": "string"}
+    assert feed.reader.types == {
+        "price": "number",
+        "gtin": "string",
+        "parent": "string",
+        "firmware": "string",
+    }
     assert (feed.warnings, feed.skipped, product.partial) == ([], [], False)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.feeds.values.identifiers import check_gtin, clean
+from indexer.feeds.values.identifiers import check_gtin, clean, is_code_name
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,26 @@ def test_every_wrong_digit_of_a_gtin_is_found(number: int, by: int) -> None:
     fits = [digit for digit in range(10) if check_gtin(f"{number:012d}{digit}") is None]
     assert len(fits) == 1
     assert check_gtin(f"{number:012d}{(fits[0] + by) % 10}") is not None
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "json"),
+    [
+        ("gtin", True, True),
+        ("EAN-13", True, True),
+        ("hs_code", True, True),
+        ("ZIP", True, True),
+        ("firmware", True, False),
+        ("Part Number", True, False),
+        ("color_id", True, False),
+        ("price", False, False),
+        ("width", False, False),
+        ("number", False, False),
+        ("idea", False, False),
+    ],
+)
+def test_names_of_codes(column: str, text: bool, json: bool) -> None:
+    """A name that calls its values ids keeps them as text; numbers of JSON only where it is sure
+    of it."""
+    assert is_code_name(column) is text
+    assert is_code_name(column, text=False) is json
