@@ -9,6 +9,7 @@ from indexer.catalog.product_fields import Availability, MarketPrice, ProductFie
 from indexer.core.category_path import format_path
 from indexer.feeds.columns import snake_case
 from indexer.feeds.notice import Notice
+from indexer.feeds.photo_cells import photo_requests
 from indexer.feeds.product import FeedProduct, PhotoReference
 from indexer.feeds.row_plan import RowPlan, attribute_name
 from indexer.feeds.row_values import FoundOption, MarketMoney, Notes, RowValues, text_of
@@ -36,6 +37,7 @@ class Assembly:
         self.notes = notes
         self.partial = partial
         self._variant_columns = _columns(plan, plan.profile.variant)
+        self._requests = photo_requests(plan.profile.photos.ask)
         self.parent_columns = _columns(plan, plan.profile.parent)
         self.id_columns = _columns(plan, plan.profile.id)
         self.skip_rules = [
@@ -134,7 +136,9 @@ class Assembly:
             tags=tuple(dict.fromkeys(row.tags)),
             attributes=attributes,
             fields=self._fields(row, parent, variant or row.variant, base),
-            photos=tuple(PhotoReference(where, source) for where, source in photos),
+            photos=tuple(
+                PhotoReference(where, source, self._requests(source)) for where, source in photos
+            ),
             split=row.split,
             partial=self.partial,
         )

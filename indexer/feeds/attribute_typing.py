@@ -46,7 +46,7 @@ class _Column:
             self.joined = self.joined and all(
                 part and part == part.strip() for part in cell.split("|")
             )
-        kind = infer([value], text=text)
+        kind = infer([value], text=text and isinstance(value, str))
         if kind is not None:
             self.kinds.add(kind)
 

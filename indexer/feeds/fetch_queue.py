@@ -24,6 +24,8 @@ class Fetcher(Protocol):
 @dataclass
 class _Waiting:
     candidate: Candidate
+    # What is asked for, and the address that it stands for.
+    urls: dict[str, str]
     # Addresses that are still to come.
     left: int
 
@@ -47,11 +49,15 @@ class FetchQueue:
 
     def _jobs(self) -> Iterator[FetchJob]:
         for number, candidate in enumerate(self._candidates):
-            urls = dict.fromkeys(photo.source for photo in candidate.product.photos if photo.is_url)
+            urls = {
+                photo.request or photo.source: photo.source
+                for photo in candidate.product.photos
+                if photo.is_url
+            }
             if not urls or candidate.product.partial:
                 self._ready.append(candidate)
                 continue
-            self._waiting[number] = _Waiting(candidate, len(urls))
+            self._waiting[number] = _Waiting(candidate, urls, len(urls))
             for url in urls:
                 yield FetchJob(url, number)
 
@@ -59,7 +65,7 @@ class FetchQueue:
         number = result.job.key
         assert isinstance(number, int)
         waiting = self._waiting[number]
-        url = result.job.url
+        url = waiting.urls[result.job.url]
         where = next(
             photo.where for photo in waiting.candidate.product.photos if photo.source == url
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from indexer.feeds.values.text_cells import trim
 
@@ -60,3 +61,31 @@ def _whole(text: str) -> str:
     """An address without its scheme gets one; a share (``//server/photos``) is none."""
     text = trim(text).strip('"')
     return "https:" + text if _NO_SCHEME.match(text) else text
+
+
+def photo_requests(ask: Mapping[str, Mapping[str, str]]) -> Callable[[str], str | None]:
+    """What gives the address to ask a CDN for, None where it is the photo's own.
+
+    ``ask``: host to the parameters that say the size; what an address says itself stays.
+
+    >>> photo_requests({"cdn.example": {"width": "1200"}})("https://cdn.example/a.jpg?v=1")
+    'https://cdn.example/a.jpg?v=1&width=1200'
+    """
+    marks = tuple(f"//{host.lower()}/" for host in ask)
+
+    def request(source: str) -> str | None:
+        if not marks or not any(mark in source.lower() for mark in marks):
+            return None
+        try:
+            parts = urlsplit(source)
+            wanted = ask.get(parts.hostname or "", {})
+        except ValueError:
+            return None
+        said = parse_qsl(parts.query, keep_blank_values=True)
+        more = [pair for pair in wanted.items() if pair[0] not in dict(said)]
+        if not more:
+            return None
+        query = "&".join(filter(None, [parts.query, urlencode(more)]))
+        return urlunsplit(parts._replace(query=query))
+
+    return request

@@ -17,6 +17,8 @@ class PhotoReference:
     where: str
     # Address or path, trimmed.
     source: str
+    # What to ask for instead, where a CDN makes smaller ones; None: the source.
+    request: str | None = None
 
     @property
     def is_url(self) -> bool:
