@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu prove-feeds
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -29,6 +29,10 @@ test-quick: $(READY)
 prove-live: $(READY)
 	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
 		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0
+
+# Random feeds of every format, whole and broken, at length: RUNS of each kind.
+prove-feeds: $(READY)
+	CATALENS_FEED_RUNS=$(or $(RUNS),20000) $(BIN)/python -m pytest tests/indexer/feeds/test_table.py --timeout=0
 
 # The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner. Says what it skips.
 prove-gpu: $(READY)

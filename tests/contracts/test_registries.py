@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -16,10 +17,14 @@ from flask import request
 from flask_openapi import APIBlueprint
 from PIL import Image
 
-from indexer.core.errors import BadPolicyError, BadRequestError
+from indexer.core.errors import BadDataError, BadPolicyError, BadRequestError
 from indexer.core.home import Home
 from indexer.core.native import torch
 from indexer.core.vectors import unit_rows
+from indexer.feeds.feed_file import FeedFile
+from indexer.feeds.reader import LostLines, Record, Table, open_table
+from indexer.feeds.table import ReadOptions
+from indexer.feeds.table_format import FORMATS, TableFormat
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.base import Hits, IndexBackend, SearchParams, rescore, top_k
 from indexer.index.live import LiveIndex
@@ -122,6 +127,41 @@ def test_a_detector_is_one_class(tmp_path: Path) -> None:
             load_policies(tmp_path / "broken.yaml")
     with pytest.raises(BadPolicyError, match=r"line 4: policies\.night\.darkness unknown key"):
         load_policies(file)
+
+
+class PairsTable(Table):
+    """A toy: a product a line, as words with an equals sign."""
+
+    format = "pairs"
+    text = True
+
+    def __init__(self, source: FeedFile, options: ReadOptions) -> None:
+        super().__init__(source)
+        self.columns = ["product_id", "title"]
+
+    def records(self, lost: LostLines) -> Iterator[Record]:
+        with self.source.open() as file:
+            for number, line in enumerate(file, 1):
+                yield Record(f"{self.name}:{number}", dict(self.pairs(line.decode())))
+
+    def pairs(self, line: str) -> Iterator[tuple[str, str]]:
+        for word in line.split():
+            name, _, value = word.partition("=")
+            yield name, value
+
+
+def test_a_feed_format_is_one_module(tmp_path: Path) -> None:
+    """A registered format recognises its files, gzipped ones too, and is read as the others are;
+    without it the same file is refused."""
+    path = tmp_path / "feed.pairs"
+    path.write_bytes(gzip.compress(b"product_id=1 title=Hat\nproduct_id=2 title=Mug\n"))
+    pairs = TableFormat("pairs", (".pairs",), lambda head: 4 * ("=" in head.text), PairsTable)
+    with FORMATS.registered(pairs):
+        table = open_table(path)
+        assert (table.format, table.columns) == ("pairs", ["product_id", "title"])
+        assert [record.values["title"] for record in table.records(LostLines())] == ["Hat", "Mug"]
+    with pytest.raises(BadDataError, match="is no feed"):
+        open_table(path)
 
 
 def measure_green(photo: AnalyzedPhoto) -> Measure:
