@@ -74,3 +74,28 @@ def test_the_made_shop_is_the_same_in_every_format(tmp_path: Path, form: str) ->
         assert got.fields.availability == (None if form == "akeneo" else in_stock)
         assert (got.fields.parent is not None) == (len(product.variants) > 1)
         assert got.photos[0].source.endswith(first)
+
+
+@pytest.mark.parametrize(
+    ("profile", "header", "row"),
+    [
+        ("magento", "sku,name,price,base_image,categories", "A,Tee,19,/a/b.jpg,Default/Men"),
+        ("shopware", "productNumber;name;stock;cover.media.url", "A;Tee;3;https://x.example/a.jpg"),
+        ("akeneo", "uuid;identifier;family;categories;label-en_US;image", "u;A;t;tees;Tee;f/a.jpg"),
+        ("amazon", "item_sku\titem_name\tmain_image_url", "A\tTee\thttps://x.example/a.jpg"),
+        (
+            "medusa",
+            "Product Handle,Product Title,Product Image 1,Variant Sku",
+            "tee,Tee,https://x.example/a.jpg,A",
+        ),
+    ],
+)
+def test_exports_of_few_columns_are_recognised(
+    tmp_path: Path, profile: str, header: str, row: str
+) -> None:
+    """A shop that chose a handful of columns needs to name no profile."""
+    feed = tmp_path / "feed.csv"
+    feed.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    found = read_feed(feed)
+    assert (found.profile, [product.product_id for product in found.products]) == (profile, ["A"])
+    assert (found.products[0].title, len(found.products[0].photos)) == ("Tee", 1)
