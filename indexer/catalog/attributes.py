@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
@@ -23,6 +23,18 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].+)?", re.ASCII)
 _INT64 = 2**63
+# "12E4" is a code; a program that writes a number gives the exponent a sign or has decimals.
+_CODE_EXPONENT = re.compile(r"\d\d+[eE]\d+|\d+E\d+", re.ASCII)
+# Digits all of one length from here on are codes.
+_CODE_DIGITS = 8
+_CODE_WORDS = frozenset(
+    {"gtin", "ean", "upc", "isbn", "barcode", "sku", "mpn", "asin", "zip", "zipcode", "postcode"}
+    | {"plz", "phone", "tel", "firmware", "version", "revision", "serial", "code", "id", "ids"}
+    | {"ean13", "ean8", "gtin8", "gtin12", "gtin13", "gtin14", "upca", "isbn13", "isbn10", "issn"}
+)
+_CODE_PHRASES = ("hs_code", "article_no", "item_no", "part_no", "model_no", "article_number")
+_WORD_END = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NO_WORD = re.compile(r"[\W_]+")
 
 
 def type_name(column: str, given: str) -> AttributeType:
@@ -69,12 +81,24 @@ def is_odd(value: object) -> bool:
     )
 
 
-def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
+def is_code_name(name: str) -> bool:
+    """Whether the attribute is a code by its name, alone or as a part ("article_no", "EAN-13"): its
+    values are text, whatever they look like."""
+    whole = _WORD_END.sub("_", name).lower()
+    parts = [part for part in _NO_WORD.split(whole) if part]
+    joined = f"_{'_'.join(parts)}_"
+    return any(part in _CODE_WORDS for part in parts) or any(
+        f"_{words}_" in joined for words in _CODE_PHRASES
+    )
+
+
+def infer(values: Iterable[object], *, text: bool, whole: bool = True) -> AttributeType | None:
     """The narrowest type that all present values but odd ones have; None where there are none.
 
     ``text``: the values were cells of a CSV file, so numbers, bools and ``|``-joined lists are read
     from text too. Digits with a leading zero are codes and stay strings, and so are whole numbers
-    too long for 64 bits.
+    too long for 64 bits, "12E4", and, where the values are the ``whole`` column, digits of one
+    length from 8.
     """
     present = [value for value in values if not is_missing(value)]
     if not present:
@@ -85,7 +109,8 @@ def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
             return "bool"
         numbers = [cell for cell in cells if cell.lower() != "nan"]
         if numbers and all(_looks_number(cell) for cell in numbers):
-            return "number"
+            lengths = {len(cell) if cell.isdigit() else 0 for cell in numbers}
+            return "string" if whole and are_code_lengths(lengths) else "number"
     else:
         present = [_plain(value) for value in present if not is_odd(value)]
         if not present:
@@ -104,12 +129,26 @@ def infer(values: Iterable[object], *, text: bool) -> AttributeType | None:
     return "string"
 
 
+def are_code_lengths(lengths: Set[int]) -> bool:
+    """Whether digits of these lengths are codes; 0 stands for what is not digits alone."""
+    return len(lengths) == 1 and min(lengths) >= _CODE_DIGITS
+
+
 def _looks_number(cell: str) -> bool:
-    if _LEADING_ZERO.match(cell) or not _NUMBER.fullmatch(cell):
+    if _LEADING_ZERO.match(cell) or not _NUMBER.fullmatch(cell) or _CODE_EXPONENT.fullmatch(cell):
         return False
     if _INTEGER.fullmatch(cell):
         return len(cell) <= 20 and -_INT64 <= int(cell) < _INT64
     return math.isfinite(float(cell))
+
+
+def reads_as_number(text: str, *, codes: bool = False) -> bool:
+    """Whether text is a number of which no digit would be lost but zeros at its end; ``codes``:
+    any number."""
+    cell = text.strip()
+    if codes:
+        return _NUMBER.fullmatch(cell) is not None and math.isfinite(float(cell))
+    return _looks_number(cell)
 
 
 def _looks_joined(cell: str) -> bool:

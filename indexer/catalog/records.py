@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from indexer.catalog.attributes import RESERVED, AttributeType, check, infer
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.core.category_path import CategoryPath, parse_path
 from indexer.core.errors import BadProductError
@@ -107,6 +106,8 @@ class Written:
     orphaned_ids: tuple[int, ...] = ()
     # Whether the index is concerned.
     photos_changed: bool = False
+    # What was changed beside the product, in words.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,34 +202,6 @@ def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
             raise BadProductError("a tag is empty")
         pairs[tag, source] = None
     return list(pairs)
-
-
-def checked_attributes(
-    given: Mapping[str, Any], types: Mapping[str, AttributeType]
-) -> tuple[dict[str, Any], dict[str, AttributeType]]:
-    """The present values, and the types of names seen for the first time (inferred).
-
-    Raises ``BadProductError`` that names the attribute, the expected type and the value.
-    """
-    if not isinstance(given, Mapping):
-        raise BadProductError(f"attributes must be an object, got {given!a}")
-    values: dict[str, Any] = {}
-    new: dict[str, AttributeType] = {}
-    for name, value in given.items():
-        if name in RESERVED or not check_text("an attribute's name", name).strip():
-            raise BadProductError(f"{name!a} cannot be an attribute's name")
-        if value is None:
-            continue
-        wanted = types.get(name)
-        if wanted is None:
-            wanted = new[name] = infer([value], text=False) or (
-                "list" if isinstance(value, list) else "string"
-            )
-        try:
-            values[name] = check(value, wanted)
-        except ValueError as error:
-            raise BadProductError(f"attribute {name!a}: {error}") from error
-    return values, new
 
 
 def dump(value: object) -> str:

@@ -203,12 +203,14 @@ class Catalog:
                     results.append(error)
         return results
 
-    def set_types(self, types: Mapping[str, str], *, dry_run: bool = False) -> None:
-        """Fix attribute types; stored values are converted. Raises ``BadProductError`` for a value
-        that does not fit."""
+    def set_types(
+        self, types: Mapping[str, str], *, given: Iterable[str] = (), dry_run: bool = False
+    ) -> None:
+        """Set attribute types; stored values are converted. Those ``given`` by a person no value
+        widens. Raises ``BadProductError`` for a value that does not fit."""
         wanted = checked_types(types)
         with self._writing(dry_run) as session:
-            session.set_types(wanted)
+            session.set_types(wanted, given)
 
     def _one(self, write: Write) -> Written:
         with self._writing() as session:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexer.catalog.attributes import AttributeType, read
+from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
+from indexer.catalog.attributes import AttributeType
 from indexer.catalog.product_checks import check_product, checked_field, checked_fields
 from indexer.catalog.product_rows import (
     ROW_COLUMNS,
@@ -27,7 +29,6 @@ from indexer.catalog.records import (
     Written,
     category_path,
     check_text,
-    checked_attributes,
     checked_tags,
     dump,
     photo_file,
@@ -79,7 +80,7 @@ class Transaction:
     def __init__(self, connection: Connection, photos: Path | None) -> None:
         self._sql = connection
         self._photos = photos
-        self._types = stored_types(connection)
+        self._types = StoredTypes(connection)
         # By product id: rows read ahead, as they are now.
         self._rows: dict[str, StoredRow] = {}
         # Fields that some product ever had.
@@ -127,20 +128,25 @@ class Transaction:
         _refuse_changed(put, stored)
         if stored is not None:
             _refuse_stale(product.product_id, stored.external_version, put.external_version)
-        content, new_types = self._content(product, stored, put.keep)
+        content, read = self._content(product, stored, put.keep)
         merchant = checked_tags(product.tags)
         photos = self._photos_of(product, stored, put.keep)
         offered = {photo.content_hash: photo for photo in put.photos}
         self._check_photos(product.product_id, photos.hashes, offered)
         # All checks are done; from here on rows change.
+        warnings = self._widen(read)
+        if warnings:
+            stored = self._row(product.product_id)
+            content, read = self._content(product, stored, put.keep)
         photo_ids = [
             self._photo_id(content_hash, offered.get(content_hash))
             for content_hash in photos.hashes
         ]
-        self._add_types(new_types)
+        self._types.set(read.new_types)
         self._use_fields(content.fields)
         if stored is None:
-            return self._added(put, content, merchant, photo_ids, photos.sources)
+            added = self._added(put, content, merchant, photo_ids, photos.sources)
+            return replace(added, warnings=warnings)
         pid = stored.pid
         old_tags = self._tags(pid)
         tags = old_tags if "tags" in put.keep else _with_others(merchant, old_tags)
@@ -148,14 +154,15 @@ class Transaction:
         addresses_changed = photos_changed or self._sources(pid) != photos.sources
         if stored.content == content and old_tags == tags and not addresses_changed:
             self._keep_version(pid, put.external_version)
-            return Written(stored.sequence, pid, "unchanged")
+            return Written(stored.sequence, pid, "unchanged", warnings=warnings)
         orphaned = (
             self._set_photos(pid, photo_ids, photos.sources) if addresses_changed else ((), ())
         )
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", photos_changed)
         self._sql.execute(_CHANGE, (*content, put.external_version, sequence, pid))
-        return Written(sequence, pid, "replaced", *orphaned, photos_changed=photos_changed)
+        replaced = Written(sequence, pid, "replaced", *orphaned, photos_changed=photos_changed)
+        return replace(replaced, warnings=warnings)
 
     def _added(
         self,
@@ -178,13 +185,16 @@ class Transaction:
 
     def _content(
         self, product: ProductInput, stored: StoredRow | None, keep: frozenset[str]
-    ) -> tuple[StoredContent, dict[str, AttributeType]]:
-        """The row's content, with the values that stay, and types of names seen for the first
-        time."""
+    ) -> tuple[StoredContent, ReadAttributes]:
+        """The row's content, with the values that stay, and what its attributes change."""
         if stored is None:
             keep = frozenset()
-        given = {name: value for name, value in product.attributes.items() if name not in keep}
-        attributes, new_types = checked_attributes(given, self._types)
+        given = product.attributes
+        if keep:
+            given = {name: value for name, value in given.items() if name not in keep}
+        read = self._types.read(given)
+        attributes = read.values
+        spellings = read.spellings
         fields = checked_fields(product.fields)
         path = category_path(product.category)
         title = product.title
@@ -193,10 +203,12 @@ class Transaction:
             old = stored.content
             title = old.title if "title" in keep else title
             category = old.category if "category" in keep else category
-            attributes |= kept_values(old.attributes, keep)
+            attributes = {**attributes, **kept_values(old.attributes, keep)}
+            spellings = {**spellings, **kept_values(old.spellings, keep)}
             fields = {name: value for name, value in fields.items() if name not in keep}
             fields |= kept_values(old.fields, keep)
-        return StoredContent(title, category, dump(attributes), dump_some(fields), None), new_types
+        spelled = dump_some(spellings)
+        return StoredContent(title, category, dump(attributes), dump_some(fields), spelled), read
 
     def _photos_of(
         self, product: ProductInput, stored: StoredRow | None, keep: frozenset[str]
@@ -317,17 +329,21 @@ class Transaction:
             raise BadProductError(f"{unknown[0]!a} cannot be patched (only {', '.join(PATCHABLE)})")
         stored = self._known(patch)
         pid = stored.pid
-        content, new_types = self._patched(stored.content, changes)
+        content, read = self._patched(stored.content, changes)
         tags = old_tags = None
         if "tags" in changes:
             merchant = checked_tags(() if changes["tags"] is None else changes["tags"])
             old_tags = self._tags(pid)
             tags = _with_others(merchant, old_tags)
+        warnings = self._widen(read)
+        if warnings:
+            stored = self._row(patch.product_id) or stored
+            content, read = self._patched(stored.content, changes)
         if content == stored.content and tags == old_tags:
             self._keep_version(pid, patch.external_version)
             self._rows.pop(patch.product_id, None)
-            return Written(stored.sequence, pid, "unchanged")
-        self._add_types(new_types)
+            return Written(stored.sequence, pid, "unchanged", warnings=warnings)
+        self._types.set(read.new_types)
         self._use_fields(content.fields)
         if tags is not None:
             self._set_tags(pid, tags)
@@ -337,59 +353,52 @@ class Transaction:
             version = patch.external_version
             version = stored.external_version if version is None else version
             self._rows[patch.product_id] = StoredRow(pid, content, version, sequence)
-        return Written(sequence, pid, "patched")
+        return Written(sequence, pid, "patched", warnings=warnings)
 
     def _patched(
         self, old: StoredContent, changes: Mapping[str, Any]
-    ) -> tuple[StoredContent, dict[str, AttributeType]]:
+    ) -> tuple[StoredContent, ReadAttributes]:
         title = old.title
         category = old.category
         attributes = old.attributes
         fields = old.fields
-        new_types: dict[str, AttributeType] = {}
+        spellings = old.spellings
+        read = ReadAttributes()
         if "title" in changes:
             title = None if changes["title"] is None else check_text("title", changes["title"])
         if "category" in changes:
             path = category_path(changes["category"])
             category = None if path is None else dump(path)
         if "attributes" in changes:
-            given, new_types = checked_attributes(changes["attributes"], self._types)
-            attributes = dump(
-                merged_values(json.loads(old.attributes), changes["attributes"], given)
-            )
+            given = changes["attributes"]
+            read = self._types.read(given)
+            attributes = dump(merged_values(json.loads(old.attributes), given, read.values))
+            before = json.loads(old.spellings or "{}")
+            written = {name: text for name, text in before.items() if name not in given}
+            spellings = dump_some({**written, **read.spellings})
         if "fields" in changes:
             if not isinstance(changes["fields"], Mapping):
                 raise BadProductError(f"fields must be an object, got {changes['fields']!a}")
             given = {name: checked_field(name, value) for name, value in changes["fields"].items()}
             fields = dump_some(merged_values(json.loads(old.fields or "{}"), given, given))
-        return StoredContent(title, category, attributes, fields, old.spellings), new_types
+        return StoredContent(title, category, attributes, fields, spellings), read
 
-    def set_types(self, wanted: dict[str, AttributeType]) -> None:
-        """Convert stored values of attributes whose type changes. Raises ``BadProductError`` naming
-        product and value."""
-        changed = {
-            name: type_ for name, type_ in wanted.items() if self._types.get(name, type_) != type_
-        }
-        converted: list[tuple[int, str]] = []
-        if changed:
-            for pid, product_id, text in self._sql.execute(
-                "SELECT pid, product_id, attributes FROM products"
-            ):
-                values = json.loads(text)
-                for name in changed.keys() & values.keys():
-                    try:
-                        values[name] = read(values[name], changed[name])
-                    except ValueError as error:
-                        raise BadProductError(
-                            f"product {product_id!r}, attribute {name!a}: {error}"
-                        ) from error
-                kept = dump({name: value for name, value in values.items() if value is not None})
-                if kept != text:
-                    converted.append((pid, kept))
-        for pid, text in converted:
-            query = "UPDATE products SET attributes = ?, sequence = ? WHERE pid = ?"
-            self._sql.execute(query, (text, self._log(pid, "patch", False), pid))
-        self._add_types(wanted)
+    def set_types(self, wanted: dict[str, AttributeType], given: Iterable[str] = ()) -> None:
+        """Convert stored values of attributes whose type changes; ``given``: types that a person
+        chose, which no value widens. Raises ``BadProductError`` naming product and value."""
+        for row in list(self._types.converted(wanted)):
+            query = "UPDATE products SET attributes = ?, spellings = ?, sequence = ? WHERE pid = ?"
+            sequence = self._log(row.pid, "patch", False)
+            self._sql.execute(query, (row.attributes, row.spellings, sequence, row.pid))
+        self._rows.clear()
+        self._types.set(wanted, given=given)
+
+    def _widen(self, read: ReadAttributes) -> tuple[str, ...]:
+        """Make text of attributes that met text; what is said of it."""
+        if not read.widened:
+            return ()
+        self.set_types(dict.fromkeys(read.widened, "string"))
+        return tuple(widening(name, kind, read.values[name]) for name, kind in read.widened.items())
 
     # -- parts
 
@@ -433,14 +442,6 @@ class Transaction:
         self._sql.executemany(
             "INSERT INTO tags (pid, tag, source, position) VALUES (?, ?, ?, ?)", rows
         )
-
-    def _add_types(self, types: dict[str, AttributeType]) -> None:
-        fresh = {name: type_ for name, type_ in types.items() if self._types.get(name) != type_}
-        if fresh:
-            self._sql.executemany(
-                "INSERT OR REPLACE INTO attribute_types (name, type) VALUES (?, ?)", fresh.items()
-            )
-            self._types.update(fresh)
 
     def _use_fields(self, fields: str | None) -> None:
         fresh = json.loads(fields).keys() - self._used if fields else set()

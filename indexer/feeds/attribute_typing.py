@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from indexer.catalog.attributes import AttributeType, AttributeValue, infer, is_missing, read
+from indexer.catalog.attributes import (
+    AttributeType,
+    AttributeValue,
+    are_code_lengths,
+    infer,
+    is_code_name,
+    is_missing,
+    read,
+    reads_as_number,
+)
 from indexer.feeds.notice import Notice
 
 # A stored type gives way where more than this share of at least so many new values do not fit it.
 _ODD_SHARE = 0.1
 _FEWEST_ODD = 2
 _SHOWN = 60
-# Digits that a number would lose: of a code.
-_CODE = re.compile(r"[+-]?0\d+", re.ASCII)
 
 
 @dataclass
@@ -28,6 +34,8 @@ class _Column:
     bars: bool = False
     joined: bool = True
     blank: bool = False
+    # Of cells that are digits alone; 0: of any other.
+    lengths: set[int] = field(default_factory=set)
     first: str = ""
     # Against the stored type.
     odd: int = 0
@@ -46,7 +54,8 @@ class _Column:
             self.joined = self.joined and all(
                 part and part == part.strip() for part in cell.split("|")
             )
-        kind = infer([value], text=text and isinstance(value, str))
+            self.lengths.add(len(cell) if cell.isdigit() else 0)
+        kind = infer([value], text=text and isinstance(value, str), whole=False)
         if kind is not None:
             self.kinds.add(kind)
 
@@ -54,6 +63,8 @@ class _Column:
         """Their common type; None where no type can hold any of them."""
         if not self.kinds:
             return "string" if self.blank else None
+        if self.kinds == {"number"} and are_code_lengths(self.lengths):
+            return "string"
         if len(self.kinds) == 1 and "list" not in self.kinds:
             return next(iter(self.kinds))
         if self.bars:
@@ -134,14 +145,17 @@ class AttributeTyping:
                         )
                     )
                 else:
-                    types[name] = found
+                    types[name] = "string" if found != "list" and is_code_name(name) else found
         self.types = {**types, **{name: self.fixed[name] for name in self.fixed}}
         return notices
 
     def fit(
-        self, attributes: Mapping[str, Any], where: str
+        self, attributes: Mapping[str, Any], where: str, *, as_written: bool = False
     ) -> tuple[dict[str, AttributeValue], list[Notice]]:
-        """The present values as their types ask, and what was left out."""
+        """The present values as their types ask, and what was left out.
+
+        ``as_written``: text that is a number stays text, for the catalog to keep its spelling.
+        """
         held: dict[str, AttributeValue] = {}
         odd = []
         for name, value in attributes.items():
@@ -163,7 +177,9 @@ class AttributeTyping:
                     )
                 )
                 continue
-            if found is not None:
+            if as_written and wanted == "number" and isinstance(value, str) and found is not None:
+                held[name] = value.strip()
+            elif found is not None:
                 held[name] = found
         return held, odd
 
@@ -177,12 +193,13 @@ def _is_misfit(value: Any, wanted: AttributeType) -> bool:
 
 
 def _is_code(value: str) -> bool:
-    return _CODE.fullmatch(value.strip()) is not None
+    """Whether a number would lose digits of it."""
+    return reads_as_number(value, codes=True) and not reads_as_number(value)
 
 
 def _widening(name: str, kept: AttributeType, column: _Column) -> Notice:
     why = (
-        f"{column.codes} of {column.present} new values begin with a zero that a number would lose"
+        f"{column.codes} of {column.present} new values have digits that a number would lose"
         if column.codes
         else f"{column.odd} of {column.present} new values are no {kept}"
     )

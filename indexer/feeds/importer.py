@@ -319,7 +319,9 @@ class _Import:
         if self.catalog is None:
             return
         try:
-            self.catalog.set_types(self.typing.types, dry_run=self.options.dry_run)
+            self.catalog.set_types(
+                self.typing.types, given=self.typing.fixed, dry_run=self.options.dry_run
+            )
         except BadProductError as error:
             raise BadDataError(f"the types given do not fit what is stored: {error}") from error
 

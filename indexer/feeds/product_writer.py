@@ -210,7 +210,7 @@ class ProductWriter:
         prepared = []
         for candidate in batch:
             product = candidate.product
-            values, odd = self._typing.fit(product.attributes, product.where)
+            values, odd = self._typing.fit(product.attributes, product.where, as_written=True)
             if odd:
                 self.failed[candidate.group] = True
                 self._report.warnings += odd

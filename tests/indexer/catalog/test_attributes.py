@@ -15,6 +15,7 @@ from indexer.catalog.attributes import (
     checked_types,
     datetime_seconds,
     infer,
+    is_code_name,
     is_missing,
     is_odd,
     read,
@@ -36,14 +37,20 @@ from indexer.core.errors import BadDataError
         (["1_000"], "string"),
         (["2024-01-31", "2024-01-31T10:00:00Z"], "datetime"),
         (["2024-02-31"], "string"),
-        (["20240131"], "number"),
+        (["20240131"], "string"),
+        (["4006381333931", "5901234123457"], "string"),
+        (["4006381333931", "17"], "number"),
+        (["1234567", "7654321"], "number"),
+        (["12E4", "75E2"], "string"),
+        (["1e-05", "1.5e+07"], "number"),
         (["S|M", "L"], "list"),
         (["fits S | M", "L|XL"], "string"),
         (["", "  "], None),
     ],
 )
 def test_types_are_inferred_from_text(cells: list[str], expected: str | None) -> None:
-    """A column has the narrowest type all its cells share; codes with leading zeros stay text."""
+    """A column has the narrowest type all its cells share; codes stay text: leading zeros, "12E4",
+    eight or more digits of one length."""
     assert infer(cells, text=True) == expected
 
 
@@ -199,3 +206,18 @@ def test_every_cell_fits_the_inferred_type(cells: list[str]) -> None:
         assert (value is None) == (
             not cell.strip() or (wanted == "number" and cell.strip().lower() == "nan")
         )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gtin", "EAN-13", "upc", "isbn", "barcode", "vendor_sku", "MPN", "asin", "zip", "hsCode"],
+)
+def test_codes_are_known_by_their_name(name: str) -> None:
+    """Alone, as a part, in whatever way the words are joined."""
+    assert is_code_name(name)
+
+
+@pytest.mark.parametrize("name", ["size", "price", "material", "width", "zipper", "stock", "video"])
+def test_what_is_measured_is_no_code(name: str) -> None:
+    """A word that only begins like one is none."""
+    assert not is_code_name(name)

@@ -1,0 +1,196 @@
+"""Stored types of attributes: what is read by them, how they widen, how stored values follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from indexer.catalog.attributes import (
+    RESERVED,
+    AttributeType,
+    check,
+    infer,
+    is_code_name,
+    is_missing,
+    read,
+    reads_as_number,
+)
+from indexer.catalog.records import check_text, dump
+from indexer.core.errors import BadProductError
+from indexer.core.sqlite import Connection
+
+# Of ``attribute_types.fixed``: a person gave the type; what is no text becomes text.
+_GIVEN = 1
+_LOOSE = 2
+# Products whose values settle a type: from here on one odd value is refused.
+_SETTLED = 100
+_WIDENS: frozenset[AttributeType] = frozenset({"number", "bool", "datetime"})
+
+
+@dataclass
+class ReadAttributes:
+    """Values of one product as they are stored, and what they change."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    # Numbers as written, where the number's own digits differ: "1.10".
+    spellings: dict[str, str] = field(default_factory=dict)
+    # Of names seen for the first time.
+    new_types: dict[str, AttributeType] = field(default_factory=dict)
+    # Attributes that become text, since this product has one: name -> their type.
+    widened: dict[str, AttributeType] = field(default_factory=dict)
+
+
+class ConvertedRow(NamedTuple):
+    """A product whose values follow a changed type; ``spellings`` is JSON or None."""
+
+    pid: int
+    attributes: str
+    spellings: str | None
+
+
+class StoredTypes:
+    """The types of a catalog's attributes, inside a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._sql = connection
+        self.kinds: dict[str, AttributeType] = {}
+        self._marks: dict[str, int] = {}
+        for name, kind, mark in connection.execute("SELECT name, type, fixed FROM attribute_types"):
+            self.kinds[name] = kind
+            self._marks[name] = mark
+
+    def read(self, given: Mapping[str, Any]) -> ReadAttributes:
+        """Read the values that a product is written with.
+
+        A number may be text as written. Text that does not fit widens the type, unless a person
+        gave that. Raises ``BadProductError`` that names the attribute, the expected type and the
+        value.
+        """
+        if not isinstance(given, Mapping):
+            raise BadProductError(f"attributes must be an object, got {given!a}")
+        found = ReadAttributes()
+        for name, value in given.items():
+            if name in RESERVED or not check_text("an attribute's name", name).strip():
+                raise BadProductError(f"{name!a} cannot be an attribute's name")
+            if value is not None:
+                try:
+                    self._read_one(found, name, value)
+                except ValueError as error:
+                    raise BadProductError(f"attribute {name!a}: {error}") from error
+        return found
+
+    def _read_one(self, found: ReadAttributes, name: str, value: Any) -> None:
+        wanted = self.kinds.get(name)
+        if wanted is None:
+            wanted = found.new_types[name] = _first_type(name, value)
+        loose = self._marks.get(name) == _LOOSE or (name in found.new_types and is_code_name(name))
+        if wanted == "number" and isinstance(value, str):
+            given = self._marks.get(name) == _GIVEN
+            if reads_as_number(value, codes=given):
+                number = read(value, "number")
+                found.values[name] = number
+                if dump(number) != value.strip():
+                    found.spellings[name] = value.strip()
+                return
+        elif wanted == "bool" and value in ("true", "false"):
+            value = value == "true"
+        elif wanted == "string" and loose and not isinstance(value, str | list | dict):
+            value = read(value, "string")
+        try:
+            found.values[name] = check(value, wanted)
+        except ValueError:
+            if not self._widens(name, wanted, value):
+                raise
+            found.widened[name] = wanted
+            found.values[name] = check(value, "string")
+
+    def _widens(self, name: str, wanted: AttributeType, value: Any) -> bool:
+        """Whether an attribute becomes text for this value: not one that a person typed, and not
+        one that many products have, where the value is what is wrong."""
+        if self._marks.get(name) == _GIVEN or wanted not in _WIDENS:
+            return False
+        if not isinstance(value, str) or is_missing(value):
+            return False
+        query = "SELECT count(*) FROM (SELECT 1 FROM products WHERE instr(attributes, ?) LIMIT ?)"
+        (held,) = self._sql.execute(query, (f"{dump(name)}:", _SETTLED)).fetchone()
+        return bool(held < _SETTLED)
+
+    def converted(self, wanted: Mapping[str, AttributeType]) -> Iterator[ConvertedRow]:
+        """The products whose stored values follow types that change. Raises ``BadProductError``
+        naming product and value."""
+        changed = {
+            name: kind for name, kind in wanted.items() if self.kinds.get(name, kind) != kind
+        }
+        if not changed:
+            return
+        # Most products have none of them: their rows are passed over before they are read.
+        keys = [f"{dump(name)}:" for name in changed]
+        tests = " OR ".join("instr(attributes, ?)" for _ in keys)
+        query = f"SELECT pid, product_id, attributes, spellings FROM products WHERE {tests}"
+        for pid, product_id, text, spelled in self._sql.execute(query, keys):
+            values = json.loads(text)
+            spellings = json.loads(spelled or "{}")
+            for name in changed.keys() & values.keys():
+                try:
+                    _convert(name, values, spellings, changed[name])
+                except ValueError as error:
+                    raise BadProductError(
+                        f"product {product_id!r}, attribute {name!a}: {error}"
+                    ) from error
+            kept = dump({name: value for name, value in values.items() if value is not None})
+            row = ConvertedRow(pid, kept, dump(spellings) if spellings else None)
+            if row[1:] != (text, spelled):
+                yield row
+
+    def set(self, types: Mapping[str, AttributeType], *, given: Iterable[str] = ()) -> None:
+        """Keep types; a person ``given`` type is not widened, and what became text takes numbers
+        as their text."""
+        fixed = set(given)
+        rows = []
+        for name, kind in types.items():
+            before = self.kinds.get(name)
+            mark = self._marks.get(name, 0)
+            if name in fixed:
+                mark = _GIVEN
+            elif kind == "string" and (
+                before in _WIDENS or (before is None and is_code_name(name))
+            ):
+                mark = _LOOSE
+            if (before, self._marks.get(name)) != (kind, mark):
+                rows.append((name, kind, mark))
+                self.kinds[name] = kind
+                self._marks[name] = mark
+        query = "INSERT OR REPLACE INTO attribute_types (name, type, fixed) VALUES (?, ?, ?)"
+        self._sql.executemany(query, rows)
+
+
+def _first_type(name: str, value: Any) -> AttributeType:
+    if is_code_name(name) and not isinstance(value, list):
+        return "string"
+    found = infer([value], text=False)
+    return found or ("list" if isinstance(value, list) else "string")
+
+
+def _convert(
+    name: str, values: dict[str, Any], spellings: dict[str, str], wanted: AttributeType
+) -> None:
+    """A stored value as ``wanted``; a number becomes text as it was written. Raises
+    ``ValueError``."""
+    value = values[name]
+    written = spellings.pop(name, None)
+    if wanted == "string" and written is not None:
+        values[name] = written
+        return
+    values[name] = read(value, wanted)
+    if wanted == "number" and isinstance(value, str) and dump(values[name]) != value.strip():
+        spellings[name] = value.strip()
+
+
+def widening(name: str, kind: AttributeType, value: Any) -> str:
+    """What is said of an attribute that became text."""
+    return (
+        f"attribute {name!a} was a {kind} and is text from now on, since this product has {value!a}"
+        "; stored values became text as they were written (its type can be given: schema)"
+    )
