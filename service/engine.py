@@ -395,8 +395,7 @@ class Engine:
         options = RecommendOptions.of(options, fields)
         check_history(history)
         with self._begin(options) as ctx:
-            found = self._recommender.recommend(ctx, history, options)
-            return ctx.respond(found, options.fields)
+            return ctx.respond(self._recommender.recommend(ctx, history, options), options.fields)
 
     def explain_category(
         self,
