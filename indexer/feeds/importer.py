@@ -6,7 +6,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -39,7 +39,7 @@ from indexer.feeds.import_report import ImportReport
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
 from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
-from indexer.feeds.row_digests import LastRun, RowGroups, hash_text, hash_texts
+from indexer.feeds.row_digests import LastRun, RowGroups, find, hash_text, hash_texts
 from indexer.feeds.run_memory import RunMemory, make_salt, missing_ids
 from indexer.feeds.spool import Spool
 from indexer.imaging.decode import ImageLimits, file_limits
@@ -185,6 +185,7 @@ class _Import:
         unclean = self._collect(on_rows)
         self.done = np.zeros(len(self.groups), bool)
         self.unclean = unclean
+        self.read_products = len(self.product_ids)
         self._take_unchanged()
         report.products = self.totals.products
         report.photos = self.totals.photos
@@ -229,7 +230,7 @@ class _Import:
         keys = self.groups.keys[self.unchanged]
         photos = last.photo_counts[np.searchsorted(last.keys, keys)]
         self.photo_counts[self.unchanged] = photos
-        there = np.isin(last.product_groups, keys)
+        there = find(keys, last.product_groups)
         self.report.unchanged += int(there.sum())
         self.totals.products += int(there.sum())
         self.totals.photos += int(photos.sum())
@@ -304,14 +305,12 @@ class _Import:
         )
         writer.on_removed = on_removed
         writer.failed |= self.unclean
-        usable = self.report.unchanged
         try:
             self._put(writer, intake)
             writer.delete(self.doomed)
         finally:
-            usable += self.report.added + self.report.replaced
-            usable = max(usable, self.report.unchanged + self.report.added + self.report.replaced)
-            self._remember(writer, usable)
+            # A run that was interrupted need not read again what it brought.
+            self._remember(writer)
         return self.report
 
     def _fix_types(self) -> None:
@@ -350,10 +349,12 @@ class _Import:
     def _candidates(self, chosen: np.ndarray) -> Iterator[Candidate]:
         """Products on their way, without those whose id another row of the feed has already."""
         ids = np.frombuffer(self.product_ids, np.uint64)
-        values, counts = np.unique(ids, return_counts=True)
-        twice = {int(value): "" for value in values[counts > 1]}
-        last = np.frombuffer(self.product_groups, np.uint64)
-        del values, counts, last
+        ordered = np.sort(ids)
+        repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        # Hash of the id -> where it stands first; those of unchanged rows stay.
+        twice = dict.fromkeys(repeated.tolist(), "")
+        unread = ids[self.read_products :]
+        twice.update(dict.fromkeys(unread[find(repeated, unread)].tolist(), "an unchanged row"))
         for number in chosen:
             group = self.spool[int(number)]
             for product in group.products:
@@ -376,20 +377,25 @@ class _Import:
             )
         )
 
-    def _remember(self, writer: ProductWriter, usable: int) -> None:
-        """Leave to the next run what it need not read again."""
+    def _remember(self, writer: ProductWriter) -> None:
+        """Leave to the next run what it need not read again; where that cannot be stored, it takes
+        longer."""
         if self.options.dry_run or self.catalog is None:
             return
+        report = self.report
         groups = np.frombuffer(self.product_groups, np.uint64).astype(np.int64)
         run = replace(
             self.run,
-            usable=usable,
+            usable=report.unchanged + report.added + report.replaced,
             photo_counts=self.photo_counts,
             product_ids=np.frombuffer(self.product_ids, np.uint64),
             product_groups=self.groups.keys[groups],
         )
         done = self.done & ~writer.failed & ~self.unclean
-        self.memory.write(self.groups, run, self.unchanged, done, writer.evidence, writer.sequences)
+        with suppress(OSError):
+            self.memory.write(
+                self.groups, run, self.unchanged, done, writer.evidence, writer.sequences
+            )
 
 
 def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import orjson
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.feeds.photo_intake import TakenPhoto
+from indexer.feeds.row_digests import find
 
 _PORTION = 4096
 # States of files that are remembered within one check: products share photos.
@@ -51,24 +52,25 @@ def changed_groups(path: Path, store: PhotoStore) -> np.ndarray | None:
     states: dict[str, tuple[int, int]] = {}
     copies: dict[str, bool] = {}
     try:
-        for entry in _read(path):
-            if entry.path:
-                state = states.get(entry.path)
-                if state is None:
-                    if len(states) >= _REMEMBERED:
-                        states.clear()
-                    state = states[entry.path] = _state(entry.path)
-                if state != (entry.size, entry.changed):
-                    found.append(entry.group)
-                    continue
-            if entry.copied:
-                there = copies.get(entry.content_hash)
-                if there is None:
-                    if len(copies) >= _REMEMBERED:
-                        copies.clear()
-                    there = copies[entry.content_hash] = store.has_copy(entry.content_hash)
-                if not there:
-                    found.append(entry.group)
+        with path.open("rb") as stream:
+            for key, content_hash, copied, file, size, changed in map(orjson.loads, stream):
+                if file:
+                    state = states.get(file)
+                    if state is None:
+                        if len(states) >= _REMEMBERED:
+                            states.clear()
+                        state = states[file] = _state(file)
+                    if state != (size, changed):
+                        found.append(key)
+                        continue
+                if copied:
+                    there = copies.get(content_hash)
+                    if there is None:
+                        if len(copies) >= _REMEMBERED:
+                            copies.clear()
+                        there = copies[content_hash] = store.has_copy(content_hash)
+                    if not there:
+                        found.append(key)
     except (OSError, ValueError, TypeError):
         return None
     return np.unique(np.frombuffer(found, np.uint64))
@@ -83,23 +85,18 @@ def write_evidence(
     path.parent.mkdir(exist_ok=True)
     try:
         with aside.open("wb") as stream:
-            old = _read(path) if path.exists() and len(kept) else iter(())
-            while portion := list(islice(old, _PORTION)):
-                groups = np.array([entry.group for entry in portion], np.uint64)
-                for entry, stays in zip(portion, np.isin(groups, kept), strict=True):
-                    if stays:
-                        stream.write(_line(entry.group, entry))
+            if len(kept) and path.exists():
+                with path.open("rb") as old:
+                    while lines := list(islice(old, _PORTION)):
+                        found = np.array(
+                            [int(line[1 : line.index(b",")]) for line in lines], np.uint64
+                        )
+                        stream.writelines(compress(lines, find(kept, found)))
             for entry in fresh:
                 stream.write(_line(int(keys[entry.group]), entry))
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> Iterator[PhotoEvidence]:
-    with path.open("rb") as stream:
-        for line in stream:
-            yield PhotoEvidence(*orjson.loads(line))
 
 
 def _line(key: int, entry: PhotoEvidence) -> bytes:

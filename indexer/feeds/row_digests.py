@@ -43,6 +43,15 @@ def hash_values(values: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(data, digest_size=8).digest()
 
 
+def find(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """bool [N]: which of ``wanted`` are among ``values``, which ascend."""
+    if not len(values):
+        return np.zeros(len(wanted), bool)
+    at = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
+    found: np.ndarray = values[at] == wanted
+    return found
+
+
 def _mixed(values: np.ndarray) -> np.ndarray:
     """Finaliser of splitmix64 (Steele et al. 2014): each bit depends on all."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -21,7 +21,7 @@ from indexer.feeds.photo_evidence import PhotoEvidence, changed_groups, write_ev
 from indexer.feeds.row_digests import (
     LastRun,
     RowGroups,
-    hash_text,
+    find,
     hash_texts,
     read_last_run,
     write_last_run,
@@ -113,8 +113,10 @@ class RunMemory:
         the catalog as they stand now; ``own``: numbers of the changes that this run made. Raises
         ``OSError``."""
         assert self._catalog is not None
-        kept = unchanged | done
         changes = self._catalog.change_log.since(self._sequence)
+        if self._is_same(groups, unchanged, len(changes.sequences)):
+            return
+        kept = unchanged | done
         foreign = ~np.isin(changes.sequences, np.frombuffer(own, np.int64))
         if foreign.any():
             ids = self._catalog.ids_of(np.unique(changes.pids[foreign]).tolist()).values()
@@ -125,7 +127,7 @@ class RunMemory:
                 kept[:] = False
         sequence = int(changes.sequences[-1]) if len(changes.sequences) else self._sequence
         keys = groups.keys[kept]
-        stays = np.isin(run.product_groups, keys)
+        stays = find(keys, run.product_groups)
         stored = replace(
             run,
             catalog=self._catalog.change_log.identity() or "",
@@ -138,10 +140,16 @@ class RunMemory:
         )
         read = kept & ~unchanged
         fresh = (entry for batch in evidence for entry in batch if read[entry.group])
-        # Written first: without it the other is not believed.
+        # Removed first: it is believed only with the evidence that belongs to it.
         self._file.unlink(missing_ok=True)
         write_evidence(self._evidence, groups.keys[kept & unchanged], fresh, groups.keys)
         write_last_run(self._file, stored)
+
+    def _is_same(self, groups: RowGroups, unchanged: np.ndarray, changes: int) -> bool:
+        """Whether what is stored holds for the next run, too."""
+        last = self.last
+        same = last is not None and len(last.keys) == len(groups) and bool(unchanged.all())
+        return same and last is not None and not changes and last.sequence == self._sequence
 
 
 def _portions(ids: Iterable[str]) -> Iterator[list[str]]:
@@ -154,10 +162,5 @@ def missing_ids(catalog: Catalog, mentioned: np.ndarray) -> Iterator[str]:
     """The ids of the catalog's products that are not among ``mentioned`` (hashes, uint64)."""
     mentioned = np.unique(mentioned)
     for portion in _portions(catalog.iterate_ids()):
-        there = np.isin(hash_texts(portion), mentioned)
+        there = find(mentioned, hash_texts(portion))
         yield from (found for found, known in zip(portion, there, strict=True) if not known)
-
-
-def id_hashes(ids: Iterable[str]) -> array[int]:
-    """``hash_text`` of each, as an array that can grow."""
-    return array("Q", map(hash_text, ids))
