@@ -83,6 +83,11 @@ class Home:
         return self.path / "fetch.sqlite3"
 
     @property
+    def feeds(self) -> Path:
+        """What imports remember of each feed's last run."""
+        return self.path / "feeds"
+
+    @property
     def photos(self) -> Path:
         return self.path / "photos"
 

@@ -11,10 +11,16 @@ from indexer.feeds.notice import Notice
 from indexer.feeds.photo_intake import PhotoIntake
 from indexer.feeds.product_writer import Candidate
 from indexer.fetch.fetcher import FetchedPhoto, FetchJob
+from indexer.fetch.settings import FetchSettings
 
 
 class Fetcher(Protocol):
     """Fetches photos, in whatever order they come, and reads its jobs ahead only so far."""
+
+    @property
+    def settings(self) -> FetchSettings:
+        """Among others, when a photo is asked for again."""
+        ...
 
     def fetch(self, jobs: Iterable[FetchJob]) -> Iterator[FetchedPhoto]:
         """One result for each job."""

@@ -25,6 +25,8 @@ class ImportOptions:
     photos_root: Path | None = None
     # Keep copies, refer to the files where they are, or keep thumbnails only.
     photos: PhotoStorage = "copy"
+    # Whether photos by address are fetched, by the fetcher that the import is given.
+    fetch: bool = False
     # Attribute types by name; the others are stored, given by the profile, or inferred.
     types: Mapping[str, str] = field(default_factory=dict)
     # Delete products that the feed does not mention, unasked up to a tenth of the catalog.

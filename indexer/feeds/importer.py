@@ -134,7 +134,7 @@ class _Import:
     ) -> None:
         self.options = options
         self.catalog = catalog
-        self.fetcher = fetcher
+        self.fetcher = None if options.dry_run else fetcher
         self.progress = progress
         self.report = ImportReport(dry_run=options.dry_run)
         fixed = checked_types(options.types)
@@ -169,9 +169,7 @@ class _Import:
     def read(self) -> None:
         """Both passes; nothing is written yet. Raises ``FeedHeldError``, ``BadDataError``."""
         report = self.report
-        salt = make_salt(
-            self.feed.reader.fingerprint, self.options, self.keep, self.fetcher is not None
-        )
+        salt = make_salt(self.feed.reader.fingerprint, self.options, self.keep)
         on_rows = self._rows
         rows = scan_rows(self.feed, self.folder, on_rows)
         self.groups: RowGroups = rows.groups
@@ -180,12 +178,12 @@ class _Import:
             raise BadDataError(f"{self.feed.table.name} has no rows")
         self.unchanged = np.zeros(len(self.groups), bool)
         if not self.options.dry_run:
-            self.unchanged = self.memory.unchanged(self.groups, salt)
+            recheck_s = None if self.fetcher is None else self.fetcher.settings.recheck_s
+            self.unchanged = self.memory.unchanged(self.groups, salt, recheck_s)
         self.photo_counts = np.zeros(len(self.groups), np.uint64)
         unclean = self._collect(on_rows)
         self.done = np.zeros(len(self.groups), bool)
         self.unclean = unclean
-        self.read_products = len(self.product_ids)
         self._take_unchanged()
         report.products = self.totals.products
         report.photos = self.totals.photos
@@ -300,7 +298,6 @@ class _Import:
             self.report,
             len(self.groups),
             keep=self.keep,
-            fetches=self.fetcher is not None,
             folder=self.folder,
         )
         writer.on_removed = on_removed
@@ -332,8 +329,7 @@ class _Import:
             np.frombuffer(self.product_groups, np.uint64).astype(np.int64),
             minlength=len(self.groups),
         )
-        fetcher = None if self.options.dry_run else self.fetcher
-        ready = fetched(self._candidates(chosen), fetcher, intake)
+        ready = fetched(self._candidates(chosen), self.fetcher, intake)
         for batch in _batches(ready):
             writer.put_batch(batch)
             for candidate in batch:
@@ -347,35 +343,10 @@ class _Import:
                 self.done[self.spool[int(number)].group] = True
 
     def _candidates(self, chosen: np.ndarray) -> Iterator[Candidate]:
-        """Products on their way, without those whose id another row of the feed has already."""
-        ids = np.frombuffer(self.product_ids, np.uint64)
-        ordered = np.sort(ids)
-        repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        # Hash of the id -> where it stands first; those of unchanged rows stay.
-        twice = dict.fromkeys(repeated.tolist(), "")
-        unread = ids[self.read_products :]
-        twice.update(dict.fromkeys(unread[find(repeated, unread)].tolist(), "an unchanged row"))
         for number in chosen:
             group = self.spool[int(number)]
             for product in group.products:
-                found = hash_text(product.product_id) if twice else 0
-                if found in twice:
-                    if twice[found]:
-                        self._repeated(group.group, product.where, product.product_id, twice[found])
-                        continue
-                    twice[found] = product.where
                 yield Candidate(group.group, product)
-
-    def _repeated(self, group: int, where: str, product_id: str, first: str) -> None:
-        self.unclean[group] = True
-        self.report.skipped.append(
-            Notice(
-                where,
-                f"product {product_id!r} stands in {first} already; that one counts",
-                "repeated-product",
-                value=product_id,
-            )
-        )
 
     def _remember(self, writer: ProductWriter) -> None:
         """Leave to the next run what it need not read again; where that cannot be stored, it takes

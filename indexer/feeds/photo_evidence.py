@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ _REMEMBERED = 1 << 16
 class PhotoEvidence:
     """One photo of a group of rows. ``group`` is the group's number within a run, its key on disk.
 
-    ``path``, ``size`` and ``changed`` (nanoseconds since 1970) are those of its file; "" and 0 of
-    a photo that came from an address. ``copied``: a copy of it must lie in the home.
+    ``path``, ``size`` and ``changed`` (nanoseconds since 1970) are those of its file; of a photo
+    that came from an address "", 0 and when it was asked for, in seconds. ``copied``: a copy of it
+    must lie in the home.
     """
 
     group: int
@@ -40,14 +42,17 @@ class PhotoEvidence:
     def of(cls, group: int, taken: TakenPhoto) -> PhotoEvidence:
         copied = taken.new.storage == "copy"
         if taken.file is None:
-            return cls(group, taken.new.content_hash, copied)
+            return cls(group, taken.new.content_hash, copied, changed=int(time.time()))
         file = taken.file
         return cls(group, taken.new.content_hash, copied, file.path, file.size, file.changed)
 
 
-def changed_groups(path: Path, store: PhotoStore) -> np.ndarray | None:
+def changed_groups(path: Path, store: PhotoStore, oldest: int) -> np.ndarray | None:
     """Keys of groups (uint64) whose photos are no longer as they were; None where the evidence is
-    lost."""
+    lost.
+
+    ``oldest``: seconds since 1970, before which no photo by address may have been asked for.
+    """
     found = array("Q")
     states: dict[str, tuple[int, int]] = {}
     copies: dict[str, bool] = {}
@@ -63,6 +68,9 @@ def changed_groups(path: Path, store: PhotoStore) -> np.ndarray | None:
                     if state != (size, changed):
                         found.append(key)
                         continue
+                elif changed < oldest:
+                    found.append(key)
+                    continue
                 if copied:
                     there = copies.get(content_hash)
                     if there is None:

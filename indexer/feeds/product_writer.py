@@ -66,7 +66,7 @@ class ProductWriter:
 
     ``failed`` bool [G]: which of the ``groups`` of rows must be read again, since not all they say
     was stored.
-    ``keep``: names that other sources own. ``fetches``: photos by address can be had.
+    ``keep``: names that other sources own.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class ProductWriter:
         groups: int,
         *,
         keep: frozenset[str],
-        fetches: bool,
         folder: Path | None,
     ) -> None:
         self._catalog = catalog
@@ -88,7 +87,6 @@ class ProductWriter:
         self._options = options
         self._report = report
         self._keep = keep
-        self._fetches = fetches
         self.failed = np.zeros(groups, bool)
         self.evidence: Spool[list[PhotoEvidence]] = Spool(folder)
         # Numbers of the changes that were written.
@@ -247,7 +245,7 @@ class ProductWriter:
                     if content_hash in rows:
                         row = rows[content_hash]
                         found[stored.product_id, source] = TakenPhoto(as_new(row), source)
-        if self._fetches and self._options.dry_run:
+        if self._options.fetch and self._options.dry_run:
             for product_id, sources in wanted.items():
                 for source in sources:
                     found.setdefault((product_id, source), _imagined(source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -33,7 +34,7 @@ _SALT = 1
 _PORTION = 10_000
 
 
-def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str], fetches: bool) -> str:
+def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str]) -> str:
     """What decides, beside the rows, what they become."""
     parts = [
         _SALT,
@@ -48,7 +49,7 @@ def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str], fe
         sorted(options.only) if options.only is not None else None,
         options.join,
         sorted(keep),
-        fetches,
+        options.fetch,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -58,15 +59,18 @@ class RunMemory:
 
     def __init__(self, home: Home, name: str, catalog: Catalog | None) -> None:
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        self._file = home.path / "feeds" / f"{digest}.npz"
+        self._file = home.feeds / f"{digest}.npz"
         self._evidence = self._file.with_suffix(".photos")
         self._store = PhotoStore(home)
         self._catalog = catalog
         self._sequence = 0 if catalog is None else catalog.last_sequence()
         self.last = read_last_run(self._file)
 
-    def unchanged(self, groups: RowGroups, salt: str) -> np.ndarray:
-        """bool [G]: which of ``groups`` are in the catalog as they stand, with their photos."""
+    def unchanged(self, groups: RowGroups, salt: str, recheck_s: float | None) -> np.ndarray:
+        """bool [G]: which of ``groups`` are in the catalog as they stand, with their photos.
+
+        ``recheck_s``: age in seconds from which photos by address are asked for again; None: never.
+        """
         nothing = np.zeros(len(groups), bool)
         if self.last is None or self._catalog is None or self.last.salt != salt:
             return nothing
@@ -76,7 +80,8 @@ class RunMemory:
         touched = self._touched(self.last)
         if touched is None or not found.any():
             return nothing
-        photos = changed_groups(self._evidence, self._store)
+        oldest = 0 if recheck_s is None else int(time.time() - recheck_s)
+        photos = changed_groups(self._evidence, self._store, oldest)
         if photos is None:
             return nothing
         stale = np.concatenate([self.last.groups_of(touched), photos])

@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import (
     CatalensError,
     DamagedIndexError,
@@ -110,6 +111,8 @@ def erase(
         _scrub(home, catalog, begun_at, progress)
     sweep(home)
     Jobs(home).forget(keep=0)
+    # What imports remember names photos' files; without it, the next one reads all rows again.
+    remove_folder(home.feeds)
     done.seconds = time.monotonic() - started
     return done
 

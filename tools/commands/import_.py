@@ -6,13 +6,19 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.import_page import show_dry_run, show_import
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
 from tools.output import print_result, stages
+
+if TYPE_CHECKING:
+    from indexer.core.home import Home
+    from indexer.feeds.import_options import ImportOptions
+    from indexer.feeds.photo_intake import PhotoKeeper
 
 IMPORT = "indexer.feeds.import_options:ImportOptions"
 
@@ -33,6 +39,16 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     except BadDataError as error:
         raise click.BadParameter(str(error)) from error
     return found or None
+
+
+def _keeper(home: Home, options: ImportOptions, stack: ExitStack) -> PhotoKeeper | None:
+    """What makes vectors and thumbnails of photos that are not kept, until the stack is closed."""
+    if options.photos != "forget" or options.dry_run:
+        return None
+    from indexer.model.registry import resolve
+    from indexer.operations.forget_photos import forgetting
+
+    return stack.enter_context(forgetting(home, resolve(home, None)))
 
 
 @click.command("import")
@@ -57,11 +73,14 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 )
 @click.option(
     "--photos",
-    type=click.Choice(["copy", "reference"]),
+    type=click.Choice(["copy", "reference", "forget"]),
     cls=FromSignature,
     source=IMPORT,
-    help="Copy the photos into the home, or refer to them where they are.",
+    help="Copy the photos into the home, refer to them where they are, or keep vectors and "
+    "thumbnails only.",
 )
+@click.option("--fetch", is_flag=True, help="Fetch photos that the feed names by address.")
+@fetch_options
 @click.option(
     "--sync",
     is_flag=True,
@@ -89,7 +108,15 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     help="Fix attribute types: string, number, bool, datetime, list.",
 )
 @json_option
-def import_(data: Path, home: Path, as_json: bool, **options: Any) -> None:
+def import_(
+    data: Path,
+    home: Path,
+    as_json: bool,
+    fetch_private: tuple[str, ...],
+    fetch_hosts: tuple[str, ...],
+    fetch_connections: int | None,
+    **options: Any,
+) -> None:
     """Add or replace the products of DATA.
 
     DATA is a shop's own export, a manifest, or a folder of photos. The home is made where there is
@@ -99,18 +126,26 @@ def import_(data: Path, home: Path, as_json: bool, **options: Any) -> None:
     from indexer.core.home import Home
     from indexer.feeds.import_options import ImportOptions
     from indexer.feeds.importer import import_feed
+    from indexer.operations.home_fetcher import home_fetcher
     from indexer.reviews.store import forget_photos
 
+    fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
+    chosen = ImportOptions(**given(**options))
     with ExitStack() as stack:
         # A dry run leaves nothing behind, not even an empty home.
-        if options["dry_run"] and not home.exists():
+        if chosen.dry_run and not home.exists():
             opened = Home.create(stack.enter_context(TemporaryDirectory()))
         else:
             opened = Home.create(home)
+        fetcher = None
+        if chosen.fetch and not chosen.dry_run:
+            fetcher = stack.enter_context(home_fetcher(opened, fetching))
         report = import_feed(
             opened,
             data,
-            ImportOptions(**given(**options)),
+            chosen,
+            fetcher=fetcher,
+            photo_keeper=_keeper(opened, chosen, stack),
             progress=stack.enter_context(stages()),
             on_removed=partial(forget_photos, opened),
         )

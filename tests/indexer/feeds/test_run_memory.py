@@ -138,32 +138,3 @@ def test_sync_knows_products_that_were_not_read(home: Home, source: Path) -> Non
     import_feed(home, path)
     feed(source, *lines(*range(10)))
     assert counts(import_feed(home, path, ImportOptions(sync=True))) == (0, 0, 10, 1)
-
-
-SHOPIFY = (
-    "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price,Image Src,Image Position,"
-    "Variant Inventory Qty,Vendor,Body (HTML),Published,Status,Type,Tags"
-)
-
-
-def shopify(handle: str, title: str, color: str, photo: int) -> str:
-    return f"{handle},{title},Color,{color},,10.00,i/{photo}.jpg,1,3,V,,true,active,,"
-
-
-def test_two_groups_that_name_one_product(home: Home, source: Path, read: list[str]) -> None:
-    """The first counts and the other is said, also where only the other changed."""
-    first = [shopify("a", "One", "Red", 0), shopify("a", "", "Blue", 1)]
-    path = feed(source, *first, shopify("a/Red", "Two", "", 2), header=SHOPIFY)
-    ids = again_with(home, path, read)
-    assert "a/Red" in ids
-    feed(source, *first, shopify("a/Red", "Three", "", 2), header=SHOPIFY)
-    again_with(home, path, read)
-    with open_catalog(home) as catalog:
-        assert catalog.get("a/Red").title == "One"
-
-
-def again_with(home: Home, path: Path, read: list[str]) -> list[str]:
-    read.clear()
-    report = import_feed(home, path)
-    assert [note.code for note in report.skipped] == ["repeated-product"]
-    return sorted(read)

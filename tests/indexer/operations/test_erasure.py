@@ -125,6 +125,16 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
     server.close()
 
 
+def test_what_imports_remember_goes(home: Home) -> None:
+    """The names of photos' files that an import keeps for its next run go with the product."""
+    known = delete(home)
+    home.feeds.mkdir()
+    (home.feeds / "x.photos").write_text(f'[1,"ab",true,"/feed/{GONE}.jpg",1,2]')
+    assert traces(home, known) != []
+    erasure.erase(home)
+    assert traces(home, known) == []
+
+
 def test_what_stays_is_found_as_before(home: Home) -> None:
     """Every other product and the shared photo are found with the same scores, in every rewritten
     version."""
