@@ -6,7 +6,6 @@ cannot be understood.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -19,7 +18,7 @@ from indexer.feeds.photo_cells import split_photos
 from indexer.feeds.profile import CategoryRule
 from indexer.feeds.row_values import MarketMoney, Notes, RowValues, is_plain_code, text_of, texts_of
 from indexer.feeds.values import availability as availability_words
-from indexer.feeds.values import categories, identifiers
+from indexer.feeds.values import categories, html_text, identifiers
 from indexer.feeds.values.money import Money, MoneyColumn
 from indexer.feeds.values.text_cells import split_list, trim
 
@@ -67,7 +66,7 @@ def _title(value: Any, unescape: bool) -> str | None:
     text = text_of(value)
     if text is None or not unescape:
         return text
-    return trim(html.unescape(text)) or None if "&" in text else text
+    return trim(html_text.unescape(text)) or None if "&" in text else text
 
 
 def url(value: Any, row: RowValues) -> None:

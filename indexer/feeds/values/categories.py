@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from indexer.core.category_path import CategoryPath
+from indexer.feeds.values.html_text import unescape
 from indexer.feeds.values.text_cells import trim
 
 # In the order in which they are believed: the first rarely stand in a name.
@@ -40,7 +40,7 @@ def split(
     (('Clothing', 'Tshirts'), ('Sale',))
     """
     if "&" in text:
-        text = html.unescape(text)
+        text = unescape(text)
     cells = _cut(text, several) if several else [text]
     paths: dict[CategoryPath, None] = {}
     for cell in cells:
@@ -118,7 +118,7 @@ class CategoryColumn:
         """Count the separators that a present cell holds inside."""
         self.values += 1
         if "&" in text:
-            text = html.unescape(text)
+            text = unescape(text)
         inside = text[:1000].strip(" ,;>/|»›→")
         for sign in SEPARATORS:
             if sign in inside:

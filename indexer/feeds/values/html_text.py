@@ -58,6 +58,15 @@ def _convert(markup: str) -> str:
 _converted = lru_cache(maxsize=256)(_convert)
 
 
+def unescape(text: str) -> str:
+    """Text with entities as the signs they stand for, whatever their number.
+
+    >>> unescape("Shirts &amp; Tops &#" + "9" * 5000 + ";")
+    'Shirts & Tops \ufffd'
+    """
+    return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text)) if "&" in text else text
+
+
 class _Scanner:
     """One pass over a document. Every step goes on behind what it read, and what cannot be found
     any more is looked for once: the time grows with the length alone."""
@@ -89,7 +98,7 @@ class _Scanner:
     def add(self, text: str) -> None:
         """Take in what stands between two tags."""
         if "&" in text:
-            text = html.unescape(_HUGE_REFERENCE.sub("\ufffd", text)).replace("\0", "")
+            text = unescape(text).replace("\0", "")
         self.pieces.append(text)
 
     def special(self, at: int) -> int:

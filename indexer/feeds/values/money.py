@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import unicodedata
@@ -13,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from indexer.feeds.values import currencies
+from indexer.feeds.values.html_text import unescape
 
 DecimalMark = Literal[".", ","]
 # No price is longer; it also bounds what the expressions below are tried on.
@@ -179,7 +179,7 @@ def _parts(value: str) -> tuple[str, str]:
     """The number in ``value``, and what stands around it, without blanks at its ends."""
     if len(value) > 4 * _LONGEST and len(value.strip()) > _LONGEST:
         raise ValueError(f"{_shown(value)} is too long for a price")
-    value = html.unescape(value) if "&" in value else value
+    value = unescape(value) if "&" in value else value
     text = value if value.isascii() else unicodedata.normalize("NFKC", value).replace("−", "-")
     text = _TAX.sub("", " ".join(text.split()))
     if not text:
