@@ -6,7 +6,8 @@ import bisect
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -132,6 +133,20 @@ class FilterColumn:
         if self.starts is None or not len(self.places):
             return np.zeros(0, dtype=np.int64)
         return np.add.reduceat(mask[self.places], self.starts[:-1], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class PidCondition(FilterCondition):
+    """Whether a product is one of many, by number."""
+
+    field: str = "product_id"
+    kind: FieldKind = "product_id"
+    # Int64, ascending.
+    pids: np.ndarray = dataclass_field(kw_only=True, compare=False)
+
+    def holds(self, facts: FilterableProduct) -> bool:
+        place = int(np.searchsorted(self.pids, facts.pid))
+        return place < len(self.pids) and int(self.pids[place]) == facts.pid
 
 
 class FilterColumns:
@@ -265,7 +280,10 @@ class FilterColumns:
         if condition.kind == "product_id":
             if condition.exists is not None:
                 return np.full(len(self.pids), condition.exists)
-            wanted = np.array(sorted(condition.wanted or ()), dtype=np.int64)
+            if isinstance(condition, PidCondition):
+                wanted = condition.pids
+            else:
+                wanted = np.array(sorted(condition.wanted or ()), dtype=np.int64)
             mask[np.isin(self.pids, wanted)] = True
             return mask
         for column in self._of(condition):
@@ -312,7 +330,7 @@ class FilterColumns:
 class BoundFilter(Filter):
     """A filter with the columns that it is answered from, in place of the version's own."""
 
-    columns: FilterColumns = field(kw_only=True, compare=False, repr=False)
+    columns: FilterColumns = dataclass_field(kw_only=True, compare=False, repr=False)
 
     @classmethod
     def of(cls, where: Filter, columns: FilterColumns) -> BoundFilter:

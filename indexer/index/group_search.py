@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from indexer.catalog.filters import Filter, FilterCondition
-from indexer.index.filter_columns import BoundFilter, FilterColumns
+from indexer.catalog.filters import Filter
+from indexer.index.filter_columns import BoundFilter, FilterColumns, PidCondition
 from indexer.index.product_codes import ProductCodes
 from indexer.index.product_hits import ProductHits
 
@@ -37,6 +37,7 @@ def search_groups(
     left_out = np.empty(0, np.int64) if without is None else without
     depth = int(k * min(codes.base.size_met, _MOST_MET)) + 1
     seen = np.empty(0, np.int64)
+    groups = codes.groups
     best = ProductHits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     while True:
         found = search.find(depth, left_out)
@@ -45,7 +46,7 @@ def search_groups(
         if len(seen):
             first = first[~np.isin(of_hits[first], seen)]
         best = best.and_then(found.at(np.sort(first)))
-        if len(best) >= k or len(found) < depth:
+        if len(best) >= min(k, groups) or len(found) < depth:
             break
         # A group's other members, and members that another thread moved there just now.
         seen = np.union1d(seen, of_hits)
@@ -57,13 +58,11 @@ def search_groups(
 
 def leaving_out(where: Filter | None, columns: FilterColumns, pids: np.ndarray) -> BoundFilter:
     """``where`` without these products, for one search: it has no key to be kept by."""
-    wanted = frozenset(map(float, pids.tolist()))
-    those = FilterCondition("product_id", "product_id", wanted=wanted)
-    return BoundFilter((where,) if where is not None else (), (), (those,), columns=columns)
+    given = (where,) if where is not None else ()
+    return BoundFilter(given, (), (PidCondition(pids=pids),), columns=columns)
 
 
 def among(where: Filter | None, columns: FilterColumns, pids: np.ndarray) -> BoundFilter:
     """``where`` of these products alone, for one search."""
-    wanted = frozenset(map(float, pids.tolist()))
-    those = FilterCondition("product_id", "product_id", wanted=wanted)
-    return BoundFilter((those, where) if where is not None else (those,), columns=columns)
+    given = (where,) if where is not None else ()
+    return BoundFilter((PidCondition(pids=pids), *given), columns=columns)

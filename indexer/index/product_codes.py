@@ -108,6 +108,12 @@ class ProductCodes:
     def kind(self) -> FieldKind:
         return self.base.column.kind
 
+    @property
+    def groups(self) -> int:
+        """No fewer than there are values and products without one."""
+        alone = len(self.base.codes) - len(self.base.order)
+        return self.base.values + alone + len(self.newer) + len(self.pids)
+
     def follow(self, log: FactsLog, logged: int) -> ProductCodes:
         """The codes after the first ``logged`` entries of ``log``."""
         known = self if log is self.log else ProductCodes.start(self.base, log)

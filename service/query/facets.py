@@ -21,6 +21,9 @@ from service.query.query import OutOfStock, RawFilter
 from service.query.response import Facet, FacetKind, Facets, FacetValue
 from service.query.stock import StockFilter
 
+# Cells of keys by groups for each pair, up to which pairs are marked in a table.
+_CELLS = 50
+
 
 class FacetCounter:
     """Counts facets; changes neither index nor catalog."""
@@ -107,7 +110,8 @@ class _Counted:
         counts = column.counts(self.mask & (self.codes < 0))
         pairs, width = self._pairs(column)
         if len(pairs):
-            counts = counts + np.bincount(pairs // width, minlength=len(counts))
+            ends = np.searchsorted(pairs, np.arange(1, len(counts) + 1) * width)
+            counts = counts + np.diff(ends, prepend=0)
         added: Counter[Element] = Counter()
         seen: set[tuple[Element, int]] = set()
         for found, code in zip(newer, self.changed_codes.tolist(), strict=True):
@@ -129,7 +133,14 @@ class _Counted:
         keys = np.repeat(np.arange(len(column.starts) - 1), np.diff(column.starts))
         codes = self.codes[column.places]
         kept = self.mask[column.places] & (codes >= 0)
-        return np.unique(keys[kept] * width + codes[kept]), width
+        pairs = keys[kept] * width + codes[kept]
+        cells = width * (len(column.starts) - 1)
+        if cells > _CELLS * len(pairs):
+            return np.unique(pairs), width
+        # Quicker than sorting where few cells are empty.
+        there = np.zeros(cells, dtype=bool)
+        there[pairs] = True
+        return np.flatnonzero(there), width
 
 
 def _holds(pairs: np.ndarray, pair: int) -> bool:

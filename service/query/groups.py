@@ -118,17 +118,17 @@ class GroupReader:
     def relatives(self, fields: KnownFields, pids: Iterable[int]) -> frozenset[int]:
         """These products and all that have the parent of one of them."""
         own = frozenset(pids)
-        codes = self._typed(fields, PARENT, "string") if own else None
-        if codes is None:
+        if not own or fields.types.get(PARENT) not in SINGLE:
             return own
+        codes = self.codes(fields, PARENT)
         given = np.fromiter(own, np.int64, len(own))
         return own | frozenset(codes.members(codes.of(given)).tolist())
 
     def one_each(self, fields: KnownFields, pids: Sequence[int]) -> list[int]:
         """Places of the first of each parent's variants."""
-        codes = self._typed(fields, PARENT, "string")
-        if codes is None:
+        if fields.types.get(PARENT) not in SINGLE:
             return list(range(len(pids)))
+        codes = self.codes(fields, PARENT)
         _, first = np.unique(codes.of(np.array(pids, np.int64)), return_index=True)
         return sorted(first.tolist())
 

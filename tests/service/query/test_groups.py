@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from indexer.core.errors import BadFilterError
 from indexer.core.timer import StageTimer
 from indexer.index.base import rescore
 from indexer.model.spec import Block
+from service.engine import Engine
 from service.query.context import RequestContext
 from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
@@ -32,6 +34,8 @@ from service.query.search import Searcher
 from service.query.search_cache import SearchCache
 from service.query.stock import StockFilter
 from tests.indexer.index.test_live_filters import DIM, QUERIES, VECTORS, Shop
+from tests.service.api.routes.test_queries import assert_problem
+from tests.service.query.test_search import search
 
 TYPES = {
     "parent": "string",
@@ -391,3 +395,33 @@ def test_a_large_group_hides_no_other(tmp_path: Path) -> None:
     assert [result.group.size for result in page.results] == [40] + [1] * 10
     assert page.next_cursor is None
     shop.catalog.close()
+
+
+def test_groups_over_http(own: Engine, open_web: Callable[..., Any]) -> None:
+    """Search, similar and facets take ``group_by``; without it nothing is grouped; a field that
+    cannot group, or too many members, is 422."""
+    web = open_web()
+    for name in ("ring-blue", "ring-black", "cross-red"):
+        own.products.patch(name, {"attributes": {"parent": "p", "price": float(len(name))}})
+    plain = search(web, product_id="ring-tan", k=50)
+    assert len(plain["results"]) == 19
+    assert all("group" not in row for row in plain["results"])
+    body = {"k": 50, "group_by": "parent", "group_size": 2}
+    found = search(web, product_id="ring-tan", **body)
+    assert len(found["results"]) == 17
+    (group,) = [row["group"] for row in found["results"] if row["group"]["value"] == "p"]
+    assert (group["size"], group["price_min"], group["price_max"]) == (3, 9.0, 10.0)
+    assert len(group["members"]) == 1
+    assert "group" not in group["members"][0]
+    similar = web.get(f"/v1/products/ring-tan/similar?{urlencode(body)}").get_json()
+    assert similar["results"] == found["results"]
+    assert len(search(web, product_id="ring-blue", k=50)["results"]) == 17
+    facets = web.get("/v1/facets?group_by=parent&fields=colour").get_json()
+    assert facets["total"] == 18
+    assert sum(row["count"] for row in facets["facets"][0]["values"]) == 20
+    assert_problem(
+        web.post("/v1/search", json={"text": "red", "group_by": "tags"}), 422, "bad-filter"
+    )
+    assert_problem(web.get("/v1/facets?group_by=nothing"), 422, "bad-filter")
+    many = web.get("/v1/products/ring-tan/similar?group_by=parent&group_size=21")
+    assert_problem(many, 422, "invalid-request")

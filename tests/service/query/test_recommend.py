@@ -163,6 +163,48 @@ def test_out_of_stock_is_never_recommended(own: Engine, open_web: Callable[..., 
         assert "ring-tan" not in ids(ask(other, history=events(*RINGS), k=50))
 
 
+def test_variants_are_recommended_as_one_and_never_those_of_the_history(
+    own: Engine, open_web: Callable[..., Any]
+) -> None:
+    """One result a group, as many as there are groups left; nothing that shares a parent with what
+    was viewed; what is out of stock hidden, last or shown."""
+    web = open_web()
+    for name, parent in {
+        "ring-blue": "seen",
+        "dots-red": "seen",
+        "a/similar": "hoop",
+        "shop:7": "hoop",
+        "ring-tan": "hoop",
+    }.items():
+        own.products.patch(name, {"attributes": {"parent": parent, "in_stock": True}})
+    history = events("ring-blue")
+    each = ids(ask(web, history=history, k=50))
+    assert "dots-red" not in each
+    assert len(each) == 18
+    grouped = ask(web, history=history, k=50, group_by="parent", group_size=3)["results"]
+    assert len(grouped) == 16
+    (hoop,) = [row for row in grouped if row["group"]["value"] == "hoop"]
+    assert (hoop["group"]["size"], hoop["group"]["in_stock"]) == (3, True)
+    shown = {hoop["product_id"], *(row["product_id"] for row in hoop["group"]["members"])}
+    assert shown == {"a/similar", "shop:7", "ring-tan"}
+    assert len(ids(ask(web, history=history, k=7, group_by="parent"))) == 7
+    for name in ("a/similar", "shop:7", "ring-tan"):
+        own.products.patch(name, {"attributes": {"in_stock": False}})
+    options: dict[str, Any] = {"history": history, "k": 50, "group_by": "parent"}
+    hidden = ask(web, **options)["results"]
+    assert (len(hidden), "hoop" in {row["group"]["value"] for row in hidden}) == (15, False)
+    last = ask(web, **options, out_of_stock="last")["results"]
+    assert [row["group"]["value"] for row in last[-1:]] == ["hoop"]
+    assert (len(last), last[-1]["group"]["in_stock"]) == (16, False)
+    assert len(ids(ask(web, history=history, k=50, out_of_stock="show"))) == 18
+    settings = Settings(home=own.home.path, out_of_stock_results="hide")
+    with Engine(settings, watch=False) as engine:
+        found = engine.similar("cross-red", k=50).content.results
+        assert not shown & {row.product_id for row in found}
+        assert engine.facets().content.total == 17
+        assert len(engine.similar("cross-red", k=50, out_of_stock="show").content.results) == 19
+
+
 def test_a_stock_condition_of_another_type_is_logged_once(own: Engine) -> None:
     """Of an attribute that the catalog has; of one that it lacks, the condition is ignored."""
     lines: list[dict[str, Any]] = []
