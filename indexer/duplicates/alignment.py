@@ -64,9 +64,22 @@ def _compared(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
         turned = swapped[places, None, None, None]
         inner = np.where(turned, second[places], first[places])
         outer = np.where(turned, first[places], second[places])
-        moved = _warped(outer, _aligned(inner @ _GREY, outer @ _GREY, starts[places]))
+        moved = resample(outer, _aligned(inner @ _GREY, outer @ _GREY, starts[places]))
         found[places] = np.maximum(found[places], share(inner, moved, _TOLERANCE, blur=True))
     return found, mirrored
+
+
+def align_crop(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find how thumbnails float32 [B, 32, 32, 3], not mirrored, are crops of one another.
+
+    Returns whether ``second`` is the inner one, bool [B], and which part of the outer it is,
+    float32 [B, 4], for ``resample``.
+    """
+    _, swapped, starts = _placed(first, second)
+    turned = swapped[:, None, None, None]
+    inner = np.where(turned, second, first)
+    outer = np.where(turned, first, second)
+    return swapped, _aligned(inner @ _GREY, outer @ _GREY, starts)
 
 
 def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -178,10 +191,11 @@ def _sampling(spans: np.ndarray, side: int) -> np.ndarray:
     return np.maximum(1 - np.abs(places[:, :, None] - cells), 0)
 
 
-def _warped(pictures: np.ndarray, spans: np.ndarray) -> np.ndarray:
+def resample(pictures: np.ndarray, spans: np.ndarray) -> np.ndarray:
     """Resize the part ``spans`` [B, 4] of each picture [B, n, n, 3] to the whole side."""
-    rows = _sampling(spans[:, :2], SIDE)
-    columns = _sampling(spans[:, 2:], SIDE)
+    side = pictures.shape[1]
+    rows = _sampling(spans[:, :2], side)
+    columns = _sampling(spans[:, 2:], side)
     moved = rows[:, None] @ pictures.transpose(0, 3, 1, 2) @ columns[:, None].transpose(0, 1, 3, 2)
     return np.asarray(moved.transpose(0, 2, 3, 1))
 

@@ -19,6 +19,7 @@ from indexer.duplicates.perceptual_hash import (
     is_uniform,
     thumbnail,
 )
+from indexer.duplicates.print_difference import PrintComparison
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
 from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex
@@ -91,24 +92,33 @@ def find_repeats(
     neighbours: Sequence[NeighbourPhoto] = (),
     rule: ProductRule | None = None,
     exclude: Iterable[int] = (),
+    prints: PrintComparison | None = None,
 ) -> list[Repeat]:
     """Find the products that ``photo`` repeats, each once by its strongest kind.
 
     The surest kind comes first, then the best score. ``neighbours``: what ``nearest`` found for the
     photo's vector; without it crops are not found, nor products photographed differently. ``rule``:
     what ``product_threshold.load_rule`` returns; without a threshold ``same_product`` is not
-    claimed. ``exclude``: pids that do not count (the listing itself). Products deleted since are
+    claimed. ``exclude``: pids that do not count (the listing itself). ``prints`` tells one mock-up
+    with another print from a copy; without it the two are one. Products deleted since are
     never named.
     """
     judged: dict[int, tuple[str, float, dict[str, Any]]] = {}  # by photo id
     row = catalog.photo(photo.content_hash)
     if row is not None:
         judged[row.photo_id] = ("same_photo", 1.0, {"content_hash": photo.content_hash})
-    for photo_id, score, evidence in _near_same(index, store, photo, neighbours):
-        judged.setdefault(photo_id, ("near_same_photo", score, evidence))
+    near_same = _near_same(index, store, photo, neighbours)
+    other_prints: set[int] = set()
+    if prints is not None and near_same:
+        turned = [bool(evidence["mirrored"]) for _, _, evidence in near_same]
+        ids = [photo_id for photo_id, _, _ in near_same]
+        other_prints = prints.differs_from(photo.pixels, ids, turned)
+    for photo_id, score, evidence in near_same:
+        if photo_id not in other_prints:
+            judged.setdefault(photo_id, ("near_same_photo", score, evidence))
     if rule is not None and rule.threshold is not None:
         for found in neighbours:
-            if found.score >= rule.threshold:
+            if found.score >= rule.threshold and found.photo_id not in other_prints:
                 evidence = {
                     "cosine": found.score,
                     "threshold": rule.threshold,

@@ -20,6 +20,7 @@ from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import SignatureStore, load_signatures, sign_photos
 from indexer.duplicates.pairs import (
+    NearSamePairs,
     NeighbourPairs,
     PhotoPairs,
     near_same_pairs,
@@ -27,6 +28,7 @@ from indexer.duplicates.pairs import (
     same_product_pairs,
 )
 from indexer.duplicates.perceptual_hash import KINDS
+from indexer.duplicates.print_difference import PRINTS_DIFFER, PrintComparison
 from indexer.duplicates.product_threshold import fit_product_rule, photo_holders
 from indexer.duplicates.same_product import ProductRule
 from indexer.index.version import Versions
@@ -79,6 +81,7 @@ class _GroupSearch:
     kinds: Sequence[str]
     progress: OnStage
     embedder: Callable[[Bundle], Runtime] | None
+    print_limit: float
 
 
 def find_groups(
@@ -87,6 +90,7 @@ def find_groups(
     kinds: Sequence[str] = KINDS,
     embedder: Callable[[Bundle], Runtime] | None = None,
     progress: OnStage | None = None,
+    print_limit: float = PRINTS_DIFFER,
 ) -> Repeats:
     """Find every repeat in the catalog.
 
@@ -94,8 +98,9 @@ def find_groups(
     kept. ``same_product``, and crops among
     ``near_same_photo``, need the active index; what was written since it was built is compared by
     signature alone, and ``notes`` say so. ``embedder`` opens the network where the threshold has to
-    be fitted on re-captured photos; without it that is left out. Raises ``BadRequestError`` for an
-    unknown kind, ``NoIndexError`` where ``same_product`` alone is asked for and there is none.
+    be fitted on re-captured photos; without it that is left out. ``print_limit``: how much the
+    prints on one mock-up differ from which they are two. Raises ``BadRequestError`` for an unknown
+    kind, ``NoIndexError`` where ``same_product`` alone is asked for and there is none.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -106,7 +111,15 @@ def find_groups(
         holders = photo_holders(rows)
         families = Families.read(catalog, np.unique(rows[:, 0]).tolist())
         search = _GroupSearch(
-            home, catalog, rows, holders, families, kinds, progress or no_progress, embedder
+            home,
+            catalog,
+            rows,
+            holders,
+            families,
+            kinds,
+            progress or no_progress,
+            embedder,
+            print_limit,
         )
         found.photos = len(search.holders)
         version, bundle = _active(home) if set(kinds) - {"same_photo"} else (None, None)
@@ -141,26 +154,26 @@ def _find_similar(
     _note_missing(search, found, version)
     near_same = _near_same(search, found, neighbours)
     if "near_same_photo" in search.kinds:
-        found.groups += _star_groups(search, "near_same_photo", near_same)
+        found.groups += _star_groups(search, "near_same_photo", near_same.same)
     if "same_product" not in search.kinds or neighbours is None or version is None:
         return
     network = None
     if search.embedder is not None and bundle is not None:
         network = partial(search.embedder, bundle)
-    near = near_same.as_set()
+    near = near_same.same.as_set()
     found.rule = fit_product_rule(
         search.home, search.catalog, version, near, network, search.families
     )
     if found.rule.threshold is None:
         found.notes.append(f"same_product is not claimed: {found.rule.reason}")
         return
-    pairs = same_product_pairs(neighbours, found.rule, near)
+    pairs = same_product_pairs(neighbours, found.rule, near | near_same.other_prints)
     found.groups += _star_groups(search, "same_product", pairs)
 
 
 def _near_same(
     search: _GroupSearch, found: Repeats, neighbours: NeighbourPairs | None
-) -> PhotoPairs:
+) -> NearSamePairs:
     """Sign what has no signature yet and compare all photos of the catalog."""
     photo_ids = search.rows[:, 1]
     with closing(SignatureStore(search.home)) as store:
@@ -176,7 +189,9 @@ def _near_same(
         known = np.intersect1d(store.ids(), photo_ids)
         signatures = load_signatures(store).only(photo_ids)
         found.flat = len(known) - len(signatures.ids)
-        return near_same_pairs(signatures, store, neighbours, partial(search.progress, "pairs"))
+        prints = PrintComparison(search.catalog, PhotoStore(search.home), search.print_limit)
+        progress = partial(search.progress, "pairs")
+        return near_same_pairs(signatures, store, neighbours, progress, prints)
 
 
 def _active(home: Home) -> tuple[IndexVersion | None, Bundle | None]:

@@ -13,6 +13,7 @@ from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.detect import NEAREST
 from indexer.duplicates.hash_store import Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import NEAR_BITS, coarse_match, near_pairs
+from indexer.duplicates.print_difference import PrintComparison
 from indexer.duplicates.same_product import NEAR_COSINE, ProductRule, block_cosines
 from indexer.index.version_files import IndexVersion
 from indexer.model.bundle import Bundle
@@ -35,6 +36,15 @@ class PhotoPairs:
     def as_set(self) -> set[tuple[int, int]]:
         """Return the pairs of photo ids, the smaller first."""
         return {(first, second) for first, second in self.ids.tolist()}
+
+
+@dataclass(frozen=True)
+class NearSamePairs:
+    """Pairs that are nearly one photo, and those that would be but for the print on them."""
+
+    same: PhotoPairs
+    # pairs of photo ids, the smaller first
+    other_prints: set[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,13 @@ def near_same_pairs(
     store: SignatureStore,
     neighbours: NeighbourPairs | None,
     progress: OnProgress,
-) -> PhotoPairs:
-    """Find pairs that are nearly one photo: by their codes, and crops by their embeddings."""
-    found = _Agreements()
+    prints: PrintComparison,
+) -> NearSamePairs:
+    """Find pairs that are nearly one photo: by their codes, and crops by their embeddings.
+
+    One mock-up with two prints is two photos.
+    """
+    found = _Agreements(prints)
     for places, distance, mirrored in _coarse_pairs(signatures, progress):
         ids = signatures.ids[places]
         first, second = _thumbnails(store, ids)
@@ -102,7 +116,7 @@ def near_same_pairs(
             overlap = compare(*_thumbnails(store, ids))
             found.add(ids, overlap.agreement, overlap.mirrored, cosine=neighbours.general[part])
             progress(len(signatures.ids), len(signatures.ids))
-    return found.pairs()
+    return NearSamePairs(found.pairs(), found.other_prints)
 
 
 def same_product_pairs(
@@ -126,6 +140,9 @@ def same_product_pairs(
 class _Agreements:
     """Pairs whose detail agrees, each with its best agreement and all evidence."""
 
+    prints: PrintComparison
+    # pairs that differ by their print alone
+    other_prints: set[tuple[int, int]] = field(default_factory=set)
     found: dict[tuple[int, int], tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
     def add(
@@ -134,6 +151,13 @@ class _Agreements:
         """Keep those of the pairs ``ids`` [n, 2] that agree; ``more``: further evidence [n]."""
         for at in np.flatnonzero(agreement >= SAME).tolist():
             first, second = sorted(ids[at].tolist())
+            if (first, second) in self.other_prints:
+                continue
+            if (first, second) not in self.found and self.prints.differs(
+                first, second, mirrored=bool(mirrored[at])
+            ):
+                self.other_prints.add((first, second))
+                continue
             nothing = (0.0, {"hamming": None, "cosine": None})
             score, evidence = self.found.get((first, second), nothing)
             evidence = evidence | {name: values[at].item() for name, values in more.items()}

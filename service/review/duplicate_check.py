@@ -15,6 +15,7 @@ from indexer.core.errors import CatalensError, OutdatedVersionError
 from indexer.core.home import Home
 from indexer.duplicates.detect import NEAREST, find_repeats, nearest
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
+from indexer.duplicates.print_difference import PRINTS_DIFFER, PrintComparison
 from indexer.duplicates.product_threshold import load_rule
 from indexer.imaging.decode import Photo
 from service.query.context import RequestContext
@@ -32,12 +33,20 @@ class DuplicateCheck:
     """
 
     def __init__(
-        self, home: Home, catalog: Catalog, photos: PhotoStore, groups: GroupReader, log: Any
+        self,
+        home: Home,
+        catalog: Catalog,
+        photos: PhotoStore,
+        groups: GroupReader,
+        log: Any,
+        *,
+        print_limit: float = PRINTS_DIFFER,
     ) -> None:
         self._home = home
         self._catalog = catalog
         self._photos = photos
         self._groups = groups
+        self._prints = PrintComparison(catalog, photos, print_limit)
         self._log = log
         self._store: SignatureStore | None = None  # takes one call at a time
         self._using = threading.Lock()
@@ -87,6 +96,7 @@ class DuplicateCheck:
                 neighbours=close,
                 rule=rule,
                 exclude=set(exclude),
+                prints=self._prints,
             )
         pids = [self._catalog.pid(repeat.product_id) or 0 for repeat in found]
         return [

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from indexer.core.errors import BadSettingsError, UrlRefusedError
+from indexer.duplicates.print_difference import PRINTS_DIFFER
 from indexer.fetch.address_check import check_endpoint, check_host_pattern
 from indexer.quality.profiles import profile
 from service.settings.alerts import AlertSettings
@@ -302,6 +303,13 @@ class Settings(BaseModel):
         default={}, description='Changes to the profile, e.g. `{"blurred": {"fail": 0.9}}`.'
     )
     # On attributes that no product has, a condition is ignored.
+    print_difference: float = Field(
+        default=PRINTS_DIFFER,
+        gt=0,
+        le=255,
+        description="How much the prints on two photos of one mock-up differ from which they are "
+        "two products, and no duplicates; 255: never.",
+    )
     out_of_stock: Conditions = Field(
         default=(
             {"field": "availability", "eq": "out_of_stock"},

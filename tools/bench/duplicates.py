@@ -24,6 +24,7 @@ from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
 from indexer.duplicates.perceptual_hash import near_pairs, thumbnail
+from indexer.duplicates.print_difference import PrintComparison
 from indexer.feeds.dataset import read_dataset
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.importer import import_feed
@@ -198,11 +199,17 @@ def _copies(work: Path, name: str) -> BenchRow:
     samples_ms, wrong_pairs = [], []
     with open_catalog(home) as catalog, closing(SignatureStore(home)) as store:
         signed = SignatureIndex.open(catalog, PhotoStore(home), store)
+        prints = PrintComparison(catalog, PhotoStore(home))
         for photo_at, kind, photo in _made(files, picked, name):
             vector = embedder.embed([photo])
             started = time.perf_counter()
             repeats = find_repeats(
-                catalog, signed, store, photo, neighbours=nearest(live, vector, bundle.spec)
+                catalog,
+                signed,
+                store,
+                photo,
+                neighbours=nearest(live, vector, bundle.spec),
+                prints=prints,
             )
             samples_ms.append(round(1000 * (time.perf_counter() - started), 3))
             named = {int(repeat.product_id) for repeat in repeats}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, FromSignature, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
@@ -29,8 +29,22 @@ _EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
     metavar="FILE",
     help="Also write a row for each photo of each group.",
 )
+@click.option(
+    "--print-difference",
+    "print_limit",
+    type=click.FloatRange(0, 255, min_open=True),
+    cls=FromSignature,
+    source="indexer.duplicates.groups:find_groups",
+    help="How much the prints on one mock-up differ from which they are two products; 255: never.",
+)
 @json_option
-def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_json: bool) -> None:
+def duplicates(
+    home: Path,
+    kinds: tuple[str, ...],
+    csv_file: Path | None,
+    print_limit: float | None,
+    as_json: bool,
+) -> None:
     """Find groups of products that repeat others.
 
     The same photo, nearly the same photo (resized, recompressed, cropped, mirrored, with text), and
@@ -43,7 +57,11 @@ def duplicates(home: Path, kinds: tuple[str, ...], csv_file: Path | None, as_jso
 
     with stages() as callback:
         found = find_groups(
-            Home(home), kinds=kinds or KINDS, embedder=open_embedder, progress=callback
+            Home(home),
+            kinds=kinds or KINDS,
+            embedder=open_embedder,
+            progress=callback,
+            **given(print_limit=print_limit),
         )
     if csv_file is not None:
         from indexer.core.atomic_files import write_atomic
