@@ -23,6 +23,7 @@ from indexer.feeds.reader import LostLines, Record, open_table
 from tools.bench.data.feed_fixtures import FIXTURES, FeedFixture, field_values
 from tools.bench.data.feed_formats import write_feed
 from tools.bench.data.feeds import MadeProduct, made_products, write_photos
+from tools.bench.data.native_fixtures import NATIVE_FIXTURES
 from tools.bench.data.shop_system_fixtures import SHOP_SYSTEM_FIXTURES
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 
@@ -37,7 +38,7 @@ GOALS = (
         figure("rows", "second_rows_per_s"),
     ),
 )
-ALL_FIXTURES = (*FIXTURES, *SHOP_SYSTEM_FIXTURES)
+ALL_FIXTURES = (*NATIVE_FIXTURES, *FIXTURES, *SHOP_SYSTEM_FIXTURES)
 # Rows of a made product, on average, in the format that is measured.
 _ROWS_A_PRODUCT = 2.83
 # Products whose photos stand for those of all.

@@ -386,61 +386,7 @@ _WOOCOMMERCE_EXPECTED: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-_CATALENS_COLUMNS = (
-    *("product_id", "image", "title", "category", "tags", "price", "currency", "availability"),
-    *("gtin", "sku", "parent", "colour", "firmware"),
-)
-_CATALENS_ROWS: Sequence[Cells] = (
-    {
-        "product_id": "A-1",
-        "image": "photos/Größe 1.jpg",
-        "title": "Kelp Tee",
-        "category": "Apparel > Tees",
-        "tags": "summer|cotton",
-        "price": "12,90",
-        "currency": "EUR",
-        "availability": "auf Lager",
-        "gtin": "0012345678905",
-        "sku": "12E4",
-        "parent": "A",
-        "colour": "blau",
-        "firmware": "1.10",
-    },
-    {"product_id": "A-1", "image": "photos/2.jpg"},
-    {
-        "product_id": "B-1",
-        "image": "photos/3.jpg",
-        "price": "1.299,00",
-        "currency": "EUR",
-        "availability": "nicht vorrätig",
-    },
-)
-_CATALENS_EXPECTED: Mapping[str, Mapping[str, Any]] = {
-    "A-1": {
-        "title": "Kelp Tee",
-        "category": "Apparel > Tees",
-        "tags": ("summer", "cotton"),
-        "photos": ("photos/Größe 1.jpg", "photos/2.jpg"),
-        "price": 12.9,
-        "currency": "EUR",
-        "availability": "in_stock",
-        "gtin": "0012345678905",
-        "sku": "12E4",
-        "parent": "A",
-        "attributes.colour": "blau",
-        "attributes.firmware": "1.10",
-    },
-    "B-1": {"price": 1299.0, "availability": "out_of_stock", "photos": ("photos/3.jpg",)},
-}
-
 FIXTURES = (
-    FeedFixture(
-        "catalens",
-        "catalens",
-        "feed.csv",
-        table(_CATALENS_COLUMNS, _CATALENS_ROWS, delimiter=";", encoding="cp1252"),
-        _CATALENS_EXPECTED,
-    ),
     FeedFixture(
         "google",
         "google",
