@@ -39,7 +39,6 @@ class DuplicateCheck:
         photos: PhotoStore,
         groups: GroupReader,
         log: Any,
-        *,
         print_limit: float = PRINTS_DIFFER,
     ) -> None:
         self._home = home
