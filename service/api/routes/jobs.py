@@ -32,7 +32,7 @@ api = APIBlueprint(
     "/imports",
     operation_id="import_products",
     request_body=multipart_or_json(ImportRequest, files="archive"),
-    responses={202: JobResponse, **problem_responses(400, 413, 415, 502, 503, 507)},
+    responses={202: JobResponse, **problem_responses(400, 413, 415, 503, 507)},
 )
 def import_products() -> JsonResponse:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
