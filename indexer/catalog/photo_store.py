@@ -54,6 +54,14 @@ class PhotoStore:
         """Whether a copy of this photo lies here."""
         return photo_file(self._photos, content_hash).is_file()
 
+    def read_copy(self, content_hash: str) -> bytes | None:
+        """The bytes of a copy, whether the catalog knows it or not; None where it is none."""
+        try:
+            data = photo_file(self._photos, content_hash).read_bytes()
+        except OSError:
+            return None
+        return data if hash_content(data) == content_hash else None
+
     def read(self, row: PhotoRow) -> bytes:
         """The photo's bytes. Raises ``UnknownPhotoError`` that names the file if it is gone or was
         changed."""

@@ -183,6 +183,10 @@ class PhotoIntake:
         new: NewPhoto | None = self._fresh.get(content_hash)
         if new is None and content_hash not in self._bad:
             row = self.known([content_hash]).get(content_hash)
+            # A kill came between the copy and the commit.
+            data = self.store.read_copy(content_hash) if row is None else None
+            if data is not None:
+                return self.take_bytes(data, where, source)
             new = None if row is None else as_new(row)
         if new is not None:
             return TakenPhoto(new, source)

@@ -71,6 +71,13 @@ class FetchProgress:
         """Seconds for the rest of ``total`` at the present rate; None before there is one."""
         return (total - self.done) / self.per_second if self.per_second else None
 
+    def words(self) -> str:
+        """One line for people."""
+        return (
+            f"photos by URL: {self.new} fetched, {self.unchanged} unchanged, {self.failed} failed; "
+            f"{self.requests} requests"
+        )
+
 
 @dataclass
 class _Task:

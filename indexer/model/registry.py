@@ -84,13 +84,23 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     active = home.active()
     if active is not None:
         return by_version(home, active.model_version)
-    known = registered(home)
+    known = _without_exports(registered(home))
     if len(known) > 1:
         names = ", ".join(bundle.model_version for bundle in known)
         raise UnknownModelError(
             f"several models are registered and none is active: name one with --model ({names})"
         )
     return known[0] if known else pretrained(home)
+
+
+def _without_exports(bundles: list[Bundle]) -> list[Bundle]:
+    """The models but for exported forms of others among them: those are no choice of their own."""
+    versions = {bundle.model_version for bundle in bundles}
+    return [
+        bundle
+        for bundle in bundles
+        if not (bundle.exported and bundle.training.get("exported_from") in versions)
+    ]
 
 
 def pretrained(home: Home, backbone: str | None = None) -> Bundle:

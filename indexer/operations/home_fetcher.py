@@ -17,15 +17,15 @@ from indexer.fetch.state import FetchState
 def home_fetcher(home: Home, settings: FetchSettings | None = None) -> Iterator[PhotoFetcher]:
     """A fetcher that asks again for photos which the home no longer has.
 
-    A photo of a product counts as held, and a copy whose product is not committed yet does not: its
-    bytes come again.
+    Held are photos that the catalog has, and copies whose products were not committed before a
+    kill.
     """
     photos = PhotoStore(home)
     with open_catalog(home) as catalog, FetchState(home.fetch_file) as state:
 
         def holds(content_hash: str) -> bool:
             row = catalog.photo(content_hash)
-            return row is not None and (row.storage != "copy" or photos.has_copy(content_hash))
+            return (row is not None and row.storage != "copy") or photos.has_copy(content_hash)
 
         with PhotoFetcher(state, settings, holds=holds) as fetcher:
             yield fetcher

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +14,15 @@ import click
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.import_page import show_dry_run, show_import
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import print_result, stages
+from tools.output import log, print_result, stages
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
     from indexer.feeds.import_options import ImportOptions
     from indexer.feeds.photo_intake import PhotoKeeper
 
+# Photos that a person is shown.
+SHOWN = 20
 IMPORT = "indexer.feeds.import_options:ImportOptions"
 
 
@@ -41,14 +44,22 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     return found or None
 
 
-def _keeper(home: Home, options: ImportOptions, stack: ExitStack) -> PhotoKeeper | None:
-    """What makes vectors and thumbnails of photos that are not kept, until the stack is closed."""
+@contextmanager
+def _keeper(home: Home, model: str | None, options: ImportOptions) -> Iterator[PhotoKeeper | None]:
+    """What makes vectors and thumbnails of photos that are not kept; None where they are."""
     if options.photos != "forget" or options.dry_run:
-        return None
+        yield None
+        return
     from indexer.model.registry import resolve
     from indexer.operations.forget_photos import forgetting
 
-    return stack.enter_context(forgetting(home, resolve(home, None)))
+    with forgetting(home, resolve(home, model)) as keeper:
+        yield keeper
+    made = keeper.report
+    because = f" ({made.reason})" if made.reason else ""
+    log(f"photos forgotten: {made.forgotten}; embedded by model {made.model_version}{because}")
+    for skipped in made.skipped[:SHOWN]:
+        log(f"no vector of {skipped.content_hash}: {skipped.reason}")
 
 
 @click.command("import")
@@ -78,6 +89,9 @@ def _keeper(home: Home, options: ImportOptions, stack: ExitStack) -> PhotoKeeper
     source=IMPORT,
     help="Copy the photos into the home, refer to them where they are, or keep vectors and "
     "thumbnails only.",
+)
+@click.option(
+    "--model", metavar="M", help="What embeds photos that are not kept; as for index build."
 )
 @click.option("--fetch", is_flag=True, help="Fetch photos that the feed names by address.")
 @fetch_options
@@ -111,6 +125,7 @@ def _keeper(home: Home, options: ImportOptions, stack: ExitStack) -> PhotoKeeper
 def import_(
     data: Path,
     home: Path,
+    model: str | None,
     as_json: bool,
     fetch_private: tuple[str, ...],
     fetch_hosts: tuple[str, ...],
@@ -145,10 +160,12 @@ def import_(
             data,
             chosen,
             fetcher=fetcher,
-            photo_keeper=_keeper(opened, chosen, stack),
+            photo_keeper=stack.enter_context(_keeper(opened, model, chosen)),
             progress=stack.enter_context(stages()),
             on_removed=partial(forget_photos, opened),
         )
+        if fetcher is not None:
+            log(fetcher.progress().words())
     show = show_dry_run if report.dry_run else show_import
     print_result(report, as_json, lambda document: show(document, home))
     if report.failure is not None:
