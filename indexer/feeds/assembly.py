@@ -12,7 +12,7 @@ from indexer.feeds.notice import Notice
 from indexer.feeds.photo_cells import photo_requests
 from indexer.feeds.product import FeedProduct, PhotoReference
 from indexer.feeds.row_plan import RowPlan, attribute_name
-from indexer.feeds.row_values import FoundOption, MarketMoney, Notes, RowValues, text_of
+from indexer.feeds.row_values import MarketMoney, Notes, RowValues, text_of
 from indexer.feeds.values import availability as availability_words
 from indexer.feeds.values import currencies
 from indexer.feeds.values.money import Money
@@ -51,7 +51,7 @@ class Assembly:
         ]
         untracked = self.profile.stock.untracked
         self._untracked = _words(untracked)
-        self._has_tracked = bool(plan.header.all(self.profile.stock.tracked))
+        self._has_tracked = plan.counts_some
 
     # --- what rows share
     # ----------------------------------------------------------------------------------------------
@@ -84,18 +84,16 @@ class Assembly:
             if name not in own:
                 row.attributes.setdefault(name, value)
 
-    def name_options(
-        self, row: RowValues, names: dict[int, str] | None = None
-    ) -> list[FoundOption]:
-        """Make attributes of the row's options; ``names``: those of its product, by number."""
+    def name_options(self, row: RowValues, names: Mapping[int, str] | None = None) -> None:
+        """Make attributes of the row's options. ``names``: of a variant, those of its product by
+        number; a variant has one value of each."""
         for option in row.options:
             name = option.name or (names or {}).get(option.number) or f"option{option.number}"
             if snake_case(name) == "brand":
                 row.brand = row.brand or option.value
                 continue
-            values = list(option.values) if len(option.values) > 1 else option.value
-            row.attributes[attribute_name(name)] = values
-        return row.options
+            several = names is None and len(option.values) > 1
+            row.attributes[attribute_name(name)] = list(option.values) if several else option.value
 
     # --- one product
     # ----------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -43,10 +43,14 @@ def plain(name: str) -> str:
 
 
 class ColumnIndex:
-    """The columns of one feed, found by name, template or pattern."""
+    """The columns of one feed, found by name, template or pattern. ``aliases``: a name to those
+    that other languages have for it."""
 
-    def __init__(self, columns: Iterable[str]) -> None:
+    def __init__(
+        self, columns: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.columns = list(columns)
+        self._aliases = {plain(name): names for name, names in (aliases or {}).items()}
         self._by_name: dict[str, list[str]] = {}
         for column in self.columns:
             self._by_name.setdefault(plain(column), []).append(column)
@@ -70,7 +74,14 @@ class ColumnIndex:
         return any(self.match(name) for name in names)
 
     def match(self, name: str) -> list[FoundColumn]:
-        """The columns of a name, a template (``Option{n} Name``) or a pattern (``SEO *``)."""
+        """The columns of a name, a template (``Option{n} Name``) or a pattern (``SEO *``), or those
+        of its aliases where it has none."""
+        found = self._match(name)
+        for alias in () if found else self._aliases.get(plain(name), ()):
+            found += self._match(alias)
+        return found
+
+    def _match(self, name: str) -> list[FoundColumn]:
         if "{" not in name and "*" not in name:
             return [FoundColumn(column, {}) for column in self.find(name)]
         expression = compiled(name)

@@ -61,6 +61,7 @@ def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detec
 
 
 def _best_fit(profile: FeedProfile, header: ColumnIndex) -> _ProfileFit:
+    header = ColumnIndex(header.columns, profile.aliases)
     share = _known_share(profile, header)
     fits = [_fit(profile, signature, header, share) for signature in profile.recognise]
     if not fits:

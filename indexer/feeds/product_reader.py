@@ -121,7 +121,8 @@ class ProductReader:
     def fingerprint(self) -> str:
         """Changes where the same rows would give other products."""
         columns = list(self._columns)
-        said = [_VERSION, self.profile.digest, columns, self.table.text, self.plan.decided]
+        decided = [*self.plan.decided, self.plan.counts_some]
+        said = [_VERSION, self.profile.digest, columns, self.table.text, decided]
         return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
 
     def map(self) -> dict[str, str]:

@@ -240,6 +240,8 @@ class FeedProfile(ProfilePart):
     # Loses to every other profile that fits.
     fallback: bool = False
     recognise: tuple[Signature, ...] = ()
+    # Column to what it is called in other languages.
+    aliases: dict[str, Columns] = {}
     rows: Literal["photos", "products", "variants", "family"] = "products"
     # In order of preference. Without one: the photo's path (``photos``), else parent and options.
     id: Columns = ()

@@ -36,7 +36,7 @@ class RowPlan:
         sample: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.profile = profile
-        self.header = ColumnIndex(columns)
+        self.header = ColumnIndex(columns, profile.aliases)
         self.notes = notes
         self.text = text
         self.sample = sample
@@ -49,6 +49,8 @@ class RowPlan:
         self.decided: list[str] = []
         # Columns that the profile itself names.
         self.named: frozenset[str] = frozenset()
+        # Whether stock is counted for some rows, and not for others.
+        self.counts_some = False
         self._steps: list[tuple[str, CellStep]] = []
         self._own = {found.column for found in self.header.all(profile.own)}
         self._plan()
@@ -234,10 +236,19 @@ class RowPlan:
         if found and not self.profile.verbatim:
             self.types.setdefault("stock", "number")
             self.own_attributes.add("stock")
-        self._each(rule.tracked, "whether stock is counted", lambda _: row_steps.tracked)
+        tracked = self._each(rule.tracked, "whether stock is counted", lambda _: row_steps.tracked)
+        self.counts_some = bool(tracked) and self._counts_some(tracked, found)
         self._each(
             rule.policy, "whether it can be ordered without stock", lambda _: row_steps.policy
         )
+
+    def _counts_some(self, tracked: Sequence[str], stock: Sequence[str]) -> bool:
+        """Whether the feed tells stock that is counted from stock that is not: not where no row
+        says so, yet some have a count."""
+        if any(is_said(values.get(column)) for values in self.sample for column in tracked):
+            return True
+        counts = [values.get(column) for values in self.sample for column in stock]
+        return not any(str(count).strip()[:1] in set("123456789") for count in counts)
 
     def _plan_option(self, rule: OptionRule) -> None:
         names = {found.parts["n"]: found.column for found in self.header.match(rule.name)}
@@ -323,6 +334,13 @@ class RowPlan:
 
 # In an exported file: before the name of an attribute that is also a field's.
 ATTRIBUTE_PREFIX = "attribute:"
+
+
+def is_said(value: object) -> bool:
+    """Whether a cell holds more than blanks."""
+    return value is not None and bool(str(value).strip())
+
+
 # What a verbatim profile reads, and keeps no attribute of.
 _ROW_COLUMNS = frozenset({"product id", "title", "category", "tags", "photo", "split"})
 

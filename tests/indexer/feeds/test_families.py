@@ -144,3 +144,51 @@ def test_stock_alone_is_partial(tmp_path: Path) -> None:
     feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
     assert feed.detection.profile.name == "woocommerce"
     assert (feed["A"].partial, feed["A"].fields.availability) == (True, "out_of_stock")
+
+
+def test_columns_in_the_shops_language(tmp_path: Path) -> None:
+    """WooCommerce names its columns in the language of the shop; the words for kinds stay."""
+    shared = {
+        "Veröffentlicht": "1",
+        "Sichtbarkeit im Katalog": "visible",
+        "Steuerstatus": "taxable",
+    }
+    path = write_rows(
+        tmp_path / "produkte.csv",
+        [
+            {
+                "ID": "12",
+                "Typ": "variable",
+                "Artikelnummer": "KT",
+                "Name": "Kelp Tee",
+                "Kategorien": "Kleidung > Shirts",
+                "Bilder": "a.jpg",
+                "Attribut 1 Name": "Farbe",
+                "Attribut 1 Wert(e)": "Rot, Blau",
+            }
+            | shared,
+            {
+                "ID": "13",
+                "Typ": "variation",
+                "Artikelnummer": "KT-R",
+                "Name": "Kelp Tee - Rot",
+                "Vorrätig?": "0",
+                "Regulärer Preis": "19,90",
+                "Übergeordnetes Produkt": "KT",
+                "Attribut 1 Name": "Farbe",
+                "Attribut 1 Wert(e)": "Rot, dunkel",
+            }
+            | shared,
+        ],
+    )
+    feed = read_feed_file(path)
+    assert (feed.detection.profile.name, feed.ids) == ("woocommerce", ["KT-R"])
+    red = feed["KT-R"]
+    assert (red.category, red.fields.price, red.fields.availability) == (
+        ("Kleidung", "Shirts"),
+        19.9,
+        "out_of_stock",
+    )
+    assert (red.fields.parent, red.fields.variant) == ("KT", "Rot, dunkel")
+    assert red.attributes == {"farbe": "Rot, dunkel"}
+    assert photo_sources(red) == ["a.jpg"]

@@ -213,3 +213,17 @@ def test_an_sku_of_two_products(tmp_path: Path) -> None:
     assert feed.ids == ["S-1", "b", "S-3"]
     assert photo_sources(feed["S-3"]) == ["1.jpg", "2.jpg"]
     assert [(note.where, note.code) for note in feed.warnings] == [("feed.csv:3", "repeated-id")]
+
+
+def test_stock_that_nobody_tracks(tmp_path: Path) -> None:
+    """Where no row says who counts, counts decide if there are any; where all are nought, none
+    does."""
+    rows = [
+        {"Handle": "a", "Title": "A", "Vendor": "V", "Variant Price": "1"},
+        {"Handle": "b", "Title": "B", "Vendor": "V", "Variant Price": "1"},
+    ]
+    for first, kinds in (("3", ["in_stock", "out_of_stock"]), ("0", ["in_stock", "in_stock"])):
+        for row, count in zip(rows, [first, "0"], strict=True):
+            row |= {"Variant Inventory Qty": count, "Variant Inventory Tracker": ""}
+        feed = read_feed_file(write_rows(tmp_path / f"{first}.csv", rows))
+        assert [one.fields.availability for one in feed.products] == kinds

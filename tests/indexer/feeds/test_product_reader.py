@@ -182,7 +182,7 @@ def test_google_rows_are_products(tmp_path: Path) -> None:
             "gtin": "0012345678905",
             "mpn": "12E4",
             "google_product_category": "212",
-            "product_type": "Men &gt; Tees",
+            "product_type": "Men > Tees",
             "item_group_id": "KT",
             "color": "blue",
             "size": "042",
@@ -229,7 +229,7 @@ def test_google_rows_are_products(tmp_path: Path) -> None:
         "mpn": "12E4",
         "description": "Soft\nheavy",
         "google_product_category": "212",
-        "product_type": "Men &gt; Tees",
+        "product_type": "Men > Tees",
         "custom_label_0": "autumn",
     }
     mug = feed["RM-1"]
