@@ -411,6 +411,23 @@ class Catalog:
             held = self.used_fields()
         return {**types, **{name: kind for name, kind in FIELD_TYPES.items() if name in held}}
 
+    def values_of(self, name: str) -> Iterator[tuple[str, str]]:
+        """(product id, value) of every product that has the field or attribute ``name``, or of
+        ``product_id``; values as text."""
+        if name == "product_id":
+            yield from ((product_id, product_id) for product_id in self.iterate_ids())
+            return
+        # The path of a JSON object's member: a quote in it cannot be written.
+        path = '$."' + name.replace('"', "") + '"'
+        with self.database.read() as connection:
+            old = self._is_old(connection)
+            value = "json_extract(attributes, ?1)"
+            if not old:
+                value = f"coalesce(json_extract(fields, ?1), {value})"
+            query = f"SELECT product_id, {value} AS value FROM products WHERE value IS NOT NULL"
+            rows = connection.execute(query, (path,)).fetchall()
+        yield from ((product_id, str(value)) for product_id, value in rows)
+
     def owners(self) -> dict[str, str]:
         """Field or attribute -> who owns it: the name of a feed."""
         with self.database.read() as connection:

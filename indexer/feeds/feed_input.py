@@ -6,9 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from indexer.core.errors import BadDataError
+from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.detection import detect
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import Notices
+from indexer.feeds.join import joining_profile
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_folder import PhotoFolderTable
 from indexer.feeds.product_reader import ProductReader
@@ -93,11 +95,30 @@ def open_input(
         why = "a folder of photos"
     else:
         table = open_table(source.path, encoding=options.encoding, delimiter=options.delimiter)
-        if options.profile == "auto":
+        if options.profile == "auto" and options.join is not None:
+            profile, why = _joining(table, options.join)
+        elif options.profile == "auto":
             detection = detect(table)
             profile = detection.profile
             why = detection.why
         else:
             profile = load_profile(options.profile)
             why = "it was asked for (--profile)"
+    if options.join is not None:
+        if not ColumnIndex(table.columns).has((options.join,)):
+            raise BadDataError(
+                f"{table.name} has no column {options.join!r} to join by; columns found: "
+                f"{', '.join(map(repr, table.columns[:30]))}"
+            )
+        profile = joining_profile(profile, options.join)
     return FeedInput(source, table, profile, why, skipped, warnings)
+
+
+def _joining(table: Table, column: str) -> tuple[FeedProfile, str]:
+    """The profile whose columns a feed has that is joined by ``column``; it need not look like a
+    shop's export."""
+    try:
+        detection = detect(table)
+    except BadDataError:
+        return load_profile(_NATIVE), f"its columns are read by name, joined by {column!r}"
+    return detection.profile, detection.why

@@ -36,6 +36,7 @@ from indexer.feeds.first_products import choose_first
 from indexer.feeds.guards import FeedTotals, suspicion
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
+from indexer.feeds.join import FeedJoin, cleared_names
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
 from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
@@ -149,6 +150,7 @@ class _Import:
         self.memory = RunMemory(home, self.source, catalog)
         owners = {} if catalog is None else catalog.owners()
         self.keep = frozenset(name for name, owner in owners.items() if owner != options.source)
+        self.join = None if options.join is None else FeedJoin(catalog, options.join)
         self.typing = AttributeTyping(
             fixed=fixed,
             stored={} if catalog is None else catalog.types(),
@@ -207,6 +209,8 @@ class _Import:
         """Read the products of changed groups to the disk; which of the groups are not clean."""
         unclean = np.zeros(len(self.groups), bool)
         for group in read_products(self.feed, self.groups, ~self.unchanged, self.folder, on_rows):
+            if self.join is not None:
+                group = self._joined(group, self.join)
             unclean[group.group] = not group.clean
             for product in group.products:
                 self.totals.add(product)
@@ -219,6 +223,19 @@ class _Import:
             first = group.products[0].category if group.products else None
             self.categories.append(hash_text("\0".join(first or ())))
         return unclean
+
+    def _joined(self, group: ReadGroup, join: FeedJoin) -> ReadGroup:
+        """The products under the ids that the catalog has them by; rows of none are reported."""
+        found = []
+        for product in group.products:
+            joined = join.join(product)
+            if isinstance(joined, Notice):
+                self.report.skipped.append(joined)
+            else:
+                found.append(joined)
+        # Rows of no product are read again: it may come.
+        clean = group.clean and len(found) == len(group.products)
+        return replace(group, products=tuple(found), clean=clean)
 
     def _take_unchanged(self) -> None:
         """Count what was not read, since it is in the catalog as it stands."""
@@ -301,6 +318,8 @@ class _Import:
             folder=self.folder,
         )
         writer.on_removed = on_removed
+        if options.only is not None:
+            writer.clears = cleared_names(self.feed.reader.plan.meanings, options.only)
         writer.failed |= self.unclean
         try:
             self._put(writer, intake)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.catalog.product_fields import present_fields
+from indexer.catalog.product_fields import FIELD_NAMES, present_fields
 from indexer.catalog.records import (
     Delete,
     NewPhoto,
@@ -91,6 +91,8 @@ class ProductWriter:
         self.evidence: Spool[list[PhotoEvidence]] = Spool(folder)
         # Numbers of the changes that were written.
         self.sequences = array("q")
+        # Names whose absence is written too: the feed owns them.
+        self.clears: frozenset[str] = frozenset()
         self.on_removed: Callable[[list[str]], object] | None = None
 
     def put_batch(self, batch: list[Candidate]) -> None:
@@ -306,6 +308,11 @@ class ProductWriter:
             for name, value in present_fields(product.fields).items()
             if self._may_write(name)
         }
+        for name in self.clears:
+            if name in FIELD_NAMES and name not in shown:
+                shown[name] = None
+            elif name not in FIELD_NAMES and name not in attributes:
+                attributes[name] = None
         if attributes:
             changes["attributes"] = attributes
         if shown:
