@@ -32,6 +32,7 @@ COMMANDS = (
     "class",
     "taxonomy",
     "policy",
+    "sync",
     "serve",
     "alerts",
     "migrate",

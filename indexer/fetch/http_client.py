@@ -25,7 +25,7 @@ from indexer.fetch.settings import FetchSettings
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 5
-_PIECE = 64 * 1024
+PIECE = 64 * 1024
 # Of an answer that is not wanted: read to its end, so that the connection can be used again.
 _DRAINED = 16 * 1024
 _KEPT_S = 30.0
@@ -108,6 +108,8 @@ class PhotoClient:
     The environment's proxies are not used: they would resolve names themselves. Close it.
     """
 
+    accept = "image/*,*/*;q=0.1"
+
     def __init__(
         self,
         settings: FetchSettings,
@@ -148,7 +150,7 @@ class PhotoClient:
         Raises ``UrlRefusedError`` where the URL or a redirect must not be followed,
         ``UrlFailedError`` for everything else that gives no photo.
         """
-        headers = {"Accept": "image/*,*/*;q=0.1", "Accept-Encoding": "identity"}
+        headers = {"Accept": self.accept, "Accept-Encoding": "identity"}
         headers["User-Agent"] = _AGENT
         if etag:
             headers["If-None-Match"] = etag
@@ -248,8 +250,12 @@ class PhotoClient:
             return self._check.check(location, url), keeps
         if response.status != 200:
             raise _refusal(response, self._settings.longest_wait_s)
-        data = _body(response, self._settings.max_bytes, deadline)
+        data = self.take_body(response, deadline)
         return HTTPAnswer(data, etag, last_modified), keeps
+
+    def take_body(self, response: BaseHTTPResponse, deadline: float) -> bytes:
+        """Read the body of an answer that is wanted. Raises ``UrlFailedError``."""
+        return _body(response, self._settings.max_bytes, deadline)
 
     def _too_late(self) -> UrlFailedError:
         return UrlFailedError("the server did not answer in time", transient=True)
@@ -372,10 +378,10 @@ def _body(response: BaseHTTPResponse, most: int, deadline: float) -> bytes:
     too_large = UrlFailedError(f"the photo has more than {most} bytes")
     if announced.isascii() and announced.isdigit() and int(announced[:19]) > most:
         raise too_large
-    unpack = _unpacker(response.headers.get("Content-Encoding", ""))
+    unpack = answer_unpacker(response.headers.get("Content-Encoding", ""))
     parts = bytearray()
     judged = False
-    while piece := response.read(_PIECE):
+    while piece := response.read(PIECE):
         if time.monotonic() >= deadline:
             raise TimeoutError("timed out")
         if unpack is not None:
@@ -399,7 +405,7 @@ def _body(response: BaseHTTPResponse, most: int, deadline: float) -> bytes:
     return bytes(parts)
 
 
-def _unpacker(encoding: str) -> zlib._Decompress | None:
+def answer_unpacker(encoding: str) -> zlib._Decompress | None:
     """What undoes a compression that was not asked for. Raises ``UrlFailedError``."""
     name = encoding.strip().lower()
     if name in ("", "identity"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexer.core.home import Home
 from indexer.operations.jobs import Jobs
+from indexer.operations.sync_source import SyncRun, SyncSource, SyncSources
 from service.alerts.alert import AlertCause
 from service.alerts.channels import open_channels
 from service.alerts.monitor import AlertMonitor, AlertProbe
@@ -15,11 +16,16 @@ from service.settings.alerts import AlertSettings
 
 _DISK = "disk"
 _JOB = "job:"
+_SYNC = "sync:"
 
 
 def open_monitor(home: Home, settings: AlertSettings, *, log: Any) -> AlertMonitor:
     """The monitor of ``home`` with all probes and the channels of ``settings``."""
-    probes: list[AlertProbe] = [DiskProbe(home, settings.disk_free), JobProbe(home)]
+    probes: list[AlertProbe] = [
+        DiskProbe(home, settings.disk_free),
+        JobProbe(home),
+        SyncProbe(home, settings.photo_failures),
+    ]
     return AlertMonitor(home, probes, open_channels(home, settings), log=log)
 
 
@@ -71,3 +77,58 @@ class JobProbe:
                     f"{job.problem.detail} (job {job.job_id}, {job.problem.code}). Mend that and "
                     "start it again.",
                 )
+
+
+class SyncProbe:
+    """Tells which feeds are held, failed, fell silent, or lost photos above a share."""
+
+    def __init__(self, home: Home, photo_failures: float) -> None:
+        self._sources = SyncSources(home)
+        self._photo_failures = photo_failures
+
+    def owns(self, key: str) -> bool:
+        return key.startswith(_SYNC)
+
+    def causes(self) -> Iterator[AlertCause]:
+        for source in self._sources.all():
+            runs = self._sources.runs(source.name)
+            if runs:
+                yield from self._of_run(source, runs[0])
+                # A run that read nothing says nothing of photos.
+                read = next((run for run in runs if run.outcome == "done"), None)
+                if read is not None:
+                    yield from self._of_photos(source, read)
+            if self._sources.silent_since(source) is not None:
+                yield AlertCause(
+                    f"{_SYNC}{source.name}:silent",
+                    "silent",
+                    f"Feed {source.name} is silent",
+                    f"It was not read for more than twice its period of {source.every_s / 60:g} "
+                    "minutes. See catalens sync list, and whether the service or cron runs.",
+                )
+
+    def _of_run(self, source: SyncSource, run: SyncRun) -> Iterator[AlertCause]:
+        if run.outcome not in ("held", "failed"):
+            return
+        todo = (
+            f"Look at the feed; if it is right: catalens sync run {source.name} --accept"
+            if run.outcome == "held"
+            else f"Mend it, then: catalens sync run {source.name}"
+        )
+        yield AlertCause(
+            f"{_SYNC}{source.name}:{run.outcome}",
+            "held" if run.outcome == "held" else "failed",
+            f"Feed {source.name} {'is held' if run.outcome == 'held' else 'failed'}",
+            f"{run.reason}. {todo}",
+        )
+
+    def _of_photos(self, source: SyncSource, run: SyncRun) -> Iterator[AlertCause]:
+        photos = run.counts.get("photos", 0)
+        if photos and run.photos_failed / photos > self._photo_failures:
+            yield AlertCause(
+                f"{_SYNC}{source.name}:photos",
+                "photos",
+                f"{run.photos_failed / photos:.0%} of the photos of feed {source.name} failed",
+                f"{run.photos_failed:,} of {photos:,}; the first: "
+                f"{next(iter(run.warnings), 'no reason was kept')}",
+            )

@@ -1,0 +1,215 @@
+"""Sources of a home: feeds that are kept in step, and the history of their runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from indexer.core.atomic_files import storage_failure, write_atomic, write_json
+from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
+from indexer.core.home import Home
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SUFFIX = re.compile(r"\.(csv|tsv|txt|jsonl|ndjson|json|parquet|xml|rss|atom|xlsx|zip)(\.gz)?$")
+_SHORTEST_S = 10.0
+_LONGEST_S = 31 * 86_400.0
+# Runs that are remembered.
+_KEPT = 200
+
+SyncOutcome = Literal["done", "unchanged", "held", "failed"]
+
+
+class UnknownSourceError(NotFoundError):
+    """No feed of that name is kept in step."""
+
+    code = "unknown-source"
+
+
+@dataclass(frozen=True)
+class SyncSource:
+    """A feed that is kept in step.
+
+    ``feed``: a path or an address. ``only``: the fields and attributes that it owns, of products
+    that another source makes; None: whole products. ``join``: the column by which its rows find
+    their product. ``deletes``: products that the feed lacks are deleted.
+    """
+
+    name: str
+    feed: str
+    every_s: float
+    join: str | None = None
+    only: tuple[str, ...] | None = None
+    profile: str = "auto"
+    encoding: str | None = None
+    delimiter: str | None = None
+    photos_root: str | None = None
+    photos: Literal["copy", "reference", "forget"] = "copy"
+    fetch: bool = False
+    deletes: bool = False
+    created: float = 0.0
+
+    @property
+    def is_url(self) -> bool:
+        return self.feed.lower().startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
+class SyncRun:
+    """One run of a source. Times in seconds since 1970.
+
+    ``products``: the ids of the first that changed. ``photos_asked`` counts requests for photos.
+    """
+
+    started: float
+    ended: float
+    outcome: SyncOutcome
+    reason: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    photos_asked: int = 0
+    photos_failed: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def parse_period(text: str) -> float:
+    """Seconds of ``90s``, ``15m``, ``1h``, ``1d`` or ``1w``. Raises ``BadRequestError``.
+
+    >>> parse_period("15m"), parse_period("1.5h")
+    (900.0, 5400.0)
+    """
+    found = _PERIOD.fullmatch(text.strip().lower())
+    if found is None:
+        raise BadRequestError(f"{text!r} is no period: write one like 15m, 1h or 1d")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise BadRequestError(f"a period of {text} is too short or too long: from 10s to 31d")
+    return seconds
+
+
+class SyncSources:
+    """The sources of one home, each in a file of its own below ``sync/``."""
+
+    def __init__(self, home: Home) -> None:
+        self.folder = home.path / "sync"
+
+    def all(self) -> list[SyncSource]:
+        """All sources, by name."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
+            if not path.name.startswith(".") and not path.name.endswith(".state.json"):
+                found.append(self.get(path.stem))
+        return found
+
+    def get(self, name: str) -> SyncSource:
+        """One source. Raises ``UnknownSourceError``, ``BadHomeError`` for a damaged file."""
+        path = self._file(name)
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            known = {entry.name for entry in fields(SyncSource)}
+            values = {key: value for key, value in stored.items() if key in known}
+            if values.get("only") is not None:
+                values["only"] = tuple(values["only"])
+            return SyncSource(**values)
+        except FileNotFoundError:
+            there = ", ".join(source.name for source in self._others()) or "none"
+            raise UnknownSourceError(
+                f"no feed {name!r} is kept in step; there are: {there}"
+            ) from None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise BadHomeError(
+                f"{path} cannot be read ({error}): delete it, and add the feed again "
+                "(catalens sync add)"
+            ) from error
+
+    def add(self, source: SyncSource) -> None:
+        """Store a source; one of its name is replaced. Raises ``BadRequestError`` for a name that
+        is none, ``StorageError``."""
+        path = self._file(source.name)
+        try:
+            self.folder.mkdir(exist_ok=True)
+            write_json(path, asdict(source))
+        except OSError as error:
+            raise storage_failure(path, error) from error
+
+    def remove(self, name: str) -> SyncSource:
+        """Forget a source with its history and its copy of the feed; products stay. Raises
+        ``UnknownSourceError``."""
+        source = self.get(name)
+        for path in self.folder.glob(f"{name}.*"):
+            path.unlink(missing_ok=True)
+        return source
+
+    # -- history
+
+    def runs(self, name: str) -> list[SyncRun]:
+        """The remembered runs, the newest first."""
+        try:
+            lines = self._history(name).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in reversed(lines):
+            try:
+                found.append(SyncRun(**json.loads(line)))
+            except (ValueError, TypeError):
+                # A line that a power cut left half-written.
+                continue
+        return found
+
+    def add_run(self, name: str, run: SyncRun) -> None:
+        """Remember a run; the oldest are forgotten."""
+        kept: Sequence[SyncRun] = [run, *self.runs(name)][:_KEPT]
+        lines = [json.dumps(asdict(entry), ensure_ascii=False) for entry in reversed(kept)]
+        path = self._history(name)
+        try:
+            write_atomic(path, ("\n".join(lines) + "\n").encode())
+        except OSError as error:
+            raise storage_failure(path, error) from error
+
+    def next_due(self, source: SyncSource) -> float:
+        """When it is to run next, in seconds since 1970."""
+        runs = self.runs(source.name)
+        return runs[0].started + source.every_s if runs else 0.0
+
+    def silent_since(self, source: SyncSource, now: float | None = None) -> float | None:
+        """Since when the feed was not read for more than twice its period; None where it was."""
+        now = time.time() if now is None else now
+        good = [run.ended for run in self.runs(source.name) if run.outcome in ("done", "unchanged")]
+        last = good[0] if good else source.created
+        return last if now - last > 2 * source.every_s else None
+
+    # -- files
+
+    def copy_of(self, source: SyncSource) -> Path:
+        """Where the feed of an address lies, once it was fetched; its suffix helps to read it."""
+        name = unquote(urlsplit(source.feed).path).rpartition("/")[2].lower()
+        found = _SUFFIX.search(name)
+        # As a table, unless it looks like something else.
+        return self.folder / f"{source.name}.feed{found.group() if found else '.txt'}"
+
+    def state_of(self, name: str) -> Path:
+        """Where the tags of the last answer to a request for the feed lie."""
+        return self.folder / f"{name}.state.json"
+
+    def _history(self, name: str) -> Path:
+        return self.folder / f"{name}.runs.jsonl"
+
+    def _file(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise BadRequestError(
+                f"{name!r} cannot name a feed: use up to 40 small letters, digits, - and _"
+            )
+        return self.folder / f"{name}.json"
+
+    def _others(self) -> list[SyncSource]:
+        try:
+            return self.all()
+        except UnknownSourceError:
+            return []
