@@ -15,9 +15,9 @@ from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
-from service.background.alert_watch import watch_alerts
 from service.background.compaction import Compactor
 from service.background.erasure import Eraser
+from service.background.home_tasks import home_tasks
 from service.background.jobs import JobRunner
 from service.background.leadership import Leadership
 from service.background.refresh import SnapshotRefresh
@@ -220,9 +220,9 @@ class Engine:
             within_s=settings.erase_within_s,
             log=self.log,
         )
-        alerts = watch_alerts(self.home, settings.alerts, leadership, self.log)
+        more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(
-            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser, *alerts),
+            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser, *more),
             leadership,
             poll_s=settings.poll_s,
             log=self.log,

@@ -44,7 +44,9 @@ def add_source(home: Home, source: SyncSource) -> None:
     with open_catalog(home) as catalog:
         owners = catalog.owners()
         wanted = written_names(frozenset(source.only)) if source.only is not None else frozenset()
-        taken = {name: owners[name] for name in sorted(wanted) if name in owners}
+        # What was asked for is named before what it brings along.
+        asked = sorted(wanted, key=lambda name: (name not in (source.only or ()), name))
+        taken = {name: owners[name] for name in asked if name in owners}
         foreign = {name: owner for name, owner in taken.items() if owner != source.name}
         if foreign:
             name, owner = next(iter(foreign.items()))

@@ -209,4 +209,3 @@ def _show_runs(found: dict[str, Any]) -> None:
         for text in run["warnings"][:_SHOWN]:
             log(f"note: {text}")
     print_table(("feed", "outcome", "added", "replaced", "unchanged", "deleted", ""), rows)
-
