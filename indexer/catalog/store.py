@@ -395,6 +395,14 @@ class Catalog:
         with self.database.read() as connection:
             return stored_types(connection)
 
+    def given_types(self) -> set[str]:
+        """The attributes whose type a person gave, so that no value widens it."""
+        with self.database.read() as connection:
+            if self._is_old(connection):
+                return set()
+            query = "SELECT name FROM attribute_types WHERE fixed = 1"
+            return {row[0] for row in connection.execute(query)}
+
     def used_fields(self) -> set[str]:
         """The fields that some product has, or had."""
         with self.database.read() as connection:

@@ -44,6 +44,8 @@ from indexer.core.errors import (
 from indexer.core.sqlite import Connection, chunks
 
 _INT64 = 2**63
+# How well the bytes of a photo are kept.
+_KEPT = {"forget": 0, "reference": 1, "copy": 2}
 # One statement per changed product: prices and stocks are patched by the thousand.
 _CHANGE = """
 UPDATE products SET title = ?, category = ?, attributes = ?, fields = ?, spellings = ?,
@@ -274,11 +276,10 @@ class Transaction:
                 new.path,
             )
             return self._insert(query, values)
-        # A copy replaces a reference, never the other way; a reference follows its file.
-        if (
-            new is not None
-            and found[1] == "reference"
-            and (new.storage, new.path) != (found[1], found[2])
+        # More replaces less, never the other way; a reference follows its file.
+        if new is not None and (
+            _KEPT[new.storage] > _KEPT[found[1]]
+            or (new.storage == found[1] == "reference" and new.path != found[2])
         ):
             query = "UPDATE photos SET storage = ?, path = ? WHERE photo_id = ?"
             self._sql.execute(query, (new.storage, new.path, found[0]))

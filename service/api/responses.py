@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 from indexer.operations.jobs import Job
 from service.products.catalog import ProductSample, StoredProduct, WriteResult
 from service.products.classes import ClassChange, ClassList
+from service.products.schema import CatalogSchema
 from service.products.versions import Activation, VersionList
 from service.query.response import (
     Classification,
@@ -81,6 +82,10 @@ class ProductResponse(Response, StoredProduct, frozen=True):
 
 class ProductsResponse(Response, ProductSample, frozen=True):
     """A few products."""
+
+
+class SchemaResponse(Response, CatalogSchema, frozen=True):
+    """Names, types and owners of attributes and fields."""
 
 
 class WriteResponse(Response, WriteResult, frozen=True):

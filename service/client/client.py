@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -33,6 +33,7 @@ from service.api.responses import (
     QueueResponse,
     RecommendResponse,
     ReviewResponse,
+    SchemaResponse,
     SearchResponse,
     SearchResult,
     TagsResponse,
@@ -209,6 +210,14 @@ class Client(Transport):
         """Many writes, each ``{"op": "put" | "patch" | "delete", "product_id": ..., ...}``; one
         status for each."""
         return list(self.call("POST", "/v1/products:batch", body={"items": list(items)})["results"])
+
+    def get_schema(self) -> SchemaResponse:
+        """Names, types and owners of attributes and fields."""
+        return self._get("/v1/schema", SchemaResponse, {})
+
+    def patch_schema(self, types: Mapping[str, str]) -> SchemaResponse:
+        """Give attributes their types; stored values are converted."""
+        return self._send_json("PATCH", "/v1/schema", SchemaResponse, {"types": dict(types)})
 
     def image(self, content_hash: str, width: int = 320) -> bytes:
         """A stored photo's JPEG, 160, 320 or 640 px wide at most."""

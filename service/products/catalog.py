@@ -17,6 +17,7 @@ from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
 from service.inference.decoder import PhotoDecoder
+from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.response import OPTIONAL, Envelope, JsonDocument, image_url
@@ -80,6 +81,9 @@ class WriteResult:
     ticket: Annotated[JsonDocument | None, Field(description="Of a DELETE that asked for one.")] = (
         field(default=None, metadata=OPTIONAL)
     )
+    warnings: Annotated[
+        list[str] | None, Field(description="What the write changed beside the product.")
+    ] = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,18 @@ class ProductCatalog:
         self._embedder.forget([found for found in outcomes if isinstance(found, Written)])
         return Envelope.around(WriteResults(outcomes), self._snapshots.current, timer)
 
+    def schema(self) -> Envelope[CatalogSchema]:
+        """Names, types and owners of attributes and fields."""
+        timer = StageTimer()
+        return Envelope.around(read_schema(self._catalog), self._snapshots.current, timer)
+
+    def set_types(self, types: Mapping[str, str]) -> Envelope[CatalogSchema]:
+        """Give attributes their types; stored values are converted. Raises ``BadProductError``
+        naming a value that does not fit, ``BadDataError``."""
+        self._catalog.set_types(types, given=types)
+        self._snapshots.refresh()
+        return self.schema()
+
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhotoError``."""
         row = self._catalog.photo(content_hash)
@@ -199,7 +215,8 @@ class ProductCatalog:
         timer = StageTimer()
         written = self._writer.write_one(write, timer)
         self._embedder.forget([written])
-        result = WriteResult(write.product_id, written.outcome, written.sequence, ticket)
+        said = list(written.warnings) or None
+        result = WriteResult(write.product_id, written.outcome, written.sequence, ticket, said)
         return Envelope.around(result, self._snapshots.current, timer)
 
     def _stored(

@@ -268,6 +268,9 @@ class Writer:
             self._snapshots.apply(
                 {found.pid for found in written if found.photos_changed} | mended, written
             )
+            if any(found.warnings for found in written):
+                # Other products were changed too.
+                self._snapshots.refresh()
         except Exception as error:
             self._log.error(
                 "written, but not searchable yet", pids=[w.pid for w in written], exc_info=error

@@ -93,7 +93,8 @@ class SnapshotManager:
         its order.
 
         ``pids``: the products whose photos it concerns. The sequence is moved up only if nothing
-        else lies between; otherwise ``refresh`` follows.
+        else lies between, and no other product was changed with them; otherwise ``refresh``
+        follows.
         """
         first: dict[int, int] = {}
         for found in written:
@@ -107,6 +108,7 @@ class SnapshotManager:
             if snapshot is None:
                 return
             follows = bool(sequences) and sequences[0] <= snapshot.live.sequence + 1
+            follows = follows and not any(found.warnings for found in written)
             pending = self._apply_overlay(snapshot, pids, sequences[-1] if follows else None, first)
         if pending:
             self._log.warning(

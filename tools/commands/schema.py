@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,19 +18,14 @@ def schema(home: Path, as_json: bool) -> None:
     """List the attributes and the fields that products have, their types, and who owns them."""
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
+    from service.products.schema import read_schema
 
     with open_catalog(Home(home)) as catalog:
-        held = catalog.filter_types()
-        used = catalog.used_fields()
-        found = {
-            "attributes": catalog.types(),
-            "fields": {name: kind for name, kind in held.items() if name in used},
-            "owners": catalog.owners(),
-        }
+        found = read_schema(catalog)
     print_result(found, as_json, _print_schema)
 
 
-def _print_schema(found: dict[str, dict[str, str]]) -> None:
+def _print_schema(found: dict[str, Any]) -> None:
     rows = [
         (name, kind, what, found["owners"].get(name, ""))
         for what, part in (("attribute", "attributes"), ("field", "fields"))

@@ -8,6 +8,7 @@ __all__ = [  # noqa: RUF022 - what shoppers and merchants ask comes first in the
     "search_batch",
     "products",
     "products_batch",
+    "schema",
     "classes",
     "images",
     "indexes",

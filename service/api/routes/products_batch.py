@@ -78,6 +78,7 @@ class BatchResult:
     status: int
     outcome: Outcome | None = field(default=None, metadata=OPTIONAL)
     sequence: int | None = field(default=None, metadata=OPTIONAL)
+    warnings: list[str] | None = field(default=None, metadata=OPTIONAL)
     problem: ItemProblem | None = field(default=None, metadata=OPTIONAL)
 
 
@@ -136,7 +137,8 @@ def _row(
     given = item.get("product_id") if isinstance(item, dict) else None
     product_id = given if isinstance(given, str) else None
     if isinstance(outcome, Written):
-        return BatchResult(index, product_id, 200, outcome.outcome, outcome.sequence)
+        said = list(outcome.warnings) or None
+        return BatchResult(index, product_id, 200, outcome.outcome, outcome.sequence, said)
     problem = item_problem(outcome, g.request_id, engine().log)
     return BatchResult(index, product_id, problem["status"], problem=problem)
 

@@ -356,6 +356,21 @@ def test_references_follow_their_file_and_copies_win(catalog: Catalog) -> None:
     assert catalog.last_sequence() == 1
 
 
+def test_a_forgotten_photo_becomes_what_is_kept_better(catalog: Catalog) -> None:
+    """Bytes that come again are kept; one that is kept is never forgotten by a row."""
+    number = photo(1).content_hash
+    catalog.put(product("a"), photos=[photo(1, storage="forget")])
+    catalog.put(product("b"), photos=[photo(1, storage="reference", path="/a.jpg")])
+    held = catalog.photo(number)
+    assert held is not None
+    assert (held.storage, held.path) == ("reference", "/a.jpg")
+    for storage in ("forget", "copy", "forget"):
+        catalog.put(product(storage), photos=[photo(1, storage=storage)])
+    held = catalog.photo(number)
+    assert held is not None
+    assert (held.storage, held.path) == ("copy", None)
+
+
 def test_threads_and_connections_write_at_once(tmp_path: Path) -> None:
     """Two catalogs on one file, four threads: every acknowledged write is there, sequences are
     gapless and ordered."""
