@@ -1,0 +1,80 @@
+"""A feed writes what it says and nothing else; what it cannot write is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.product_fields import ProductFields
+from indexer.catalog.records import Tag
+from indexer.catalog.store import open_catalog
+from indexer.core.home import Home
+from indexer.feeds.importer import import_feed
+from tests.indexer.feeds.test_importer import counts, draw, feed, lines
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number in range(4):
+        draw(tmp_path / f"data/i/{number}.jpg", number)
+    return tmp_path / "data"
+
+
+def price_list(root: Path, *rows: str) -> Path:
+    path = root / "prices.csv"
+    path.write_text("\n".join(["product_id,price,availability", *rows]) + "\n")
+    return path
+
+
+def test_a_price_list_wipes_nothing(home: Home, source: Path) -> None:
+    """Price and stock change; title, category, tags and photos stay; blank cells say nothing;
+    unknown products are reported."""
+    import_feed(home, feed(source, *lines(0, 1)))
+    rows = ("p0,12.50,out of stock", "p1,,", "p9,3.00,in stock")
+    report = import_feed(home, price_list(source, *rows))
+    assert counts(report) == (0, 1, 1, 0)
+    assert [(note.where, note.code) for note in report.skipped] == [
+        ("prices.csv:4", "unknown-product")
+    ]
+    assert "'p9'" in report.skipped[0].reason
+    with open_catalog(home) as catalog:
+        product = catalog.get("p0")
+        assert (product.title, product.category) == ("T", ("A", "B"))
+        assert (product.tags, len(product.photos)) == (
+            (Tag("x", "merchant"), Tag("y", "merchant")),
+            1,
+        )
+        assert (product.fields.price, product.fields.availability) == (12.5, "out_of_stock")
+        assert catalog.get("p1").fields.price == 1
+
+
+def test_a_price_list_of_unknown_products_brings_nothing(home: Home, source: Path) -> None:
+    """It fails in words."""
+    import_feed(home, feed(source, *lines(0)))
+    report = import_feed(home, price_list(source, "x,1.00,", "y,2.00,"))
+    assert report.failure is not None
+    assert "no product 'x'" in report.failure
+
+
+def test_fields_that_another_source_owns_stay(home: Home, source: Path) -> None:
+    """The feed's own price neither replaces nor blanks the owner's; the rest is written."""
+    path = feed(source, *lines(0, 1))
+    import_feed(home, path)
+    with open_catalog(home) as catalog:
+        catalog.set_owners({"price": "erp"})
+        catalog.patch("p0", {"fields": {"price": 99.0}})
+    feed(source, *lines(0, 1, title="New"))
+    import_feed(home, path)
+    with open_catalog(home) as catalog:
+        assert (catalog.get("p0").title, catalog.get("p0").fields.price) == ("New", 99.0)
+    feed(source, "p0,i/0.jpg,Newer,A > B,x|y,", *lines(1))
+    import_feed(home, path)
+    with open_catalog(home) as catalog:
+        product = catalog.get("p0")
+        assert (product.title, product.fields) == ("Newer", ProductFields(price=99.0))
