@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from indexer.catalog.product_fields import AVAILABILITIES, FIELD_NAMES, ProductFields
+from indexer.catalog.product_fields import AVAILABILITIES, FIELD_NAMES, NO_FIELDS, ProductFields
 from indexer.catalog.records import (
     ProductInput,
     bad_product_id,
@@ -48,6 +48,8 @@ def check_product(product: ProductInput, *, needs_photo: bool = True) -> None:
 
 def checked_fields(given: ProductFields) -> dict[str, Any]:
     """The present fields as they are stored. Raises ``BadProductError`` that names the field."""
+    if given is NO_FIELDS:
+        return {}
     values = {name: checked_field(name, getattr(given, name)) for name in FIELD_NAMES}
     return {name: value for name, value in values.items() if value is not None}
 

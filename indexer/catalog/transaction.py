@@ -152,8 +152,9 @@ class Transaction:
         pid = stored.pid
         old_tags = self._tags(pid)
         tags = old_tags if "tags" in put.keep else _with_others(merchant, old_tags)
-        photos_changed = self._photo_ids(pid) != photo_ids
-        addresses_changed = photos_changed or self._sources(pid) != photos.sources
+        held = self._photo_rows(pid)
+        photos_changed = [photo_id for photo_id, _ in held] != photo_ids
+        addresses_changed = photos_changed or [source for _, source in held] != photos.sources
         if stored.content == content and old_tags == tags and not addresses_changed:
             self._keep_version(pid, put.external_version)
             return Written(stored.sequence, pid, "unchanged", warnings=warnings)
@@ -285,20 +286,17 @@ class Transaction:
             self._sql.execute(query, (new.storage, new.path, found[0]))
         return int(found[0])
 
-    def _photo_ids(self, pid: int) -> list[int]:
-        query = "SELECT photo_id FROM product_photos WHERE pid = ? ORDER BY position"
-        return [row[0] for row in self._sql.execute(query, (pid,))]
-
-    def _sources(self, pid: int) -> list[str | None]:
-        query = "SELECT source FROM product_photos WHERE pid = ? ORDER BY position"
-        return [row[0] for row in self._sql.execute(query, (pid,))]
+    def _photo_rows(self, pid: int) -> list[tuple[int, str | None]]:
+        """Photo ids in order, and the shop's address of each."""
+        query = "SELECT photo_id, source FROM product_photos WHERE pid = ? ORDER BY position"
+        return self._sql.execute(query, (pid,)).fetchall()
 
     def _set_photos(
         self, pid: int, photo_ids: list[int], sources: list[str | None]
     ) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids
         returned."""
-        old = self._photo_ids(pid)
+        old = [photo_id for photo_id, _ in self._photo_rows(pid)]
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
         rows = [
             (pid, position, photo_id, source)

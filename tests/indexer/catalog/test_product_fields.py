@@ -316,3 +316,17 @@ def test_an_attribute_with_a_field_s_name_keeps_its_meaning(catalog: Catalog) ->
         pid: elements(facts, "price", "number") for pid, facts in catalog.facts([1, 2, 3]).items()
     }
     assert prices == {1: (), 2: (5.0,), 3: (7.5,)}
+
+
+def test_fields_of_an_erased_product_leave_the_file(catalog: Catalog) -> None:
+    """After a delete and a checkpoint neither its fields nor the address of its photo is there."""
+    secret = [f"secret-{part}-{'x' * 40}" for part in ("url", "sku", "title", "address")]
+    fields = ProductFields(url=secret[0], sku=secret[1], titles={"de": secret[2]})
+    put(catalog, product(fields=fields, sources={photo(1).content_hash: secret[3]}))
+    catalog.database.checkpoint()
+    held = catalog.path.read_bytes()
+    assert all(text.encode() in held for text in secret)
+    catalog.delete("p")
+    catalog.database.checkpoint()
+    held = catalog.path.read_bytes()
+    assert not any(text.encode() in held for text in secret)
