@@ -46,6 +46,8 @@ BENCHMARKS = {
     "alarms wrongly",
     "quality": "findings on photos degraded in known strengths, alarms on untouched ones, time of "
     "one photo",
+    "fetch": "photos by URL from a server with a limit and from one with faults: first search, "
+    "time, memory, a kill",
     "decode": "a photo's bytes to the network's pixels, beside Pillow's plain path",
     "embed": "JPEG files to vectors, beside the plain loop; numeric classes; what the processor "
     "gives",

@@ -1,0 +1,27 @@
+"""``bench fetch`` in small: a kill among faults loses no photo and no reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.bench import fetch
+
+
+@pytest.mark.slow
+def test_faults_and_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every good photo once, every bad one with its reason, as its goals read it."""
+    monkeypatch.setenv("CATALENS_BENCH_FAULTY", "150")
+    monkeypatch.setenv("CATALENS_BENCH_BACKOFF_MS", "20")
+    row = {"part": "faults", **fetch.measure("faults", tmp_path)}
+    judged = {goal.name: goal.judge([row]) for goal in fetch.GOALS}
+    assert row["twice"] == 0
+    assert row["bytes_right"]
+    assert 75 <= row["killed_at"] < 150
+    for name in (
+        "faults and a kill: good photos missing",
+        "faults and a kill: bad ones without a reason",
+    ):
+        assert judged[name]["met"] is True
+    assert judged["first search, minutes"]["met"] is None
