@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -85,17 +86,27 @@ class FetchState:
         with self._database.transaction() as sql:
             sql.execute(f"INSERT OR REPLACE INTO urls ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
 
-    def sources(self, hashes: Iterable[str]) -> dict[str, str]:
-        """Content hash -> a URL that gave it, of those of ``hashes`` that came from one."""
-        found: dict[str, str] = {}
+    def hashes(self) -> set[str]:
+        """Content hashes of all photos that some URL gave."""
         with self._database.read() as sql:
-            for part, marks in chunks(list(dict.fromkeys(hashes))):
-                query = f"SELECT content_hash, url FROM urls WHERE content_hash IN ({marks})"
-                found.update(sql.execute(query, part).fetchall())
-        return found
+            query = "SELECT DISTINCT content_hash FROM urls WHERE content_hash IS NOT NULL"
+            return {row[0] for row in sql.execute(query)}
 
     def forget(self, hashes: Iterable[str]) -> None:
-        """Delete what is known of the URLs that gave these photos."""
+        """Delete what is known of the URLs that gave these photos, and of those that gave none;
+        no byte of them stays in the file. Raises ``BusyError`` where another process reads it."""
         with self._database.transaction() as sql:
+            sql.execute("DELETE FROM urls WHERE content_hash IS NULL")
             for part, marks in chunks(list(dict.fromkeys(hashes))):
                 sql.execute(f"DELETE FROM urls WHERE content_hash IN ({marks})", part)
+        self._database.scrub()
+
+
+@contextmanager
+def stored_urls(path: Path) -> Iterator[FetchState | None]:
+    """The state of URLs where there is one; None makes none."""
+    if not path.exists():
+        yield None
+        return
+    with FetchState(path) as state:
+        yield state

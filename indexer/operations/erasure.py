@@ -23,6 +23,7 @@ from indexer.core.home import Home
 from indexer.core.manifest import Manifest
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
+from indexer.fetch.state import stored_urls
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.registry import engine_of
 from indexer.index.version import Versions
@@ -108,6 +109,7 @@ def erase(
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
         clean_reviews(home, catalog)
+        _forget_urls(home, catalog)
         _scrub(home, catalog, begun_at, progress)
     sweep(home)
     Jobs(home).forget(keep=0)
@@ -215,6 +217,14 @@ def _forget_signatures(home: Home, catalog: Catalog) -> int:
         dead = catalog.change_log.living().deleted(stored)
         store.delete(dead)
         return len(dead)
+
+
+def _forget_urls(home: Home, catalog: Catalog) -> None:
+    """Photos that no product has are fetched anew if a feed names them again."""
+    with stored_urls(home.fetch_file) as state:
+        if state is not None:
+            known = state.hashes()
+            state.forget(known - set(catalog.photos_by_hash(known)))
 
 
 def _scrub(home: Home, catalog: Catalog, through: int, progress: OnStage) -> None:

@@ -22,6 +22,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import stored_signatures
+from indexer.fetch.state import stored_urls
 from indexer.imaging.decode import hash_content
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
@@ -189,6 +190,9 @@ def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
     if dead := len(np.setdiff1d(worded, living.pids, assume_unique=True)):
         traces.add(keywords.path.relative_to(home.path), f"words of {dead} deleted products")
     hashes = {row.content_hash for row in catalog.photos_by_id(living.photo_ids.tolist()).values()}
+    with stored_urls(home.fetch_file) as state:
+        if dead := len(state.hashes() - hashes) if state is not None else 0:
+            traces.add(home.fetch_file.relative_to(home.path), f"addresses of {dead} photos")
     originals = {path.name for path in files if path.is_relative_to(home.photos)}
     strays = originals - hashes - orphans
     for path in files:

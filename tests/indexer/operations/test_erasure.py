@@ -19,6 +19,7 @@ from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadDataError
 from indexer.core.home import Active, Home
+from indexer.fetch.state import FetchState, URLState
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
@@ -123,6 +124,20 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
     assert traces(home, known, photos=[photo]) == []
     assert traces(home) == []
     server.close()
+
+
+def test_addresses_of_its_photos_go(home: Home) -> None:
+    """The URL that a photo came from goes with its product; those of others stay."""
+    urls = {name: f"http://a/{name}.jpg" for name in (GONE, "shared")}
+    with open_catalog(home) as catalog, FetchState(home.fetch_file) as state:
+        for name, url in urls.items():
+            state.record(URLState(url, catalog.get(name).photos[0]))
+    delete(home)
+    assert ("fetch.sqlite3", "addresses of 1 photos") in traces(home)
+    erasure.erase(home)
+    assert traces(home) == []
+    with FetchState(home.fetch_file) as state:
+        assert list(state.find(urls.values())) == [urls["shared"]]
 
 
 def test_what_imports_remember_goes(home: Home) -> None:
