@@ -116,7 +116,7 @@ def read_dataset(data: Path, *, types: Mapping[str, str] | None = None) -> Datas
     for product in products:
         values, odd = typing.fit(product.attributes, product.where)
         warnings += odd
-        rows += _rows(product, values, feed.table.root, skipped)
+        rows += _rows(product, values, feed, skipped)
     if feed.table.format != "folder":
         rows.sort(key=_line)
     return Dataset(
@@ -142,13 +142,16 @@ def _products(feed: FeedInput, data: Path) -> Iterator[FeedProduct]:
 
 
 def _rows(
-    product: FeedProduct, values: dict[str, AttributeValue], root: Path, skipped: Notices
+    product: FeedProduct, values: dict[str, AttributeValue], feed: FeedInput, skipped: Notices
 ) -> Iterator[DatasetRow]:
     """A row for each photo of a product that is there."""
+    root = feed.table.root
+    # An archive may come from anybody.
+    inside = feed.source.unpacked is not None
     if not product.photos:
         skipped.append(nameless(product))
     for reference in product.photos:
-        path = None if reference.is_url else resolve(root, reference.source)
+        path = None if reference.is_url else resolve(root, reference.source, inside=inside)
         reason = _refusal(reference, path, root)
         if path is None or reason:
             skipped.append(Notice(reference.where, reason or "", "no-photo"))

@@ -3,6 +3,7 @@ reads it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from indexer.core.errors import BadDataError
@@ -58,6 +59,13 @@ class FeedInput:
         self.skipped.append(notice)
         if notice.code == _NO_ID and len(self.unnamed) < _MOST_UNNAMED:
             self.unnamed.append(notice.where)
+
+    def photo_options(self, options: ImportOptions) -> ImportOptions:
+        """``options`` by which photos are read: an archive may come from anybody, so it names files
+        of its own only, or below ``photos_root``."""
+        if self.source.unpacked is None or options.photos_root is not None:
+            return options
+        return replace(options, photos_within=self.source.root)
 
     @property
     def notices(self) -> int:

@@ -86,7 +86,8 @@ def import_feed(
             catalog = stack.enter_context(open_catalog(home))
         pool = stack.enter_context(ThreadPoolExecutor(decoding_threads(min(8, usable_cores() + 1))))
         run = _Import(home, data, options, catalog, fetcher, progress)
-        intake = PhotoIntake(home, catalog, run.feed.table.root, options, photo_keeper, pool)
+        limits = run.feed.photo_options(options)
+        intake = PhotoIntake(home, catalog, run.feed.table.root, limits, photo_keeper, pool)
         run.read()
         return run.write(intake, on_removed)
 

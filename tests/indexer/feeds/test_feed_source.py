@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from indexer.core.errors import BadDataError
+from indexer.core.home import Home
 from indexer.feeds.dataset import read_dataset
 from indexer.feeds.feed_source import find_feed
+from indexer.feeds.importer import import_feed
 from tests.indexer.feeds.test_folder import folder
+from tests.indexer.feeds.test_importer import draw
 
 XML = "<rss><channel><item><id>1</id></item></channel></rss>"
 
@@ -124,3 +127,16 @@ def test_a_zip_that_cannot_be_used(tmp_path: Path) -> None:
         assert found.path is not None
         assert found.path.is_file()
     assert list(scratch.iterdir()) == []
+
+
+def test_a_zip_names_no_photo_of_the_machine(tmp_path: Path) -> None:
+    """Whoever made it, its paths lead to its own files only; in an import and in a training."""
+    draw(tmp_path / "secret.png", 1)
+    root = write(tmp_path / "in", feed_csv=f"product_id,image\n1,{tmp_path}/secret.png\n2,a.png\n")
+    draw(root / "a.png", 2)
+    path = zipped(root, tmp_path / "feed.zip")
+    data = read_dataset(path)
+    assert [row.product_id for row in data.rows] == ["2"]
+    assert [notice.where for notice in data.skipped] == ["feed.csv:2"]
+    report = import_feed(Home.create(tmp_path / "home"), path)
+    assert (report.added, len(report.skipped)) == (1, 1)
