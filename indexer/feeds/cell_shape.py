@@ -25,11 +25,17 @@ class CellShapes:
     def __init__(self, rows: Iterable[Sequence[str]]) -> None:
         self._kinds: list[int] = []
         self._rows = 0
+        # Whether any cell begins with a blank, as prose behind a comma does, and whether all ids
+        # have digits.
+        self._blanks = False
+        self._digits = True
         for row in rows:
             if not self._kinds:
                 self._kinds = [0] * len(row)
             for at, cell in enumerate(row):
                 self._kinds[at] |= _kind(cell)
+                self._blanks = self._blanks or cell[:1].isspace()
+            self._digits = self._digits and (not row or _has_digit(row[0]))
             self._rows += 1
             if self._rows == _MOST:
                 break
@@ -38,6 +44,10 @@ class CellShapes:
         """Whether ``cells`` could be the first of a row; the first one, mostly the id, must."""
         if self._rows < _FEW:
             return True
+        if not self._blanks and any(cell[:1].isspace() for cell in cells):
+            return False
+        if self._digits and cells and not _has_digit(cells[0]):
+            return False
         odd = 0
         for at, (cell, known) in enumerate(zip(cells, self._kinds, strict=False)):
             if not _fits(_kind(cell), known):
@@ -45,6 +55,10 @@ class CellShapes:
                     return False
                 odd += 1
         return odd <= len(self._kinds) // 6
+
+
+def _has_digit(cell: str) -> bool:
+    return any(map(str.isdigit, cell))
 
 
 def _kind(cell: str) -> int:

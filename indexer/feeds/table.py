@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ MOST_NOTICES = 10_000
 MOST_COLUMNS = 5_000
 # Characters of one record; longer ones are lost lines.
 MOST_RECORD = 4 << 20
+# Lost lines after which a sample of a feed ends.
+_MOST_OF_SAMPLE = 1_000
 # Levels of elements, objects and lists in one another.
 MOST_DEPTH = 64
 
@@ -106,6 +110,19 @@ class LostLines:
         return ([cell for cell in ids if cell.strip()] if images else []), images
 
 
+class _TooManyLostError(Exception):
+    """More lost lines than a sample takes."""
+
+
+class _FewLostLines(LostLines):
+    """Lost lines of a sample, which ends where there are too many."""
+
+    def lose(self, *args: Any, **options: Any) -> None:
+        self.count += 1
+        if self.count > _MOST_OF_SAMPLE:
+            raise _TooManyLostError
+
+
 def _first(names: Sequence[str], columns: Sequence[str]) -> int | None:
     for name in names:
         if name in columns:
@@ -146,6 +163,12 @@ class Table(ABC):
 
         Raises ``BadDataError`` where the file cannot be read any more.
         """
+
+    def sample(self, count: int) -> None:
+        """Read the first ``count`` records for the columns that they have."""
+        with suppress(_TooManyLostError):
+            for _ in islice(self.records(_FewLostLines()), count):
+                continue
 
     def notice(self, reason: str, code: str, *, line: int | None = None) -> None:
         """Note what was guessed or left out, once for the whole feed."""

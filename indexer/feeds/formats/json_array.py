@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from indexer.core.errors import BadDataError
@@ -24,6 +23,10 @@ _LISTS = frozenset(
         *("produkte", "artikel", "catalog", "documents", "docs", "value", "list"),
     }
 )
+# Broken objects in a row after which a file is given up.
+_MOST_BROKEN = 1_000
+# Places at which another record is looked for behind a broken one.
+_MOST_TRIES = 200
 # What says that an object is a product itself.
 _OWN = frozenset({"id", "product_id", "sku", "handle", "gtin", "image", "item_sku"})
 
@@ -46,18 +49,24 @@ class JsonTable(Table):
                 raise BadDataError(f"{source.path} is not readable as JSON: {error}") from error
         if self._path is None:
             raise BadDataError(f"{source.path} is JSON without a list of objects")
-        for _ in islice(self.records(LostLines()), SAMPLE):
-            continue
+        self.sample(SAMPLE)
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         known = dict.fromkeys(self.columns)
         with self.encoding.lines(self.source) as text:
             stream = JsonStream(text)
+            # Lost elements since the last record.
+            lost_before = lost.count
             for number, (line, value, part) in enumerate(self._elements(stream, lost), 1):
                 values = checked_object(_unwrapped(value), part, f"{self.name}:{line}", lost)
                 if values is not None:
                     note_columns(values, known, self.columns)
+                    lost_before = lost.count
                     yield Record(f"{self.name} item {number}", values)
+                elif lost.count - lost_before > _MOST_BROKEN:
+                    reason = f"what follows is not read: {_MOST_BROKEN} in a row are no products"
+                    lost.lose(f"{self.name}:{line}", reason, code="cut-off")
+                    break
         if self.source.damage:
             lost.lose(self.name, self.source.damage, code="damaged-file")
 
@@ -76,7 +85,8 @@ class JsonTable(Table):
             reason = f"is not readable as JSON: {error}"
             lost.lose(f"{self.name}:{stream.line}", reason)
             return
-        while True:
+        broken = 0
+        while broken <= _MOST_BROKEN:
             following = stream.peek()
             if following == "]":
                 return
@@ -89,10 +99,14 @@ class JsonTable(Table):
                     raise BrokenJsonError("the file ends before the list does: is it cut off?")
                 found = (line, *stream.value())
             except BrokenJsonError as error:
+                broken += 1
                 if not self._resume(stream, line, error, lost):
                     return
                 continue
+            broken = 0
             yield found
+        reason = f"what follows is not read: {broken} objects in a row are broken"
+        lost.lose(f"{self.name}:{stream.line}", reason, code="cut-off")
 
     def _resume(
         self, stream: JsonStream, line: int, error: BrokenJsonError, lost: LostLines
@@ -111,7 +125,7 @@ class JsonTable(Table):
 
     def _skip_to_record(self, stream: JsonStream) -> bool:
         tries = 0
-        while stream.skip_to_object():
+        while tries < _MOST_TRIES and stream.skip_to_object():
             tries += 1
             try:
                 if self._is_alike(stream.peek_value(), tries):

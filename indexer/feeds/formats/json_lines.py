@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, TextIO
 
 from indexer.feeds.feed_file import FeedFile
@@ -37,8 +36,7 @@ class JsonLinesTable(Table):
         self.encoding = find_encoding(source, options.encoding)
         if self.encoding.guess:
             self.notice(self.encoding.guess, "guessed-encoding", line=self.encoding.line)
-        for _ in islice(self.records(LostLines()), SAMPLE):
-            continue
+        self.sample(SAMPLE)
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         known = dict.fromkeys(self.columns)

@@ -7,7 +7,6 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
@@ -32,9 +31,14 @@ _CHUNK = 1 << 16
 _HEAD = 1 << 20
 _MOST_HEAD = 16 << 20
 _SAMPLE = 500
+# Broken items in a row after which a file is given up.
+_MOST_BROKEN = 300
+# Places of elements that are told apart.
+_MOST_NAMES = 20_000
 # Characters that XML does not allow, not even as references.
 _CONTROLS = bytes(code for code in range(32) if code not in (9, 10, 13))
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
+_DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 _START_TAG = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 # An ampersand that begins none of XML's own names; what is in CDATA stays.
 _AMPERSAND = re.compile(
@@ -68,8 +72,7 @@ class XmlTable(Table):
             if layout.is_enough():
                 break
         self._path, self._opening = layout.found()
-        for _ in islice(self.records(LostLines()), _SAMPLE):
-            continue
+        self.sample(_SAMPLE)
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         known = dict.fromkeys(self.columns)
@@ -86,6 +89,9 @@ class XmlTable(Table):
     def _chunks(self) -> Iterator[bytes]:
         """The file as UTF-8, without characters that XML does not allow."""
         with self.encoding.lines(self.source) as text:
+            # Its encoding is settled, and blanks before a declaration would be an error.
+            part = _DECLARATION.sub(_line_ends, text.read(_CHUNK), count=1)
+            yield part.encode("utf-8", "replace").translate(None, _CONTROLS)
             while part := text.read(_CHUNK):
                 yield part.encode("utf-8", "replace").translate(None, _CONTROLS)
 
@@ -151,6 +157,7 @@ class _Layout:
         return (
             self._error is not None
             or size >= _MOST_HEAD
+            or len(self._counts) > _MOST_NAMES
             or (size >= _HEAD and self._best() is not None)
         )
 
@@ -161,6 +168,8 @@ class _Layout:
         if len(self._here) > 8:
             return
         path = tuple(name for name, _ in self._here)
+        if len(self._counts) > _MOST_NAMES and path not in self._counts:
+            return
         self._counts[path] += 1
         if len(path) > 1:
             self._rich.add(path[:-1])
@@ -220,6 +229,8 @@ class _Items:
         self._window = b""
         self._lines = 0
         self._mended_last = False
+        # Items that were broken since the last whole one.
+        self._broken = 0
 
     def read(self, chunks: Iterator[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line, values) of each item."""
@@ -231,7 +242,13 @@ class _Items:
             while error is not None:
                 mended = self._mend(error, chunks)
                 if mended is not None:
+                    self._broken = 0
                     yield mended
+                elif self._broken > _MOST_BROKEN:
+                    reason = f"what follows is not read: {_MOST_BROKEN} items in a row are broken"
+                    self._lost.lose(f"{self._table.name}:{self._lines + 1}", reason, code="cut-off")
+                    return
+                self._broken += 1
                 error = self._feed(self._window)
                 yield from self._finished()
             self._forget()
@@ -256,11 +273,14 @@ class _Items:
             raise _refused(self._table.source, error) from error
         except (ParseError, TooDeepError, UnclosedItemError, ValueError) as error:
             return error
-        if self._builder.item_at is not None and len(self._window) > MOST_RECORD:
-            return TooDeepError(f"an item of more than {MOST_RECORD} bytes")
+        if len(self._window) > MOST_RECORD:
+            self._builder.failed_at = max(self._expat.CurrentByteIndex, 0)
+            return TooDeepError(f"more than {MOST_RECORD} bytes in one")
         return None
 
     def _finished(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        if self._builder.done:
+            self._broken = 0
         for line, values in self._builder.done:
             yield line + self._shift, values
         self._builder.done.clear()
@@ -358,6 +378,10 @@ def _reference(found: re.Match[bytes]) -> bytes:
     if character.startswith("&"):
         return b"&amp;" + name
     return "".join(f"&#{ord(part)};" for part in character if part >= " ").encode()
+
+
+def _line_ends(found: re.Match[str]) -> str:
+    return "\n" * found.group().count("\n")
 
 
 def _said(error: Exception) -> str:

@@ -53,6 +53,12 @@ def test_prose_in_quotes_is_no_rows(tmp_path: Path) -> None:
     assert found.values("title") == ["Shirt", prose, "Shirt"]
     assert found.lines == [2, 3, 7]
     assert found.codes == []
+    words = "Red, blue, green\nS, M, L\nCotton, wool, silk"
+    tight = words.replace(", ", ",")
+    for last in (words, tight):
+        text = f'id,title,note\nA1,Hat,"x, y"\nA2,Cap,{{}}\nA3,Mug,"{last}"\nA4,Tee,z\n'
+        found = read(tmp_path, text.format('"x\ny"'))
+        assert found.values("note") == ["x, y", "x\ny", last, "z"]
 
 
 def test_a_long_cell_is_a_cell(tmp_path: Path) -> None:

@@ -93,6 +93,12 @@ def test_encodings(tmp_path: Path, declared: str, encoding: str, code: list[str]
     assert (found.values("size"), found.codes) == ([title], code)
 
 
+def test_blanks_before_the_declaration(tmp_path: Path) -> None:
+    """As scripts print them; lines are counted from the first."""
+    found = read(tmp_path, "\n \n" + RSS + item(1) + END, "feed.xml")
+    assert (found.lines, found.codes) == ([5], [])
+
+
 def test_ampersands_and_entities_of_html(tmp_path: Path) -> None:
     """Read as they were meant, with a warning that names the line; CDATA is left alone."""
     more = "<g:link>https://x.example/?a=1&b=2</g:link><g:text>5&nbsp;&euro; &#11;</g:text>"
@@ -152,6 +158,24 @@ def test_xml_that_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(BadDataError, match=said):
         open_table(tmp_path / "feed.xml")
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["<item>" * 1_000_000, item(1) + "<item>" + "<g:id>" * 1_000_000, "<!-- " * 1_200_000]
+)
+def test_six_megabytes_of_tags_end_at_once(tmp_path: Path, text: str) -> None:
+    """Items in one another, tags in an item, comments: a reason in seconds of one core."""
+    (tmp_path / "feed.xml").write_text(RSS + text)
+    begun = time.process_time()
+    lost = LostLines()
+    try:
+        records = list(open_table(tmp_path / "feed.xml").records(lost))
+    except BadDataError:
+        records = []
+    else:
+        assert lost.skipped
+    assert len(records) <= 1
+    assert time.process_time() - begun < 10
 
 
 def test_memory_does_not_grow_with_items(tmp_path: Path) -> None:
