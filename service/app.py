@@ -35,6 +35,7 @@ from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
+_IMAGE_URL = re.compile(r'"image_url": ?"(?=/v1/)')
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE_CSP = (
@@ -51,11 +52,16 @@ class RawPath:
 
     Servers decode ``PATH_INFO``, after which ``a%2Fsimilar`` and ``a/similar`` are one. The raw
     target stands in ``REQUEST_URI``; each segment is decoded and encoded again, so that there is
-    one spelling of each character.
+    one spelling of each character. ``prefix``: the path of the public address, which a proxy may
+    have left. ``decoded_slashes``: the proxy decoded them.
     """
 
-    def __init__(self, app: WSGIApplication) -> None:
+    def __init__(
+        self, app: WSGIApplication, *, prefix: str = "", decoded_slashes: bool = False
+    ) -> None:
         self._app = app
+        self._prefix = prefix
+        self._decoded_slashes = decoded_slashes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         raw = environ.get("REQUEST_URI")
@@ -63,11 +69,22 @@ class RawPath:
             if not raw.startswith("/"):  # absolute form, as proxies send it
                 raw = urlsplit(raw).path or "/"
             path = raw.partition("?")[0].partition("#")[0]
+            # Proxies that pass the path on as it is pass the prefix on too.
+            if self._prefix and f"{path}/".startswith(f"{self._prefix}/"):
+                path = path[len(self._prefix) :] or "/"
             segments = path.encode("latin-1", "replace").split(b"/")
+            if self._decoded_slashes and segments[:3] == [b"", b"v1", b"products"]:
+                segments = _joined_id(segments)
             environ["PATH_INFO"] = "/".join(
                 quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments
             )
         return self._app(environ, start_response)
+
+
+def _joined_id(segments: list[bytes]) -> list[bytes]:
+    """``/v1/products/a/b/similar`` with its id, ``a/b``, as one segment again."""
+    end = len(segments) - (len(segments) > 4 and segments[-1] == b"similar")
+    return [*segments[:3], b"%2F".join(segments[3:end]), *segments[end:]] if end > 3 else segments
 
 
 class _ProductSegment(BaseConverter):
@@ -82,11 +99,17 @@ class _Json(DefaultJSONProvider):
     as an escape.
     """
 
+    def __init__(self, app: OpenAPI, prefix: str) -> None:
+        super().__init__(app)
+        self._prefix = prefix
+
     def dumps(self, obj: Any, **_: Any) -> str:
         try:
-            return orjson.dumps(obj, self.default).decode()
+            text = orjson.dumps(obj, self.default).decode()
         except orjson.JSONEncodeError:
-            return json.dumps(obj, default=self.default, ensure_ascii=True)
+            text = json.dumps(obj, default=self.default, ensure_ascii=True)
+        # Quotes within a text are escaped, so no text can look like this.
+        return _IMAGE_URL.sub(rf"\g<0>{self._prefix}", text) if self._prefix else text
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         return Response(
@@ -119,16 +142,19 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         MAX_FORM_MEMORY_SIZE=2 * 2**20,
         MAX_FORM_PARTS=1000,
     )
-    app.json = _Json(app)
+    app.json = _Json(app, settings.public_address.prefix)
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
-    app.wsgi_app = RawPath(app.wsgi_app)  # type: ignore[method-assign]
+    prefix = settings.public_address.prefix
+    app.wsgi_app = RawPath(  # type: ignore[method-assign]
+        app.wsgi_app, prefix=prefix, decoded_slashes=settings.decoded_slashes
+    )
     install(app, engine.log)
     _install_request_rules(app, engine, settings)
     _register_routes(app)
     _install_health(app, engine)
     metrics.install(app, engine, version)
-    _install_documents(app)
+    _install_documents(app, prefix)
     return app
 
 
@@ -145,6 +171,8 @@ def _invalid(error: ValidationError) -> NoReturn:
 
 
 def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> None:
+    prefix = settings.public_address.prefix
+
     @app.before_request
     def begin() -> None:
         given = request.headers.get("X-Request-Id", "")
@@ -162,6 +190,8 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         response.headers.setdefault("Content-Security-Policy", _CLOSED)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         response.headers.setdefault("Cache-Control", "no-store")
+        if response.headers.get("Location", "").startswith("/"):
+            response.headers["Location"] = prefix + response.headers["Location"]
         engine.log.info(
             "request",
             request_id=g.get("request_id", ""),
@@ -212,10 +242,13 @@ def _register_routes(app: OpenAPI) -> None:
             app.components_schemas[name] = Schema(**definition)
 
 
-def _install_documents(app: OpenAPI) -> None:
+def _install_documents(app: OpenAPI, prefix: str) -> None:
     @app.get("/openapi.json", doc_ui=False)
     def openapi() -> OpenAPIDocument:
-        return tidy(app.api_doc)
+        document = tidy(app.api_doc)
+        if prefix:
+            document["servers"] = [{"url": prefix}]
+        return document
 
     @app.get("/problems/<code>", doc_ui=False)
     def explanation(path: ProblemPath) -> Response:

@@ -20,7 +20,7 @@ def check(request: Request, settings: Settings) -> None:
     if request.path not in _HEALTH:
         _check_host(request, settings)
     if request.method not in _SAFE:
-        _check_origin(request)
+        _check_origin(request, settings)
     # What a shop sells how often can be read from the numbers, so they take a key where its
     # products do.
     if settings.api_keys and (
@@ -38,16 +38,28 @@ def _check_host(request: Request, settings: Settings) -> None:
     name = _host_name(request.headers.get("Host", ""))
     if name not in settings.hosts:
         raise RequestRefusedError(
-            403, "forbidden-host", f"host {name!r} is not served here (setting allowed_hosts)"
+            403,
+            "forbidden-host",
+            f"host {name!r} is not served here: allow it by --allow-host {name} (setting "
+            "allowed_hosts), or name the public address by --public-url",
         )
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Request, settings: Settings) -> None:
     origin = request.headers.get("Origin")
-    if origin is not None and _netloc(origin) != request.headers.get("Host", "").lower():
-        raise RequestRefusedError(
-            403, "forbidden-origin", f"requests from pages of {origin} are not taken"
-        )
+    own = origin is not None and origin.lower() == settings.public_address.origin
+    if (
+        origin is not None
+        and not own
+        and _netloc(origin) != request.headers.get("Host", "").lower()
+    ):
+        detail = f"requests from pages of {origin} are not taken"
+        if _netloc(origin):
+            detail += (
+                "; if that is this service behind a reverse proxy, start it with --public-url "
+                f"{origin} (setting public_url)"
+            )
+        raise RequestRefusedError(403, "forbidden-origin", detail)
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         raise RequestRefusedError(
             403, "forbidden-origin", "requests from pages of other sites are not taken"

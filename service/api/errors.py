@@ -180,6 +180,11 @@ def install(app: Flask, log: Any) -> None:
         }
         if status == 404:
             detail = f"nothing at {request.path}"
+            if request.path.startswith("/v1/products/"):
+                detail += (
+                    "; a slash in an id is sent as %2F, and where a reverse proxy decodes it, "
+                    "--decoded-slashes true (setting decoded_slashes) joins it again"
+                )
         elif status == 405:
             detail = (
                 f"{request.method} is not offered at {request.path} (offered: "
@@ -187,7 +192,8 @@ def install(app: Flask, log: Any) -> None:
             )
         elif status == 413:
             detail = (
-                f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed"
+                f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed "
+                "(setting max_body_bytes)"
             )
         elif status == 500:
             detail = "an unexpected failure; the service's log says why"

@@ -33,6 +33,7 @@ from service.settings.description import (
     place_of,
     shorten,
 )
+from service.settings.public_address import PublicAddress, read_public_url
 
 Condition = Mapping[str, Any]
 ProfileChanges = Mapping[str, Mapping[str, float]]
@@ -136,6 +137,11 @@ def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(f"must hold host names, or *. and one: {error}") from error
 
 
+def _public_url(value: str) -> str:
+    read_public_url(value)
+    return value
+
+
 def is_loopback(host: str) -> bool:
     """True for ``localhost`` and the loopback addresses; any other name may resolve anywhere."""
     if host == "localhost":
@@ -184,6 +190,15 @@ class Settings(BaseModel):
     )
     allowed_hosts: Annotated[TextsSetting, SettingNames(option="--allow-host")] = Field(
         default=(), description="Names accepted in `Host` beside loopback's and `host`."
+    )
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        default="",
+        description="Address that browsers use, where a reverse proxy stands before the service: "
+        "its host, port and path prefix.",
+    )
+    decoded_slashes: bool = Field(
+        default=False,
+        description="The reverse proxy decodes `%2F` in paths: join them to product ids again.",
     )
     text_encoder: Annotated[str, AfterValidator(_encoder_name)] = Field(
         default="",
@@ -395,9 +410,15 @@ class Settings(BaseModel):
         alone decides."""
         if not is_loopback(self.host) and not self.allowed_hosts:
             return frozenset()
+        public = filter(None, [self.public_address.host])
         return frozenset(
-            name.lower() for name in (*_LOOPBACK_NAMES, self.host, *self.allowed_hosts)
+            name.lower() for name in (*_LOOPBACK_NAMES, self.host, *self.allowed_hosts, *public)
         )
+
+    @property
+    def public_address(self) -> PublicAddress:
+        """What ``public_url`` says."""
+        return read_public_url(self.public_url)
 
 
 def read_api_keys(path: Path) -> tuple[str, ...]:

@@ -10,6 +10,11 @@ export class Problem extends Error {
   }
 }
 
+const BASE = new URL(".", document.baseURI).pathname.replace(/\/$/, ""); // a prefix, where a reverse proxy gives one
+
+/** A path of the service below the page's own, whether or not it already is. */
+export const here = (path) => (path.startsWith("/") && !path.startsWith(`${BASE}/`) ? BASE + path : path);
+
 /** The response to a request; anything but success is a `Problem`. Asks for the key where the service wants one. */
 export async function ask(path, options = {}) {
   for (;;) {
@@ -18,7 +23,7 @@ export async function ask(path, options = {}) {
     if (key) headers.Authorization = `Bearer ${key}`;
     let response;
     try {
-      response = await fetch(path, { ...options, headers });
+      response = await fetch(here(path), { ...options, headers });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Problem(0, "offline", t("problem.offline-detail"));

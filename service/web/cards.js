@@ -1,5 +1,5 @@
 // Photos and cards of products.
-import { ask } from "./api.js";
+import { ask, here } from "./api.js";
 import { button, element } from "./dom.js";
 import { lang, t } from "./strings.js";
 
@@ -7,14 +7,14 @@ export const address = (id) => `#/product/${encodeURIComponent(id)}`;
 
 /** Where an <img> finds a photo of the service: its address, or its bytes where a key is needed, which <img> cannot send. */
 async function source(url) {
-  if (!url.startsWith("/") || !sessionStorage.getItem("key")) return url;
+  if (!url.startsWith("/") || !sessionStorage.getItem("key")) return here(url);
   return URL.createObjectURL(await (await ask(url)).blob());
 }
 
 export function picture(url, alt, width, options = {}) {
   const image = element("img", { alt, loading: "lazy", decoding: "async", ...options });
   const wanted = url.replace(/w=\d+/, `w=${width}`);
-  if (!sessionStorage.getItem("key")) image.src = wanted;
+  if (!sessionStorage.getItem("key")) image.src = here(wanted);
   else {
     image.loading = "eager"; // a lazy image whose bytes are freed after loading would never show
     source(wanted).then((found) => {

@@ -56,6 +56,8 @@ def another_value(setting: Setting, folder: Path) -> Any:
         "allow_urls": True,
         "fetch_private": ["photos.local:8080"],
         "import_root": ".",
+        "public_url": "https://shop.example/visual",
+        "decoded_slashes": True,
         "quality_floors": {"blurred": {"fail": 0.9}},
         "out_of_stock": [{"field": "sold_out", "eq": True}],
         "alerts": {"webhooks": [{"url": "https://chat.example/hook"}], "disk_free": 0.2},

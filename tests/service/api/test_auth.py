@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from indexer.core.errors import BadSettingsError
 from service.settings import Settings, read_api_keys
@@ -170,11 +171,11 @@ def test_the_page_loads_nothing_from_elsewhere(web: FlaskClient) -> None:
             path
         )
     named = set(
-        re.findall(r'(?:src|href)="(/[\w./-]+)"', web.get("/").text + web.get("/docs").text)
+        re.findall(r'(?:src|href)="([a-z][\w./-]+)"', web.get("/").text + web.get("/docs").text)
     )
-    assert "/web/app.js" in named
+    assert "web/app.js" in named
     for path in named:
-        assert web.get(path).status_code == 200, path
+        assert web.get(f"/{path}").status_code == 200, path
     assert_problem(web.get("/web/..%2Fsettings.py"), 404, "not-found")
 
 
@@ -206,3 +207,68 @@ def test_the_openapi_document_names_every_route(web: FlaskClient) -> None:
     assert "application/problem+json" in search["responses"]["422"]["content"]
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', web.get("/openapi.json").text))
     assert references <= set(document["components"]["schemas"])
+
+
+def test_a_page_behind_a_proxy_asks_by_its_public_address(
+    open_web: Callable[..., FlaskClient],
+) -> None:
+    """Whatever Host the proxy sends, the page of ``public_url`` is this service's own; the refusal
+    of another names the option."""
+    question = {"product_id": "cross-red", "k": 1}
+    origin = {"Origin": "https://search.shop.example:8443"}
+    hosts = ("127.0.0.1:8000", "search.shop.example", "search.shop.example:8443")
+    refused = open_web().post("/v1/search", json=question, headers=origin)
+    assert_problem(refused, 403, "forbidden-origin")
+    assert "--public-url https://search.shop.example:8443" in refused.get_json()["detail"]
+    web = open_web(public_url="https://Search.shop.example:8443/")
+    for host in hosts:
+        headers = {**origin, "Host": host}
+        assert web.post("/v1/search", json=question, headers=headers).status_code == 200, host
+    other = {"Origin": "https://search.shop.example", "Host": "127.0.0.1:8000"}
+    assert_problem(web.post("/v1/search", json=question, headers=other), 403, "forbidden-origin")
+    foreign = web.post("/v1/search", json=question, headers={"Host": "evil.example"})
+    assert_problem(foreign, 403, "forbidden-host")
+    assert "--allow-host evil.example" in foreign.get_json()["detail"]
+
+
+def test_below_a_path_of_a_proxy_everything_is_found(open_web: Callable[..., FlaskClient]) -> None:
+    """The prefix may be cut off by the proxy or left: pages, calls and the addresses in answers."""
+    web = open_web(public_url="http://localhost/shop/visual/")
+    for prefix in ("", "/shop/visual"):
+        page = web.get(f"{prefix}/", environ_overrides={"REQUEST_URI": f"{prefix}/"})
+        assert page.status_code == 200
+        assert not re.search(r'(href|src)="/', page.get_data(as_text=True))
+        path = f"{prefix}{PATCHED}"
+        found = web.get(path, environ_overrides={"REQUEST_URI": path})
+        image, *_ = found.get_json()["images"]
+        assert image["image_url"].startswith("/shop/visual/v1/images/")
+        shot = image["image_url"]
+        assert web.get(shot, environ_overrides={"REQUEST_URI": shot}).status_code == 200
+    assert web.get("/openapi.json").get_json()["servers"] == [{"url": "/shop/visual"}]
+    elsewhere = "/shop/visually/v1/products"
+    assert web.get(elsewhere, environ_overrides={"REQUEST_URI": elsewhere}).status_code == 404
+
+
+def test_slashes_that_a_proxy_decoded_are_of_the_id(open_web: Callable[..., FlaskClient]) -> None:
+    """``a%2Fb`` that arrives as ``a/b`` is found by a setting, which the 404 names otherwise."""
+
+    def ask(web: FlaskClient, path: str) -> TestResponse:
+        return web.get(path, environ_overrides={"REQUEST_URI": path})
+
+    plain, joined = open_web(), open_web(decoded_slashes=True)
+    path = "/v1/products/mugs/17"
+    assert "--decoded-slashes" in ask(plain, path).get_json()["detail"]
+    for asked in (path, "/v1/products/mugs%2F17"):
+        problem = ask(joined, asked).get_json()
+        assert problem["code"] == "unknown-product"
+        assert "mugs/17" in problem["detail"]
+    assert ask(joined, f"{PATCHED}/similar?k=1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "url", ["shop.example", "ftp://shop.example", "https://u:p@shop.example", "http://a/b?c", "//x"]
+)
+def test_a_public_url_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    """With the setting's name."""
+    with pytest.raises(BadSettingsError, match="public_url"):
+        Settings(home=tmp_path, public_url=url)
