@@ -169,6 +169,7 @@ class ImportReport:
         }
         found |= {
             "counts": self.counts,
+            "failure": self.failure,
             "skipped": [asdict(notice) for notice in self.skipped],
             "skipped_by_kind": [kind.to_json() for kind in self.skipped.kinds()],
             "warnings": [kind.to_json() for kind in self.warnings.kinds()],

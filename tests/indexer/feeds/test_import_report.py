@@ -47,8 +47,10 @@ def test_the_command_exits_1_where_nothing_came_in(
         home = str(tmp_path / "home")
         assert cli.run(["import", str(path), "--home", home, "--json", *options]) == 1
         out, err = capfd.readouterr()
-        assert json.loads(out)["counts"]["skipped"] == 1
-        assert "none.jpg" in err.strip().splitlines()[-1]
+        report = json.loads(out)
+        assert report["counts"]["skipped"] == 1
+        assert err.strip().splitlines()[-1].endswith(report["failure"])
+        assert "none.jpg" in report["failure"]
 
 
 def test_a_dry_run_says_what_the_contract_names(
