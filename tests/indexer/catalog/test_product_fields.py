@@ -16,7 +16,13 @@ from indexer.catalog.filters import elements, facts_of, parse_filter
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.catalog.records import Delete, Patch, Put, Written
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadProductError, CatalensError, ChangedError, StorageError
+from indexer.core.errors import (
+    BadProductError,
+    CatalensError,
+    ChangedError,
+    ReadOnlyError,
+    StorageError,
+)
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
 from tests.indexer.catalog.test_store import MERCHANT, photo, product, put
@@ -330,3 +336,18 @@ def test_fields_of_an_erased_product_leave_the_file(catalog: Catalog) -> None:
     catalog.database.checkpoint()
     held = catalog.path.read_bytes()
     assert not any(text.encode() in held for text in secret)
+
+
+def test_an_old_catalog_on_a_read_only_disk_stays_old(
+    old: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is read, with no fields; a write is refused, and the file is not touched."""
+    before = old.catalog_file.read_bytes()
+    monkeypatch.setattr("indexer.core.sqlite.is_read_only", lambda _: True)
+    with open_catalog(old) as catalog:
+        assert len(list(catalog.iterate())) == 5
+        assert catalog.filter_types() == catalog.types()
+        assert (catalog.given_types(), catalog.get("ball/1").sources) == (set(), {})
+        with pytest.raises(ReadOnlyError):
+            catalog.patch("ball/1", {"fields": {"price": 3}})
+    assert old.catalog_file.read_bytes() == before
