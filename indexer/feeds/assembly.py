@@ -12,7 +12,7 @@ from indexer.feeds.notice import Notice
 from indexer.feeds.photo_cells import photo_requests
 from indexer.feeds.product import FeedProduct, PhotoReference
 from indexer.feeds.row_plan import RowPlan, attribute_name
-from indexer.feeds.row_values import MarketMoney, Notes, RowValues, text_of
+from indexer.feeds.row_values import MarketMoney, Notes, RowValues, shortened, text_of
 from indexer.feeds.values import availability as availability_words
 from indexer.feeds.values import currencies
 from indexer.feeds.values.money import Money
@@ -297,5 +297,5 @@ def conflict(where: str, name: str, product_id: str, old: object, new: object) -
         f"{name} {new!r} of product {product_id!r} differs from its first, {old!r}, which stays",
         "conflict",
         name,
-        str(new)[:80],
+        shortened(new),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from indexer.catalog.records import MAX_ID
 from indexer.feeds.assembly import FoundPhoto
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.groups import (
@@ -196,21 +197,28 @@ class _Family:
             self.views.append((self.keys.view(row.values), row))
         elif kind == "parent":
             self.parents.append(row)
-        elif kind == "variant" and self._has_parent(row):
-            self.variants.append(row)
-        else:
+        elif kind != "variant":
             self.singles.append(row)
-
-    def _has_parent(self, row: RowValues) -> bool:
-        reference = self.keys.reference(row.values)
-        own = self.keys.own_key(row.values)
-        if reference is None:
+        elif self.keys.reference(row.values) is None:
             self.notes.warn(
                 row.where,
                 "parent-missing",
                 "is a variant, but names no parent; it is kept as a product of its own",
             )
-        elif self.keys.resolve(reference) == own:
+            self.singles.append(row)
+        else:
+            self.variants.append(row)
+
+    def _part_with_own_children(self) -> None:
+        """Let rows that name themselves stand alone, where no other row has that name."""
+        variants = self.variants
+        self.variants = []
+        for row in variants:
+            reference = self.keys.reference(row.values)
+            own = self.keys.own_key(row.values)
+            if self.parents or reference is None or self.keys.resolve(reference) != own:
+                self.variants.append(row)
+                continue
             self.notes.warn(
                 row.where,
                 "own-parent",
@@ -218,12 +226,11 @@ class _Family:
                 None,
                 reference,
             )
-        else:
-            return True
-        return False
+            self.singles.append(row)
 
     def read(self) -> list[FeedProduct]:
         """The family's products."""
+        self._part_with_own_children()
         if self.keys.lists_children and self.parents:
             self.variants += self.singles
             self.singles = []
@@ -328,14 +335,14 @@ class _Family:
         return products
 
     def _id(self, row: RowValues, parent: str | None, variant: str | None) -> str | None:
-        own = self.own_id(row)
-        found = own
-        if own is None and parent is not None:
-            found = distinct_id(parent, variant, self.taken)
-        elif own is not None and (own in self.taken or self.context.claims.is_repeated(row.where)):
-            named = self.keys.own_key(row.values)
-            another = parent or (named if named != own else None) or own
-            found = distinct_id(another, variant, self.taken | {own})
+        found = own = self.own_id(row)
+        repetition = self.context.claims.repetition(row.where)
+        if own is not None and (repetition is not None or own in self.taken):
+            if parent is not None and variant is not None:
+                found = distinct_id(parent, variant, self.taken | {own})
+            else:
+                mark = f"#{repetition or 2}"
+                found = own[: MAX_ID - len(mark)] + mark
             say_repeated(self.context, row, own, found)
         if found is not None:
             self.taken.add(found)

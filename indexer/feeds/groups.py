@@ -35,19 +35,22 @@ class Claims:
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
-        self._again: set[str] = set()
+        # Of ids that came again: how often they came.
+        self._times: dict[int, int] = {}
+        # Where one came again, and the how many-th time that was.
+        self._again: dict[str, int] = {}
 
     def claim(self, product_id: str, where: str) -> None:
         """Take an id, or note that another row has it."""
         number = hash(product_id)
         if number in self._taken:
-            self._again.add(where)
+            self._times[number] = self._again[where] = self._times.get(number, 1) + 1
         else:
             self._taken.add(number)
 
-    def is_repeated(self, where: str) -> bool:
-        """Whether the id of this row was another's first."""
-        return where in self._again
+    def repetition(self, where: str) -> int | None:
+        """The how many-th row with its id this one is; None for the first."""
+        return self._again.get(where)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class GroupContext:
             names = " or ".join(map(repr, columns)) or "an id"
             self.assembly.notes.skip(row.where, "no-id", f"names no product: {names} is blank")
             return False
-        plain = product_id.isprintable() and product_id[0] != "." and len(product_id) <= MAX_ID
-        reason = None if plain and product_id[0] != " " else bad_product_id(product_id)
+        first = product_id[:1]
+        plain = product_id.isprintable() and first not in ("", " ", ".")
+        reason = None if plain and len(product_id) <= MAX_ID else bad_product_id(product_id)
         if reason:
             self.assembly.notes.skip(row.where, "bad-id", reason, None, product_id)
             self.lost_ids.add(product_id)
@@ -306,7 +310,7 @@ def _variant_id(
     variant: str | None,
     taken: set[str],
 ) -> str:
-    repeated = context.claims.is_repeated(row.where)
+    repeated = context.claims.repetition(row.where) is not None
     found = own if own is not None and own not in taken and not repeated else None
     if found is None:
         made = distinct_id(handle, variant, set())

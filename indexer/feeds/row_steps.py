@@ -187,24 +187,17 @@ def _category_cells(rule: CategoryRule) -> _SplitCell:
 def tags(separators: Sequence[str]) -> CellStep:
     """Tags, parted by the first of ``separators`` that the cell holds; elements of a list are tags
     as they are."""
+    joined = f" nor text joined by {separators[0]}" if separators else " nor text"
 
     def step(value: Any, row: RowValues) -> None:
-        if isinstance(value, list):
-            if not all(part is None or isinstance(part, str) for part in value):
-                raise ValueError(
-                    f"tags are neither a list of texts nor text joined by {separators[0]}"
-                )
-            row.tags += [text for part in value if part and (text := trim(part))]
+        parts = value if isinstance(value, list) else [value]
+        if not all(part is None or isinstance(part, str) for part in parts):
+            raise ValueError(f"tags are neither a list of texts{joined}")
+        if value is parts:
+            row.tags += [text for part in parts if part and (text := trim(part))]
             return
-        if not isinstance(value, str):
-            raise ValueError(f"tags are neither a list of texts nor text joined by {separators[0]}")
-        for separator in separators:
-            if separator in value:
-                row.tags += split_list(value, separator)
-                return
-        text = trim(value)
-        if text:
-            row.tags.append(text)
+        separator = next((sign for sign in separators if sign in value), None)
+        row.tags += split_list(value, separator) if separator else texts_of(value)
 
     return step
 
@@ -325,7 +318,7 @@ def availability(words: Mapping[str, Availability]) -> CellStep:
         if row.availability is not None:
             return
         if isinstance(value, list):
-            value = value[0]
+            value = next((part for part in value if not is_missing(part)), None)
         found = words.get(trim(value).casefold()) if isinstance(value, str) else None
         row.availability = found or availability_words.parse(value)
         if row.availability is None and not is_missing(value):

@@ -115,6 +115,10 @@ def test_parents_that_are_missing_or_none(tmp_path: Path) -> None:
         common("8", "variation", "F-1", "F") | {"Parent": "F"},
         common("9", "simple", "'0042", "G"),
         common("10", "simple", "H", "H") | {"Visibility in catalog": "hidden"},
+        common("11", "simple", "A-1", "I"),
+        common("12", "simple", "A-1", "J"),
+        common("13", "variable", "K", "K"),
+        common("14", "variation", "K", "K") | {"Parent": "K", "Attribute 1 value(s)": "Red"},
     ]
     feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
     assert [(one.product_id, one.fields.parent) for one in feed.products] == [
@@ -125,12 +129,17 @@ def test_parents_that_are_missing_or_none(tmp_path: Path) -> None:
         ("D", None),
         ("0042", None),
         ("0042#2", None),
+        ("A-1#2", None),
+        ("A-1#3", None),
+        ("K", "K"),
     ]
     assert [(note.where, note.code) for note in feed.warnings] == [
         ("feed.csv:2", "parent-missing"),
         ("feed.csv:4", "own-parent"),
         ("feed.csv:5", "parent-missing"),
         ("feed.csv:10", "repeated-id"),
+        ("feed.csv:12", "repeated-id"),
+        ("feed.csv:13", "repeated-id"),
     ]
     assert [(note.where, note.value) for note in feed.skipped] == [
         ("feed.csv:8", "F"),

@@ -1,0 +1,42 @@
+"""Whatever a cell holds, it costs itself."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from indexer.feeds.profile import profile_names
+from tests.indexer.feeds.feed_files import read_feed_file
+from tools.bench.data.feed_formats import FORMATS
+
+CELLS = (
+    *("", " ", "'", '="', "..", "a" * 300, "\x00", "NaN", "1e999", "-5", "12,5", "1.299", ",,,"),
+    *("|", ">", " > ", "&gt;", "<b>", "http://", "//x", "id:", "id:1", "x", "y", "true", "0", "1"),
+    *("draft", "variable", "variation", "simple", "Parent", "Child", "sku=x,color=r|sku=y"),
+    *("a=b,c=d", "٣", "½", "\u202e", "9" * 400, "XYZ 5", "5 %", ">".join("ab" * 40), "A > B, C"),
+    *(None, 5, 2**70, 1.5, True, [], ["a", None, 5], [["x"]], {"a": 1}, [{"a": 1}, {"b": [1]}]),
+)
+
+
+@pytest.mark.parametrize("name", [name for name in profile_names() if name in FORMATS])
+def test_no_cell_ends_an_import(tmp_path: Path, name: str) -> None:
+    """Rows of every profile with any value anywhere become products or notices, never an error."""
+    chance = random.Random(name)
+    path = tmp_path / "feed.jsonl"
+    for _ in range(25):
+        rows = [
+            {column: chance.choice(CELLS) for column in FORMATS[name][0] if chance.random() < 0.9}
+            for _ in range(6)
+        ]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        feed = read_feed_file(path, name)
+        feed.reader.map()
+        for product in feed.products:
+            assert product.product_id.strip()
+            assert product.category is None or all(map(str.strip, product.category))
+        for notice in (*feed.warnings, *feed.skipped):
+            assert notice.where.startswith("feed.jsonl")
+            assert notice.code
