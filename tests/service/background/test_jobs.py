@@ -440,6 +440,27 @@ def test_no_path_of_the_machine_is_told(
     )
 
 
+def test_a_feed_of_several_is_named(own: Engine, tmp_path: Path) -> None:
+    """An archive with two feeds is read by the name of one, also one folder down; without a name
+    the refusal lists them."""
+    data = archive(
+        ("shop/products.csv", b"product_id,image\nzipped,a.png\n"),
+        ("shop/stock.csv", b"product_id,stock\nzipped,3\n"),
+        ("shop/a.png", photo("ring", "red", turn=55)),
+    )
+    jobs = Jobs(own.home)
+    told = {}
+    for name in (None, "products.csv"):
+        job = jobs.add("import", {"most_bytes": 10**6, "feed": name}, upload=Sent(data).save)
+        run(own.home, job.job_id)
+        told[name] = jobs.get(job.job_id)
+    assert told[None].problem is not None
+    assert "(products.csv, stock.csv): name the one" in told[None].problem.detail
+    result = told["products.csv"].result
+    assert result is not None
+    assert (result["added"], result["skipped_total"]) == (1, 0)
+
+
 def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
     """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies
     inside comes in."""
