@@ -383,17 +383,17 @@ def test_fields_that_cannot_group_are_named(shop: Window) -> None:
 
 
 def test_a_large_group_hides_no_other(tmp_path: Path) -> None:
-    """Forty variants nearer than all else take one place: the page is full behind them."""
+    """A hundred variants nearer than all else take one place: each page is full behind them."""
     shop = Window(tmp_path)
-    for number in range(40):
+    for number in range(100):
         own = {"parent": "shirt"}
         shop.put(number, [0], {"category": None, "tags": [], "attributes": own})
-    for number in range(40, 50):
+    for number in range(100, 110):
         shop.put(number, [1 + number % 11], {"category": None, "tags": [], "attributes": {}})
     shop.publish()
-    page = shop.page(query_like(0), k=11, group_by="parent")
-    assert [result.group.size for result in page.results] == [40] + [1] * 10
-    assert page.next_cursor is None
+    results = shop.all_pages(query_like(0), 2, group_by="parent", group_size=2)
+    assert [result.group.size for result in results if result.group] == [100] + [1] * 10
+    assert [len(result.group.members) for result in results[:2] if result.group] == [1, 0]
     shop.catalog.close()
 
 
