@@ -32,7 +32,7 @@ from indexer.imaging.parallel import decoding_threads, in_order
 
 FORMAT = 1
 # How thumbnails are made; those of another way are forgotten and made again.
-_METHOD = f"box-{SIDE}"
+_METHOD = f"box-{SIDE}-thing"
 _SCHEMA = Schema(
     format=FORMAT,
     tables=(

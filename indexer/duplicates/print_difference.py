@@ -13,6 +13,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.core.errors import CatalensError
 from indexer.duplicates.alignment import SIDE, align_crop, resample
+from indexer.duplicates.perceptual_hash import crop_to_thing
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, decode_photo
 
 # Difference from which two prints are two: copies stay below, also with a watermark or a band of
@@ -39,6 +40,7 @@ _HELD = 256
 
 def fine_picture(picture: Image.Image) -> np.ndarray:
     """Shrink an upright RGB picture to uint8 [192, 192, 3], as ``thumbnail`` does to 32."""
+    picture = crop_to_thing(picture)
     way = Image.Resampling.BOX if min(picture.size) >= _FINE else Image.Resampling.BICUBIC
     return np.asarray(picture.resize((_FINE, _FINE), way))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from indexer.duplicates.alignment import SAME, aligned_similarity
+from indexer.duplicates.alignment import SAME, aligned_similarity, compare
 from indexer.duplicates.perceptual_hash import (
     NEAR_BITS,
     coarse_match,
@@ -121,3 +121,30 @@ def test_pictures_of_one_colour_are_flat() -> None:
         False,
         False,
     ]
+
+
+def ring(radius: int, width: int, side: int = 1000, *, gem: int = 0) -> Image.Image:
+    """A small ring before white, perhaps with a stone."""
+    picture = Image.new("RGB", (side, side), (254, 254, 254))
+    pen = ImageDraw.Draw(picture)
+    x, y = side // 2, side * 2 // 5
+    box = (x - radius, y - radius, x + radius, y + radius)
+    pen.ellipse(box, outline=(190, 160, 90), width=width)
+    if gem:
+        pen.rectangle((x - gem, y - radius - gem, x + gem, y - radius + gem), fill=(60, 90, 200))
+    return picture
+
+
+def test_small_things_on_white_are_known_by_the_thing() -> None:
+    """They are not "of one colour", their copies agree and other things do not; white stays
+    white."""
+    first, second = ring(45, 5), ring(40, 5, gem=14)
+    copies = [first.resize((500, 500)), again(first, 60), first.crop((60, 40, 960, 980))]
+    made = thumbs(first, *copies)
+    assert not is_uniform(made).any()
+    same = compare(np.broadcast_to(made[0], made[1:].shape), made[1:])
+    assert same.agreement.min() >= SAME
+    assert compare(made[:1], thumbs(second)).agreement[0] < SAME
+    dusty = Image.new("RGB", (600, 600), "white")
+    dusty.putpixel((300, 300), (0, 0, 0))
+    assert is_uniform(thumbs(dusty, Image.new("RGB", (64, 64), "white"))).all()
