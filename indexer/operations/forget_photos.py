@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import BadModelError
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import SignatureStore, sign_photos
 from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.embed import embed_photos
 from indexer.model.bundle import Bundle
+from indexer.model.registry import by_version
 from indexer.model.runtime_base import Runtime
 from indexer.operations.automatic_export import choose_exported
 from indexer.operations.garbage_collection import photo_files
@@ -117,10 +124,9 @@ class PhotoForgetter:
 
         if not self._chosen:
             # While there are still photos to judge its exported form by, and before any vector.
-            choice = choose_exported(self._home, self._bundle)
-            self._bundle = choice.bundle
-            self.report.model_version = choice.bundle.model_version
-            self.report.reason = choice.reason
+            version, self.report.reason = _choose(self._home, self._bundle)
+            self._bundle = by_version(self._home, version)
+            self.report.model_version = version
             self._chosen = True
         if self._embedder is None:
             self._embedder = open_embedder(self._bundle)
@@ -132,6 +138,29 @@ class PhotoForgetter:
             self._photos.drop(row)
         with self._lock:
             self._waiting.difference_update(row.content_hash for row in rows)
+
+
+def _choose(home: Home, bundle: Bundle) -> tuple[str, str | None]:
+    """``choose_exported`` in a process of its own: what an export takes, it gives back by ending.
+
+    Raises ``BadModelError`` where that process fails.
+    """
+    command = [sys.executable, "-m", "indexer.operations.forget_photos"]
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [*command, str(home.path), bundle.model_version],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        raise BadModelError(
+            f"model {bundle.model_version} could not be prepared (status {done.returncode})"
+        )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["model_version"], found["reason"]
 
 
 @contextmanager
@@ -165,3 +194,14 @@ def forgetting(home: Home, bundle: Bundle) -> Iterator[PhotoForgetter]:
     if failures:
         raise failures[0]
     forgetter.settle()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the form of a home's model that is to embed its photos, exported where that fits."""
+    home, version = Home(arguments[0]), arguments[1]
+    choice = choose_exported(home, by_version(home, version))
+    print(json.dumps({"model_version": choice.bundle.model_version, "reason": choice.reason}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
