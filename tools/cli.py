@@ -20,6 +20,7 @@ from tools import commands
 # The order of help. A command is a file of tools/commands; one not named here stands at the end.
 COMMANDS = (
     "demo",
+    "start",
     "advise",
     "train",
     "evaluate",

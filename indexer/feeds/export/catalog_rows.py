@@ -56,13 +56,21 @@ class CatalogRows:
     """
 
     def __init__(
-        self, home: Home, catalog: Catalog, find: FindProposal, options: ExportOptions
+        self,
+        home: Home,
+        catalog: Catalog,
+        find: FindProposal,
+        options: ExportOptions,
+        *,
+        with_addresses: bool = True,
     ) -> None:
+        """``with_addresses`` False: photos by the files that the home has, not by address."""
         self._home = home
         self._catalog = catalog
         self._find = find
         self._options = options
         self._types = catalog.types()
+        self._with_addresses = with_addresses
 
     # --- native
 
@@ -225,7 +233,7 @@ class CatalogRows:
     def _source(self, product: Product, photo: PhotoRow) -> str:
         """The shop's own address of a photo, else the file that has it."""
         address = product.sources.get(photo.content_hash)
-        if address:
+        if address and self._with_addresses:
             return address
         if photo.path:
             return photo.path

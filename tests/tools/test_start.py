@@ -1,0 +1,76 @@
+"""A shop's export becomes a searchable home in one go, and a start that was cut off goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadDataError, NothingImportedError
+from indexer.core.home import Home
+from indexer.feeds.import_options import ImportOptions
+from indexer.fetch.settings import FetchSettings
+from indexer.index.version import Versions
+from tests.indexer.conftest import KINDS, draw
+from tools import start as job
+
+
+def shopify(folder: Path, count: int) -> Path:
+    """An export of ``count`` products in two variants each, photos beside it."""
+    lines = [
+        "Handle,Title,Vendor,Product Category,Tags,Published,Option1 Name,Option1 Value,"
+        "Variant SKU,Variant Inventory Qty,Variant Price,Image Src,Variant Image,Status"
+    ]
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)]
+        photo = f"{number}.png"
+        draw(kind, number).save(folder / photo)
+        lines.append(
+            f"p-{number},Thing {number},Acme,Shapes > {kind},new,true,Size,S,SKU-{number}-S,3,"
+            f"9.50,{photo},{photo},active"
+        )
+        lines.append(f"p-{number},,,,,,,M,SKU-{number}-M,0,9.50,,{photo},")
+    path = folder / "shopify.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.slow
+def test_an_export_becomes_searchable_first_products_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of twelve variants are there first, over all categories, with an active index; then the
+    rest. Run again, nothing is done twice. Labels that do not suffice are said to."""
+    monkeypatch.setattr(job, "FIRST", 6)
+    feed = shopify(tmp_path, 6)
+    plan = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    job.take_first(plan)
+    home = Home(tmp_path / "home")
+    (first,) = Versions(home).list()
+    assert home.active() is not None
+    assert 6 <= first.counts["products"] < 12
+    said = " / ".join(plan.state.decisions)
+    assert "profile shopify" in said
+    assert "no training: 0 categories have 5 products or more" in said
+    assert "not exported" in said
+    again = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    assert again.state.first_done
+    job.take_first(again)
+    assert len(Versions(home).list()) == 1
+    report = job.take_rest(again)
+    assert report is not None
+    assert Versions(home).list()[-1].counts["products"] == 12
+    assert job.take_rest(again) is None
+    assert json.loads((plan.folder / "state.json").read_text())["rest_done"] is True
+
+
+def test_what_cannot_be_taken_in_is_said_and_leaves_no_index(tmp_path: Path) -> None:
+    with pytest.raises(BadDataError, match="does not exist"):
+        job.plan_start("none.csv", tmp_path / "home", ImportOptions(), FetchSettings())
+    feed = tmp_path / "feed.csv"
+    feed.write_text("product_id,image\n1,gone.png\n")
+    plan = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    with pytest.raises(NothingImportedError, match=r"gone\.png"):
+        job.take_first(plan)
+    assert Home(tmp_path / "home").active() is None
