@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexer.core.errors import BadDataError
-from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.detection import detect
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import Notices
 from indexer.feeds.join import joining_profile
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_folder import PhotoFolderTable
+from indexer.feeds.price_list import join_column, read_by_words
 from indexer.feeds.product_reader import ProductReader
 from indexer.feeds.profile import FeedProfile, load_profile
 from indexer.feeds.reader import FeedSource, find_feed, open_table
@@ -113,12 +113,7 @@ def open_input(
             profile = load_profile(options.profile)
             why = "it was asked for (--profile)"
     if options.join is not None:
-        if not ColumnIndex(table.columns).has((options.join,)):
-            raise BadDataError(
-                f"{table.name} has no column {options.join!r} to join by; columns found: "
-                f"{', '.join(map(repr, table.columns[:30]))}"
-            )
-        profile = joining_profile(profile, options.join)
+        profile = joining_profile(profile, join_column(table, options.join))
     return FeedInput(source, table, profile, why, skipped, warnings)
 
 
@@ -128,5 +123,8 @@ def _joining(table: Table, column: str) -> tuple[FeedProfile, str]:
     try:
         detection = detect(table)
     except BadDataError:
-        return load_profile(_NATIVE), f"its columns are read by name, joined by {column!r}"
+        detection = None
+    if detection is None or detection.profile.fallback:
+        profile = read_by_words(load_profile(_NATIVE), table.columns)
+        return profile, f"its columns are read by name, joined by {column!r}"
     return detection.profile, detection.why

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from indexer.catalog.product_fields import FIELD_NAMES
 from indexer.catalog.store import Catalog
+from indexer.feeds.column_words import meaning_of
 from indexer.feeds.columns import plain, snake_case
 from indexer.feeds.notice import Notice
 from indexer.feeds.product import FeedProduct
@@ -38,6 +39,22 @@ def joined_by(column: str) -> str:
     return snake_case(column)
 
 
+def code_field(column: str) -> str | None:
+    """``product_id``, ``sku`` or ``gtin``, where a column's name says just that in a language of
+    shops.
+
+    >>> code_field("Artikelnummer"), code_field("EAN"), code_field("Farbe")
+    ('sku', 'gtin', None)
+    """
+    name = joined_by(column)
+    if name in _MEANINGS:
+        return name
+    meaning = meaning_of(column)
+    if meaning is None or not meaning[1]:
+        return None
+    return {"id": "product_id", "sku": "sku", "gtin": "gtin"}.get(meaning[0])
+
+
 def joining_profile(profile: FeedProfile, column: str) -> FeedProfile:
     """``profile`` with rows told apart by ``column`` alone, each a change of one product."""
     return profile.model_copy(
@@ -64,6 +81,10 @@ class FeedJoin:
         if catalog is None:
             return
         self._ids = _values(catalog, self.name)
+        field = None if self._ids else code_field(column)
+        if field is not None:
+            self.name = field
+            self._ids = _values(catalog, field)
         for name in _VARIANT_NAMES:
             for value, ids in _values(catalog, name).items():
                 self._variants.setdefault(value, []).extend(ids)

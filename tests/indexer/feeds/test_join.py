@@ -127,6 +127,33 @@ def test_a_column_that_is_not_there_is_named(home: Home, tmp_path: Path) -> None
         erp(home, tmp_path, "code,price\n1,2 EUR\n")
 
 
+def test_columns_in_the_erp_s_own_language(home: Home, tmp_path: Path) -> None:
+    """Joined by ``sku``, which the list calls otherwise; a currency stands in a column's name, and
+    what a piece costs the shop is not what it asks."""
+    report = erp(
+        home,
+        tmp_path,
+        "Artikelnummer;EK Preis;Preis (CHF);Aktionspreis;Lagerbestand\n"
+        "S-1;4,00;1.219,90;15,00;0\nS-2;4,00;22,00;;3\n",
+    )
+    assert report.replaced == 2
+    found = fields(home, "p0")
+    assert (found.price, found.sale_price, found.currency) == (1219.9, 15.0, "CHF")
+    assert found.availability == "out_of_stock"
+    assert fields(home, "p1").price == 22.0
+    with open_catalog(home) as catalog:
+        assert catalog.get("p1").attributes["stock"] == 3
+
+
+def test_the_column_may_be_named_as_the_feed_has_it(home: Home, tmp_path: Path) -> None:
+    """``--join Artikelnummer`` finds products by their SKU; with two such columns one is named."""
+    text = "Artikelnummer;Referencia;Preis\nS-2;S-1;7,50\n"
+    with pytest.raises(BadDataError, match="2 columns that may be the sku to join by: 'Artikelnu"):
+        erp(home, tmp_path, text)
+    assert erp(home, tmp_path, text, join="Artikelnummer").replaced == 1
+    assert (fields(home, "p1").price, fields(home, "p0").price) == (7.5, 10.0)
+
+
 def test_columns_are_known_by_their_usual_names() -> None:
     names = ("SKU", "Variant SKU", "item_sku", "EAN", "Barcode", "id", "Supplier No")
     assert [joined_by(name) for name in names] == [
