@@ -39,7 +39,9 @@ def show_dry_run(report: dict[str, Any], home: Path) -> None:
 def _show_counts(report: dict[str, Any], title: str) -> None:
     counts = report["counts"]
     shown = [(name, report[name]) for name in ("added", "replaced", "unchanged", "deleted")]
-    print_table(("products", "count"), [*shown, ("left out", counts["skipped"])], title=title)
+    # A photo or a row, not a product: the notices below say which.
+    left_out = ("photos or rows left out", counts["skipped"])
+    print_table(("products", "count"), [*shown, left_out], title=title)
 
 
 def _show_notices(report: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ def take_rest(plan: StartPlan) -> ImportReport | None:
     counts = report.counts
     log(
         f"all done: {counts['added']:,} products added, {counts['unchanged']:,} there already, "
-        f"{counts['skipped']:,} left out"
+        f"{counts['skipped']:,} photos or rows left out"
     )
     return report
 

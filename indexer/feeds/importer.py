@@ -36,7 +36,7 @@ from indexer.feeds.first_products import choose_first
 from indexer.feeds.guards import FeedTotals, suspicion
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
-from indexer.feeds.join import FeedJoin, cleared_names
+from indexer.feeds.join import FeedJoin, cleared_names, nothing_owned
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
 from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
@@ -152,6 +152,9 @@ class _Import:
         owners = {} if catalog is None else catalog.owners()
         self.keep = frozenset(name for name, owner in owners.items() if owner != options.source)
         self.join = None if options.join is None else FeedJoin(catalog, options.join)
+        if options.join is not None and options.only is not None:
+            told = nothing_owned(self.feed.table.name, self.feed.reader.plan.meanings, options.only)
+            self.report.warnings += [] if told is None else [told]
         self.typing = AttributeTyping(
             fixed=fixed,
             stored={} if catalog is None else catalog.types(),

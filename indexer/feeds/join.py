@@ -126,13 +126,33 @@ def written_names(only: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def nothing_owned(
+    table: str, meanings: dict[str, list[str]], only: frozenset[str]
+) -> Notice | None:
+    """Notice of a feed that has a column for none of the names that it may write."""
+    if (_said(meanings) & only) - {"currency"}:
+        return None
+    owned = ", ".join(sorted(only - {"currency"}))
+    columns = ", ".join(map(repr, list(meanings)[:20]))
+    reason = (
+        f"no column holds what the feed owns ({owned}), so it changes nothing; columns found: "
+        f"{columns}. Say which is which in a profile ('catalens profile suggest' drafts one)"
+    )
+    return Notice(f"{table}:1", reason, "owns-nothing")
+
+
 def cleared_names(meanings: dict[str, list[str]], only: frozenset[str]) -> frozenset[str]:
     """Of the names that a feed may write, those that it has a column for: blank there means that
     the product has none. A currency is never blank of its own."""
-    said = {
+    clearable = {*FIELD_NAMES, *(name for name in only if name not in FIELD_NAMES)}
+    said = _said(meanings)
+    return frozenset((said & only & clearable) - {"currency", "titles", "categories", "prices"})
+
+
+def _said(meanings: dict[str, list[str]]) -> set[str]:
+    """Fields and attributes that the feed has a column for."""
+    return {
         meaning.removeprefix("attribute ").replace(" ", "_")
         for found in meanings.values()
         for meaning in found
     }
-    clearable = {*FIELD_NAMES, *(name for name in only if name not in FIELD_NAMES)}
-    return frozenset((said & only & clearable) - {"currency", "titles", "categories", "prices"})

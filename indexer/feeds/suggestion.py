@@ -322,6 +322,13 @@ class _Draft:
         for meaning, wanted in (("id", "id"), ("title", "title"), ("photo", "photos")):
             if meaning not in self.by_meaning:
                 lines.append(f"# {wanted}: no column looks like it; name one")
+        if not {"title", "photo"} & set(self.by_meaning):
+            lines.append(
+                "# Without titles and photos, it changes products that are there by this id."
+            )
+            lines.append(
+                "# By SKU or GTIN: catalens sync add NAME FEED --join sku --only price,stock"
+            )
         return "\n".join(lines) + "\n"
 
 

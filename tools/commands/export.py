@@ -25,8 +25,9 @@ _FROM_CATALOG = ("csv", "jsonl", "google")
     "--profile",
     default="csv",
     show_default=True,
-    help="csv or jsonl (all that Catalens knows, with proposals beside it), google, or with --feed "
-    "auto or the name of the shop's profile.",
+    metavar="NAME",
+    help="csv or jsonl (all that Catalens knows, with proposals beside it), or google. With --feed "
+    "the profile is found by its columns, unless a shop's is named here.",
 )
 @click.option(
     "--feed",

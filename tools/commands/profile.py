@@ -54,8 +54,10 @@ def show(name: str, as_json: bool) -> None:
 
 @profile.command("suggest")
 @click.argument("feed", type=AnyPath)
-@click.option("--encoding", help="How the feed's text is encoded (default: found).")
-@click.option("--delimiter", help="What parts its cells (default: found).")
+@click.option("--encoding", metavar="NAME", help="The feed's encoding, where it is guessed wrong.")
+@click.option(
+    "--delimiter", metavar="CHARACTER", help="What parts its columns, where it is guessed wrong."
+)
 @json_option
 def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bool) -> None:
     """Draft a profile for FEED, a feed that none fits, as YAML.

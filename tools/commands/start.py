@@ -34,7 +34,12 @@ IMPORT = "indexer.feeds.import_options:ImportOptions"
     metavar="NAME",
     help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
 )
-@click.option("--photos-root", type=AnyPath, metavar="DIR", help="Where photos lie.")
+@click.option(
+    "--photos-root",
+    type=AnyPath,
+    metavar="DIR",
+    help="Where photos lie that the feed names by path; beside the feed without it.",
+)
 @click.option(
     "--photos",
     type=click.Choice(["copy", "reference", "forget"]),

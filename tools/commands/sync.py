@@ -31,9 +31,11 @@ def sync() -> None:
 @click.argument("name")
 @click.argument("feed")
 @home_option
-@click.option("--every", required=True, metavar="PERIOD", help="Such as 15m, 1h or 1d.")
+@click.option("--every", required=True, metavar="PERIOD", help="How often, such as 15m, 1h or 1d.")
 @click.option(
-    "--join", metavar="COLUMN", help="Find products by this column: sku, gtin, any attribute."
+    "--join",
+    metavar="COLUMN",
+    help="By what rows find their product: sku, gtin, id, or a column of FEED.",
 )
 @click.option(
     "--only",
@@ -41,15 +43,30 @@ def sync() -> None:
     help="The feed owns these fields and attributes, and writes nothing else: "
     "price,sale_price,availability,stock.",
 )
-@click.option("--profile", default="auto", show_default=True, metavar="NAME")
-@click.option("--encoding", metavar="NAME")
-@click.option("--delimiter", metavar="CHARACTER")
-@click.option("--photos-root", type=AnyPath, metavar="DIR", help="Where photos lie.")
+@click.option(
+    "--profile",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
+)
+@click.option("--encoding", metavar="NAME", help="The feed's encoding, where it is guessed wrong.")
+@click.option(
+    "--delimiter", metavar="CHARACTER", help="What parts its columns, where it is guessed wrong."
+)
+@click.option(
+    "--photos-root",
+    type=AnyPath,
+    metavar="DIR",
+    help="Where photos lie that the feed names by path; beside the feed without it.",
+)
 @click.option(
     "--photos",
     type=click.Choice(["copy", "reference", "forget"]),
     default="copy",
     show_default=True,
+    help="Copy the photos into the home, refer to them where they are, or keep vectors and "
+    "thumbnails only.",
 )
 @click.option("--fetch", is_flag=True, help="Fetch photos that the feed names by address.")
 @click.option("--deletes", is_flag=True, help="Delete products that the feed lacks.")

@@ -154,6 +154,17 @@ def test_the_column_may_be_named_as_the_feed_has_it(home: Home, tmp_path: Path) 
     assert (fields(home, "p1").price, fields(home, "p0").price) == (7.5, 10.0)
 
 
+def test_a_list_that_owns_nothing_says_so(home: Home, tmp_path: Path) -> None:
+    """No column of it is read as a price or stock: nothing changes, and that is told."""
+    report = erp(home, tmp_path, "sku,Betrag A\nS-1,19.90\n")
+    told = next(notice for notice in report.warnings if notice.code == "owns-nothing")
+    assert (report.replaced, told.where) == (0, "erp.csv:1")
+    assert "'Betrag A'" in told.reason
+    assert "profile suggest" in told.reason
+    codes = [notice.code for notice in erp(home, tmp_path, "sku,qty\nS-1,3\n").warnings]
+    assert "owns-nothing" not in codes
+
+
 def test_columns_are_known_by_their_usual_names() -> None:
     names = ("SKU", "Variant SKU", "item_sku", "EAN", "Barcode", "id", "Supplier No")
     assert [joined_by(name) for name in names] == [
