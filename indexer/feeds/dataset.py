@@ -154,7 +154,7 @@ def _rows(
         path = None if reference.is_url else resolve(root, reference.source, inside=inside)
         reason = _refusal(reference, path, root)
         if path is None or reason:
-            skipped.append(Notice(reference.where, reason or "", "no-photo"))
+            skipped.append(Notice(reference.where, reason or "", "photo-missing"))
             continue
         yield DatasetRow(
             reference.where,

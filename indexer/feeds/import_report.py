@@ -127,6 +127,8 @@ class ImportReport:
     rows: int = 0
     products: int = 0
     photos: int = 0
+    # Requests for photos by address that were sent.
+    photo_requests: int = 0
 
     @property
     def counts(self) -> dict[str, int]:

@@ -110,7 +110,8 @@ class PhotoIntake:
             path = resolve(self._root, reference.source)
             refusal = self._refusal(path, reference.source)
             if path is None or refusal:
-                return Notice(reference.where, refusal or "", "no-photo", value=reference.source)
+                reason = refusal or ""
+                return Notice(reference.where, reason, "photo-missing", value=reference.source)
             state = path.stat()
             if state.st_size > self._options.limits.max_bytes:
                 raise ImageTooLargeError(

@@ -19,6 +19,8 @@ from indexer.fetch.settings import FetchSettings
 # A feed of five million rows is about as large.
 MAX_FEED_BYTES = 4 * 2**30
 _TOTAL_S = 1800.0
+# Shops make an export when it is asked for: until then not a byte comes.
+_READ_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class FeedClient(PhotoClient):
     accept = "text/csv,application/xml,application/json,*/*;q=0.5"
 
     def __init__(self, settings: FetchSettings) -> None:
-        super().__init__(replace(settings, max_bytes=MAX_FEED_BYTES, total_s=_TOTAL_S))
+        read_s = max(settings.read_s, _READ_S)
+        super().__init__(
+            replace(settings, max_bytes=MAX_FEED_BYTES, total_s=_TOTAL_S, read_s=read_s)
+        )
         self._file: IO[bytes] | None = None
 
     def fetch(
@@ -64,6 +69,8 @@ class FeedClient(PhotoClient):
                 os.fsync(file.fileno())
             if answer.data is not None:
                 os.replace(aside, target)
+            elif not (etag or last_modified):
+                raise UrlFailedError("the server says that the feed is unchanged, though it is new")
             return FetchedFeed(
                 answer.data is not None, answer.etag or etag, answer.last_modified or last_modified
             )
@@ -88,11 +95,16 @@ class FeedClient(PhotoClient):
                     data = piece if unpack is None else unpack.decompress(piece, PIECE)
                 except zlib.error as error:
                     raise UrlFailedError("the answer's compression is damaged") from error
+                if unpack is not None and unpack.eof and (unpack.unused_data or not data):
+                    raise UrlFailedError("the answer goes on behind the end of its compression")
                 piece = b"" if unpack is None else unpack.unconsumed_tail
                 size += len(data)
                 if size > MAX_FEED_BYTES:
                     raise UrlFailedError(f"the feed has more than {MAX_FEED_BYTES:,} bytes")
                 self._file.write(data)
+        if time.monotonic() >= deadline:
+            # Cut off by the watchdog, which looks like the end where no length was announced.
+            raise TimeoutError("timed out")
         if unpack is not None and not unpack.eof:
             raise UrlFailedError("the answer broke off", transient=True)
         if not size:

@@ -41,7 +41,7 @@ def run_import(
             from indexer.operations.forget_photos import forgetting
 
             keeper = stack.enter_context(forgetting(home, resolve(home, None)))
-        return import_feed(
+        report = import_feed(
             home,
             data,
             options,
@@ -50,3 +50,6 @@ def run_import(
             progress=progress,
             on_removed=partial(forget_photos, home),
         )
+        if fetcher is not None:
+            report.photo_requests = fetcher.progress().requests
+        return report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ _SHORTEST_S = 10.0
 _LONGEST_S = 31 * 86_400.0
 # Runs that are remembered.
 _KEPT = 200
+# A run begins no later than now; one that does was made by a clock that was wrong.
+_SLACK_S = 60.0
 
 SyncOutcome = Literal["done", "unchanged", "held", "failed"]
 
@@ -65,7 +67,7 @@ class SyncSource:
 class SyncRun:
     """One run of a source. Times in seconds since 1970.
 
-    ``products``: the ids of the first that changed. ``photos_asked`` counts requests for photos.
+    ``photos_asked`` counts requests for photos; ``photos_failed`` photos that could not be had.
     """
 
     started: float
@@ -100,12 +102,20 @@ class SyncSources:
         self.folder = home.path / "sync"
 
     def all(self) -> list[SyncSource]:
-        """All sources, by name."""
-        found = []
-        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
-            if not path.name.startswith(".") and not path.name.endswith(".state.json"):
-                found.append(self.get(path.stem))
-        return found
+        """All sources that can be read, by name."""
+        return [found for found in self._read() if isinstance(found, SyncSource)]
+
+    def damaged(self) -> list[BadHomeError]:
+        """Of files that are none: which, and what to do."""
+        return [found for found in self._read() if isinstance(found, BadHomeError)]
+
+    def has(self, name: str) -> bool:
+        """Whether a feed of that name is kept in step. Raises ``BadRequestError``."""
+        return self._file(name).exists()
+
+    def check_name(self, name: str) -> None:
+        """Raise ``BadRequestError`` for a name that is none."""
+        self._file(name)
 
     def get(self, name: str) -> SyncSource:
         """One source. Raises ``UnknownSourceError``, ``BadHomeError`` for a damaged file."""
@@ -116,9 +126,11 @@ class SyncSources:
             values = {key: value for key, value in stored.items() if key in known}
             if values.get("only") is not None:
                 values["only"] = tuple(values["only"])
-            return SyncSource(**values)
+            source = SyncSource(**values)
+            source.every_s + source.created  # numbers, or this raises
+            return source
         except FileNotFoundError:
-            there = ", ".join(source.name for source in self._others()) or "none"
+            there = ", ".join(source.name for source in self.all()) or "none"
             raise UnknownSourceError(
                 f"no feed {name!r} is kept in step; there are: {there}"
             ) from None
@@ -135,23 +147,32 @@ class SyncSources:
         try:
             self.folder.mkdir(exist_ok=True)
             write_json(path, asdict(source))
+            # Of an address with another suffix.
+            for copy in self.folder.glob(f"{source.name}.feed.*"):
+                if copy != self.copy_of(source):
+                    copy.unlink(missing_ok=True)
         except OSError as error:
             raise storage_failure(path, error) from error
 
-    def remove(self, name: str) -> SyncSource:
+    def remove(self, name: str) -> None:
         """Forget a source with its history and its copy of the feed; products stay. Raises
         ``UnknownSourceError``."""
-        source = self.get(name)
-        for path in self.folder.glob(f"{name}.*"):
-            path.unlink(missing_ok=True)
-        return source
+        path = self._file(name)
+        if not path.exists():
+            self.get(name)  # raises
+        for rest in [*self.folder.glob(f"{name}.*"), *self.folder.glob(f".{name}.*.tmp")]:
+            if rest != path:
+                rest.unlink(missing_ok=True)
+        # At the end: after a kill it can be removed again.
+        path.unlink(missing_ok=True)
 
     # -- history
 
     def runs(self, name: str) -> list[SyncRun]:
         """The remembered runs, the newest first."""
         try:
-            lines = self._history(name).read_text(encoding="utf-8").splitlines()
+            text = self._history(name).read_text(encoding="utf-8", errors="replace")
+            lines = text.splitlines()
         except FileNotFoundError:
             return []
         found = []
@@ -176,12 +197,18 @@ class SyncSources:
     def next_due(self, source: SyncSource) -> float:
         """When it is to run next, in seconds since 1970."""
         runs = self.runs(source.name)
-        return runs[0].started + source.every_s if runs else 0.0
+        if not runs or runs[0].started > time.time() + _SLACK_S:
+            return 0.0
+        return runs[0].started + source.every_s
 
     def silent_since(self, source: SyncSource, now: float | None = None) -> float | None:
         """Since when the feed was not read for more than twice its period; None where it was."""
         now = time.time() if now is None else now
-        good = [run.ended for run in self.runs(source.name) if run.outcome in ("done", "unchanged")]
+        good = [
+            run.ended
+            for run in self.runs(source.name)
+            if run.outcome in ("done", "unchanged") and run.ended <= now + _SLACK_S
+        ]
         last = good[0] if good else source.created
         return last if now - last > 2 * source.every_s else None
 
@@ -208,8 +235,14 @@ class SyncSources:
             )
         return self.folder / f"{name}.json"
 
-    def _others(self) -> list[SyncSource]:
-        try:
-            return self.all()
-        except UnknownSourceError:
-            return []
+    def _read(self) -> Iterator[SyncSource | BadHomeError]:
+        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
+            if path.name.startswith(".") or path.name.endswith(".state.json"):
+                continue
+            try:
+                yield self.get(path.stem)
+            except BadHomeError as error:
+                yield error
+            except (NotFoundError, BadRequestError):
+                # Removed this moment, or a file of somebody else's.
+                continue

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from indexer.core.atomic_files import storage_failure, write_json
-from indexer.core.errors import BusyError
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
 from service.alerts.alert import Alert, AlertCause
-from service.alerts.channels import AlertChannel, AlertNotSentError
+from service.alerts.channels import AlertChannel
 
 # After a channel refused a message, that long nothing is sent by it.
 _RETRY_S = 600.0
@@ -72,16 +72,16 @@ class AlertMonitor:
         self._channels = tuple(channels)
         self._log = log
         self._not_before: dict[str, float] = {}
+        # What is open, where it could not be stored: a full disk is told of once, too.
+        self._unsaved: dict[str, _OpenCause] | None = None
 
     def check(self) -> AlertReport:
         """Look at everything once. Returns nothing to report where another process checks now."""
         report = AlertReport()
         try:
             with self._home.lock("alerts"):
-                opened = self._load()
-                opened = self._update(opened)
-                opened = self._tell(opened, report)
-                self._save(opened)
+                opened = self._load() if self._unsaved is None else self._unsaved
+                self._tell(self._update(opened), report)
         except BusyError:
             return report
         return report
@@ -97,8 +97,13 @@ class AlertMonitor:
                 continue
             for key, cause in lasting.items():
                 known = opened.get(key)
-                if known is None or known.ended_at is not None:
+                if known is None:
                     opened[key] = _OpenCause(cause, now)
+                elif known.ended_at is not None:
+                    # It is back before all were told of its end: for those it goes on.
+                    told = tuple(name for name in known.told if name not in known.told_end)
+                    began_at = known.began_at if told else now
+                    opened[key] = _OpenCause(cause, began_at, told)
                 else:
                     opened[key] = replace(known, cause=cause)
             for key, known in list(opened.items()):
@@ -106,20 +111,23 @@ class AlertMonitor:
                     opened[key] = replace(known, ended_at=now)
         return opened
 
-    def _tell(self, opened: Mapping[str, _OpenCause], report: AlertReport) -> dict[str, _OpenCause]:
+    def _tell(self, opened: Mapping[str, _OpenCause], report: AlertReport) -> None:
+        """Send what is due, and store it after each cause, so that a kill has little told twice."""
         names = [channel.name for channel in self._channels]
-        kept = {}
+        kept = dict(opened)
+        self._save(kept)
         for key, known in opened.items():
+            before = known
             told = self._send(known, known.told, report, ended=False)
-            known = replace(known, told=told)
-            if known.ended_at is None:
-                kept[key] = known
-                continue
-            # Who never heard of the beginning need not hear of the end.
-            known = replace(known, told_end=self._send(known, known.told_end, report, ended=True))
-            if any(name in known.told and name not in known.told_end for name in names):
-                kept[key] = known
-        return kept
+            known = kept[key] = replace(known, told=told)
+            if known.ended_at is not None:
+                # Who never heard of the beginning need not hear of the end.
+                told_end = self._send(known, known.told_end, report, ended=True)
+                known = kept[key] = replace(known, told_end=told_end)
+                if not any(name in known.told and name not in known.told_end for name in names):
+                    del kept[key]
+            if kept.get(key) != before:
+                self._save(kept)
 
     def _send(
         self, known: _OpenCause, told: tuple[str, ...], report: AlertReport, *, ended: bool
@@ -144,10 +152,13 @@ class AlertMonitor:
                 continue
             try:
                 channel.send(alert)
-            except AlertNotSentError as error:
+            except Exception as error:  # whatever a channel does, the others are told
+                known = isinstance(error, CatalensError)
+                # Of others not the text, which may hold an address and so a key.
+                reason = str(error) if known else f"{channel.name}: {type(error).__name__}"
                 self._not_before[channel.name] = time.monotonic() + _RETRY_S
-                self._log.error("alert not sent", reason=str(error), title=alert.cause.title)
-                report.failed.append(str(error))
+                self._log.error("alert not sent", reason=reason, title=alert.cause.title)
+                report.failed.append(reason)
                 continue
             report.sent.append(alert.subject)
             yield channel.name
@@ -177,5 +188,9 @@ class AlertMonitor:
         try:
             if opened or self._path.exists():
                 write_json(self._path, {key: asdict(known) for key, known in opened.items()})
-        except OSError as error:
-            raise storage_failure(self._path, error) from error
+        except (OSError, UnicodeError) as error:
+            if self._unsaved is None:
+                self._log.error("open alerts cannot be stored", reason=str(error))
+            self._unsaved = dict(opened)
+        else:
+            self._unsaved = None

@@ -1,7 +1,8 @@
-"""Probes of a home: free disk, failed jobs."""
+"""Probes of a home: free disk, failed jobs, feeds that are kept in step."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -90,6 +91,11 @@ class SyncProbe:
         return key.startswith(_SYNC)
 
     def causes(self) -> Iterator[AlertCause]:
+        for error in self._sources.damaged():
+            digest = hashlib.sha256(str(error).encode("utf-8", "replace")).hexdigest()[:12]
+            yield AlertCause(
+                f"{_SYNC}file-{digest}:damaged", "failed", "A feed cannot be read", f"{error}."
+            )
         for source in self._sources.all():
             runs = self._sources.runs(source.name)
             if runs:

@@ -11,13 +11,15 @@ from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.fetch.settings import FetchSettings
 from indexer.operations import sync
-from indexer.operations.sync_source import SyncSource, SyncSources
+from indexer.operations.sync_source import SyncRun, SyncSource, SyncSources
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
 
 _EVERY_S = 5.0
 # A source whose process could not even start, or ended without a run, is tried again after this.
 _AGAIN_S = 300.0
+# One that another process was in the way of, after this.
+_BUSY_S = 30.0
 
 
 class SyncSchedule:
@@ -39,6 +41,8 @@ class SyncSchedule:
         self._settings = json.dumps(values)
         self._process: WorkerProcess | None = None
         self._running = ""
+        self._started = 0.0
+        self._reported: set[str] = set()
         self._next = 0.0
         self._not_before: dict[str, float] = {}
 
@@ -65,11 +69,10 @@ class SyncSchedule:
     def _due(self) -> SyncSource | None:
         """The source that waits longest."""
         now = time.time()
-        try:
-            sources = self._sources.all()
-        except CatalensError as error:
-            self._log.error("feeds cannot be listed", error=str(error))
-            return None
+        for text in sorted({str(error) for error in self._sources.damaged()} - self._reported):
+            self._reported.add(text)
+            self._log.error("feed cannot be read", error=text)
+        sources = self._sources.all()
         waiting = [
             (self._sources.next_due(source), source)
             for source in sources
@@ -88,6 +91,7 @@ class SyncSchedule:
             self._log.error("feed cannot be run", feed=source.name, error=str(error))
             return
         self._running = source.name
+        self._started = time.time()
         self._log.info("feed runs", feed=source.name)
 
     def _note_end(self, process: WorkerProcess, code: int | None) -> None:
@@ -97,10 +101,30 @@ class SyncSchedule:
             process.stop()
             return
         output, failure = process.finish()
+        if code == sync.BUSY:
+            self._not_before[self._running] = time.monotonic() + _BUSY_S
+            self._log.info("feed waits", feed=self._running, reason=failure)
+            return
         if code != 0:
             self._log.error("feed run ended", feed=self._running, code=code, error=failure)
+            self._remember_failure(code, failure)
             return
         self._not_before.pop(self._running, None)
-        found = json.loads(output)
+        found = json.loads(output.splitlines()[-1])
         report = self._log.info if found["outcome"] in ("done", "unchanged") else self._log.warning
         report("feed run ended", feed=self._running, **found)
+
+    def _remember_failure(self, code: int, failure: str) -> None:
+        """A run for the history, where the process ended before it could write one: killed for its
+        memory, for example."""
+        name = self._running
+        if not self._sources.has(name):
+            return
+        runs = self._sources.runs(name)
+        if runs and runs[0].started >= self._started:
+            return
+        reason = f"its process ended with status {code}{f': {failure}' if failure else ''}"[:500]
+        try:
+            self._sources.add_run(name, SyncRun(self._started, time.time(), "failed", reason))
+        except CatalensError as error:
+            self._log.error("feed run cannot be remembered", feed=name, error=str(error))

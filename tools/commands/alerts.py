@@ -32,7 +32,7 @@ config_option = click.option(
 @json_option
 def test(home: Path, config: Path | None, as_json: bool) -> None:
     """Send one message through each channel."""
-    from indexer.core.errors import BadSettingsError
+    from indexer.core.errors import BadSettingsError, CatalensError
     from indexer.core.home import Home
     from service.alerts.alert import Alert, AlertCause
     from service.alerts.channels import AlertNotSentError, open_channels
@@ -55,7 +55,7 @@ def test(home: Path, config: Path | None, as_json: bool) -> None:
         try:
             channel.send(Alert(cause, False, now, now, str(opened.path)))
             rows.append({"channel": channel.name, "sent": True, "reason": None})
-        except AlertNotSentError as error:
+        except CatalensError as error:
             rows.append({"channel": channel.name, "sent": False, "reason": str(error)})
     print_result({"channels": rows}, as_json, _show)
     failed = [row["reason"] for row in rows if not row["sent"]]

@@ -165,7 +165,10 @@ def list_(home: Path, as_json: bool) -> None:
     from indexer.operations.sync_source import SyncSources
 
     opened = Home(home)
-    found = [_document(opened, source) for source in SyncSources(opened).all()]
+    sources = SyncSources(opened)
+    found = [_document(opened, source) for source in sources.all()]
+    for error in sources.damaged():
+        log(f"note: {error}")
     print_result({"feeds": found}, as_json, _show_feeds)
 
 

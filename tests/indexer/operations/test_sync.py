@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadDataError, BadRequestError
+from indexer.core.errors import BadDataError, BadHomeError, BadRequestError, BusyError
 from indexer.core.home import Home
 from indexer.fetch.settings import FetchSettings
 from indexer.operations.sync import add_source, remove_source, run_due, run_source
@@ -229,3 +229,147 @@ def test_a_damaged_history_costs_only_its_line(home: Home, tmp_path: Path) -> No
     with (sources.folder / "shop.runs.jsonl").open("a") as file:
         file.write('{"started": 3.0, "en')
     assert [run.started for run in sources.runs("shop")] == [1.0]
+
+
+# -- what a 304 must not hide
+
+
+def private(server: FeedServer) -> FetchSettings:
+    return FetchSettings(private=frozenset({server.url.removeprefix("http://")}))
+
+
+def test_a_feed_that_failed_or_was_held_is_read_again_though_it_did_not_change(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """An import that failed, and a feed that was held, are not taken for done at the next 304."""
+    server.body = feed(tmp_path, 10).encode()
+    (tmp_path / "a.png").rename(tmp_path / "later.png")
+    add_source(home, source(tmp_path, feed=f"{server.url}/f.csv", photos_root=str(tmp_path)))
+    assert run_source(home, "shop", fetching=private(server)).outcome == "failed"
+    (tmp_path / "later.png").rename(tmp_path / "a.png")
+    assert run_source(home, "shop", fetching=private(server)).counts["added"] == 10
+    assert run_source(home, "shop", fetching=private(server)).outcome == "unchanged"
+    server.body = feed(tmp_path, 4, price=99).encode()
+    for _ in range(2):
+        assert run_source(home, "shop", fetching=private(server)).outcome == "held"
+    assert prices(home)["p0"] == 10.0
+    run = run_source(home, "shop", fetching=private(server), accept=True)
+    assert (run.outcome, prices(home)["p0"]) == ("done", 99.0)
+    assert run_source(home, "shop", fetching=private(server)).outcome == "unchanged"
+
+
+def test_rows_without_a_product_and_new_fields_are_taken_from_a_feed_that_did_not_change(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """Prices whose products come later, and a field that the feed owns from now on, arrive at
+    the next run, and the address is asked for no byte again."""
+    server.body = b"sku,price,stock\nS-0,7.00 EUR,3\nS-1,8.00 EUR,0\n"
+    erp = source(tmp_path, name="erp", feed=f"{server.url}/erp.csv", join="sku", only=("price",))
+    add_source(home, erp)
+    first = run_source(home, "erp", fetching=private(server))
+    assert (first.outcome, first.counts["replaced"]) == ("failed", 0)
+    path = tmp_path / "feed.csv"
+    path.write_text(feed(tmp_path, 2))
+    add_source(home, source(path))
+    run_source(home, "shop")
+    assert run_source(home, "erp", fetching=private(server)).counts["replaced"] == 2
+    assert prices(home) == {"p0": 7.0, "p1": 8.0}
+    assert run_source(home, "erp", fetching=private(server)).outcome == "unchanged"
+    add_source(home, replace(erp, only=("price", "availability")))
+    assert run_source(home, "erp", fetching=private(server)).counts["replaced"] == 2
+    with open_catalog(home) as catalog:
+        shown = {each.product_id: each.fields.availability for each in catalog.iterate()}
+    assert shown == {"p0": "in_stock", "p1": "out_of_stock"}
+
+
+def test_another_address_is_asked_without_the_tags_of_the_one_before(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """With another suffix, too; the copy of the address before is removed."""
+    server.body = feed(tmp_path, 2).encode()
+    made = source(tmp_path, feed=f"{server.url}/a.csv", photos_root=str(tmp_path))
+    for address in ("a.csv", "b.csv", "b.txt"):
+        add_source(home, replace(made, feed=f"{server.url}/{address}"))
+        assert run_source(home, "shop", fetching=private(server)).outcome == "done"
+    assert server.unchanged == 0
+    copies = [path.name for path in SyncSources(home).folder.glob("shop.feed*")]
+    assert copies == ["shop.feed.txt"]
+
+
+# -- kills, clocks and other processes
+
+
+def test_what_a_kill_left_is_cleared(home: Home, tmp_path: Path, server: FeedServer) -> None:
+    """Half an answer is removed by the next run; fields whose feed was removed halfway are freed
+    by removing it again."""
+    server.body = feed(tmp_path, 2).encode()
+    made = source(tmp_path, feed=f"{server.url}/a.csv", photos_root=str(tmp_path))
+    add_source(home, made)
+    half = SyncSources(home).folder / ".shop.feed.csv.4711.tmp"
+    half.write_bytes(b"x")
+    run_source(home, "shop", fetching=private(server))
+    assert not half.exists()
+    add_source(home, replace(made, name="erp", join="sku", only=("price",)))
+    SyncSources(home).remove("erp")
+    remove_source(home, "erp")
+    with open_catalog(home) as catalog:
+        assert catalog.owners() == {}
+    with pytest.raises(UnknownSourceError):
+        remove_source(home, "erp")
+
+
+def test_a_clock_that_was_ahead_holds_nothing_up(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "feed.csv"
+    path.write_text(feed(tmp_path, 2))
+    made = source(path, created=1000.0)
+    add_source(home, made)
+    sources = SyncSources(home)
+    ahead = time.time() + 400 * 86_400
+    sources.add_run("shop", SyncRun(ahead, ahead, "done"))
+    assert sources.silent_since(made) == 1000.0
+    assert [name for name, _ in run_due(home)] == ["shop"]
+    assert run_due(home) == []
+
+
+def test_a_damaged_file_stops_no_other_feed(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "feed.csv"
+    path.write_text(feed(tmp_path, 2))
+    add_source(home, source(path))
+    sources = SyncSources(home)
+    (sources.folder / "broken.json").write_text('{"name": "broken", "feed": "x", "every_s": "1h"}')
+    (sources.folder / "shop.runs.jsonl").write_bytes(b"\xff\xfe{\n")
+    with pytest.raises(BadHomeError, match=r"broken\.json"):
+        run_due(home)
+    assert len(prices(home)) == 2
+    assert [found.name for found in sources.all()] == ["shop"]
+
+
+def test_a_home_that_imports_already_is_no_failed_run(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "feed.csv"
+    path.write_text(feed(tmp_path, 2))
+    add_source(home, source(path))
+    with home.lock("import"), pytest.raises(BusyError):
+        run_source(home, "shop")
+    with home.lock("sync-shop"):
+        assert run_due(home) == []
+        with pytest.raises(BusyError):
+            remove_source(home, "shop")
+    assert SyncSources(home).runs("shop") == []
+
+
+def test_requests_for_photos_and_photos_that_are_not_there_are_counted(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """Two addresses and one name of a file that is not there; an address with a password is no
+    feed."""
+    draw("disc", 1).save(tmp_path / "a.png")
+    server.body = (tmp_path / "a.png").read_bytes()
+    path = tmp_path / "feed.csv"
+    lines = [f"p{n},Product {n},{server.url}/{n}.png" for n in range(2)]
+    path.write_text("\n".join(["id,title,image_link", *lines, "p2,Product,none.png"]) + "\n")
+    add_source(home, source(path, fetch=True))
+    run = run_source(home, "shop", fetching=private(server))
+    assert (run.photos_asked, run.photos_failed, run.counts["added"]) == (2, 1, 2)
+    assert run_source(home, "shop", fetching=private(server)).photos_asked == 0
+    with pytest.raises(BadRequestError, match="names a user or a password"):
+        add_source(home, source(path, feed="https://me:secret@shop.example/feed.csv"))

@@ -114,3 +114,72 @@ def test_a_probe_that_fails_ends_nothing(home: Home) -> None:
     probe.broken = True
     watch.check()
     assert channel.sent == [("a", False)]
+
+
+def test_a_full_disk_is_told_of_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open alerts that cannot be stored are kept in memory."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    probe = Probe()
+    channel = Channel("a")
+    watch = make(home, probe, channel)
+    probe.lasting = {"disk": "Disk"}
+    with monkeypatch.context() as patch:
+        patch.setattr(monitoring, "write_json", refuse)
+        watch.check()
+        watch.check()
+    watch.check()
+    assert channel.sent == [("Disk", False)]
+    probe.lasting = {}
+    make(home, probe, channel).check()
+    assert channel.sent == [("Disk", False), ("Disk", True)]
+
+
+def test_a_channel_that_breaks_in_its_own_way_stops_no_other(home: Home) -> None:
+    """Whatever it raises; its text is not repeated, since it may hold an address."""
+
+    class Broken(Channel):
+        def send(self, alert: Alert) -> None:
+            raise ValueError("https://hooks.example/secret")
+
+    probe = Probe()
+    good = Channel("good")
+    probe.lasting = {"a": "A"}
+    watch = make(home, probe, Broken("broken"), good)
+    assert watch.check().failed == ["broken: ValueError"]
+    watch.check()
+    assert good.sent == [("A", False)]
+
+
+def test_a_kill_has_no_message_told_twice_but_the_one_under_way(home: Home) -> None:
+    class Killed(Channel):
+        def send(self, alert: Alert) -> None:
+            if len(self.sent) == 2:
+                raise KeyboardInterrupt
+            super().send(alert)
+
+    probe = Probe()
+    probe.lasting = {"a": "A", "b": "B", "c": "C"}
+    channel = Killed("x")
+    with pytest.raises(KeyboardInterrupt):
+        make(home, probe, channel).check()
+    after = Channel("x")
+    make(home, probe, after).check()
+    assert after.sent == [("C", False)]
+
+
+def test_a_cause_that_comes_back_before_its_end_was_told_goes_on(home: Home) -> None:
+    probe = Probe()
+    channel = Channel("a")
+    watch = make(home, probe, channel)
+    probe.lasting = {"a": "A"}
+    watch.check()
+    channel.broken = True
+    probe.lasting = {}
+    watch.check()
+    channel.broken = False
+    probe.lasting = {"a": "A"}
+    watch.check()
+    assert channel.sent == [("A", False)]
