@@ -42,7 +42,7 @@ from service.query.groups import GroupReader
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectFinder, ObjectOptions
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.photo_urls import PhotoUrls
+from service.query.photo_urls import PhotoUrls, fetch_settings
 from service.query.query import OutOfStock, Query, RawFilter, SearchOptions, SnapshotSelector
 from service.query.recommend import Event, Recommender, check_history
 from service.query.response import (
@@ -209,16 +209,13 @@ class Engine:
             leadership,
             import_root=settings.import_root,
             max_upload_bytes=settings.max_upload_bytes,
+            fetching=fetch_settings(settings) if settings.allow_urls else None,
             device=settings.device,
             streams=max(1, settings.threads // 4),
             log=self.log,
         )
         self.eraser = Eraser(
-            self.home,
-            self.catalog,
-            leadership,
-            within_s=settings.erase_within_s,
-            log=self.log,
+            self.home, self.catalog, leadership, within_s=settings.erase_within_s, log=self.log
         )
         more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(

@@ -109,6 +109,10 @@ class BadDataError(InvalidInputError):
     code = "bad-data"
 
 
+class NoProfileError(BadDataError):
+    """No profile fits the columns of a feed."""
+
+
 class BadProductError(InvalidInputError):
     """A product that cannot be stored: bad id, wrong attribute type, no photo."""
 

@@ -88,6 +88,11 @@ class Home:
         return self.path / "feeds"
 
     @property
+    def profiles(self) -> Path:
+        """Profiles of feeds whose columns were corrected here."""
+        return self.path / "profiles"
+
+    @property
     def photos(self) -> Path:
         return self.path / "photos"
 

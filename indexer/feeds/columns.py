@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -19,6 +19,8 @@ _PLACEHOLDERS = {
 }
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
 _GAPS = re.compile(r"[\s_\u00a0]+")
+# Before the name of one column that is meant as written, with no template in it.
+EXACT = "="
 # Google's own names in XML.
 _PREFIX = re.compile(r"^[gc]:")
 
@@ -44,16 +46,25 @@ def plain(name: str) -> str:
 
 class ColumnIndex:
     """The columns of one feed, found by name, template or pattern. ``aliases``: a name to those
-    that other languages have for it."""
+    that other languages have for it. Columns of ``apart`` are found by ``=`` and their name
+    only."""
 
     def __init__(
-        self, columns: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None
+        self,
+        columns: Iterable[str],
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        apart: Collection[str] = (),
     ) -> None:
         self.columns = list(columns)
         self._aliases = {plain(name): names for name, names in (aliases or {}).items()}
         self._by_name: dict[str, list[str]] = {}
+        self._exact: dict[str, list[str]] = {}
+        hidden = frozenset(map(plain, apart))
         for column in self.columns:
-            self._by_name.setdefault(plain(column), []).append(column)
+            self._exact.setdefault(plain(column), []).append(column)
+            if plain(column) not in hidden:
+                self._by_name.setdefault(plain(column), []).append(column)
+        self._seen = [column for column in self.columns if plain(column) not in hidden]
 
     def find(self, name: str) -> list[str]:
         """The columns of that name, the one that is written like it first."""
@@ -82,17 +93,20 @@ class ColumnIndex:
         return found
 
     def _match(self, name: str) -> list[FoundColumn]:
+        if name.startswith(EXACT):
+            found = self._exact.get(plain(name.removeprefix(EXACT)), [])
+            return [FoundColumn(column, {}) for column in found]
         if "{" not in name and "*" not in name:
             return [FoundColumn(column, {}) for column in self.find(name)]
         expression = compiled(name)
-        found = []
-        for column in self.columns:
+        matches = []
+        for column in self._seen:
             match = expression.fullmatch(_GAPS.sub(" ", column.strip()))
             if match:
-                found.append(FoundColumn(column, match.groupdict()))
+                matches.append(FoundColumn(column, match.groupdict()))
         if "{n}" in name:
-            found.sort(key=lambda column: int(column.parts["n"]))
-        return found
+            matches.sort(key=lambda column: int(column.parts["n"]))
+        return matches
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from indexer.core.errors import BadDataError
+from indexer.core.errors import BadDataError, NoProfileError
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.profile import FeedProfile, Signature, shipped_profiles
 from indexer.feeds.row_plan import RowPlan
@@ -43,7 +43,7 @@ class _ProfileFit:
 def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detection:
     """The profile of a feed, of those that come with Catalens or of ``profiles``.
 
-    Raises ``BadDataError`` where none fits or two do, which names what to do.
+    Raises ``NoProfileError`` where none fits, ``BadDataError`` where two do; it names what to do.
     """
     header = ColumnIndex(table.columns)
     best = [_best_fit(profile, header) for profile in profiles or shipped_profiles()]
@@ -54,14 +54,22 @@ def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detec
     if len(rivals) > 1 and rivals[0].share - rivals[1].share < _CLEARLY:
         raise BadDataError(_two_fit(table, rivals[0], rivals[1]))
     if not fits:
-        raise BadDataError(_no_fit(table, header, best))
+        raise NoProfileError(_no_fit(table, header, best))
     first = next((fit for fit in fits if not fit.profile.fallback), fits[0])
     others = tuple(fit.profile.name for fit in fits if fit is not first)
     return Detection(first.profile, _why(first, header), others)
 
 
+def detect_own(table: Table, profiles: Sequence[FeedProfile]) -> FeedProfile | None:
+    """The one of a home's own profiles that fits best; None where none does."""
+    header = ColumnIndex(table.columns)
+    fits = [_best_fit(profile, header) for profile in profiles if profile.recognise]
+    fits = [fit for fit in fits if fit.lacks is None]
+    return max(fits, key=lambda fit: len(fit.found)).profile if fits else None
+
+
 def _best_fit(profile: FeedProfile, header: ColumnIndex) -> _ProfileFit:
-    header = ColumnIndex(header.columns, profile.aliases)
+    header = ColumnIndex(header.columns, profile.aliases, profile.columns)
     share = _known_share(profile, header)
     fits = [_fit(profile, signature, header, share) for signature in profile.recognise]
     if not fits:

@@ -3,19 +3,21 @@ reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from indexer.core.errors import BadDataError
-from indexer.feeds.detection import detect
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import Notices
 from indexer.feeds.join import joining_profile
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_folder import PhotoFolderTable
-from indexer.feeds.price_list import join_column, read_by_words
+from indexer.feeds.price_list import join_column
 from indexer.feeds.product_reader import ProductReader
 from indexer.feeds.profile import FeedProfile, load_profile
+from indexer.feeds.profile_choice import choose_profile
 from indexer.feeds.reader import FeedSource, find_feed, open_table
 from indexer.feeds.table import LostLines, Table
 
@@ -52,6 +54,8 @@ class FeedInput:
         self.skipped = skipped
         self.warnings = warnings
         self.unnamed: list[str] = []
+        # The profile as data, where somebody corrected its columns.
+        self.corrected: Mapping[str, Any] | None = None
         self.reader = ProductReader(table, profile, warn=warnings, skip=self)
 
     def append(self, notice: Notice) -> None:
@@ -92,6 +96,7 @@ def open_input(
     if source.unpacked is not None and options.photos == "reference":
         raise BadDataError("photos of an archive are copied: reference needs a folder")
     skipped += source.notices
+    corrected: Mapping[str, Any] | None = None
     if source.path is None:
         table: Table = PhotoFolderTable(source.root)
         if options.profile not in ("auto", _NATIVE):
@@ -103,28 +108,12 @@ def open_input(
         why = "a folder of photos"
     else:
         table = open_table(source.path, encoding=options.encoding, delimiter=options.delimiter)
-        if options.profile == "auto" and options.join is not None:
-            profile, why = _joining(table, options.join)
-        elif options.profile == "auto":
-            detection = detect(table)
-            profile = detection.profile
-            why = detection.why
-        else:
-            profile = load_profile(options.profile)
-            why = "it was asked for (--profile)"
+        chosen = choose_profile(table, options)
+        profile = chosen.profile
+        why = chosen.why
+        corrected = chosen.corrected
     if options.join is not None:
         profile = joining_profile(profile, join_column(table, options.join))
-    return FeedInput(source, table, profile, why, skipped, warnings)
-
-
-def _joining(table: Table, column: str) -> tuple[FeedProfile, str]:
-    """The profile whose columns a feed has that is joined by ``column``; it need not look like a
-    shop's export."""
-    try:
-        detection = detect(table)
-    except BadDataError:
-        detection = None
-    if detection is None or detection.profile.fallback:
-        profile = read_by_words(load_profile(_NATIVE), table.columns)
-        return profile, f"its columns are read by name, joined by {column!r}"
-    return detection.profile, detection.why
+    found = FeedInput(source, table, profile, why, skipped, warnings)
+    found.corrected = corrected
+    return found

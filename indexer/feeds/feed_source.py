@@ -99,7 +99,7 @@ def find_feed(
         return _in_folder(data, data, name)
     if not data.is_file():
         raise BadDataError(f"{data} is neither a folder nor a file")
-    if not _is_archive(data):
+    if not is_archive(data):
         return FeedSource(data.parent, data)
     unpacked = Unpacked(data, scratch, most_bytes)
     folder = inner_folder(unpacked.path / "archive")
@@ -130,7 +130,7 @@ def inner_folder(folder: Path) -> Path:
     return folder
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
     """Whether a file is a zip that is to be unpacked: workbooks are zips too."""
     try:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.catalog.records import PhotoStorage
+from indexer.feeds.column_roles import ColumnRole
 from indexer.imaging.decode import ImageLimits, file_limits
 
 
@@ -18,6 +19,14 @@ class ImportOptions:
     feed: str | None = None
     # A profile's name or file; "auto" tells by the columns.
     profile: str = "auto"
+    # Where profiles of the home's own lie, which are looked at first.
+    profiles: Path | None = None
+    # Where no profile fits: read by a draft made from the names and values of the columns.
+    draft: bool = False
+    # Column to the role that somebody gave it instead of the profile's (``column_roles``). The
+    # profile that comes of it is kept in ``profiles`` by an import, as ``save_as``.
+    corrections: Mapping[str, ColumnRole] | None = None
+    save_as: str | None = None
     # None: guessed, and said.
     encoding: str | None = None
     delimiter: str | None = None

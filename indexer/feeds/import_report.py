@@ -106,7 +106,7 @@ class ImportReport:
     """What an import did, or with ``dry_run`` would do: numbers of products, and what was left out.
 
     ``map``: column of the feed -> what it becomes. ``samples``: three products as they will be
-    stored; both of a dry run only.
+    stored. ``columns``: the map with roles and examples. These of a dry run only.
     """
 
     added: int = 0
@@ -123,6 +123,9 @@ class ImportReport:
     why: str = ""
     map: Any = None
     samples: list[dict[str, Any]] = field(default_factory=list)
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    # The name under which a corrected map was kept for the next import.
+    saved_profile: str | None = None
     # Of the whole feed.
     rows: int = 0
     products: int = 0
@@ -177,5 +180,7 @@ class ImportReport:
             "warnings": [kind.to_json() for kind in self.warnings.kinds()],
         }
         if self.dry_run:
-            found |= {"map": self.map, "samples": self.samples}
+            found |= {"map": self.map, "samples": self.samples, "columns": self.columns}
+        if self.saved_profile is not None:
+            found["saved_profile"] = self.saved_profile
         return found

@@ -38,6 +38,7 @@ from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
 from indexer.feeds.join import FeedJoin, cleared_names, nothing_owned
 from indexer.feeds.notice import Notice
+from indexer.feeds.own_profiles import OwnProfiles
 from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
 from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
 from indexer.feeds.row_digests import LastRun, RowGroups, find, hash_text, hash_texts
@@ -76,7 +77,7 @@ def import_feed(
     run, and ``SyncRefusedError`` where ``sync`` would delete more than is allowed; ``BusyError``
     while another import runs; ``StorageError``.
     """
-    options = options or ImportOptions()
+    options = replace(options or ImportOptions(), profiles=home.profiles)
     with ExitStack() as stack:
         catalog = None
         if not options.dry_run:
@@ -89,7 +90,12 @@ def import_feed(
         limits = run.feed.photo_options(options)
         intake = PhotoIntake(home, catalog, run.feed.table.root, limits, photo_keeper, pool)
         run.read()
-        return run.write(intake, on_removed)
+        report = run.write(intake, on_removed)
+        corrected = run.feed.corrected
+        if corrected is not None and not options.dry_run and report.failure is None:
+            OwnProfiles(home.profiles).save(corrected)
+            report.saved_profile = str(corrected["name"])
+        return report
 
 
 def import_dataset(
@@ -310,6 +316,7 @@ class _Import:
         self._fix_types()
         if options.dry_run:
             self.report.map = self.feed.reader.map()
+            self.report.columns = self.feed.reader.columns()
             self.report.samples = show_samples(self.spool, self.sizes, self.typing)
         writer = ProductWriter(
             self.catalog,

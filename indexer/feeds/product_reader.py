@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.catalog.attributes import AttributeType
 from indexer.feeds.assembly import Assembly
+from indexer.feeds.column_roles import role_of
 from indexer.feeds.families import FamilyKeys, read_family
 from indexer.feeds.groups import (
     Claims,
@@ -32,6 +33,8 @@ from indexer.feeds.table import LostLines, Record, Table
 _VERSION = 1
 # Rows that decide how numbers that can be read in two ways are meant.
 _SAMPLE = 1000
+# Characters of a value that a column is shown by.
+_EXAMPLE = 120
 # Before keys that are no id, which cannot begin like this.
 _PATH = "\0photo:"
 _ALONE = "\0row:"
@@ -129,6 +132,27 @@ class ProductReader:
         """Column -> what it becomes, in words, in the feed's order."""
         meanings = self.plan.meanings
         return {column: ", ".join(meanings.get(column, ["left out"])) for column in self._columns}
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Per column: its name, its role (None where no role says what it is), what it becomes in
+        words, and its first value."""
+        return [
+            {
+                "column": column,
+                "meaning": role_of(self.plan.meanings.get(column, [])),
+                "becomes": becomes,
+                "example": self._example(column),
+            }
+            for column, becomes in self.map().items()
+        ]
+
+    def _example(self, column: str) -> str | None:
+        for values in self._sample:
+            value = values.get(column)
+            text = "" if value is None else " ".join(str(value).split())
+            if text:
+                return text[:_EXAMPLE]
+        return None
 
     def group_key(self, record: Record) -> str:
         """The key of the rows that a record is read with."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from indexer.catalog.attributes import RESERVED, AttributeType
 from indexer.catalog.product_fields import Availability
 from indexer.core.errors import BadDataError
+from indexer.feeds.column_roles import ColumnRole
 
 MAX_BYTES = 1_000_000
 
@@ -237,6 +238,10 @@ class FeedProfile(ProfilePart):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")
     label: str
+    # The profile that comes with Catalens whose rules hold where this one says nothing.
+    base: str | None = None
+    # Columns, as they are written, that mean something else than the rules say.
+    columns: dict[str, ColumnRole] = {}
     # Loses to every other profile that fits.
     fallback: bool = False
     recognise: tuple[Signature, ...] = ()
@@ -362,8 +367,15 @@ def parse_profile(text: str, where: str, *, default_name: str | None = None) -> 
     if default_name is not None:
         found.setdefault("name", default_name.casefold().replace(" ", "-"))
     found.setdefault("label", str(found.get("name", where)))
+    base = found.get("base")
+    if base is not None:
+        if base not in profile_names():
+            raise BadDataError(f"{where}: base: {base!r} is no profile that comes with Catalens")
+        found = {**_shipped(str(base)).model_dump(mode="json"), "fallback": False, **found}
+    from indexer.feeds.correction import apply_corrections
+
     try:
-        return FeedProfile.model_validate(found)
+        return apply_corrections(FeedProfile.model_validate(found))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "profile"

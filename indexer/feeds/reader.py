@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.feed_source import FeedSource, find_feed, inner_folder
+from indexer.feeds.feed_source import FeedSource, find_feed, inner_folder, is_archive
 from indexer.feeds.table import LostLines, ReadOptions, Record, Table
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat, read_head, suffixes
 
@@ -15,8 +15,11 @@ __all__ = [
     "LostLines",
     "Record",
     "Table",
+    "check_feed",
     "find_feed",
     "inner_folder",
+    "is_archive",
+    "is_workbook",
     "open_table",
 ]
 
@@ -47,6 +50,20 @@ def open_table(path: Path, *, encoding: str | None = None, delimiter: str | None
     if source.damage:
         table.notice(source.damage, "damaged-file")
     return table
+
+
+def check_feed(path: Path) -> None:
+    """Raise ``BadDataError`` where a file begins like none that can be read as a feed."""
+    source = FeedFile(Path(path))
+    try:
+        _format(source, read_head(source))
+    except OSError as error:
+        raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a file is a workbook of Excel, which is a zip too."""
+    return FORMATS["xlsx"].fits(read_head(FeedFile(Path(path)))) >= 3
 
 
 def _format(source: FeedFile, head: FeedHead) -> TableFormat:

@@ -36,7 +36,7 @@ class RowPlan:
         sample: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.profile = profile
-        self.header = ColumnIndex(columns, profile.aliases)
+        self.header = ColumnIndex(columns, profile.aliases, profile.columns)
         self.notes = notes
         self.text = text
         self.sample = sample

@@ -26,24 +26,18 @@ from indexer.core.atomic_files import remove_folder, storage_failure, write_json
 from indexer.core.errors import BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage
-from indexer.feeds.archives import unpack
 
 JobKind = Literal["import", "build"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered
-_LISTED = 100  # left-out rows that a result names
+LISTED = 100  # left-out rows that a result names
 _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
-UPLOAD = "upload.zip"
-# What an import's job takes over as it is.
-_IMPORT_OPTIONS = (
-    *("photos", "sync", "allow_deletes", "dry_run", "types", "profile", "encoding", "delimiter"),
-    *("accept", "feed"),
-)
+UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
     "state": "queued",
@@ -107,8 +101,10 @@ class Jobs:
         options: Mapping[str, Any],
         *,
         upload: Callable[[Path], None] | None = None,
+        name: str = "feed",
     ) -> Job:
-        """A new job, queued. ``upload`` writes the archive that it reads to the path it is given.
+        """A new job, queued. ``upload`` writes the file that it reads, called ``name``, to the path
+        it is given.
 
         Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
         """
@@ -117,7 +113,8 @@ class Jobs:
         try:
             aside.mkdir(parents=True)
             if upload is not None:
-                upload(aside / UPLOAD)
+                (aside / UPLOAD).mkdir()
+                upload(aside / UPLOAD / name)
             # After the upload, which may take longer than a job may stay without an owner.
             job = Job(job_id, kind, options, time.time(), **_NOT_BEGUN)
             write_json(aside / _JOB, asdict(job))
@@ -165,8 +162,8 @@ class Jobs:
         stored = json.loads((folder / _JOB).read_text())
         if changes.get("state") in ENDED:
             changes.setdefault("ended", time.time())
-            (folder / UPLOAD).unlink(missing_ok=True)
-            shutil.rmtree(folder / "unpacked", ignore_errors=True)
+            for brought in (UPLOAD, "unpacked"):
+                shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
         write_json(folder / _JOB, stored)
         return self.get(job_id)
@@ -199,7 +196,9 @@ def run(home: Home, job_id: str) -> None:
     progress = _throttled(partial(jobs.report, job_id))
     try:
         if job.kind == "import":
-            result = _import(home, jobs.path(job_id), job.options, progress)
+            from indexer.operations.import_job import import_upload
+
+            result = import_upload(home, jobs.path(job_id), job.options, progress)
         else:
             result = _build(home, job, progress)
     except BusyError:
@@ -215,47 +214,6 @@ def run(home: Home, job_id: str) -> None:
         )
     else:
         jobs.set(job_id, state="done", result=result)
-
-
-def _import(
-    home: Home, folder: Path, options: Mapping[str, Any], progress: OnStage
-) -> dict[str, Any]:
-    from indexer.feeds.import_options import ImportOptions
-    from indexer.feeds.importer import import_feed
-    from indexer.feeds.reader import inner_folder
-    from indexer.reviews.store import forget_photos
-
-    if options.get("path") is None:
-        root = data = folder / "unpacked"
-        shutil.rmtree(data, ignore_errors=True)
-        unpack(
-            folder / UPLOAD,
-            data,
-            most_bytes=int(options["most_bytes"]),
-            progress=partial(progress, "unpack"),
-        )
-        data = inner_folder(data)
-    else:
-        root = Path(options["root"])
-        data = Path(options["path"])
-    given = {name: options[name] for name in _IMPORT_OPTIONS if options.get(name) is not None}
-    report = import_feed(
-        home,
-        data,
-        # A feed may name any file of this machine, and a link lead anywhere.
-        ImportOptions(**given, photos_within=root, scratch=folder),
-        progress=progress,
-        on_removed=partial(forget_photos, home),
-    )
-    result = report.to_json()
-    for name in ("skipped", "warnings"):
-        entries = [
-            {**entry, "reason": entry["reason"].replace(f"{root}{os.sep}", "")}
-            for entry in result[name]
-        ]
-        result |= _limited(name, entries) | {f"{name}_total": result["counts"][name]}
-    del result["skipped_by_kind"]
-    return result
 
 
 def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
@@ -280,12 +238,12 @@ def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
         progress=progress,
     )
     result = {name: _plain(value) for name, value in vars(report).items() if name != "estimated"}
-    return result | {"export": choice.reason} | _limited("skipped", result["skipped"])
+    return result | {"export": choice.reason} | limited("skipped", result["skipped"])
 
 
-def _limited(name: str, entries: list[Any]) -> dict[str, Any]:
+def limited(name: str, entries: list[Any]) -> dict[str, Any]:
     """The first entries of a list that a job's result holds, and how many there are."""
-    return {name: entries[:_LISTED], f"{name}_total": len(entries)}
+    return {name: entries[:LISTED], f"{name}_total": len(entries)}
 
 
 def _plain(value: Any) -> Any:

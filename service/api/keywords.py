@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from indexer.catalog.product_fields import Availability, MarketPrice
+from indexer.feeds.column_roles import ColumnRole
 from service.query.query import (
     FilterExpression,
     GroupKeywords,
@@ -154,7 +155,15 @@ class ImportKeywords(TypedDict, total=False):
     """A feed to import; ``path`` is a folder of the service's machine."""
 
     path: str | None
-    photos: Literal["copy", "reference"] | None
+    url: str | None
+    profile: str | None
+    map: Mapping[str, ColumnRole] | None
+    save_as: str | None
+    encoding: str | None
+    delimiter: str | None
+    fetch: bool | None
+    accept: bool | None
+    photos: Literal["copy", "reference", "forget"] | None
     sync: bool | None
     allow_deletes: int | None
     feed: str | None

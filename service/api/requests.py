@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from indexer.core.category_path import parse_path
+from indexer.feeds.column_roles import ColumnRole
 from indexer.text.tokenizer import MOST_CHARACTERS
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectOptions
@@ -54,6 +55,7 @@ def _category(raw: object) -> object:
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
 Label = Annotated[str, Field(min_length=1, max_length=256)]
+_PROFILE = re.compile(r"\A[a-z][a-z0-9_-]{0,40}\Z")
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
@@ -362,20 +364,54 @@ class FeedbackRequest(RequestModel):
 
 
 class ImportRequest(RequestModel):
-    """A feed to import; the archive itself is a file of the multipart body."""
+    """A feed to import; a feed or zip that is sent is a file of the multipart body."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
-        default=None, description="A folder or manifest below `import_root`, instead of an archive."
+        default=None, description="A folder or feed below `import_root`, instead of a file."
+    )
+    url: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="Address of a feed, where `allow_urls` is on, instead of a file."
     )
     feed: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
         default=None, description="Name of the feed to read, where the folder holds several."
     )
-    photos: Literal["copy", "reference"] = "copy"
+    profile: Annotated[str, Field(pattern=_PROFILE)] = Field(
+        default="auto",
+        description="Name of the profile that says what the columns mean; `auto`: found.",
+    )
+    map: Annotated[dict[str, ColumnRole], Field(max_length=2000)] | None = Field(
+        default=None,
+        description="What columns mean that the profile takes for something else. With it, also "
+        "empty, a feed that no profile fits is read by a draft, and an import keeps the map for "
+        "the next one.",
+    )
+    save_as: Annotated[str, Field(pattern=_PROFILE)] | None = Field(
+        default=None, description="Name of the profile that a corrected map is kept as."
+    )
+    encoding: Annotated[str, Field(min_length=1, max_length=40)] | None = Field(
+        default=None, description="How the feed's text is encoded; found unless given."
+    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
+        default=None, description="What parts its cells; found unless given."
+    )
+    photos: Literal["copy", "reference", "forget"] = Field(
+        default="copy",
+        description="Keep copies, refer to files below `import_root`, or keep thumbnails only.",
+    )
+    fetch: bool = Field(
+        default=False, description="Fetch photos by their addresses, where `allow_urls` is on."
+    )
+    accept: bool = Field(
+        default=False, description="Take a feed that shrank by a fifth or lost half its photos."
+    )
     sync: bool = Field(
         default=False, description="Delete the products that the feed lacks; refused above 10%."
     )
     allow_deletes: Annotated[int, Field(ge=0)] | None = None
-    dry_run: bool = False
+    dry_run: bool = Field(
+        default=False,
+        description="Only say what would happen: profile, map, samples, warnings, counts.",
+    )
     types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
 
 

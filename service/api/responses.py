@@ -13,6 +13,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetPydanticSchema
 from pydantic_core import CoreSchema
 
 from indexer.operations.jobs import Job
+from service.background.import_offer import ImportOffer
 from service.products.catalog import ProductSample, StoredProduct, WriteResult
 from service.products.classes import ClassChange, ClassList
 from service.products.schema import CatalogSchema
@@ -125,6 +126,10 @@ class JobList:
     """Jobs, the newest first."""
 
     jobs: list[Job]
+
+
+class ImportOfferResponse(Response, ImportOffer, frozen=True):
+    """What can be imported."""
 
 
 class JobsResponse(Response, JobList, frozen=True):

@@ -15,11 +15,20 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import file_stamp, storage_failure
-from indexer.core.errors import BadRequestError, CatalensError, JobEndedError, UnknownJobError
+from indexer.core.errors import (
+    BadDataError,
+    BadRequestError,
+    CatalensError,
+    JobEndedError,
+    UnknownJobError,
+)
 from indexer.core.home import Home
 from indexer.feeds.archives import check_archive
+from indexer.feeds.reader import check_feed, is_workbook
+from indexer.fetch.settings import FetchSettings
 from indexer.operations import jobs
 from indexer.operations.garbage_collection import sweep
+from indexer.operations.import_job import upload_name
 from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
@@ -35,7 +44,8 @@ _WATCH_S = 0.25  # between two readings of a job that somebody watches
 _BEAT_S = 5.0  # an event that says nothing, so that a client that is gone is noticed
 _LONGEST_S = 600.0  # of one stream; clients of server-sent events come back by themselves
 _CANCEL = "cancel"  # in a job's folder: a request that the leader ends it
-_PRIVATE = ("path", "root", "device", "most_bytes")  # options that clients do not see
+# Options that clients do not see.
+_PRIVATE = ("path", "url", "root", "device", "most_bytes", "fetching")
 _INTERRUPTED = (
     "the service was stopped while the job was queued or ran: what was committed stays, start it "
     "again"
@@ -71,6 +81,7 @@ class JobRunner:
         *,
         import_root: Path | None,
         max_upload_bytes: int,
+        fetching: FetchSettings | None,
         device: str,
         streams: int,
         log: Any,
@@ -80,6 +91,7 @@ class JobRunner:
         self._leadership = leadership
         self._root = import_root
         self._most_bytes = max_upload_bytes
+        self._fetching = fetching
         self._device = device
         self._log = log
         self._mutex = threading.RLock()
@@ -104,17 +116,48 @@ class JobRunner:
 
     # -- what clients ask
 
+    @property
+    def takes_paths(self) -> bool:
+        """Whether there is a folder of this machine that imports may read from."""
+        return self._root is not None
+
+    @property
+    def takes_urls(self) -> bool:
+        """Whether feeds and photos may be fetched."""
+        return self._fetching is not None
+
     def add_import(
-        self, *, upload: Upload | None = None, path: str | None = None, **options: Any
+        self,
+        *,
+        upload: Upload | None = None,
+        name: str | None = None,
+        path: str | None = None,
+        url: str | None = None,
+        **options: Any,
     ) -> Job:
-        """A new import: of an uploaded zip, or of ``path`` below ``import_root``.
+        """A new import: of an uploaded feed or zip called ``name``, of ``path`` below
+        ``import_root``, or of the feed at ``url``.
 
         Raises ``BadRequestError``, ``BadDataError``, ``OverloadedError``.
         """
-        if upload is None:
-            options.update(path=str(self._allowed(path or "")), root=str(self._root))
+        if url is not None or options.get("fetch"):
+            options["fetching"] = self._fetch_options("url" if url is not None else "fetch")
+        if path is not None:
+            options.update(path=str(self._allowed(path)), root=str(self._root))
             return self._add("import", options)
-        return self._add("import", {**options, "most_bytes": self._most_bytes}, upload)
+        options["most_bytes"] = self._most_bytes
+        if url is not None:
+            return self._add("import", {**options, "url": url})
+        return self._add("import", options, upload, upload_name(name))
+
+    def _fetch_options(self, field: str) -> JobOptions:
+        """The settings of fetching as a job stores them. Raises ``BadRequestError``."""
+        if self._fetching is None:
+            raise BadRequestError(
+                f"{field}: fetching from addresses is off (setting allow_urls); send the file"
+            )
+        values = asdict(self._fetching)
+        return {**values, **{name: sorted(values[name]) for name in ("private", "hosts")}}
 
     def add_build(self, **options: Any) -> Job:
         """A new index version of the catalog as it is when its turn comes. Raises
@@ -175,6 +218,7 @@ class JobRunner:
         detail = problem.detail
         places = {
             self._jobs.folder / job.job_id / "unpacked": "the archive",
+            self._jobs.folder / job.job_id / jobs.UPLOAD: "the upload",
             self._home.path: "the home",
         }
         if job.options.get("root") is not None:
@@ -184,7 +228,9 @@ class JobRunner:
                 detail = detail.replace(f"{path}{os.sep}", "").replace(path, name)
         return detail
 
-    def _add(self, kind: JobKind, options: JobOptions, upload: Upload | None = None) -> Job:
+    def _add(
+        self, kind: JobKind, options: JobOptions, upload: Upload | None = None, name: str = "feed"
+    ) -> Job:
         self.poll()
         there = len(list(jobs.entries(self._jobs, ("queued", "running"))))
         if there >= _MOST_WAITING:
@@ -193,9 +239,9 @@ class JobRunner:
         def save(target: Path) -> None:
             if upload is not None:
                 upload.save(target)
-                check_archive(target, most_bytes=self._most_bytes)
+                self._check(target)
 
-        job = self._jobs.add(kind, options, upload=save if upload is not None else None)
+        job = self._jobs.add(kind, options, upload=save if upload is not None else None, name=name)
         lock = self._lock(job.job_id)
         lock.acquire(timeout=_OWN_WITHIN_S)
         with self._mutex:
@@ -203,6 +249,18 @@ class JobRunner:
             self._listed = (None, 0.0)  # read it now, unless another thread has started it
         self._jobs.forget()
         return self.get(job.job_id)
+
+    def _check(self, sent: Path) -> None:
+        """Raise ``BadDataError`` for a file that is neither a zip nor a feed."""
+        with sent.open("rb") as file:
+            packed = file.read(2) == b"PK"
+        try:
+            if packed and not is_workbook(sent):
+                check_archive(sent, most_bytes=self._most_bytes)
+            else:
+                check_feed(sent)
+        except BadDataError as error:
+            raise BadDataError(str(error).replace(f"{sent.parent}{os.sep}", "")) from error
 
     def _allowed(self, path: str) -> Path:
         """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links

@@ -21,6 +21,7 @@ from service.api.responses import (
     ExplainResponse,
     FacetsResponse,
     FeedbackResponse,
+    ImportOfferResponse,
     IndexesResponse,
     JobModel,
     JobResponse,
@@ -267,12 +268,16 @@ class Client(Transport):
     def import_products(
         self, archive: Path | str | None = None, **options: Unpack[kw.ImportKeywords]
     ) -> JobResponse:
-        """Start an import, of a zip here or of ``path``, a folder of the service's machine; its
-        job."""
+        """Start an import, of a feed or zip here, of ``url``, or of ``path``, a folder of the
+        service's machine; its job."""
         if archive is None:
             return self._post("/v1/imports", JobResponse, options)
         files = [("archive", archive)]
         return self._form("/v1/imports", JobResponse, files, requests.ImportRequest, options)
+
+    def get_import_offer(self) -> ImportOfferResponse:
+        """What the service can import from, its profiles, and what columns can mean."""
+        return self._get("/v1/imports", ImportOfferResponse, {})
 
     def build_index(self, **options: Unpack[kw.BuildKeywords]) -> JobResponse:
         """Start a rebuild; its job."""

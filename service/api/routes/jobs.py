@@ -21,10 +21,17 @@ from service.api.openapi import (
 )
 from service.api.parsing import read_import
 from service.api.requests import ImportRequest, JobPath
-from service.api.responses import JobList, JobResponse, JobsResponse
+from service.api.responses import ImportOfferResponse, JobList, JobResponse, JobsResponse
+from service.background.import_offer import offer_imports
 
 api = APIBlueprint(
     "jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY
+)
+
+# What a job takes over as it was asked.
+_OPTIONS = (
+    *("feed", "profile", "save_as", "encoding", "delimiter", "photos", "fetch", "accept"),
+    *("sync", "allow_deletes", "dry_run", "types"),
 )
 
 
@@ -37,23 +44,52 @@ api = APIBlueprint(
 def import_products() -> JsonResponse:
     """Add or replace the products of a feed; 202 and a job, which `Location` names.
 
-    Multipart: `archive`, a zip of photos in class folders or beside a feed, as `catalens import`
-    takes it; `feed` names the feed where there are several. JSON: `path`, a folder or feed below
-    the setting `import_root` of the machine that serves. Imported products are found as soon as
-    they are embedded; no rebuild is needed.
+    Multipart: `archive`, a feed (CSV, TSV, XML, JSON, XLSX, also gzipped), or a zip of photos in
+    class folders or beside a feed, as `catalens import` takes them; `feed` names the feed where
+    there are several. JSON: `url`, the address of a feed, where `allow_urls` is on, or `path`, a
+    folder or feed below the setting `import_root` of the machine that serves. With `dry_run` the
+    job's result is `profile`, `why`, `map`, `columns`, `samples`, `warnings` and `counts`, and
+    nothing is changed. Imported products are found as soon as they are embedded; no rebuild is
+    needed.
     """
     wanted, upload = read_import(request, ImportRequest)
-    options = {
-        name: getattr(wanted, name)
-        for name in ("feed", "sync", "allow_deletes", "dry_run", "types")
-    }
-    if (upload is None) == (wanted.path is None):
-        raise BadRequestError("give an archive (multipart file) or a path, one of them")
-    if upload is not None:
-        if wanted.photos != "copy":
-            raise BadRequestError("photos of an archive are copied: reference needs a path")
-        return accepted(engine().jobs.add_import(upload=upload, **options))
-    return accepted(engine().jobs.add_import(path=wanted.path, photos=wanted.photos, **options))
+    given = [upload is not None, wanted.path is not None, wanted.url is not None]
+    if sum(given) != 1:
+        raise BadRequestError(
+            "give an archive (multipart file) or a path, or a url: exactly one of them"
+        )
+    if wanted.photos == "reference" and wanted.path is None:
+        raise BadRequestError("photos of an archive are copied: reference needs a path")
+    options = {name: getattr(wanted, name) for name in _OPTIONS}
+    if wanted.map is not None:
+        options |= {"corrections": wanted.map, "draft": True}
+    return accepted(
+        engine().jobs.add_import(
+            upload=upload,
+            name=None if upload is None else upload.filename,
+            path=wanted.path,
+            url=wanted.url,
+            **options,
+        )
+    )
+
+
+@api.get(
+    "/imports",
+    operation_id="get_import_offer",
+    responses={200: ImportOfferResponse, **problem_responses()},
+)
+def get_import_offer() -> JsonResponse:
+    """What can be imported here: whether addresses and folders may be named, profiles, and the
+    meanings that `map` may give to columns."""
+    serving = engine()
+    offer = offer_imports(
+        serving.home,
+        folders=serving.jobs.takes_paths,
+        addresses=serving.jobs.takes_urls,
+        max_body_bytes=serving.settings.max_body_bytes,
+    )
+    return answer(serving.frame(offer))
 
 
 @api.get("/jobs", operation_id="list_jobs", responses={200: JobsResponse, **problem_responses()})
