@@ -172,9 +172,12 @@ class Assembly:
 
     def _prices(self, row: RowValues) -> tuple[float | None, float | None, str | None]:
         price, sale = regular_and_sale(row.price, row.sale_price, row.before)
-        if price is None:
+        if self.partial and row.price is None:
+            # The price that it is a sale of is the stored product's.
+            price, sale = None, row.sale_price
+        if price is None and sale is None:
             return None, None, None
-        currency = price.currency
+        currency = price.currency if price is not None else None
         if currency is None and row.currency is not None:
             currency = currencies.code(row.currency, self.profile.price.default_currency)
             if currency is None:
@@ -185,8 +188,8 @@ class Assembly:
                     None,
                     row.currency,
                 )
-        if sale is not None and sale.currency not in (None, price.currency):
-            if price.currency is None:
+        if sale is not None and sale.currency not in (None, price and price.currency):
+            if price is None or price.currency is None:
                 currency = sale.currency
             else:
                 self.notes.warn(
@@ -198,7 +201,7 @@ class Assembly:
                     sale.amount,
                 )
                 sale = None
-        if sale is not None and sale.amount > price.amount:
+        if price is not None and sale is not None and sale.amount > price.amount:
             self.notes.warn(
                 row.where,
                 "odd-sale-price",
@@ -208,7 +211,8 @@ class Assembly:
                 sale.amount,
             )
             sale = None
-        return price.amount, sale.amount if sale is not None else None, currency
+        amounts = [None if money is None else money.amount for money in (price, sale)]
+        return amounts[0], amounts[1], currency
 
     def _availability(self, row: RowValues, base: RowValues | None) -> Availability | None:
         rule = self.profile.stock

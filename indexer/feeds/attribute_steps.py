@@ -11,7 +11,7 @@ from indexer.feeds.profile import AttributeRule, PackedRule
 from indexer.feeds.row_steps import CellStep, number_of
 from indexer.feeds.row_values import FoundOption, Notes, RowValues, is_plain_code, text_of, texts_of
 from indexer.feeds.values import html_text, identifiers
-from indexer.feeds.values.text_cells import split_list, trim
+from indexer.feeds.values.text_cells import split_list, trim, unbroken
 
 _YES = frozenset({"1", "true", "yes", "y", "on"})
 _NO = frozenset({"0", "false", "no", "n", "off"})
@@ -56,6 +56,8 @@ def attribute(name: str, column: str, rule: AttributeRule, notes: Notes) -> Cell
                 return mapped[text.casefold()]
         if rule.html:
             text = text_of(value)
+            if text and rule.line_break:
+                text = unbroken(text, rule.line_break)
             return html_text.to_text(text) or None if text else None
         if rule.type == "number":
             return number_of(value)

@@ -37,6 +37,8 @@ class _Column:
     # Of cells that are digits alone; 0: of any other.
     lengths: set[int] = field(default_factory=set)
     first: str = ""
+    # The first value that does not fit the stored type.
+    shown: str | None = None
     # Against the stored type.
     odd: int = 0
     codes: int = 0
@@ -118,8 +120,13 @@ class AttributeTyping:
                     column.add(value, where, text=self.text)
                 continue
             column.present += 1
-            column.odd += _is_misfit(value, kept)
-            column.codes += kept == "number" and isinstance(value, str) and _is_code(value)
+            odd = _is_misfit(value, kept)
+            code = kept == "number" and isinstance(value, str) and _is_code(value)
+            if (odd or code) and not column.first:
+                column.first = where
+                column.shown = str(value)[:_SHOWN]
+            column.odd += odd
+            column.codes += code
 
     def settle(self) -> list[Notice]:
         """Decide the types; what was decided about whole columns is told."""
@@ -209,4 +216,5 @@ def _widening(name: str, kept: AttributeType, column: _Column) -> Notice:
         f"became text too (fix a type with --types {name}=TYPE)",
         "widened-column",
         name,
+        column.shown,
     )

@@ -263,7 +263,8 @@ class _Family:
         for row in self.parents:
             reason = context.refused(row)
             if reason is not None:
-                context.skip_refused(row, self.own_id(row), reason)
+                ids = map(self.own_id, self.variants)
+                context.skip_refused(row, self.own_id(row), reason, ids)
                 return []
         base = None
         if self.parents:

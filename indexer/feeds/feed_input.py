@@ -45,6 +45,8 @@ class FeedInput:
         why: str,
         skipped: Notices,
         warnings: Notices,
+        *,
+        changes: bool = False,
     ) -> None:
         # Keeps what an archive was unpacked to.
         self.source = source
@@ -56,7 +58,7 @@ class FeedInput:
         self.unnamed: list[str] = []
         # The profile as data, where somebody corrected its columns.
         self.corrected: Mapping[str, Any] | None = None
-        self.reader = ProductReader(table, profile, warn=warnings, skip=self)
+        self.reader = ProductReader(table, profile, warn=warnings, skip=self, changes=changes)
 
     def append(self, notice: Notice) -> None:
         """Take a row that the reader leaves out."""
@@ -114,6 +116,7 @@ def open_input(
         corrected = chosen.corrected
     if options.join is not None:
         profile = joining_profile(profile, join_column(table, options.join))
-    found = FeedInput(source, table, profile, why, skipped, warnings)
+    changes = options.join is not None or options.only is not None
+    found = FeedInput(source, table, profile, why, skipped, warnings, changes=changes)
     found.corrected = corrected
     return found

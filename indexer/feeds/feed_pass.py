@@ -37,11 +37,13 @@ class ReadGroup:
 @dataclass(frozen=True)
 class FeedRows:
     """What the first pass found. ``mentioned``: hashes of the ids of products that lost lines, or
-    rows of one product, name."""
+    rows of one product, name. ``repeated`` int64 [R]: groups with a row that names the id of a row
+    before it, so that what they become depends on others."""
 
     groups: RowGroups
     lost: LostLines
     mentioned: np.ndarray
+    repeated: np.ndarray
 
 
 def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = None) -> FeedRows:
@@ -51,9 +53,15 @@ def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = No
     scan = RowScan(folder)
     add = scan.add
     key_of = feed.reader.group_key
+    reader = feed.reader
+    repetitions = 0
+    repeated: list[int] = []
     number = 0
     for number, record in enumerate(feed.table.records(lost), 1):
         add(key_of(record), record.values)
+        if reader.repetitions != repetitions:
+            repetitions = reader.repetitions
+            repeated.append(number - 1)
         if progress is not None and number % _EVERY == 0:
             progress(number, 0)
     feed.skipped += lost.skipped
@@ -66,7 +74,8 @@ def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = No
     named = [*lost.ids, *map(feed.reader.resolve, images)]
     # Where rows are photos, their key is the product's id.
     keys = groups.keys if feed.profile.rows == "photos" else groups.keys[:0]
-    return FeedRows(groups, lost, np.concatenate([hash_texts(named), keys]))
+    again = np.unique(groups.of_row[np.array(repeated, np.int64)]).astype(np.int64)
+    return FeedRows(groups, lost, np.concatenate([hash_texts(named), keys]), again)
 
 
 def read_products(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,11 @@ class Claims:
         else:
             self._taken.add(number)
 
+    @property
+    def repetitions(self) -> int:
+        """Rows that named an id again."""
+        return len(self._again)
+
     def repetition(self, where: str) -> int | None:
         """The how many-th row with its id this one is; None for the first."""
         return self._again.get(where)
@@ -63,6 +68,8 @@ class GroupContext:
     lost_ids: set[str]
     # Product -> its splits, where its rows name several.
     torn: dict[str, tuple[str, ...]]
+    # Ids of products that no shopper may see.
+    refused_ids: set[str]
 
     def usable(self, row: RowValues, product_id: str | None, columns: Sequence[str]) -> bool:
         """Whether a row may become a product of that id; if not, it is left out with a reason."""
@@ -81,16 +88,23 @@ class GroupContext:
 
     def refused(self, row: RowValues) -> str | None:
         """Why a row is no product a shopper may see, or None."""
+        return self.refusal(row.values)
+
+    def refusal(self, values: Mapping[str, Any]) -> str | None:
+        """Why a row with these values is no product a shopper may see, or None."""
         for columns, words, others, rule in self.assembly.skip_rules:
             for column in columns:
-                value = row.values.get(column)
+                value = values.get(column)
                 text = str(value).strip().casefold() if value is not None else ""
                 if text and (text in words or (others and text not in others)):
                     return rule
         return None
 
-    def skip_refused(self, row: RowValues, product_id: str | None, reason: str) -> None:
-        """Say that a row is no product a shopper may see."""
+    def skip_refused(
+        self, row: RowValues, product_id: str | None, reason: str, ids: Iterable[str | None] = ()
+    ) -> None:
+        """Say that a row is no product a shopper may see, nor are the variants ``ids``."""
+        self.refused_ids.update(filter(None, (product_id, *ids)))
         shown = f"product {product_id!r} " if product_id else ""
         self.assembly.notes.skip(
             row.where, "not-for-sale", f"{shown}is left out: it is {reason}", None, product_id
@@ -267,7 +281,12 @@ def read_variants(
     base = assembly.shared(rows)
     reason = next(filter(None, map(context.refused, rows)), None)
     if reason is not None:
-        context.skip_refused(rows[0], handle, reason)
+        ids = [
+            own_id(row) or distinct_id(handle, assembly.variant_text(row), set())
+            for row in rows
+            if row.kind == "variant"
+        ]
+        context.skip_refused(rows[0], handle, reason, ids)
         return []
     variants = [row for row in rows if row.kind == "variant"] or [rows[0]]
     names: dict[int, str] = {}

@@ -41,6 +41,7 @@ from indexer.feeds.notice import Notice
 from indexer.feeds.own_profiles import OwnProfiles
 from indexer.feeds.photo_intake import PhotoIntake, PhotoKeeper
 from indexer.feeds.product_writer import BATCH, Candidate, ProductWriter
+from indexer.feeds.refusals import stored_refusals
 from indexer.feeds.row_digests import LastRun, RowGroups, find, hash_text, hash_texts
 from indexer.feeds.run_memory import RunMemory, make_salt, missing_ids
 from indexer.feeds.spool import Spool
@@ -181,7 +182,8 @@ class _Import:
     def read(self) -> None:
         """Both passes; nothing is written yet. Raises ``FeedHeldError``, ``BadDataError``."""
         report = self.report
-        salt = make_salt(self.feed.reader.fingerprint, self.options, self.keep)
+        options = self.options
+        salt = make_salt(self.feed.reader.fingerprint, options, self.keep)
         on_rows = self._rows
         rows = scan_rows(self.feed, self.folder, on_rows)
         self.groups: RowGroups = rows.groups
@@ -189,9 +191,10 @@ class _Import:
         if not report.rows and not rows.lost.count:
             raise BadDataError(f"{self.feed.table.name} has no rows")
         self.unchanged = np.zeros(len(self.groups), bool)
-        if not self.options.dry_run:
+        if not options.dry_run:
             recheck_s = None if self.fetcher is None else self.fetcher.settings.recheck_s
             self.unchanged = self.memory.unchanged(self.groups, salt, recheck_s)
+            self.unchanged[rows.repeated] = False
         self.photo_counts = np.zeros(len(self.groups), np.uint64)
         unclean = self._collect(on_rows)
         self.done = np.zeros(len(self.groups), bool)
@@ -210,6 +213,15 @@ class _Import:
             ]
         )
         self._guard([*rows.lost.unnamed, *self.feed.unnamed])
+        if self.catalog is not None and options.only is None:
+            said = stored_refusals(
+                self.catalog,
+                self.feed.reader.refused_ids,
+                self.mentioned,
+                name=self.feed.table.name,
+                sync=options.sync,
+            )
+            report.warnings += [] if said is None else [said]
         report.warnings += self.typing.settle()
 
     def _rows(self, done: int, total: int) -> None:
@@ -264,10 +276,12 @@ class _Import:
         self.product_groups.frombytes(groups.astype(np.uint64).tobytes())
 
     def _known_products(self, unclean: np.ndarray) -> np.ndarray:
-        """What groups with wrong rows were before: the feed does not lack it."""
+        """What groups with wrong rows were before: the feed does not lack it, unless it says that
+        no shopper may see it."""
         if self.memory.last is None:
             return np.zeros(0, np.uint64)
-        return self.memory.last.products_of(self.groups.keys[unclean])
+        known = self.memory.last.products_of(self.groups.keys[unclean])
+        return known[~np.isin(known, hash_texts(self.feed.reader.refused_ids))]
 
     def _guard(self, unnamed: list[str]) -> None:
         """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted."""

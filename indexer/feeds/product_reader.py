@@ -45,7 +45,8 @@ class ProductReader:
 
     First ``group_key`` is asked of every record, once, in the feed's order; then ``resolve`` of
     each key. Records whose resolved keys are equal, in their order, are a group for ``read_group``.
-    ``warn`` takes notices of values that were left out, ``skip`` those of rows.
+    ``warn`` takes notices of values that were left out, ``skip`` those of rows; ``changes``: rows
+    only change products that are there.
     """
 
     def __init__(
@@ -55,12 +56,16 @@ class ProductReader:
         *,
         warn: NoticeSink,
         skip: NoticeSink | None = None,
+        changes: bool = False,
     ) -> None:
         self.table = table
         self.profile = profile
+        self._changes = changes
         self._notes = Notes(warn, warn if skip is None else skip)
         # Ids of rows that were left out for a mistake: the feed does not lack them.
         self.lost_ids: set[str] = set()
+        # Ids of products that no shopper may see.
+        self.refused_ids: set[str] = set()
         # Product -> its splits, where its rows name several.
         self.torn: dict[str, tuple[str, ...]] = {}
         self._claims = Claims()
@@ -68,6 +73,7 @@ class ProductReader:
         self._family: FamilyKeys | None = None
         self._first_pass = True
         self._last = ""
+        self._refused: str | None = None
         nested = profile.nested
         is_nested = not table.text and nested is not None and nested.rows in table.columns
         self._nested = NestedRows(nested) if nested is not None and is_nested else None
@@ -89,9 +95,11 @@ class ProductReader:
         self.plan = RowPlan(
             profile, self._columns, self._notes, text=self.table.text, sample=self._sample
         )
-        partial = not self.plan.header.has(profile.photo_columns)
+        partial = self._changes or not self.plan.header.has(profile.photo_columns)
         assembly = Assembly(self.plan, self._notes, partial=partial)
-        self._context = GroupContext(assembly, self._claims, self.lost_ids, self.torn)
+        self._context = GroupContext(
+            assembly, self._claims, self.lost_ids, self.torn, self.refused_ids
+        )
         self._ids = assembly.id_columns
         self._image_columns = self._found(profile.photos.columns)
         self._parents = assembly.parent_columns
@@ -124,7 +132,7 @@ class ProductReader:
     def fingerprint(self) -> str:
         """Changes where the same rows would give other products."""
         columns = list(self._columns)
-        decided = [*self.plan.decided, self.plan.counts_some]
+        decided = [*self.plan.decided, self.plan.counts_some, *self.plan.grouped_counts]
         said = [_VERSION, self.profile.digest, columns, self.table.text, decided]
         return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
 
@@ -157,6 +165,11 @@ class ProductReader:
     def group_key(self, record: Record) -> str:
         """The key of the rows that a record is read with."""
         return self._key(record)
+
+    @property
+    def repetitions(self) -> int:
+        """How many rows so far named an id that a row before them has."""
+        return self._claims.repetitions
 
     def resolve(self, key: str) -> str:
         """The key that a group has after all, once all records were seen."""
@@ -259,6 +272,11 @@ class ProductReader:
     def _claim(self, handle: str, record: Record) -> None:
         """Take the id of a variant, the one that it names or the one that it will get."""
         values = record.values
+        if self._context.refusal(values) is not None:
+            # A product that nobody sees takes no id from another, nor do its further rows.
+            self._refused = handle
+        if handle == self._refused:
+            return
         own = self._own_id_of(values)
         if own is None and self._is_variant(values):
             texts = [str(values.get(column) or "").strip() for column in self._options]
@@ -272,7 +290,8 @@ class ProductReader:
         values = record.values
         kind = self._family.kind(values)
         key = self._family.key(values, kind, note=self._first_pass)
-        if self._first_pass and kind in ("variant", "single"):
+        claims = self._first_pass and kind in ("variant", "single")
+        if claims and self._context.refusal(values) is None:
             own = self._own_id_of(values)
             if own is not None:
                 self._claims.claim(own, record.where)

@@ -185,6 +185,8 @@ class AttributeRule(ProfilePart):
     type: AttributeType | None = None
     # A cell of HTML becomes its text.
     html: bool = False
+    # What stands for a line break; behind a backslash, for itself.
+    line_break: str | None = None
     # A cell is an id, kept as written but for a spreadsheet's own signs.
     code: bool = False
     separator: str | None = None

@@ -51,7 +51,11 @@ class RowPlan:
         self.named: frozenset[str] = frozenset()
         # Whether stock is counted for some rows, and not for others.
         self.counts_some = False
+        # Columns of counts with thousands in groups.
+        self.grouped_counts: list[str] = []
         self._steps: list[tuple[str, CellStep]] = []
+        # Whether a spreadsheet may have read the cells, so that they were made harmless.
+        self._harmless = text or profile.verbatim
         self._own = {found.column for found in self.header.all(profile.own)}
         self._plan()
         self.photo_columns = {found.column for found in self.header.all(profile.photo_columns)}
@@ -73,7 +77,7 @@ class RowPlan:
                 continue
             if said is not None and value == said.get(column) and column not in self.photo_columns:
                 continue
-            if self.profile.verbatim and isinstance(value, str) and value[0] == "'":
+            if self._harmless and type(value) is str and value[0] == "'":
                 value = unharmed(value)
             try:
                 step(value, row)
@@ -232,7 +236,7 @@ class RowPlan:
         words = {word.casefold(): kind for word, kind in rule.words.items()}
         none = frozenset(word.casefold() for word in rule.none)
         self._each(rule.availability, "availability", lambda _: row_steps.availability(words))
-        found = self._each(rule.stock, "stock", lambda _: row_steps.stock(none))
+        found = self._each(rule.stock, "stock", lambda column: self._stock(column.column, none))
         if found and not self.profile.verbatim:
             self.types.setdefault("stock", "number")
             self.own_attributes.add("stock")
@@ -241,6 +245,12 @@ class RowPlan:
         self._each(
             rule.policy, "whether it can be ordered without stock", lambda _: row_steps.policy
         )
+
+    def _stock(self, column: str, none: frozenset[str]) -> CellStep:
+        grouped = row_steps.counts_in_groups(values.get(column) for values in self.sample)
+        if grouped:
+            self.grouped_counts.append(column)
+        return row_steps.stock(none, grouped=grouped)
 
     def _counts_some(self, tracked: Sequence[str], stock: Sequence[str]) -> bool:
         """Whether the feed tells stock that is counted from stock that is not: not where no row

@@ -7,7 +7,8 @@ cannot be understood.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,12 @@ from indexer.feeds.values.text_cells import split_list, trim
 
 CellStep = Callable[[Any, RowValues], None]
 _SplitCell = Callable[[str], tuple[str | None, tuple[CategoryPath, ...]]]
+
+# A whole number in groups: 1,234 and 1.234.567.
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?:,\d{3})+|(?:\.\d{3})+|(?:['’]\d{3})+)", re.ASCII)
+_MARKS = re.compile(r"[.,'’]")
+# A count without decimals, of which there are no three.
+_WHOLE = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 
 SPLITS = {
     "train": "train",
@@ -327,16 +334,37 @@ def availability(words: Mapping[str, Availability]) -> CellStep:
     return step
 
 
-def stock(none: frozenset[str]) -> CellStep:
-    """How many there are."""
+def stock(none: frozenset[str], *, grouped: bool = False) -> CellStep:
+    """How many there are. ``grouped``: a mark before three digits parts thousands."""
 
     def step(value: Any, row: RowValues) -> None:
         if isinstance(value, str) and trim(value).casefold() in none:
             row.stock_elsewhere = True
         elif row.stock is None:
+            if isinstance(value, str) and _GROUPED.fullmatch(text := trim(value)):
+                digits = _MARKS.sub("", text)
+                # Of two groups or more there is one reading only.
+                if grouped or len(text) - len(digits) > 1:
+                    value = digits
             row.stock = number_of(value)
 
     return step
+
+
+def counts_in_groups(values: Iterable[Any]) -> bool:
+    """Whether three digits behind a mark are thousands in a column of counts: where no value has
+    other decimals, and one is whole or has digits there (all of ``3.000``, ``12.000`` are counts
+    with decimals)."""
+    found = False
+    for value in values:
+        text = trim(value) if isinstance(value, str) else ""
+        if _GROUPED.fullmatch(text):
+            found = found or not text.endswith("000")
+        elif _MARKS.search(text):
+            return False
+        else:
+            found = found or _WHOLE.fullmatch(text) is not None
+    return found
 
 
 def tracked(value: Any, row: RowValues) -> None:

@@ -25,6 +25,18 @@ def unique(parts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(trim, parts))))
 
 
+def unbroken(text: str, line_break: str) -> str:
+    """Text in which ``line_break`` stands for one; behind a backslash it stands for itself.
+
+    >>> unbroken(r"Soft.\nWash cold. C:\\new", r"\n")
+    'Soft.\\nWash cold. C:\\\\new'
+    """
+    if line_break not in text:
+        return text
+    hidden = text.replace("\\" + line_break, "\0")
+    return hidden.replace(line_break, "\n").replace("\0", line_break)
+
+
 def split_list(text: str, separator: str = ",") -> tuple[str, ...]:
     """The parts of a cell that holds a list, each once. A part in double quotes, or with a
     backslash before the separator, may hold the separator itself.

@@ -90,3 +90,12 @@ def test_lists_among_cells_of_text() -> None:
     held, odd = typing.fit({"material": ["Cotton", "Wool"]}, "feed.csv:2")
     assert (held, odd) == ({"material": ["Cotton", "Wool"]}, [])
     assert typing.fit({"material": "Silk"}, "feed.csv:3") == ({"material": ["Silk"]}, [])
+
+
+def test_a_widening_names_the_first_value_that_does_not_fit() -> None:
+    """Its line and what stands there, not that of the first good one."""
+    typing = AttributeTyping(fixed={}, stored={"size": "number"}, given={}, text=True)
+    for line, value in enumerate(["38", "042"], 2):
+        typing.see({"size": value}, f"feed.csv:{line}")
+    (said,) = typing.settle()
+    assert (said.where, said.column, said.value) == ("feed.csv:3", "size", "042")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from indexer.feeds.product_reader import ProductReader
 from indexer.feeds.profile import load_profile
 from indexer.feeds.reader import open_table
@@ -246,7 +248,39 @@ def test_supplemental_feed_is_partial(tmp_path: Path) -> None:
     rows = [{"id": "KT-1", "sale_price": "9 EUR", "custom_label_0": "x"}]
     feed = read_feed_file(write_rows(tmp_path / "more.tsv", rows, "\t"))
     assert (feed.detection.profile.name, feed["KT-1"].partial) == ("google", True)
-    assert feed["KT-1"].fields.price == 9.0
+    fields = feed["KT-1"].fields
+    assert (fields.price, fields.sale_price, fields.currency) == (None, 9.0, "EUR")
+
+
+def test_cells_that_a_shop_made_harmless_are_read_as_they_were(tmp_path: Path) -> None:
+    """WooCommerce writes a quote before a formula, and a backslash and n for a line break."""
+    described = r"<p>Warm</p>\n100% wool\nC:\\new"
+    row = {"Type": "simple", "SKU": "cap", "Name": "'-50% Cap", "Description": described}
+    row |= {"Published": "1", "In stock?": "1", "Categories": "'+Size", "Images": "a.jpg"}
+    cap = read_feed_file(write_rows(tmp_path / "woo.csv", [row]))["cap"]
+    assert (cap.title, cap.category) == ("-50% Cap", ("+Size",))
+    assert cap.attributes == {"description": "Warm\n100% wool C:\\new"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "stock"),
+    [
+        (["1,234", "12"], [1234, 12]),
+        (["1.234", "2.000"], [1234, 2000]),
+        (["3.000", "12.000"], [3, 12]),
+        (["1.234", "0.500", "7"], [1.234, 0.5, 7]),
+        (["1,234,567"], [1234567]),
+    ],
+)
+def test_thousands_of_a_count_are_no_decimals(
+    tmp_path: Path, cells: list[str], stock: list[float]
+) -> None:
+    """What a column's other values say decides."""
+    rows = [
+        {"id": str(n), "image_link": "a", "title": "t", "quantity": c} for n, c in enumerate(cells)
+    ]
+    feed = read_feed_file(write_rows(tmp_path / "g.csv", rows), "google")
+    assert [product.attributes["stock"] for product in feed.products] == stock
 
 
 def test_ambiguous_prices_are_decided_by_the_column(tmp_path: Path) -> None:

@@ -138,3 +138,22 @@ def test_sync_knows_products_that_were_not_read(home: Home, source: Path) -> Non
     import_feed(home, path)
     feed(source, *lines(*range(10)))
     assert counts(import_feed(home, path, ImportOptions(sync=True))) == (0, 0, 10, 1)
+
+
+def test_a_new_product_with_an_old_id_loses_no_unchanged_one(home: Home, source: Path) -> None:
+    """Its row is as it was, yet what it becomes is not: both products stay."""
+    header = "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price,Image Src"
+    rows = [f"tee-{n},Tee {n},Size,M,S{n},9.50,i/1.jpg" for n in (2, 3)]
+    path = source / "shopify.csv"
+
+    def titles(*lines: str) -> dict[str, str | None]:
+        path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        report = import_feed(home, path)
+        assert report.rows == report.added + report.replaced + report.unchanged
+        with open_catalog(home) as catalog:
+            return {product.product_id: product.title for product in catalog.iterate()}
+
+    assert titles(*rows) == {"S2": "Tee 2", "S3": "Tee 3"}
+    found = titles("tee-1,Tee 1,Size,M,S2,9.50,i/1.jpg", *rows)
+    assert found == {"S2": "Tee 1", "tee-2/M": "Tee 2", "S3": "Tee 3"}
+    assert titles(*rows)["S2"] == "Tee 2"
