@@ -12,6 +12,7 @@ from tools.output import log, print_result, print_table, progress
 
 if TYPE_CHECKING:
     from indexer.feeds.export.proposal import ExportOptions
+    from indexer.feeds.table import Table
     from service.engine import Engine
     from tools.proposals import Proposals
 
@@ -35,6 +36,8 @@ _FROM_CATALOG = ("csv", "jsonl", "google")
     help="The shop's own export: its rows are copied through, with proposals where cells are "
     "blank.",
 )
+@click.option("--encoding", metavar="NAME", help="Of FEED, where it is not what its bytes say.")
+@click.option("--delimiter", metavar="CHARACTER", help="Of FEED.")
 @click.option(
     "--only",
     metavar="NAMES",
@@ -63,6 +66,8 @@ def export(
     out: Path,
     profile: str,
     feed: Path | None,
+    encoding: str | None,
+    delimiter: str | None,
     only: str | None,
     confidence: float,
     as_json: bool,
@@ -70,11 +75,12 @@ def export(
 ) -> None:
     """Write proposed categories, tags, colours and texts for the shop.
 
-    GTIN, price and stock are never proposed. With --feed, columns without proposals are copied
-    through unchanged, and OUT.undo has the rows as they were.
+    GTIN, price and stock are never proposed. With --feed, all else is copied through as it stands
+    (encoding, delimiter, quotes), and OUT.undo has the rows as they were.
     """
     from indexer.core.errors import BadRequestError
     from indexer.feeds.export.proposal import ExportOptions, read_only
+    from indexer.feeds.reader import open_table
     from tools.local_engine import open_engine
     from tools.proposals import make_proposals
 
@@ -90,35 +96,37 @@ def export(
         for reason in proposals.skipped[:5]:
             log(f"skipped {reason}")
         if feed is not None:
-            report = _fill(feed, profile, out, proposals, options)
+            table = open_table(feed, encoding=encoding, delimiter=delimiter)
+            report = _fill(table, profile, out, proposals, options)
         else:
             report = _write(engine, profile, out, proposals, options)
     print_result({"out": str(out), "profile": profile, **report}, as_json, _show)
 
 
 def _fill(
-    feed: Path, profile: str, out: Path, proposals: Proposals, options: ExportOptions
+    table: Table, profile: str, out: Path, proposals: Proposals, options: ExportOptions
 ) -> dict[str, Any]:
     """The shop's own rows with proposals in them, and the rows as they were."""
     from indexer.feeds.detection import detect
     from indexer.feeds.export.feed_filler import FeedFiller
-    from indexer.feeds.export.feed_writer import write_feed
+    from indexer.feeds.export.filled_feed import write_filled
     from indexer.feeds.profile import load_profile
-    from indexer.feeds.reader import open_table
     from tools.proposals import undo_file
 
-    table = open_table(feed)
     # The default, csv, names no shop's format.
     automatic = profile in ("auto", "csv", "jsonl")
     chosen = detect(table).profile if automatic else load_profile(profile)
     filler = FeedFiller(table, chosen, proposals.find, options)
-    count = write_feed(out, table.columns, (row.values for row in filler.rows()))
-    changed = dict(filler.changed)
     undo = undo_file(out)
-    old = write_feed(undo, table.columns, filler.old_rows())
+    written = write_filled(filler, out, undo)
     for notice in filler.notices:
         log(f"note: {notice.where}: {notice.reason}")
-    return {"rows": count, "changed_cells": changed, "undo": str(undo), "undo_rows": old}
+    return {
+        "rows": written.rows,
+        "changed_cells": written.changed,
+        "undo": str(undo),
+        "undo_rows": written.undo_rows,
+    }
 
 
 def _write(

@@ -260,4 +260,6 @@ def _local_values(fields: ProductFields) -> dict[str, Any]:
 def _money(amount: float | None, currency: str | None) -> str | None:
     if amount is None:
         return None
-    return f"{amount:.2f} {currency}" if currency else f"{amount:.2f}"
+    # Some currencies have three digits, and some shops' unit prices more.
+    text = f"{amount:.2f}" if round(amount, 2) == amount else repr(amount)
+    return f"{text} {currency}" if currency else text

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.export.proposal import ExportOptions, FindProposal, Proposal, missing_tags
+from indexer.feeds.feed_input import FeedInput
+from indexer.feeds.feed_pass import read_products, scan_rows
+from indexer.feeds.import_report import Notices
 from indexer.feeds.notice import Notice
-from indexer.feeds.product import FeedProduct
-from indexer.feeds.product_reader import ProductReader
 from indexer.feeds.profile import CategoryRule, FeedProfile, ListRule
+from indexer.feeds.reader import FeedSource
+from indexer.feeds.row_digests import hash_text
+from indexer.feeds.spool import Spool
 from indexer.feeds.table import LostLines, Record, Table
 
 
@@ -19,25 +27,51 @@ from indexer.feeds.table import LostLines, Record, Table
 class FilledRow:
     """A row of the feed with its proposed values; ``old`` has the values that were replaced."""
 
+    # As ``Record.where``.
+    where: str
     values: dict[str, Any]
     old: dict[str, Any]
     # Rows of one number belong to one product of the shop.
     group: int
 
 
+@dataclass(frozen=True)
+class _ComparedProduct:
+    """Of a product what its proposals are compared with."""
+
+    product_id: str
+    category: tuple[str, ...] | None
+    tags: tuple[str, ...]
+
+
 @dataclass
-class _Group:
-    """What is known of the rows that were read together."""
+class _FillReading:
+    """What is held of a feed between its passes: numbers; products lie on disk.
 
-    number: int
-    # Where a product's first row stands -> the product.
-    products: dict[str, FeedProduct] = field(default_factory=dict)
-    # Where the row stands that says what all variants share.
-    leader: str | None = None
+    ``groups``: of each row, the rows that were read together. ``leaders`` [G]: the row that says
+    what all variants share, or -1. ``wheres``, sorted: hashes of where products' first rows stand,
+    with their numbers in ``products``; ``firsts`` [G]: the number of the group's first, or -1.
+    """
 
-    @property
-    def first(self) -> FeedProduct | None:
-        return next(iter(self.products.values()), None)
+    groups: np.ndarray
+    leaders: np.ndarray
+    firsts: np.ndarray
+    wheres: np.ndarray
+    numbers: np.ndarray
+    products: Spool[_ComparedProduct]
+
+    def at(self, where: str) -> _ComparedProduct | None:
+        """The product that begins there, if there is a proposal for it."""
+        key = np.uint64(hash_text(where))
+        place = int(np.searchsorted(self.wheres, key))
+        if place == len(self.wheres) or self.wheres[place] != key:
+            return None
+        return self.products[int(self.numbers[place])]
+
+    def first(self, group: int) -> _ComparedProduct | None:
+        """The group's first product, if there is a proposal for it."""
+        number = int(self.firsts[group])
+        return None if number < 0 else self.products[number]
 
 
 class FeedFiller:
@@ -59,8 +93,11 @@ class FeedFiller:
         # Of columns -> cells that changed.
         self.changed: dict[str, int] = {}
         self._find = find
-        ignored: list[Notice] = []
-        self._reader = ProductReader(table, profile, warn=ignored, skip=ignored)
+        # Lines that are no rows, once the rows were read.
+        self.lost = 0
+        source = FeedSource(table.root)
+        self._feed = FeedInput(source, table, profile, "", Notices(), Notices())
+        self._reader = self._feed.reader
         self._header = ColumnIndex(table.columns)
         self._category = self._first_rule(profile.category)
         self._tags = self._first_rule(profile.tags)
@@ -77,55 +114,78 @@ class FeedFiller:
 
     def rows(self) -> Iterator[FilledRow]:
         """All rows, or with ``changes`` those of products of which one changes. The feed is read
-        three times; only ids are held."""
+        several times; of a row only numbers are held in memory."""
         self.changed.clear()
-        groups = self._groups()
         if not self.options.changes:
-            yield from self._fill(groups)
+            yield from self._fill()
             return
-        touched = {row.group for row in self._fill(groups) if row.old}
+        yield from self.touched_rows()
+
+    def touched_rows(self) -> Iterator[FilledRow]:
+        """The rows of products of which one changes: with ``FilledRow.old`` they undo it."""
+        touched = np.zeros(len(self._reading.firsts), bool)
+        for row in self._fill():
+            touched[row.group] |= bool(row.old)
         self.changed.clear()
-        for row in self._fill(groups):
-            if row.group in touched:
+        for row in self._fill():
+            if touched[row.group]:
                 yield row
 
     def old_rows(self) -> Iterator[dict[str, Any]]:
         """Rows as they were, of products of which one changed: what undoes the changes."""
-        groups = self._groups()
-        touched = {row.group for row in self._fill(groups) if row.old}
-        for row in self._fill(groups):
-            if row.group in touched:
-                yield {**row.values, **row.old}
+        for row in self.touched_rows():
+            yield {**row.values, **row.old}
 
     # --- reading
 
-    def _groups(self) -> dict[str, _Group]:
-        """Resolved key -> its group, with its products."""
-        reader = self._reader
-        members: dict[str, list[Record]] = {}
-        for record in self.table.records(LostLines()):
-            members.setdefault(reader.group_key(record), []).append(record)
-        merged: dict[str, list[Record]] = {}
-        for key, records in members.items():
-            merged.setdefault(reader.resolve(key), []).extend(records)
-        self._keys = {key: reader.resolve(key) for key in members}
-        groups: dict[str, _Group] = {}
-        for key, records in merged.items():
-            group = groups[key] = _Group(len(groups))
-            for product in reader.read_group(records):
-                group.products[product.where] = product
-            group.leader = self._leader(records)
-        return groups
+    @cached_property
+    def _reading(self) -> _FillReading:
+        feed = self._feed
+        scanned = scan_rows(feed, None)
+        self.lost = scanned.lost.count
+        groups = scanned.groups
+        products: Spool[_ComparedProduct] = Spool()
+        wheres = array("Q")
+        numbers = array("Q")
+        firsts = np.full(len(groups), -1, np.int64)
+        for read in read_products(feed, groups, np.ones(len(groups), bool), None):
+            for place, product in enumerate(read.products):
+                if self._find(product.product_id) is None:
+                    continue
+                number = products.append(
+                    _ComparedProduct(product.product_id, product.category, tuple(product.tags))
+                )
+                wheres.append(hash_text(product.where))
+                numbers.append(number)
+                if place == 0:
+                    firsts[read.group] = number
+        found = np.frombuffer(wheres, np.uint64)
+        order = np.argsort(found, kind="stable")
+        return _FillReading(
+            np.asarray(groups.of_row),
+            self._leaders(np.asarray(groups.of_row), len(groups)),
+            firsts,
+            found[order],
+            np.frombuffer(numbers, np.uint64)[order],
+            products,
+        )
 
-    def _leader(self, records: list[Record]) -> str | None:
-        """The first row with a title, of several rows that make one product."""
+    def _leaders(self, of_row: np.ndarray, count: int) -> np.ndarray:
+        """Of each group the first row with a title, else its first row; -1 where each row is a
+        product."""
+        leaders = np.full(count, -1, np.int64)
         if self.profile.rows == "products":
-            return None
+            return leaders
         titles = [found.column for found in self._header.all(self.profile.title)]
-        for record in records:
-            if any(str(record.values.get(column) or "").strip() for column in titles):
-                return record.where
-        return records[0].where
+        titled = np.zeros(count, bool)
+        for number, record in enumerate(self.table.records(LostLines())):
+            group = of_row[number]
+            if titled[group]:
+                continue
+            titled[group] = any(str(record.values.get(column) or "").strip() for column in titles)
+            if titled[group] or leaders[group] < 0:
+                leaders[group] = number
+        return leaders
 
     def _first_rule(self, rules: Any) -> tuple[Any, str] | None:
         """The first rule that has a column here, with that column."""
@@ -154,25 +214,28 @@ class FeedFiller:
 
     # --- writing
 
-    def _fill(self, groups: Mapping[str, _Group]) -> Iterator[FilledRow]:
-        for record in self.table.records(LostLines()):
-            group = groups[self._keys[self._reader.group_key(record)]]
+    def _fill(self) -> Iterator[FilledRow]:
+        reading = self._reading
+        for number, record in enumerate(self.table.records(LostLines())):
+            group = int(reading.groups[number])
             values = {column: record.values.get(column, "") for column in self.table.columns}
-            changes = self._changes(record, group)
+            changes = self._changes(record, number, group)
             old = {column: values[column] for column in changes}
             for column in changes:
                 self.changed[column] = self.changed.get(column, 0) + 1
-            yield FilledRow({**values, **changes}, old, group.number)
+            yield FilledRow(record.where, {**values, **changes}, old, group)
 
-    def _changes(self, record: Record, group: _Group) -> dict[str, str]:
-        product = group.products.get(record.where)
+    def _changes(self, record: Record, number: int, group: int) -> dict[str, str]:
+        reading = self._reading
+        product = reading.at(record.where)
         found: dict[str, str] = {}
         if product is not None:
             proposal = self._find(product.product_id)
             if proposal is not None:
                 self._fill_attributes(record, proposal, found)
-        shared = product if group.leader is None else group.first
-        if shared is None or (group.leader is not None and record.where != group.leader):
+        leader = int(reading.leaders[group])
+        shared = product if leader < 0 else reading.first(group)
+        if shared is None or (leader >= 0 and number != leader):
             return found
         proposal = self._find(shared.product_id)
         if proposal is not None:
@@ -192,7 +255,7 @@ class FeedFiller:
                 self._put(record, column, value.value, found)
 
     def _fill_shared(
-        self, record: Record, product: FeedProduct, proposal: Proposal, found: dict[str, str]
+        self, record: Record, product: _ComparedProduct, proposal: Proposal, found: dict[str, str]
     ) -> None:
         options = self.options
         if self._category is not None and options.wants("category") and proposal.category:

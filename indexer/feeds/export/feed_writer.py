@@ -23,11 +23,13 @@ def write_feed(
     rows: Iterable[Mapping[str, Any]],
     *,
     spreadsheet: bool = False,
+    blanks: bool = False,
 ) -> int:
     """Write ``rows`` to ``path``, in the format of its suffix; returns how many.
 
     ``spreadsheet``: a CSV that people open in one: a byte order mark, and cells that it would run
-    get an apostrophe in front, which Catalens reads away. The file appears when it is whole. Raises
+    get an apostrophe in front, which Catalens reads away. ``blanks``: JSON lines say them, too,
+    since they may undo what is there. The file appears when it is whole. Raises
     ``BadRequestError`` for another suffix, ``ReadOnlyError``, ``DiskFullError``, ``StorageError``.
     """
     suffix = path.suffix.lower()
@@ -37,7 +39,7 @@ def write_feed(
     try:
         with aside.open("w", encoding="utf-8-sig" if spreadsheet else "utf-8", newline="") as file:
             if suffix == ".jsonl":
-                count = _write_lines(file, rows)
+                count = _write_lines(file, rows, blanks)
             else:
                 delimiter = "," if suffix == ".csv" else "\t"
                 count = _write_table(file, columns, rows, delimiter, spreadsheet)
@@ -50,10 +52,12 @@ def write_feed(
         aside.unlink(missing_ok=True)
 
 
-def _write_lines(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> int:
+def _write_lines(file: IO[str], rows: Iterable[Mapping[str, Any]], blanks: bool) -> int:
     count = 0
     for row in rows:
-        present = {name: value for name, value in row.items() if value not in (None, "", [])}
+        present = {
+            name: value for name, value in row.items() if blanks or value not in (None, "", [])
+        }
         file.write(orjson.dumps(present, default=str).decode() + "\n")
         count += 1
     return count

@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.cell_shape import CellShapes
@@ -79,6 +80,22 @@ class DelimitedTable(Table):
         self.preamble = header.preamble
         for reason, code in header.notices:
             self.notice(reason, code)
+
+    @property
+    def head_rows(self) -> int:
+        """Rows up to the header, that one included."""
+        return self._skip
+
+    @property
+    def names(self) -> list[str]:
+        """The header's cells, as wide as a row; a name may be blank or stand twice."""
+        return self._header.cells
+
+    def values_of(self, cells: list[str]) -> dict[str, Any]:
+        """The values of a row with these cells."""
+        if self._header.plain:
+            return dict(zip(self._header.cells, cells, strict=False))
+        return self._header.values(cells)
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         header = self._header

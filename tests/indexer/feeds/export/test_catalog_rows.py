@@ -55,7 +55,10 @@ def home(tmp_path: Path) -> Home:
                     gtin="4006381333931",
                     titles={"de": "Scheibe", "fr-CA": "Disque"},
                     categories={"de": ("Formen", "Rund")},
-                    prices={"CH": {"price": 21.5, "sale_price": 20.0, "currency": "CHF"}},
+                    prices={
+                        "CH": {"price": 21.5, "sale_price": 20.0, "currency": "CHF"},
+                        "KW": {"price": 6.125, "currency": "KWD"},
+                    },
                 ),
             )
         )
