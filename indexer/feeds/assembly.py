@@ -52,6 +52,7 @@ class Assembly:
         untracked = self.profile.stock.untracked
         self._untracked = _words(untracked)
         self._has_tracked = plan.counts_some
+        self._categories = [name for rule in plan.profile.category for name in rule.columns]
 
     # --- what rows share
     # ----------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Assembly:
                 "vendor-number",
                 f"category {row.vendor_number!r} is {_number_of(row.vendor_number)}, and the feed "
                 "has no name for it; the product is kept without a category",
-                None,
+                self._said(row, self._categories)[0],
                 row.vendor_number,
             )
         attributes = row.attributes
@@ -185,7 +186,7 @@ class Assembly:
                     row.where,
                     "odd-currency",
                     f"the currency {row.currency!r} is not known; the amount is kept without one",
-                    None,
+                    self._said(row, self.profile.price.currency)[0],
                     row.currency,
                 )
         if sale is not None and sale.currency not in (None, price and price.currency):
@@ -197,8 +198,7 @@ class Assembly:
                     "mixed-currencies",
                     f"the sale price is in {sale.currency}, the price in {price.currency}; the "
                     "sale price is left out",
-                    None,
-                    sale.amount,
+                    *self._said(row, self.profile.price.sale_price),
                 )
                 sale = None
         if price is not None and sale is not None and sale.amount > price.amount:
@@ -207,12 +207,18 @@ class Assembly:
                 "odd-sale-price",
                 f"the sale price {sale.amount:g} is above the price {price.amount:g}; it is left "
                 "out",
-                None,
-                sale.amount,
+                *self._said(row, self.profile.price.sale_price),
             )
             sale = None
         amounts = [None if money is None else money.amount for money in (price, sale)]
         return amounts[0], amounts[1], currency
+
+    def _said(self, row: RowValues, names: Sequence[str]) -> tuple[str | None, Any]:
+        """The first column of ``names`` that the row has a value in, and that value."""
+        values = row.values
+        found = _columns(self.plan, names)
+        column = next((name for name in found if values.get(name) not in (None, "")), None)
+        return column, None if column is None else values[column]
 
     def _availability(self, row: RowValues, base: RowValues | None) -> Availability | None:
         rule = self.profile.stock

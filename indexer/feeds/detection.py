@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from indexer.core.errors import BadDataError, NoProfileError
+from indexer.feeds.column_words import ColumnMeaning, meaning_of
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.profile import FeedProfile, Signature, shipped_profiles
 from indexer.feeds.row_plan import RowPlan
@@ -56,8 +57,31 @@ def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detec
     if not fits:
         raise NoProfileError(_no_fit(table, header, best))
     first = next((fit for fit in fits if not fit.profile.fallback), fits[0])
+    if first.profile.fallback:
+        _refuse_other_words(table, header, first.profile)
     others = tuple(fit.profile.name for fit in fits if fit is not first)
     return Detection(first.profile, _why(first, header), others)
+
+
+def _refuse_other_words(table: Table, header: ColumnIndex, profile: FeedProfile) -> None:
+    """Raise ``NoProfileError`` for a feed that has id and title in columns of other names: its
+    products would be called as their photos are, and have no title."""
+    if header.has(profile.id) or header.has(profile.title):
+        return
+    exact: dict[ColumnMeaning, str] = {}
+    for column in header.columns:
+        found = meaning_of(column)
+        if found is not None and found[1]:
+            exact.setdefault(found[0], column)
+    own = exact.get("id") or exact.get("sku")
+    title = exact.get("title")
+    if own is None or title is None:
+        return
+    raise NoProfileError(
+        f"{table.name} has a column 'image', but id and title seem to stand in {own!r} and "
+        f"{title!r}: products would be called as their photos are, and have no title. Let 'catalens "
+        f"profile suggest' draft a profile, or take it as it is with --profile {profile.name}"
+    )
 
 
 def detect_own(table: Table, profiles: Sequence[FeedProfile]) -> FeedProfile | None:

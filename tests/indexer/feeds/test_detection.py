@@ -44,6 +44,12 @@ def test_columns_are_recognised(tmp_path: Path, columns: list[str], name: str) -
     assert detected(tmp_path, columns) == name
 
 
+def test_a_manifest_may_name_photos_alone(tmp_path: Path) -> None:
+    """Only ``image`` is required; columns that say nothing else are attributes."""
+    for columns in (["image"], ["image", "color", "sku"], ["image", "title", "référence"]):
+        assert detected(tmp_path, columns) == "catalens"
+
+
 def test_why_is_told(tmp_path: Path) -> None:
     """The columns that decided, and how many of all are known."""
     found = detect(
@@ -62,6 +68,10 @@ def test_why_is_told(tmp_path: Path) -> None:
         ([*SHOPIFY, *WOO, "Attribute 1 name"], ["fits two profiles", "--profile woocommerce"]),
         ([*SHOPIFY, "Attribute 1 name"], ["shopify: there is a column 'Attribute 1 name'"]),
         (["product_id", "img", "price"], ["catalens: there is a column 'img'"]),
+        (
+            ["image", "référence", "désignation", "prix TTC"],
+            ["id and title seem to stand in 'référence' and 'désignation'", "--profile catalens"],
+        ),
         (
             [*SHOPIFY, *GOOGLE[3:], "id"],
             ["fits two profiles", "--profile shopify", "--profile google"],

@@ -237,10 +237,22 @@ def test_google_rows_are_products(tmp_path: Path) -> None:
     mug = feed["RM-1"]
     assert (mug.category, mug.fields.price, mug.fields.currency) == (None, 9.5, None)
     assert feed.codes == ["repeated-id", "odd-currency", "vendor-number"]
+    assert feed.warnings[2].column == "google_product_category"
     assert [(note.where, note.code) for note in feed.skipped] == [
         ("google.tsv:5", "repeated-id"),
         ("google.tsv:6", "no-id"),
     ]
+
+
+def test_a_sale_price_above_the_price_names_its_cell(tmp_path: Path) -> None:
+    """Line, column and value as they stand in the feed."""
+    rows = [
+        {"id": "1", "image_link": "a", "title": "t", "price": "19 EUR", "sale_price": "25,00 €"}
+    ]
+    feed = read_feed_file(write_rows(tmp_path / "g.csv", rows, ";"), "google")
+    (said,) = feed.warnings
+    assert (said.where, said.code) == ("g.csv:2", "odd-sale-price")
+    assert (said.column, said.value) == ("sale_price", "25,00 €")
 
 
 def test_supplemental_feed_is_partial(tmp_path: Path) -> None:
