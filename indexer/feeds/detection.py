@@ -79,8 +79,9 @@ def _refuse_other_words(table: Table, header: ColumnIndex, profile: FeedProfile)
         return
     raise NoProfileError(
         f"{table.name} has a column 'image', but id and title seem to stand in {own!r} and "
-        f"{title!r}: products would be called as their photos are, and have no title. Let 'catalens "
-        f"profile suggest' draft a profile, or take it as it is with --profile {profile.name}"
+        f"{title!r}: products would be called as their photos are, and have no title. Let "
+        "'catalens profile suggest' draft a profile, or take it as it is with --profile "
+        f"{profile.name}"
     )
 
 
