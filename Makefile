@@ -32,7 +32,7 @@ prove-live: $(READY)
 
 # Random feeds of every format, whole and broken, at length: RUNS of each kind.
 prove-feeds: $(READY)
-	CATALENS_FEED_RUNS=$(or $(RUNS),20000) $(BIN)/python -m pytest tests/indexer/feeds/test_table.py --timeout=0
+	CATALENS_LIVE_FEEDS=$(or $(RUNS),20000) $(BIN)/python -m pytest tests/indexer/feeds/test_table.py --timeout=0
 
 # The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner. Says what it skips.
 prove-gpu: $(READY)

@@ -15,6 +15,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * CatalogMismatchError
     * ChangedError
     * DamagedIndexError
+    * FeedHeldError
     * IndexMismatchError
     * JobEndedError
     * NewerFormatError
@@ -42,6 +43,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * UnknownRequestError
     * UnknownReviewError
     * UnknownVersionError
+  * NothingImportedError
   * SyncRefusedError
   * TrainingError
   * UnavailableError

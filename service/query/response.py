@@ -6,17 +6,19 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import orjson
 from pydantic import Field
 
 from indexer.catalog.records import Product
-from indexer.classification.attribute_prediction import PredictedValue
 from indexer.core.timer import StageTimer
-from indexer.model.decision_layer import Category
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
-from service.state.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from indexer.classification.attribute_prediction import PredictedValue
+    from indexer.model.decision_layer import Category
+    from service.state.snapshots import Snapshot
 
 JsonDocument = dict[str, Any]  # a JSON document without a shape of its own
 Content = TypeVar("Content", covariant=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from indexer.catalog.records import Product
 from indexer.catalog.store import open_catalog
+from indexer.core.category_path import format_path
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.index.embedding_store import EmbeddingStore
@@ -152,7 +153,7 @@ def _values(product: Product) -> list[tuple[str, str]]:
     return [
         ("parent", str(product.fields.parent)),
         ("colour", str(product.attributes["colour"])),
-        *(("category", " > ".join(path[: depth + 1])) for depth in range(len(path))),
+        *(("category", format_path(path[: depth + 1])) for depth in range(len(path))),
     ]
 
 

@@ -63,10 +63,11 @@ def start(
     fetch_connections: int | None,
     **options: Any,
 ) -> None:
-    """Take in FEED, a shop's export, folder or address, and serve the page.
+    """Take in a shop's export and serve the page.
 
-    Begins with 500 products over all categories, trains where labels suffice, and takes in the rest
-    beside the page. Run again, it goes on where it was.
+    FEED is an export, a folder of photos, or an address. Begins with 500 products over all
+    categories, trains where labels suffice, and takes in the rest beside the page. Run again, it
+    goes on where it was.
     """
     from indexer.feeds.import_options import ImportOptions
     from tools import start as job

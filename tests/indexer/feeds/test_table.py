@@ -18,12 +18,12 @@ from indexer.feeds.reader import LostLines, find_feed, open_table
 from indexer.feeds.table_format import suffixes
 
 # How many random feeds of each kind; ``make prove-feeds`` takes more.
-RUNS = int(os.environ.get("CATALENS_FEED_RUNS", "25"))
+RUNS = int(os.environ.get("CATALENS_LIVE_FEEDS", "25"))
 SUFFIXES = sorted({".gz", ".zip", "", *suffixes()})
 fuzz = settings(
     max_examples=RUNS,
     deadline=None,
-    derandomize="CATALENS_FEED_RUNS" not in os.environ,
+    derandomize="CATALENS_LIVE_FEEDS" not in os.environ,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

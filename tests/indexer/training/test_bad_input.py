@@ -123,17 +123,10 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
     assert "price" not in found["attributes"]
 
 
-@pytest.mark.parametrize("fault", ["i/0.jpg,a,train", "0.jpg,a,held"])
-def test_data_of_which_nothing_is_usable_says_why(
-    trained: TrainReport, tmp_path: Path, fault: str
-) -> None:
-    """A wrong folder of photos, a split of another name: the refusal counts the rows skipped and
-    shows the first."""
-    (tmp_path / "0.jpg").write_bytes(b"stand-in")
-    data = feed(tmp_path, "image,category,split", [fault] * 3)
-    said = "rows skipped: 3, the first: feed.csv:2: " + (
-        "there is no file" if "i/" in fault else "split 'held' is none"
-    )
+def test_data_of_which_nothing_is_usable_says_why(trained: TrainReport, tmp_path: Path) -> None:
+    """A wrong folder of photos: the refusal counts the rows skipped and shows the first."""
+    data = feed(tmp_path, "image,category,split", ["i/0.jpg,a,train"] * 3)
+    said = "rows skipped: 3, the first: feed.csv:2: there is no file"
     with pytest.raises(BadDataError, match=f"has no labelled train photos; {said}"):
         train(data, tmp_path / "m", TrainingOptions(device="cpu", cache=tmp_path / "cache"))
     with pytest.raises(BadDataError, match=f"has no test photos; {said}"):

@@ -66,6 +66,7 @@ STATUS_OF_CODE = {
     "unknown-product": 404,
     "unknown-request": 404,
     "unknown-review": 404,
+    "unknown-source": 404,
     "unknown-version": 404,
     "unsupported-format": 415,
     "url-failed": 502,

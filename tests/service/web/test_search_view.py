@@ -246,7 +246,7 @@ def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None
     page.route("**/v1/search", lambda route: route.fulfill(json=answer))
     page.fill("#words", "red zorb")
     sent, _ = search(page, lambda: page.press("#words", "Enter"))
-    assert sent == {"k": 24, "text": "red zorb"}
+    assert sent == {"k": 24, "group_by": "parent", "text": "red zorb"}
     page.wait_for_selector("text=Not known to this catalog: zorb")
     page.evaluate("location.hash = '#/product/cross-red'")
     page.wait_for_selector("h1:has-text('red cross')")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from indexer.core.category_path import format_path
 from tools.bench.data import shop_systems
 from tools.bench.data.feeds import MadeProduct, MadeVariant
 from tools.bench.data.shop_systems import Row
@@ -77,7 +78,7 @@ def _catalens(product: MadeProduct, photos: str) -> Iterator[Row]:
                 "product_id": variant.sku,
                 "image": address,
                 "title": _title(product, variant),
-                "category": " > ".join(product.category),
+                "category": format_path(product.category),
                 "tags": "|".join(product.tags),
                 "url": _link(product, variant),
                 "price": _money(variant.price),
@@ -119,7 +120,7 @@ def _google(product: MadeProduct, photos: str) -> Iterator[Row]:
             "mpn": f"{product.number:05d}",
             "condition": "new",
             "google_product_category": "212",
-            "product_type": " > ".join(product.category),
+            "product_type": format_path(product.category),
             "item_group_id": _group(product),
             "color": variant.colour,
             "size": variant.size or "",
@@ -167,7 +168,7 @@ def _shopify(product: MadeProduct, photos: str) -> Iterator[Row]:
                 "Title": product.title,
                 "Body (HTML)": product.markup,
                 "Vendor": product.brand,
-                "Product Category": " > ".join(product.category),
+                "Product Category": format_path(product.category),
                 "Type": product.category[-1],
                 "Tags": ", ".join(product.tags),
                 "Published": "true",
@@ -275,7 +276,7 @@ def _woocommerce(product: MadeProduct, photos: str) -> Iterator[Row]:
         "Is featured?": "0",
         "Visibility in catalog": "visible",
         "Description": product.markup,
-        "Categories": " > ".join(product.category),
+        "Categories": format_path(product.category),
         "Tags": ", ".join(product.tags),
         "Images": ", ".join(_addresses(photos, product.photos)),
         "Brands": product.brand,

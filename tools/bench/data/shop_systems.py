@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from indexer.core.category_path import format_path
 from tools.bench.data.feeds import MadeProduct, MadeVariant
 
 Row = dict[str, str]
@@ -150,7 +151,7 @@ def shopware(product: MadeProduct, photos: str) -> Iterator[Row]:
         "manufacturer_name": product.brand,
         "cover_media_url": addresses[0] if addresses else "",
         "media": "|".join(addresses[1:]),
-        "categories": " > ".join(product.category),
+        "categories": format_path(product.category),
         **_shopware_offer(first),
         **({} if single else {"stock": "0", "ean": ""}),
     }
