@@ -25,6 +25,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * StaleVersionError
   * InvalidInputError
     * BadDataError
+      * NoProfileError
     * BadImageError
       * ImageTooLargeError
       * UnsupportedFormatError
@@ -113,6 +114,8 @@ class BadDataError(InvalidInputError):
 
 class NoProfileError(BadDataError):
     """No profile fits the columns of a feed."""
+
+    code = "no-profile"
 
 
 class BadProductError(InvalidInputError):

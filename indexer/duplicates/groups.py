@@ -28,7 +28,8 @@ from indexer.duplicates.pairs import (
     same_product_pairs,
 )
 from indexer.duplicates.perceptual_hash import KINDS
-from indexer.duplicates.print_difference import PRINTS_DIFFER, PrintComparison
+from indexer.duplicates.print_difference import PrintComparison
+from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.duplicates.product_threshold import fit_product_rule, photo_holders
 from indexer.duplicates.same_product import ProductRule
 from indexer.index.version import Versions

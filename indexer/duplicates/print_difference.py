@@ -14,11 +14,9 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import CatalensError
 from indexer.duplicates.alignment import SIDE, align_crop, resample
 from indexer.duplicates.perceptual_hash import crop_to_thing
+from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, decode_photo
 
-# Difference from which two prints are two: copies stay below, also with a watermark or a band of
-# text over them.
-PRINTS_DIFFER = 1.9
 # what copies that are no crops differ by at most
 _COPY = 1.0
 # px of the side of a picture in which prints are compared

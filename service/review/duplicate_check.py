@@ -15,7 +15,8 @@ from indexer.core.errors import CatalensError, OutdatedVersionError
 from indexer.core.home import Home
 from indexer.duplicates.detect import NEAREST, find_repeats, nearest
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
-from indexer.duplicates.print_difference import PRINTS_DIFFER, PrintComparison
+from indexer.duplicates.print_difference import PrintComparison
+from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.duplicates.product_threshold import load_rule
 from indexer.imaging.decode import Photo
 from service.query.context import RequestContext

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from indexer.core.errors import BadSettingsError, UrlRefusedError
-from indexer.duplicates.print_difference import PRINTS_DIFFER
+from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.fetch.address_check import check_endpoint, check_host_pattern
 from indexer.quality.profiles import profile
 from service.settings.alerts import AlertSettings

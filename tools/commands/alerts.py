@@ -15,7 +15,7 @@ from tools.output import print_result, print_table
 
 @click.group()
 def alerts() -> None:
-    """Tell somebody what failed, was held or fell silent.
+    """Test and sign what tells people of failures.
 
     Channels stand in the settings, table [alerts].
     """

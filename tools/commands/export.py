@@ -73,7 +73,9 @@ def export(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Write proposed categories, tags, colours and texts for the shop.
+    """Write proposals for the shop, in its format.
+
+    Proposed are categories, tags, colours, attributes and alternative texts.
 
     GTIN, price and stock are never proposed. With --feed, all else is copied through as it stands
     (encoding, delimiter, quotes), and OUT.undo has the rows as they were.

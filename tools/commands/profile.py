@@ -37,7 +37,9 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Print the profile NAME, or that of a file, as YAML.
+    """Print a profile as YAML.
+
+    NAME is one that comes with Catalens, or a file.
 
     Save it, change it, and import with --profile FILE.yaml.
     """
@@ -60,7 +62,7 @@ def show(name: str, as_json: bool) -> None:
 )
 @json_option
 def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bool) -> None:
-    """Draft a profile for FEED, a feed that none fits, as YAML.
+    """Draft a profile for an unknown feed.
 
     It is made from the names and values of its columns.
     """

@@ -15,7 +15,7 @@ from tools.output import print_result, print_table
 @home_option
 @json_option
 def schema(home: Path, as_json: bool) -> None:
-    """List the attributes and the fields that products have, their types, and who owns them."""
+    """List attributes, fields, types and owners."""
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
     from service.products.schema import read_schema

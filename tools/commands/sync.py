@@ -81,7 +81,9 @@ def add(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Keep FEED, a file or an address, in step under NAME."""
+    """Keep a feed in step.
+
+    FEED is a file or an address; NAME is what it is called here."""
     from indexer.core.home import Home
     from indexer.operations.sync import add_source
     from indexer.operations.sync_source import SyncSource, parse_period
@@ -177,7 +179,9 @@ def list_(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def remove(name: str, home: Path, as_json: bool) -> None:
-    """Keep the feed NAME in step no longer; its products stay."""
+    """Keep a feed in step no longer.
+
+    Its products stay."""
     from indexer.core.home import Home
     from indexer.operations.sync import remove_source
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from indexer.core.home import Home
 from indexer.duplicates.groups import find_groups
-from indexer.duplicates.print_difference import PRINTS_DIFFER, fine_picture, print_difference
+from indexer.duplicates.print_difference import fine_picture, print_difference
+from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.feeds.dataset import read_dataset
 from indexer.feeds.importer import import_dataset
 from tools.bench.data.photo_copies import KINDS, made

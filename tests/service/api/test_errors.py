@@ -48,6 +48,7 @@ STATUS_OF_CODE = {
     "no-categories": 409,
     "no-index": 503,
     "no-orders": 409,
+    "no-profile": 422,
     "not-alike": 500,
     "nothing-imported": 500,
     "not-erased": 500,
