@@ -71,13 +71,12 @@ def test_from_photos_to_answers(
     assert (again["added"], again["replaced"], again["unchanged"]) == (0, 0, 72)
     assert ask("schema", "--home", home)["attributes"]["price"] == "number"
 
-    built = ask("index", "build", "--home", home, "--model", model, "--activate")
+    # The test of the quickstart exports; this one need not.
+    build = ("index", "build", "--home", home, "--no-export")
+    built = ask(*build, "--model", model, "--activate")
     assert built["version"] == "v000001"
     assert built["products"] == 72
-    models = ask("model", "list", "--home", home)["models"]
-    # The one that was trained, and its exported form, which serves.
-    assert {row["numeric"]: row["active"] for row in models if row["active"]} == {"int8": True}
-    assert len(models) == 2
+    assert [row["active"] for row in ask("model", "list", "--home", home)["models"]] == [True]
 
     photo = manifest.parent / "images" / "backpack-0001-1.jpg"
     assert ask("classify", photo, "--home", home)["categories"][0]["path"][-1] == "Backpack"
