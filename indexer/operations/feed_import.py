@@ -37,10 +37,9 @@ def run_import(
             fetcher = stack.enter_context(home_fetcher(home, fetching))
         if options.photos == "forget" and not options.dry_run:
             # Slow to load, and needed for this alone.
-            from indexer.model.registry import resolve
             from indexer.operations.forget_photos import forgetting
 
-            keeper = stack.enter_context(forgetting(home, resolve(home, None)))
+            keeper = stack.enter_context(forgetting(home))
         report = import_feed(
             home,
             data,

@@ -24,7 +24,7 @@ from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.embed import embed_photos
 from indexer.model.bundle import Bundle
-from indexer.model.registry import by_version
+from indexer.model.registry import by_version, resolve
 from indexer.model.runtime_base import Runtime
 from indexer.operations.automatic_export import choose_exported
 from indexer.operations.garbage_collection import photo_files
@@ -53,8 +53,18 @@ class PhotoForgetter:
     kill loses none: the next forgetter of the home goes on with them.
     """
 
-    def __init__(self, home: Home, bundle: Bundle, *, embedder: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        bundle: Bundle | None,
+        *,
+        model: str | None = None,
+        embedder: Runtime | None = None,
+    ) -> None:
+        """``bundle`` None: the registered version ``model``, or what an index build would take, is
+        made ready by a process of its own, so that this one loads no torch."""
         self._home = home
+        self._model = model
         self._bundle = bundle
         self._embedder = embedder
         # Photos without a catalog look like a home that lost it.
@@ -66,7 +76,7 @@ class PhotoForgetter:
             path.name for path in photo_files(home) if path.is_relative_to(home.photos)
         }
         self._chosen = embedder is not None
-        self.report = ForgottenPhotos(bundle.model_version)
+        self.report = ForgottenPhotos("" if bundle is None else bundle.model_version)
 
     def keep(self, data: bytes, photo: Photo) -> NewPhoto:
         """Keep the bytes for now, and describe the photo as one that is forgotten."""
@@ -85,12 +95,10 @@ class PhotoForgetter:
             rows = self._rows(catalog)
             if len(rows) < least:
                 return 0
-            embedder = self._open()
+            bundle, embedder = self._open()
             with (
                 closing(
-                    EmbeddingStore(
-                        self._home.embeddings, self._bundle.embedding_id, self._bundle.spec.dim
-                    )
+                    EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
                 ) as store,
                 closing(SignatureStore(self._home)) as signatures,
             ):
@@ -119,19 +127,21 @@ class PhotoForgetter:
             key=lambda row: row.photo_id,
         )
 
-    def _open(self) -> Runtime:
+    def _open(self) -> tuple[Bundle, Runtime]:
         from indexer.model.open_runtime import open_embedder
 
         if not self._chosen:
             # While there are still photos to judge its exported form by, and before any vector.
-            version, self.report.reason = _choose(self._home, self._bundle)
+            version = self._model if self._bundle is None else self._bundle.model_version
+            version, self.report.reason = _choose(self._home, version)
             self._bundle = by_version(self._home, version)
             self.report.model_version = version
             self._chosen = True
+        assert self._bundle is not None
         if self._embedder is None:
             self._embedder = open_embedder(self._bundle)
             self._embedder.configure_threads()
-        return self._embedder
+        return self._bundle, self._embedder
 
     def _drop(self, rows: Sequence[PhotoRow]) -> None:
         for row in rows:
@@ -140,8 +150,9 @@ class PhotoForgetter:
             self._waiting.difference_update(row.content_hash for row in rows)
 
 
-def _choose(home: Home, bundle: Bundle) -> tuple[str, str | None]:
-    """``choose_exported`` in a process of its own: what an export takes, it gives back by ending.
+def _choose(home: Home, model: str | None) -> tuple[str, str | None]:
+    """``choose_exported`` in a process of its own: what torch and an export take, it gives back by
+    ending.
 
     Raises ``BadModelError`` where that process fails.
     """
@@ -149,7 +160,7 @@ def _choose(home: Home, bundle: Bundle) -> tuple[str, str | None]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*command, str(home.path), bundle.model_version],
+        [*command, str(home.path), *([model] if model else [])],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -157,19 +168,21 @@ def _choose(home: Home, bundle: Bundle) -> tuple[str, str | None]:
     )
     if done.returncode:
         raise BadModelError(
-            f"model {bundle.model_version} could not be prepared (status {done.returncode})"
+            f"model {model or 'for this home'} could not be prepared (status {done.returncode})"
         )
     found = json.loads(done.stdout.splitlines()[-1])
     return found["model_version"], found["reason"]
 
 
 @contextmanager
-def forgetting(home: Home, bundle: Bundle) -> Iterator[PhotoForgetter]:
+def forgetting(home: Home, model: str | None = None) -> Iterator[PhotoForgetter]:
     """A forgetter that settles in a thread while photos come, and what is left at the end.
 
-    Raises at the end what the thread raised.
+    ``model``: a model folder or registered version; None: what an index build would take. Raises
+    ``UnknownModelError``, ``BadModelError``, and at the end what the thread raised.
     """
-    forgetter = PhotoForgetter(home, bundle)
+    version = None if model is None else resolve(home, model).model_version
+    forgetter = PhotoForgetter(home, None, model=version)
     ended = threading.Event()
     failures: list[BaseException] = []
 
@@ -198,8 +211,8 @@ def forgetting(home: Home, bundle: Bundle) -> Iterator[PhotoForgetter]:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the form of a home's model that is to embed its photos, exported where that fits."""
-    home, version = Home(arguments[0]), arguments[1]
-    choice = choose_exported(home, by_version(home, version))
+    home = Home(arguments[0])
+    choice = choose_exported(home, resolve(home, arguments[1] if len(arguments) > 1 else None))
     print(json.dumps({"model_version": choice.bundle.model_version, "reason": choice.reason}))
 
 

@@ -50,10 +50,9 @@ def _keeper(home: Home, model: str | None, options: ImportOptions) -> Iterator[P
     if options.photos != "forget" or options.dry_run:
         yield None
         return
-    from indexer.model.registry import resolve
     from indexer.operations.forget_photos import forgetting
 
-    with forgetting(home, resolve(home, model)) as keeper:
+    with forgetting(home, model) as keeper:
         yield keeper
     made = keeper.report
     because = f" ({made.reason})" if made.reason else ""

@@ -63,10 +63,9 @@ def run(asked: FetchRun) -> dict[str, float | int]:
 
 def _forgetting(home: Home) -> AbstractContextManager[PhotoForgetter]:
     # Here, as below: a process that only fetches loads no network.
-    from indexer.model.registry import resolve
     from indexer.operations.forget_photos import forgetting
 
-    return forgetting(home, resolve(home, None))
+    return forgetting(home)
 
 
 def _search(home: Home, keeper: PhotoForgetter | None) -> int:
