@@ -22,9 +22,13 @@ _LONGEST = 1000
 _LONGEST_URL = 4096
 # Languages of a title, markets of a price.
 _MOST_KEYS = 200
+# Browsers take some of them out of an address before they read it: "java\tscript:".
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _LOCALE = re.compile(r"[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8}){0,3}")
+# A shop gives its markets names: "International", "European Union".
+_MARKET = re.compile(r"[^\W_](?:[\w .&+/()'-]{0,62}[\w.)])?")
 _AMOUNTS = ("price", "sale_price")
 _BY_KEY = ("titles", "categories", "prices")
 
@@ -71,6 +75,8 @@ def checked_field(name: str, value: Any) -> Any:
     longest = _LONGEST_URL if name == "url" else _LONGEST
     if len(text) > longest:
         raise BadProductError(f"{name} has {len(text)} characters, more than {longest}")
+    if _CONTROL.search(text):
+        raise BadProductError(f"{name} holds a control character: {text[:60]!a}")
     if name == "url":
         return checked_url(name, text)
     if name == "currency":
@@ -85,6 +91,8 @@ def checked_field(name: str, value: Any) -> Any:
 def checked_url(name: str, text: str) -> str:
     """An address a page may link to: http, https or without a scheme. Raises
     ``BadProductError``."""
+    if _CONTROL.search(text):
+        raise BadProductError(f"{name} holds a control character: {text[:60]!a}")
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme.group(1).lower() not in ("http", "https"):
         raise BadProductError(f"{name} must be an http or https address, got {text[:60]!a}")
@@ -118,7 +126,8 @@ def _by_key(name: str, value: Any) -> dict[str, Any]:
         raise BadProductError(f"{name} has {len(value)} entries, more than {_MOST_KEYS}")
     found: dict[str, Any] = {}
     for key, entry in value.items():
-        if not isinstance(key, str) or not _LOCALE.fullmatch(key):
+        pattern = _MARKET if name == "prices" else _LOCALE
+        if not isinstance(key, str) or not pattern.fullmatch(key):
             wanted = "a market like DE" if name == "prices" else "a language like de or de-AT"
             raise BadProductError(f"{name}: {key!a} is not {wanted}")
         where = f"{name}.{key}"

@@ -20,6 +20,8 @@ _FREE_BYTES = 256 << 20
 _MOST_RATIO = 200
 # Bytes of a name between slashes, as file systems have it.
 _MOST_NAME = 255
+# Of a whole path; systems take 4096, with the folder that it is unpacked to.
+_MOST_PATH = 2048
 _CHUNK = 1 << 20
 _UTF8 = 0x800
 
@@ -134,7 +136,8 @@ def _check(entry: _Entry) -> None:
         )
     if ":" in parts[0]:
         raise BadDataError(f"archive entry {name[:200]!a} names a drive")
-    if any(len(os.fsencode(part)) > _MOST_NAME for part in parts):
+    lengths = [len(os.fsencode(part)) for part in parts]
+    if max(lengths) > _MOST_NAME or sum(lengths) + len(lengths) > _MOST_PATH:
         raise BadDataError(f"archive entry {name[:200]!a} has too long a name")
     kind = stat.S_IFMT(entry.info.external_attr >> 16)
     if kind and not stat.S_ISREG(kind):

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from indexer.catalog.product_fields import Availability, MarketPrice, ProductFields
+from indexer.catalog.product_checks import checked_field, checked_fields
+from indexer.catalog.product_fields import (
+    Availability,
+    MarketPrice,
+    ProductFields,
+    present_fields,
+)
 from indexer.core.category_path import format_path
+from indexer.core.errors import BadProductError
 from indexer.feeds.columns import snake_case
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_cells import photo_requests
@@ -155,7 +162,7 @@ class Assembly:
         self, row: RowValues, parent: str | None, variant: str | None, base: RowValues | None
     ) -> ProductFields:
         price, sale_price, currency = self._prices(row)
-        return ProductFields(
+        fields = ProductFields(
             url=row.url,
             price=price,
             sale_price=sale_price,
@@ -170,6 +177,22 @@ class Assembly:
             categories=row.categories,
             prices=_markets(row) if row.markets else {},
         )
+        try:
+            checked_fields(fields)
+        except BadProductError:
+            return self._without_odd(row, fields)
+        return fields
+
+    def _without_odd(self, row: RowValues, fields: ProductFields) -> ProductFields:
+        """``fields`` without those that no catalog takes: an odd value costs itself."""
+        good = {}
+        for name, value in present_fields(fields).items():
+            try:
+                checked_field(name, value)
+                good[name] = value
+            except BadProductError as error:
+                self.notes.warn(row.where, "odd-value", f"{error}; it is left out", name, value)
+        return ProductFields(**good)
 
     def _prices(self, row: RowValues) -> tuple[float | None, float | None, str | None]:
         price, sale = regular_and_sale(row.price, row.sale_price, row.before)

@@ -21,6 +21,8 @@ _PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
 _GAPS = re.compile(r"[\s_\u00a0]+")
 # Before the name of one column that is meant as written, with no template in it.
 EXACT = "="
+# Characters of a column's name that a template is compared with.
+_LONGEST = 1000
 # Google's own names in XML.
 _PREFIX = re.compile(r"^[gc]:")
 
@@ -101,6 +103,8 @@ class ColumnIndex:
         expression = compiled(name)
         matches = []
         for column in self._seen:
+            if len(column) > _LONGEST:
+                continue
             match = expression.fullmatch(_GAPS.sub(" ", column.strip()))
             if match:
                 matches.append(FoundColumn(column, match.groupdict()))

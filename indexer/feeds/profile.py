@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from indexer.catalog.attributes import RESERVED, AttributeType
 from indexer.catalog.product_fields import Availability
 from indexer.core.errors import BadDataError
+from indexer.feeds.columns import EXACT
 from indexer.feeds.column_roles import ColumnRole
 
-MAX_BYTES = 1_000_000
+# The largest that comes with Catalens has a twentieth of it. YAML takes numbers like 59:59:59 in a
+# time that grows with their square.
+MAX_BYTES = 200_000
+# Of placeholders and stars in one name that may stand for anything: with each more, the time in
+# which a column's name is compared grows by a power.
+_MOST_WILD = 2
+_PLACEHOLDER = re.compile(r"\{(?:n|name|locale|currency|any|market)\}")
+_WILD = re.compile(r"\{(?:name|any|market)\}")
 
 
 def _tuple(value: Any) -> Any:
@@ -25,9 +42,24 @@ def _tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _bounded(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not name.startswith(EXACT) and len(_WILD.findall(name)) > _MOST_WILD:
+            raise ValueError(
+                f"{name[:60]!r} has more than {_MOST_WILD} placeholders that stand for anything"
+            )
+    return names
+
+
+def _holding(placeholder: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        if placeholder not in name:
+            raise ValueError(f"{name[:60]!r} must hold {placeholder}")
+
+
 # Columns in order of preference. Names are compared without case, blanks and underscores; a
 # template holds {n}, {name}, {locale}, {currency}, {market} or {any}, a pattern holds a star.
-Columns = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Columns = Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(_bounded)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 
 
@@ -177,6 +209,12 @@ class OptionRule(ProfilePart):
     # Only of variants: the options they differ in.
     variants_only: bool = False
 
+    @model_validator(mode="after")
+    def _consistent(self) -> OptionRule:
+        _bounded((self.name, self.value))
+        _holding("{n}", (self.name, self.value))
+        return self
+
 
 class AttributeRule(ProfilePart):
     """Columns of one attribute, the first present one counts."""
@@ -298,6 +336,17 @@ class FeedProfile(ProfilePart):
             raise ValueError(f"rows: {self.rows} needs parent")
         if self.rows == "family" and self.family is None:
             raise ValueError("rows: family needs family")
+        _holding("{locale}", self.titles)
+        for rule in self.categories:
+            _holding("{locale}", rule.columns)
+        for pattern in self.patterns:
+            _holding("{name}", pattern.columns)
+        price = self.price
+        for names in (price.market_price, price.market_sale_price, price.market_before):
+            _holding("{market}", names)
+        for name, others in self.aliases.items():
+            for placeholder in _PLACEHOLDER.findall(name):
+                _holding(placeholder, others)
         wrong = sorted(RESERVED.intersection(self.attributes))
         if wrong:
             raise ValueError(f"{wrong[0]!r} cannot be an attribute's name")

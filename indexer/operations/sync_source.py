@@ -6,10 +6,13 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from indexer.core.atomic_files import storage_failure, write_atomic, write_json
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
@@ -26,6 +29,8 @@ _KEPT = 200
 # A run begins no later than now; one that does was made by a clock that was wrong.
 _SLACK_S = 60.0
 
+# What a damaged file could hold instead is nothing to count with.
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 SyncOutcome = Literal["done", "unchanged", "held", "failed"]
 
 
@@ -45,8 +50,8 @@ class SyncSource:
     """
 
     name: str
-    feed: str
-    every_s: float
+    feed: Annotated[str, Field(min_length=1)]
+    every_s: Annotated[Seconds, Field(gt=0)]
     join: str | None = None
     only: tuple[str, ...] | None = None
     profile: str = "auto"
@@ -56,7 +61,7 @@ class SyncSource:
     photos: Literal["copy", "reference", "forget"] = "copy"
     fetch: bool = False
     deletes: bool = False
-    created: float = 0.0
+    created: Seconds = 0.0
 
     @property
     def is_url(self) -> bool:
@@ -70,8 +75,8 @@ class SyncRun:
     ``photos_asked`` counts requests for photos; ``photos_failed`` photos that could not be had.
     """
 
-    started: float
-    ended: float
+    started: Seconds
+    ended: Seconds
     outcome: SyncOutcome
     reason: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -121,22 +126,19 @@ class SyncSources:
         """One source. Raises ``UnknownSourceError``, ``BadHomeError`` for a damaged file."""
         path = self._file(name)
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            known = {entry.name for entry in fields(SyncSource)}
-            values = {key: value for key, value in stored.items() if key in known}
-            if values.get("only") is not None:
-                values["only"] = tuple(values["only"])
-            source = SyncSource(**values)
-            source.every_s + source.created  # numbers, or this raises
+            source: SyncSource = _source_type().validate_json(path.read_bytes())
+            if source.name != name:
+                raise ValueError(f"it is of a feed {source.name[:40]!a}")
             return source
         except FileNotFoundError:
-            there = ", ".join(source.name for source in self.all()) or "none"
+            # By their files: reading them would ask here again for one that leads nowhere.
+            there = ", ".join(self._names()) or "none"
             raise UnknownSourceError(
                 f"no feed {name!r} is kept in step; there are: {there}"
             ) from None
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise BadHomeError(
-                f"{path} cannot be read ({error}): delete it, and add the feed again "
+                f"{path} cannot be read ({_said(error)}): delete it, and add the feed again "
                 "(catalens sync add)"
             ) from error
 
@@ -171,15 +173,14 @@ class SyncSources:
     def runs(self, name: str) -> list[SyncRun]:
         """The remembered runs, the newest first."""
         try:
-            text = self._history(name).read_text(encoding="utf-8", errors="replace")
-            lines = text.splitlines()
-        except FileNotFoundError:
+            lines = self._history(name).read_bytes().splitlines()
+        except OSError:
             return []
         found = []
         for line in reversed(lines):
             try:
-                found.append(SyncRun(**json.loads(line)))
-            except (ValueError, TypeError):
+                found.append(_run_type().validate_json(line))
+            except ValueError:
                 # A line that a power cut left half-written.
                 continue
         return found
@@ -235,14 +236,35 @@ class SyncSources:
             )
         return self.folder / f"{name}.json"
 
+    def _names(self) -> list[str]:
+        """Of all files that are a source's, in order."""
+        found = (path.stem for path in self.folder.glob("*.json"))
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
     def _read(self) -> Iterator[SyncSource | BadHomeError]:
-        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
-            if path.name.startswith(".") or path.name.endswith(".state.json"):
-                continue
+        for name in self._names():
             try:
-                yield self.get(path.stem)
+                yield self.get(name)
             except BadHomeError as error:
                 yield error
             except (NotFoundError, BadRequestError):
                 # Removed this moment, or a file of somebody else's.
                 continue
+
+
+@cache
+def _source_type() -> TypeAdapter[SyncSource]:
+    return TypeAdapter(SyncSource)
+
+
+@cache
+def _run_type() -> TypeAdapter[SyncRun]:
+    return TypeAdapter(SyncRun)
+
+
+def _said(error: Exception) -> str:
+    """Why a file cannot be read, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ": ".join([*map(str, first["loc"]), first["msg"]])
+    return str(getattr(error, "strerror", None) or error)

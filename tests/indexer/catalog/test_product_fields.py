@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from indexer.catalog.filters import elements, facts_of, parse_filter
-from indexer.catalog.product_fields import NO_FIELDS, ProductFields
+from indexer.catalog.product_fields import NO_FIELDS, MarketPrice, ProductFields
 from indexer.catalog.records import Delete, Patch, Put, Written
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import (
@@ -103,6 +103,11 @@ def test_a_patch_merges_fields_by_name(catalog: Catalog) -> None:
         ({"currency": "euro"}, "three capital letters"),
         ({"availability": "in stock"}, "availability must be one of in_stock"),
         ({"url": "javascript:alert(1)"}, "http or https"),
+        # As browsers read it, it is the same.
+        ({"url": "java\tscript:alert(1)"}, "control character"),
+        ({"url": "\x01javascript:alert(1)"}, "control character"),
+        ({"sku": "\0"}, "control character"),
+        ({"parent": "p\u2028q"}, "control character"),
         ({"gtin": 4006381333931}, "gtin must be text"),
         ({"sku": "x" * 1001}, "1001 characters"),
         ({"brand": "\ud800"}, "not valid Unicode"),
@@ -122,6 +127,19 @@ def test_a_field_that_cannot_be_stored_is_named(
     with pytest.raises(BadProductError, match=message):
         catalog.patch("p", {"fields": fields})
     assert catalog.get("p").fields == FIELDS
+
+
+def test_a_market_may_have_a_name_of_the_shop_s_own(catalog: Catalog) -> None:
+    """As Shopify's export has them: "Price / International"."""
+    prices: dict[str, MarketPrice] = {
+        "International": {"price": 22.0},
+        "European Union (B2B)": {"price": 21.0, "currency": "EUR"},
+        "日本": {"price": 3000.0},
+    }
+    put(catalog, product(fields=ProductFields(prices=prices)))
+    assert catalog.get("p").fields.prices == prices
+    with pytest.raises(BadProductError, match="not a market"):
+        catalog.patch("p", {"fields": {"prices": {"a\nb": {"price": 1.0}}}})
 
 
 def test_an_unknown_field_is_refused_by_name(catalog: Catalog) -> None:

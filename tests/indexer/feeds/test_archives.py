@@ -69,3 +69,10 @@ def test_more_than_the_disk_holds_is_not_begun(
     with pytest.raises(BadDataError, match="has room for 10"):
         unpack(path, tmp_path / "out", most_bytes=1000)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_path_longer_than_systems_take_is_refused_by_name(tmp_path: Path) -> None:
+    """Before anything is unpacked."""
+    path = packed(tmp_path / "a.zip", b"d/" * 3000 + b"a.jpg")
+    with pytest.raises(BadDataError, match="too long a name"):
+        check_archive(path, most_bytes=100)

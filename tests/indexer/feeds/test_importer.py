@@ -452,3 +452,22 @@ def test_real_feed_keeps_duplicates(home: Home, fashion: Path, tmp_path: Path) -
         assert len(catalog) == len(rows)
         images = [fashion.parent / row["image"] for row in rows]
         assert catalog.photo_count() == len({image.read_bytes() for image in images})
+
+
+def test_a_field_that_no_catalog_takes_costs_itself(home: Home, source: Path) -> None:
+    """An address that runs a script and a brand of a page's length are left out, and named."""
+    header = "product_id,image,title,url,brand,price"
+    rows = [
+        "p0,i/0.jpg,T,javascript:alert(1),B,1",
+        f"p1,i/1.jpg,U,https://x.example/,{'b' * 1001},2",
+    ]
+    report = run(home, feed(source, *rows, header=header))
+    assert (counts(report), report.skipped) == ((2, 0, 0, 0), [])
+    assert [(found.where, found.column) for found in report.warnings] == [
+        ("feed.csv:2", "url"),
+        ("feed.csv:3", "brand"),
+    ]
+    with open_catalog(home) as catalog:
+        one, two = (catalog.get(name).fields for name in ("p0", "p1"))
+    assert (one.url, one.brand, one.price) == (None, "B", 1.0)
+    assert (two.url, two.brand, two.price) == ("https://x.example/", None, 2.0)

@@ -373,3 +373,49 @@ def test_requests_for_photos_and_photos_that_are_not_there_are_counted(
     assert run_source(home, "shop", fetching=private(server)).photos_asked == 0
     with pytest.raises(BadRequestError, match="names a user or a password"):
         add_source(home, source(path, feed="https://me:secret@shop.example/feed.csv"))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b"[]",
+        b'{"name": "other", "feed": "x", "every_s": 60}',
+        b'{"name": "shop", "feed": 5, "every_s": 60}',
+        b'{"name": "shop", "feed": "", "every_s": 60}',
+        b'{"name": "shop", "feed": "x", "every_s": -5}',
+        b'{"name": "shop", "feed": "x", "every_s": NaN}',
+        b'{"name": "shop", "feed": "x", "every_s": 60, "only": [5]}',
+        b'{"name": "shop", "feed": "x", "every_s": 60, "photos": "steal"}',
+    ],
+)
+def test_whatever_a_file_holds_it_ends_in_one_sentence(home: Home, stored: bytes) -> None:
+    """A file that holds no feed is named, with what to do; nothing is counted with it."""
+    sources = SyncSources(home)
+    sources.folder.mkdir()
+    (sources.folder / "shop.json").write_bytes(stored)
+    with pytest.raises(BadHomeError, match="delete it, and add the feed again"):
+        run_source(home, "shop")
+    assert sources.all() == []
+
+
+def test_a_link_that_leads_nowhere_is_no_feed(home: Home) -> None:
+    """Neither is it looked for without end."""
+    sources = SyncSources(home)
+    sources.folder.mkdir()
+    (sources.folder / "shop.json").symlink_to(home.path.parent / "nowhere.json")
+    with pytest.raises(UnknownSourceError, match="no feed 'shop'"):
+        run_source(home, "shop")
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"started": "x", "ended": 1, "outcome": "done"}', b"[" * 100_000, b"\xff"]
+)
+def test_a_line_of_the_history_that_is_none_is_passed_over(home: Home, line: bytes) -> None:
+    """What is no time is not counted with."""
+    sources = SyncSources(home)
+    sources.folder.mkdir()
+    good = b'{"started": 1.0, "ended": 2.0, "outcome": "done"}'
+    (sources.folder / "shop.runs.jsonl").write_bytes(good + b"\n" + line + b"\n")
+    assert sources.runs("shop") == [SyncRun(1.0, 2.0, "done")]
