@@ -23,13 +23,12 @@ from pydantic import (
 from indexer.catalog.attributes import RESERVED, AttributeType
 from indexer.catalog.product_fields import Availability
 from indexer.core.errors import BadDataError
-from indexer.feeds.columns import EXACT
 from indexer.feeds.column_roles import ColumnRole
+from indexer.feeds.columns import EXACT
 
-# The largest that comes with Catalens has a twentieth of it. YAML takes numbers like 59:59:59 in a
-# time that grows with their square.
-MAX_BYTES = 200_000
-# Of placeholders and stars in one name that may stand for anything: with each more, the time in
+MAX_BYTES = 1_000_000
+_LONGEST_NUMBER = 100
+# Of placeholders in one name that may stand for anything: with each more, the time in
 # which a column's name is compared grows by a power.
 _MOST_WILD = 2
 _PLACEHOLDER = re.compile(r"\{(?:n|name|locale|currency|any|market)\}")
@@ -55,6 +54,17 @@ def _holding(placeholder: str, names: tuple[str, ...]) -> None:
     for name in names:
         if placeholder not in name:
             raise ValueError(f"{name[:60]!r} must hold {placeholder}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without objects, and without long numbers: 59:59:59 is one, read in a time that grows
+    with its square."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        number = str(node.tag).endswith((":int", ":float"))
+        if number and len(str(node.value)) > _LONGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", None)
+        return super().construct_scalar(node)
 
 
 # Columns in order of preference. Names are compared without case, blanks and underscores; a
@@ -410,7 +420,7 @@ def parse_profile(text: str, where: str, *, default_name: str | None = None) -> 
     """The profile that YAML text describes. Raises ``BadDataError`` that names ``where`` and what
     is wrong."""
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadDataError(f"{where} is no readable YAML: {_one_line(error)}") from error
     if not isinstance(found, dict):
