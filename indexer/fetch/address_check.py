@@ -228,7 +228,7 @@ class AddressCheck:
             if reason is not None:
                 raise UrlRefusedError(
                     f"{url.endpoint} may not be asked: {reason} (a shop's own network is allowed "
-                    "by the setting fetch_private, as host:port)"
+                    f"by the setting fetch_private, or --fetch-private {url.endpoint})"
                 )
             checked.append(str(address))
         if not checked:

@@ -421,8 +421,13 @@ class _Run:
             reason = str(failure)
             if transient and task.attempts > 1:
                 reason = f"{reason}; asked {task.attempts} times"
-            failed = replace(state, failures=known.failures + 1, reason=reason, transient=transient)
-            self._fetcher.state.record(failed)
+            # What was refused here, before it was asked, may be allowed the next time.
+            own = isinstance(failure, UrlRefusedError)
+            self._fetcher.state.record(
+                replace(
+                    state, failures=known.failures + 1, reason=reason, transient=transient or own
+                )
+            )
             result = FetchedPhoto(first, None, None, "failed", reason)
             if transient and task.held:
                 result = FetchedPhoto(first, None, known.content_hash, "unchanged", reason)

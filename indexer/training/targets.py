@@ -17,6 +17,7 @@ CATEGORY = "category"
 
 _GAIN = 0.05  # what a head must be better by than always saying the commonest value
 _RIDGE = 10.0
+_WORDS = 5  # of a value; more are a sentence
 _PROBED = 20_000  # photos that the probe learns from; a draw of more
 
 
@@ -83,10 +84,15 @@ def _candidates(
         texts = [_text(row.attributes.get(name)) for row in rows]
         used = {text for text, use in zip(texts, train_mask, strict=True) if use}
         values = tuple(sorted(text for text in used if text is not None))
-        if 2 <= len(values) <= MAX_VALUES:
+        if 2 <= len(values) <= MAX_VALUES and not _is_prose(values):
             number_of = {value: number for number, value in enumerate(values)}
             labels = [-1 if text is None else number_of.get(text, -1) for text in texts]
             yield Target(name, values, np.array(labels, np.int64))
+
+
+def _is_prose(values: Sequence[str]) -> bool:
+    """Whether most values are sentences, as descriptions are: nothing to be proposed to a shop."""
+    return 2 * sum(len(value.split()) > _WORDS for value in values) > len(values)
 
 
 def colour_target(targets: Sequence[Target]) -> Target | None:

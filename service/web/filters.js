@@ -7,6 +7,7 @@ import { blockName } from "./why.js";
 const VALUES = 7; // of each field, before all are asked for
 const MOST_VALUES = 100;
 const FIELDS = 12; // shown
+const NAMED = new Set(["category", "tags", "availability", "brand", "price", "sale_price", "currency", "stock"]); // in the page's language
 /** One card for all variants of a product, and one count. */
 export const GROUP = "parent";
 
@@ -56,7 +57,7 @@ export function filters(changed) {
   const useful = (facet) => chosen.has(facet.field) || (facet.values ? facet.values.length > 0 && facet.values[0].count > 1 : facet.min !== null && facet.min !== facet.max);
 
   function facetBox(facet) {
-    const name = facet.field === "category" || facet.field === "tags" ? t(`field.${facet.field}`) : words(facet.field);
+    const name = NAMED.has(facet.field) ? t(`field.${facet.field}`) : words(facet.field);
     const box = element("fieldset", {}, element("legend", { textContent: name }));
     if (!facet.values) box.append(range(facet));
     else values(box, facet, name);
@@ -95,7 +96,7 @@ export function filters(changed) {
         changed();
       } },
     });
-    return element("label", { className: "value" }, box, element("span", { textContent: String(value) }),
+    return element("label", { className: "value" }, box, element("span", { textContent: field === "availability" ? t(`stock.${value}`) : String(value) }),
       element("span", { className: "count", textContent: number.toLocaleString() }));
   }
 

@@ -15,8 +15,9 @@ from tools.output import log, print_result, print_table
 from tools.search_options import SearchCommand, given_parameters
 
 _ALWAYS = ("product_id", "score", "title", "category_path")
-_WHERE_GIVEN = ("price", "currency", "availability", "group")
-_HEADINGS = {"product_id": "product", "category_path": "category", "group": "in group"}
+_WHERE_GIVEN = ("price", "sale_price", "currency", "availability", "group")
+_HEADINGS = {"product_id": "product", "category_path": "category", "group": "variants"}
+_AMOUNTS = ("price", "sale_price")
 
 
 @click.command(cls=SearchCommand)
@@ -65,6 +66,8 @@ def _cells(row: dict[str, Any], columns: list[str]) -> list[Any]:
         value = row.get(name)
         if isinstance(value, list):
             value = format_path(value)
+        elif name in _AMOUNTS and isinstance(value, float):
+            value = f"{value:,.2f}"
         elif name == "group" and value is not None:
             value = value["size"]
         cells.append(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)

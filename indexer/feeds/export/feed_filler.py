@@ -42,6 +42,8 @@ class _ComparedProduct:
     product_id: str
     category: tuple[str, ...] | None
     tags: tuple[str, ...]
+    # Attributes that it has, by its own row or by one that says them for all.
+    said: frozenset[str]
 
 
 @dataclass
@@ -79,8 +81,9 @@ class FeedFiller:
 
     Rows are given in the feed's order with the feed's columns. What all variants share (category,
     tags, alt text) goes to the row that holds the title; colour and attributes to the variant's
-    own. A cell that has a value keeps it unless ``ExportOptions.replace``; tags are added behind
-    those that are there.
+    own, unless another row says it for all. A cell that has a value keeps it unless
+    ``ExportOptions.replace``; tags are added behind those that are there. Descriptions are never
+    proposed.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class FeedFiller:
             meaning.removeprefix("attribute "): column
             for column, meanings in reversed(self._reader.plan.meanings.items())
             for meaning in meanings
-            if meaning.startswith("attribute ")
+            if meaning.startswith("attribute ") and not self._is_html(meaning)
         }
         self._note_missing_columns()
 
@@ -152,8 +155,13 @@ class FeedFiller:
             for place, product in enumerate(read.products):
                 if self._find(product.product_id) is None:
                     continue
+                said = frozenset(
+                    name for name in self._attributes if product.attributes.get(name) is not None
+                )
                 number = products.append(
-                    _ComparedProduct(product.product_id, product.category, tuple(product.tags))
+                    _ComparedProduct(
+                        product.product_id, product.category, tuple(product.tags), said
+                    )
                 )
                 wheres.append(hash_text(product.where))
                 numbers.append(number)
@@ -195,6 +203,11 @@ class FeedFiller:
                 return rule, found[0].column
         return None
 
+    def _is_html(self, meaning: str) -> bool:
+        """Whether an attribute is a text that people wrote, as descriptions are."""
+        rule = self.profile.attributes.get(meaning.removeprefix("attribute "))
+        return rule is not None and rule.html
+
     def _note_missing_columns(self) -> None:
         asked = self.options.only or frozenset()
         there = {
@@ -232,7 +245,7 @@ class FeedFiller:
         if product is not None:
             proposal = self._find(product.product_id)
             if proposal is not None:
-                self._fill_attributes(record, proposal, found)
+                self._fill_attributes(record, product, proposal, found)
         leader = int(reading.leaders[group])
         shared = product if leader < 0 else reading.first(group)
         if shared is None or (leader >= 0 and number != leader):
@@ -242,7 +255,9 @@ class FeedFiller:
             self._fill_shared(record, shared, proposal, found)
         return found
 
-    def _fill_attributes(self, record: Record, proposal: Proposal, found: dict[str, str]) -> None:
+    def _fill_attributes(
+        self, record: Record, product: _ComparedProduct, proposal: Proposal, found: dict[str, str]
+    ) -> None:
         proposed = dict(proposal.attributes)
         if proposal.color is not None and self.options.wants("color"):
             proposed["color"] = proposal.color
@@ -251,7 +266,10 @@ class FeedFiller:
             wanted = self.options.wants_attribute(name) or (
                 name == "color" and self.options.wants("color")
             )
-            if column is not None and wanted:
+            if column is None or not wanted:
+                continue
+            # Another row of the product says it for this one, too: the cell is blank on purpose.
+            if name not in product.said or record.values.get(column):
                 self._put(record, column, value.value, found)
 
     def _fill_shared(

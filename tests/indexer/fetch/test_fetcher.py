@@ -76,6 +76,17 @@ def test_good_and_bad_photos(server: PhotoServer, state: FetchState) -> None:
     }
 
 
+def test_a_network_that_is_named_afterwards_is_asked_at_once(
+    server: PhotoServer, state: FetchState
+) -> None:
+    """Whoever follows the advice of a refusal need not wait until it is forgotten."""
+    url = server.url("photo", 1)
+    with PhotoFetcher(state, FetchSettings()) as fetcher:
+        refused = next(iter(fetcher.fetch([FetchJob(url)])))
+    assert f"--fetch-private {server.endpoint}" in (refused.reason or "")
+    assert fetch(server, state, [url])[url].status == "new"
+
+
 def test_a_second_run_asks_for_nothing(server: PhotoServer, state: FetchState) -> None:
     """A URL whose text did not change is not asked again before its time, failed or not."""
     urls = [server.url("photo", 1), server.url("404", 1), server.url("html", 1)]

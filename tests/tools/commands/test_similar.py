@@ -103,4 +103,4 @@ def test_variants_are_one_result_unless_asked_otherwise(
     recommended = ask(capsys, *history)["results"]
     assert [row["group"]["size"] for row in recommended if row["group"]["value"] == "ring"] == [2]
     assert cli.run(list(map(str, question))) == 0
-    assert "in group" in capsys.readouterr().out
+    assert "variants" in capsys.readouterr().out

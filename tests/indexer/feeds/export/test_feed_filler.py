@@ -63,6 +63,19 @@ def test_blank_cells_are_filled_and_all_else_is_as_it_was(tmp_path: Path) -> Non
     assert filler.changed == {"Product Category": 1, "Tags": 2, "Image Alt Text": 1}
 
 
+def test_a_variant_s_blank_cells_stay_where_the_product_says_it(tmp_path: Path) -> None:
+    """Shopify says type and description once a product: its further rows keep them blank, and a
+    description that is missing is nobody's guess."""
+    value = ProposedValue("Guess", 0.99)
+    guess = {"product_type": value, "description": value}
+    path = tmp_path / "feed.csv"
+    path.write_text(SHOPIFY, encoding="utf-8", newline="")
+    found = {name: Proposal(name, attributes=guess) for name in ("T-S", "T-M", "007")}
+    table = open_table(path)
+    filler = FeedFiller(table, load_profile("shopify"), found.get, ExportOptions())
+    assert [row.values for row in filler.rows()] == rows_of(SHOPIFY)
+
+
 def test_only_what_is_asked_for_and_only_changes(tmp_path: Path) -> None:
     """``changes`` leaves out products of which nothing changes, with all their rows."""
     _, rows = filled(tmp_path, SHOPIFY, only=frozenset({"category"}), changes=True)
