@@ -47,7 +47,6 @@ class CsvRows:
         # Physical lines of the record that is being read, and lines to be read again.
         self._held: list[str] = []
         self._pending: deque[str] = deque()
-        self._last = ""
         # Physical lines before those that the current reader was given.
         self._before = 0
 
@@ -71,6 +70,7 @@ class CsvRows:
             reader = csv.reader(self._lines(), delimiter=self._delimiter)
             end = 0
             resumed = False
+            last: list[str] = []
             try:
                 for cells in reader:
                     line = before + end + 1
@@ -86,10 +86,12 @@ class CsvRows:
                             yield line, fitted
                         if resumed:
                             break
+                    # Few records have several lines.
+                    last = held[:] if now - end > 1 else held[-1:]
                     end = now
                     held.clear()
                 else:
-                    self._check_end(before + end)
+                    self._check_end(before + end, last)
                     return
             except _TooLongError:
                 fitted = self._open_quote(before + end + 1, held[:], must=True)
@@ -106,13 +108,10 @@ class CsvRows:
         pending = self._pending
         readline = self._text.readline
         size = 0
-        last = ""
         while True:
             line = pending.popleft() if pending else readline(MOST_RECORD)
             if not line:
-                self._last = last
                 return
-            last = line
             if held:
                 size += len(line)
                 if size > MOST_RECORD:
@@ -180,16 +179,23 @@ class CsvRows:
     def _lose(self, line: int, cells: list[str], what: str) -> None:
         ids, images = self._lost.named_by(cells, self._header, self._table.root)
         reason = f"{what}, the header has {len(self._header)}"
+        # Only the last line of all has no end.
+        cut_off = len(cells) < len(self._header) and self._held[-1][-1:] not in "\r\n"
+        if cut_off:
+            reason += "; the file ends within it: is it cut off?"
         self._lost.lose(self._where(line), reason, ids, images)
+        if cut_off:
+            self._lost.cut_off(self._where(line))
 
-    def _check_end(self, line: int) -> None:
-        """Warn where the last line ends within a quoted cell."""
-        reader = csv.reader([self._last], delimiter=self._delimiter, strict=True)
+    def _check_end(self, line: int, lines: list[str]) -> None:
+        """Warn where the last record, of these ``lines``, ends within a quoted cell."""
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
         try:
             next(reader, None)
         except csv.Error as error:
             if "end of data" in str(error):
                 self._warn(line, "ends within a quoted cell: is the file cut off?", "cut-off")
+                self._lost.cut_off(self._where(line))
 
     def _is_strict(self, lines: list[str]) -> bool:
         """Whether every quote is closed, and before a delimiter."""

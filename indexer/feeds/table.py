@@ -78,6 +78,12 @@ class LostLines:
         if not ids and not images and len(self.unnamed) < MOST_NOTICES:
             self.unnamed.append(where)
 
+    def cut_off(self, where: str) -> None:
+        """Note that the file ends at ``where`` before its end: what else it would have named cannot
+        be told."""
+        if where not in self.unnamed:
+            self.unnamed.append(where)
+
     def warn(self, notice: Notice) -> None:
         """Keep a notice about a record that was given."""
         if len(self.warnings) < MOST_NOTICES:

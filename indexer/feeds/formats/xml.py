@@ -307,6 +307,7 @@ class _Items:
             yield from self._finished()
             if self._builder.item_at is not None:
                 self._lose_open("is cut off: the file ends within it")
+                self._lost.cut_off(self._table.name)
             else:
                 reason = f"is cut off after its last whole item ({error})"
                 self._lost.lose(self._table.name, reason, code="cut-off")

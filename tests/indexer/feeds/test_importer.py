@@ -230,6 +230,31 @@ def test_sync_deletes_nothing_that_a_broken_line_may_name(home: Home, source: Pa
     )  # there is nothing to delete
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".xml"])
+def test_sync_deletes_nothing_where_the_feed_is_cut_off(
+    home: Home, source: Path, suffix: str
+) -> None:
+    """A download that broke within a row names that one, and nobody knows which would follow."""
+    path = source / f"feed{suffix}"
+    names = ("id", "title", "image_link", "price")
+    rows = [(f"P{n}", f"T{n}", f"i/{n % 3}.jpg", f"{n}.50 EUR") for n in range(20)]
+    lines = [",".join(names), *map(",".join, rows)]
+    if suffix == ".xml":
+        items = [dict(zip(names, row, strict=True)).items() for row in rows]
+        lines = ['<rss xmlns:g="http://base.google.com/ns/1.0"><channel>']
+        for item in items:
+            lines.append("".join(f"<g:{name}>{text}</g:{name}>" for name, text in item))
+            lines[-1] = f"<item>{lines[-1]}</item>"
+        lines.append("</channel></rss>")
+    whole = "\n".join(lines) + "\n"
+    path.write_text(whole)
+    assert run(home, path).added == 20
+    path.write_text(whole[: whole.index("T18") + 2])
+    with pytest.raises(SyncRefusedError, match=r"would delete 1 of 20 .* may name some of them"):
+        run(home, path, sync=True)
+    assert run(home, path).unchanged == 18
+
+
 def test_references_are_not_copied(home: Home, source: Path) -> None:
     """The home holds no photo; a moved file is found again by its content; a later
     copy run copies."""
