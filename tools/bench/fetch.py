@@ -1,6 +1,8 @@
-"""Benchmark ``fetch``: a shop's photos by URL from a server with a limit, and from one with faults.
+"""Benchmark ``fetch``: a shop's photos by URL from a server with a limit, from one with faults, and
+in an hourly run.
 
-``CATALENS_BENCH_PRODUCTS`` sets the size: 60,000 is all of it, and takes more than an hour.
+``CATALENS_BENCH_PRODUCTS`` sets the size: 60,000 is all of it, and takes more than an hour;
+``CATALENS_BENCH_ROWS`` that of the hourly run.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from tools.bench.harness.framework import BenchRow, Goal, figure, knob
 from tools.bench.harness.photo_server import PhotoServerPlan, in_own_process, photo_bytes
 from tools.bench.harness.servers import ROOT
 from tools.bench.parts.fetch_run import FetchRun, command
+from tools.bench.parts.hourly_run import measure_hour
 from tools.output import log
 
-PARTS = ("first", "all", "faults")
+PARTS = ("first", "all", "faults", "hourly")
 PER_SECOND = 50
 ANSWER_S = 0.02
 PHOTOS = 3
@@ -36,6 +39,8 @@ GOALS = (
     Goal("memory of the process, MB", "<", 600, figure("all", "peak_mb")),
     Goal("faults and a kill: good photos missing", "<=", 0, figure("faults", "missing")),
     Goal("faults and a kill: bad ones without a reason", "<=", 0, figure("faults", "unexplained")),
+    Goal("hourly run, seconds", "<=", 60, figure("hourly", "seconds")),
+    Goal("hourly run: photos asked but those of new products", "<=", 0, figure("hourly", "others")),
 )
 
 
@@ -45,6 +50,8 @@ def measure(part: str, work: Path) -> BenchRow:
     folder.mkdir(parents=True)
     if part == "faults":
         return _faults(folder, knob("FAULTY", 300))
+    if part == "hourly":
+        return measure_hour(folder, knob("ROWS", 6000))
     products = knob("PRODUCTS", 6000)
     pixels = knob("PIXELS", 1200)
     plan = PhotoServerPlan(answer_s=ANSWER_S, per_second=PER_SECOND, pixels=pixels)

@@ -25,3 +25,18 @@ def test_faults_and_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         assert judged[name]["met"] is True
     assert judged["first search, minutes"]["met"] is None
+
+
+@pytest.mark.slow
+def test_an_hourly_run_asks_for_new_photos_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty new products and two prices of two hundred rows: twenty requests, all of new photos;
+    none where nothing changed."""
+    monkeypatch.setenv("CATALENS_BENCH_ROWS", "200")
+    row = {"part": "hourly", **fetch.measure("hourly", tmp_path)}
+    assert (row["first_added"], row["added"], row["replaced"]) == (200, 20, 2)
+    assert (row["photos_asked"], row["of_new"], row["others"]) == (20, 20, 0)
+    assert row["nothing_changed_photos"] == 0
+    judged = {goal.name: goal.judge([row]) for goal in fetch.GOALS}
+    assert judged["hourly run, seconds"]["met"] is True
