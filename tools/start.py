@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import closing
@@ -36,6 +38,8 @@ class StartState:
     """What was done and decided, kept in the home so that a start goes on where it was."""
 
     feed: str
+    # Of the feed's content, where it is one file.
+    digest: str | None = None
     profile: str = ""
     # The model version that serves, and in words why that one.
     model: str = ""
@@ -72,11 +76,17 @@ class StartPlan:
         self.save()
 
 
-def plan_start(feed: str, home: Path, options: ImportOptions, fetching: FetchSettings) -> StartPlan:
+def plan_start(
+    feed: str, home: Path, options: ImportOptions, fetching: FetchSettings, *, rest: bool = False
+) -> StartPlan:
     """Open the home, fetch the feed where it is an address, and look at it.
+
+    ``rest``: the same feed as the start that goes on, which fetched it. A feed that changed since
+    all of it was taken in has its rest taken in again.
 
     Raises ``BadDataError`` for a feed that cannot be read, ``BadHomeError``, ``UrlRefusedError``.
     """
+    from indexer.core.atomic_files import sha256_file
     from indexer.core.home import Home
 
     if "://" not in feed and not Path(feed).exists():
@@ -85,7 +95,12 @@ def plan_start(feed: str, home: Path, options: ImportOptions, fetching: FetchSet
         raise BadDataError(f"{feed} does not exist")
     opened = Home.create(home)
     state = _stored_state(opened, feed)
-    data = _fetched(opened, feed, fetching) if "://" in feed else Path(feed)
+    data = _fetched(opened, feed, fetching, again=not rest) if "://" in feed else Path(feed)
+    digest = sha256_file(data) if data.is_file() else None
+    if state.rest_done and digest != state.digest:
+        log("the feed changed since it was taken in: what is new in it follows")
+        state.rest_done = False
+    state.digest = digest
     plan = StartPlan(opened, data, options, fetching, state)
     plan.save()
     return plan
@@ -138,14 +153,26 @@ def take_rest(plan: StartPlan) -> ImportReport | None:
 
 def start_rest(plan: StartPlan, arguments: list[str]) -> subprocess.Popen[bytes]:
     """Run ``take_rest`` in a process of its own, by this program's own command line; its output
-    goes to the home's folder ``start``."""
+    goes to the home's folder ``start``. It ends with this process, however that ends."""
     with (plan.folder / "rest.log").open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "tools.cli", "start", *arguments, "--rest"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
         )
+
+
+def end_with_parent() -> None:
+    """End this process when its standard input does, which the one that started it holds open."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        log("the page that this belongs to has ended; start it again to go on")
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 # -- parts
@@ -160,7 +187,7 @@ def _stored_state(home: Home, feed: str) -> StartState:
     return state if state.feed == feed else StartState(feed)
 
 
-def _fetched(home: Home, address: str, fetching: FetchSettings) -> Path:
+def _fetched(home: Home, address: str, fetching: FetchSettings, *, again: bool) -> Path:
     from urllib.parse import urlsplit
 
     from indexer.fetch.feed_client import FeedClient
@@ -170,6 +197,8 @@ def _fetched(home: Home, address: str, fetching: FetchSettings) -> Path:
     folder.mkdir(exist_ok=True)
     name = SyncSources(home).copy_of(SyncSource(_FOLDER, address, 1.0)).name
     target = folder / name
+    if target.exists() and not again:
+        return target
     log(f"fetching the feed from {urlsplit(address).hostname}")
     with closing(FeedClient(fetching)) as client:
         client.fetch(address, target)

@@ -42,7 +42,7 @@ def embed_cached(
             for start in range(0, len(photo_ids), _CHUNK):
                 part = photo_ids[start : start + _CHUNK]
                 found.append(_embed_part(catalog, store, embedder, features, part))
-    except (CatalensError, OSError) as error:
+    except (CatalensError, OSError, ValueError) as error:
         log.warning("feature cache not used", reason=str(error))
     return np.setdiff1d(photo_ids, np.concatenate([np.zeros(0, np.int64), *found]))
 
@@ -55,7 +55,13 @@ def _embed_part(
     photo_ids: np.ndarray,
 ) -> np.ndarray:
     rows = catalog.photos_by_id(photo_ids.tolist())
-    cached = features.get_many([row.content_hash for row in rows.values()])
+    cached = {
+        content_hash: value
+        for content_hash, value in features.get_many(
+            [row.content_hash for row in rows.values()]
+        ).items()
+        if np.isfinite(value).all()
+    }
     ids = [photo_id for photo_id, row in rows.items() if row.content_hash in cached]
     if ids:
         values = np.stack([cached[rows[photo_id].content_hash] for photo_id in ids])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,47 @@ def test_what_cannot_be_taken_in_is_said_and_leaves_no_index(tmp_path: Path) -> 
     with pytest.raises(NothingImportedError, match=r"gone\.png"):
         job.take_first(plan)
     assert Home(tmp_path / "home").active() is None
+
+
+def test_the_rest_ends_with_the_page_however_that_ends(tmp_path: Path) -> None:
+    """Its standard input closes when the process that started it is killed, too."""
+    code = (
+        "import time; from tools.start import end_with_parent; end_with_parent(); print(1, "
+        "flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(10) == 1
+
+
+def test_a_feed_that_changed_is_taken_in_again(tmp_path: Path) -> None:
+    """The state says by content whether all of this feed was taken in."""
+    feed = tmp_path / "feed.csv"
+    feed.write_text("product_id,image\n1,1.png\n")
+    plan = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    plan.state.first_done = plan.state.rest_done = True
+    plan.save()
+    same = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    assert same.state.rest_done
+    feed.write_text("product_id,image\n1,1.png\n2,2.png\n")
+    changed = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    assert (changed.state.first_done, changed.state.rest_done) == (True, False)
+
+
+def test_the_rest_of_an_address_is_read_from_the_copy_of_the_start(tmp_path: Path) -> None:
+    """Nobody is asked a second time, though nobody would answer."""
+    address = "https://shop.invalid/export.csv"
+    folder = Home.create(tmp_path / "home").path / "start"
+    folder.mkdir()
+    (folder / "start.feed.csv").write_text("product_id,image\n")
+    plan = job.plan_start(address, tmp_path / "home", ImportOptions(), FetchSettings(), rest=True)
+    assert plan.data == folder / "start.feed.csv"

@@ -77,7 +77,9 @@ def start(
     if serve and not rest:
         port = free_port(port)  # known to be free before the work, not after it
     fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
-    plan = job.plan_start(feed, home, ImportOptions(**given(**options)), fetching)
+    if rest:
+        job.end_with_parent()
+    plan = job.plan_start(feed, home, ImportOptions(**given(**options)), fetching, rest=rest)
     if rest:
         job.take_rest(plan)
         return

@@ -68,3 +68,20 @@ def test_a_cache_that_is_absent_or_damaged_only_costs_time(
     assert list(tmp_path.glob("*.sqlite3")) == []
     cache_file(tmp_path, features_id(embedder)).write_bytes(b"no database" * 1000)
     assert embed_cached(catalog, store, embedder, ids, cache=tmp_path).tolist() == [1, 2]
+
+
+def test_a_damaged_cache_only_costs_time(tmp_path: Path, store: EmbeddingStore) -> None:
+    """Features that are no numbers, or of another width, are left to the network."""
+    embedder: Any = Embedder()
+    with closing(FeatureCache(tmp_path, features_id(embedder))) as cache:
+        cache.put([(HASHES[1], "00", np.array([np.nan, 2, 9], np.float16))])
+        cache.put([(HASHES[2], "00", np.array([0, 2, 9], np.float16))])
+    catalog: Any = Photos()
+    rest = embed_cached(catalog, store, embedder, np.array([1, 2]), cache=tmp_path)
+    assert rest.tolist() == [1]
+    with closing(FeatureCache(tmp_path, features_id(embedder))) as cache:
+        cache.put([(HASHES[3], "00", np.array([0, 2], np.float16))])
+    assert embed_cached(catalog, store, embedder, np.array([2, 3]), cache=tmp_path).tolist() == [
+        2,
+        3,
+    ]
