@@ -55,13 +55,8 @@ def _embed_part(
     photo_ids: np.ndarray,
 ) -> np.ndarray:
     rows = catalog.photos_by_id(photo_ids.tolist())
-    cached = {
-        content_hash: value
-        for content_hash, value in features.get_many(
-            [row.content_hash for row in rows.values()]
-        ).items()
-        if np.isfinite(value).all()
-    }
+    stored = features.get_many([row.content_hash for row in rows.values()])
+    cached = {name: value for name, value in stored.items() if np.isfinite(value).all()}
     ids = [photo_id for photo_id, row in rows.items() if row.content_hash in cached]
     if ids:
         values = np.stack([cached[rows[photo_id].content_hash] for photo_id in ids])
