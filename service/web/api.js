@@ -48,7 +48,7 @@ export const asJson = (body) => ({ headers: { "Content-Type": "application/json"
 
 export const post = (path, body, options = {}) => json(path, { method: "POST", ...asJson(body), ...options });
 
-const PLAIN = new Set(["text", "cursor", "collapse", "profile", "version", "group_by", "out_of_stock"]); // form fields that are not JSON text
+const PLAIN = new Set(["text", "cursor", "collapse", "profile", "version", "group_by", "out_of_stock", "url", "path"]); // form fields that are not JSON text
 
 /** A form: `files` are [field, file]; texts as they stand, all else as JSON text. */
 export function form(files, fields = {}) {

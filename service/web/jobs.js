@@ -1,7 +1,8 @@
-// Long work: an import is started here, shows how far it is, and can be cancelled. It runs on the service, not in the tab.
-import { asJson, events, form, json } from "./api.js";
+// Long work: how far imports and rebuilds are; each can be cancelled. They run on the service, not in the tab.
+import { asJson, events, json } from "./api.js";
 import { button, complain, element, tell } from "./dom.js";
-import { t, words } from "./strings.js";
+import { jobName, resultWords } from "./outcome.js";
+import { t } from "./strings.js";
 
 const OVER = new Set(["done", "failed", "cancelled"]);
 const EVERY_MS = 2000; // between looks where no events come
@@ -10,35 +11,16 @@ const EVERY_MS = 2000; // between looks where no events come
 export function jobs(signal, done) {
   const list = element("ul", { className: "jobs" });
   const note = element("p", { className: "muted", hidden: true });
-  const file = element("input", { type: "file", id: "archive", accept: ".zip,application/zip" });
-  const path = element("input", { type: "text", id: "archive-path", autocomplete: "off", placeholder: "shop.csv" });
-  const go = button(t("jobs.go"), { type: "submit", quiet: false });
-  const start = element("form", { className: "import", on: { submit: begin } },
-    element("label", { htmlFor: "archive", textContent: t("jobs.file") }), file,
-    element("label", { htmlFor: "archive-path", textContent: t("jobs.path") }), path, go);
+  const rebuild = button(t("jobs.rebuild"), { on: { click: build } });
   const root = element("section", { className: "jobs-part", "aria-labelledby": "jobs-title" },
-    element("h2", { id: "jobs-title", textContent: t("jobs.title") }), note, start, list);
-  const rebuild = button(t("jobs.rebuild"), { on: { click: () => send("/v1/indexes", asJson({})) } });
-  start.append(rebuild);
+    element("h2", { id: "jobs-title", textContent: t("jobs.title") }), note, rebuild, list);
   const rows = new Map(); // id -> what shows it
   let timer = 0;
 
-  async function begin(event) {
-    event.preventDefault();
-    const chosen = file.files[0];
-    if (!chosen && !path.value.trim()) return complain(new Error(t("jobs.nothing")));
-    go.disabled = true;
-    await send("/v1/imports", chosen ? { body: form([["archive", chosen]]) } : asJson({ path: path.value.trim() }));
-    go.disabled = false;
-    return undefined;
-  }
-
-  /** Start work; a tab closed while it sends leaves nothing behind, one closed later changes nothing. */
-  async function send(where, options) {
-    tell(t("jobs.sending"));
+  async function build() {
+    tell(t("import.sending"));
     try {
-      await json(where, { method: "POST", signal, ...options });
-      start.reset();
+      await json("/v1/indexes", { method: "POST", signal, ...asJson({}) });
       await refresh();
     } catch (error) {
       complain(error.status === 404 ? new Error(t("jobs.missing")) : error);
@@ -51,20 +33,20 @@ export function jobs(signal, done) {
       const found = await json("/v1/jobs", { signal });
       note.hidden = found.jobs.length > 0;
       note.textContent = t("jobs.none");
-      start.hidden = false;
+      rebuild.hidden = false;
       for (const job of found.jobs) (rows.get(job.job_id) || row(job)).show(job);
       if (found.jobs.some((job) => !OVER.has(job.state))) timer = setTimeout(refresh, EVERY_MS);
     } catch (error) {
       if (error.name === "AbortError") return;
       note.hidden = false;
-      start.hidden = error.status === 404;
+      rebuild.hidden = error.status === 404;
       note.textContent = error.status === 404 ? t("jobs.missing") : error.message;
     }
   }
 
   function row(job) {
     const stage = element("span", { className: "muted" });
-    const bar = element("progress", { "aria-label": t("jobs.progress", { kind: words(job.kind) }) });
+    const bar = element("progress", { "aria-label": t("jobs.progress", { kind: jobName(job) }) });
     const said = element("p", { className: "muted" });
     const cancel = button(t("jobs.cancel"), { on: { click: async () => {
       cancel.disabled = true;
@@ -77,7 +59,7 @@ export function jobs(signal, done) {
       refresh();
     } } });
     const item = element("li", { className: "job" },
-      element("div", { className: "row" }, element("p", {}, element("strong", { textContent: words(job.kind) }), " ", stage), cancel), bar, said);
+      element("div", { className: "row" }, element("p", {}, element("strong", { textContent: jobName(job) }), " ", stage), cancel), bar, said);
     list.prepend(item);
     let state = null;
     const made = {
@@ -89,10 +71,10 @@ export function jobs(signal, done) {
           bar.max = now.total;
           bar.value = now.done;
         } else bar.removeAttribute("value");
-        said.textContent = now.state === "failed" ? problemText(now.problem) : now.state === "done" ? resultText(now.result)
+        said.textContent = now.state === "failed" ? problemText(now.problem) : now.state === "done" ? resultWords(now)
           : now.total ? `${now.done.toLocaleString()} / ${now.total.toLocaleString()}` : "";
         if (state !== null && state !== now.state && OVER.has(now.state)) {
-          tell(`${words(job.kind)}: ${t(`jobs.${now.state}`)}`);
+          tell(`${jobName(job)}: ${t(`jobs.${now.state}`)}`);
           done();
         }
         state = now.state;
@@ -113,10 +95,5 @@ export function jobs(signal, done) {
   }
 
   const problemText = (problem) => (typeof problem === "string" ? problem : problem?.detail || t("jobs.failed"));
-  const resultText = (result) => (result && typeof result === "object"
-    ? Object.entries(result).map(([key, value]) => (Array.isArray(value) ? [key, value.length] : [key, value]))
-      .filter(([, value]) => ["number", "string"].includes(typeof value)).map(([key, value]) => `${words(key)} ${value}`).join(" · ")
-    : "");
-
   return { root, refresh, leave: () => clearTimeout(timer) };
 }

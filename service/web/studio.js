@@ -1,6 +1,7 @@
 // The studio: what a merchant looks after. Versions, long work, the map of the catalog, the numbers.
 import { json, post } from "./api.js";
 import { button, complain, element, heading, hush, percent, tell } from "./dom.js";
+import { imports } from "./imports.js";
 import { jobs } from "./jobs.js";
 import { catalogMap } from "./map.js";
 import { numbers } from "./metrics.js";
@@ -10,13 +11,11 @@ export function mount(root, { foot }) {
   const stop = new AbortController();
   const list = element("ul", { className: "versions" });
   const back = button(t("studio.rollback"), { hidden: true });
-  const parts = [
-    catalogMap(stop.signal),
-    jobs(stop.signal, refresh),
-    numbers(stop.signal),
-  ];
+  const work = jobs(stop.signal, refresh);
+  const parts = [catalogMap(stop.signal), work, numbers(stop.signal)];
+  const intake = imports(stop.signal, () => work.refresh(), refresh);
   root.append(heading(t("studio.title")), element("p", { className: "lead", textContent: t("studio.lead") }),
-    element("div", { className: "studio" },
+    element("div", { className: "studio" }, intake.root,
       element("section", { className: "versions-part", "aria-labelledby": "versions-title" },
         element("div", { className: "row" }, element("h2", { id: "versions-title", textContent: t("studio.versions") }), back), list),
       ...parts.map((part) => part.root)));
@@ -76,6 +75,7 @@ export function mount(root, { foot }) {
     show() {
       document.title = `${t("nav.studio")} · Catalens`;
       refresh();
+      intake.refresh();
       parts.forEach((part) => part.refresh());
     },
     leave() {

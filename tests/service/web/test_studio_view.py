@@ -1,14 +1,30 @@
-"""The studio in a real browser: versions, jobs, the map and the numbers."""
+"""The studio in a real browser: product lists, versions, jobs, the map and the numbers."""
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from service.engine import Engine
+from service.settings import Settings
+from tests.service.conftest import photo
+from tests.service.state.test_snapshots import wait_for
+from tools.browser import faults, serving_engine
+
+LIST = (
+    "id,title,image_link,price,availability,color,label\n"
+    "A1,Shirt one,a1.png,12.50 EUR,in stock,red,Red summer shirt\n"
+    "A2,Shirt two,a2.png,9.00 EUR,in stock,blue,Blue winter shirt\n"
+    "A3,Shirt three,gone.png,9.00 EUR,in stock,blue,No photo\n"
+)
 
 
 @pytest.fixture
@@ -161,20 +177,23 @@ def test_jobs_show_how_far_they_are(open_page: Callable[..., Any]) -> None:
             state["jobs"] = [{**running, "state": "cancelled"}, failed]
         route.fulfill(status=202, json=running)
 
-    page.route("**/v1/imports", change)
+    page.route(
+        "**/v1/imports",
+        lambda route: change(route) if route.request.method == "POST" else route.continue_(),
+    )
     page.route("**/v1/jobs/j1", change)
     page.evaluate("location.hash = '#/studio'")
     page.wait_for_selector("text=No work was started yet.")
-    page.click("button:text-is('Import')")
-    page.wait_for_selector("#notice:has-text('Choose a ZIP file')")
+    page.click("button:text-is('Look at it')")
+    page.wait_for_selector(".import .wrong:has-text('Choose a file first')")
+    assert page.evaluate("document.activeElement.classList.contains('wrong')")
     page.set_input_files(
         "#archive", {"name": "shop.zip", "mimeType": "application/zip", "buffer": b"PK"}
     )
-    page.click("button:text-is('Import')")
+    page.click("button:text-is('Look at it')")
     page.wait_for_selector(".job:has-text('60 / 120')")
-    assert page.evaluate("window.sent.find(([address]) => address === '/v1/imports')[1]") == {
-        "archive": "file"
-    }
+    sent = page.evaluate("window.sent.find(([, fields]) => fields && fields.archive)[1]")
+    assert (sent["archive"], sent["dry_run"], sent["map"]) == ("file", True, {})
     assert page.inner_text(".job[data-state=failed]").endswith("no manifest in <b>it</b>")
     page.click(".job[data-state=running] button:has-text('Cancel')")
     page.wait_for_selector(".job[data-state=cancelled]")
@@ -194,4 +213,66 @@ def test_a_service_without_jobs_says_so(open_page: Callable[..., Any]) -> None:
     page.route("**/v1/jobs", lambda route: route.fulfill(status=404, json=nothing))
     page.evaluate("location.hash = '#/studio'")
     page.wait_for_selector("text=takes no imports over the network")
-    assert not page.is_visible("#archive")
+    assert not page.is_visible("text=Build a new index version")
+
+
+@pytest.fixture
+def own_shop(template: Path, tmp_path: Path) -> Iterator[tuple[Engine, str]]:
+    """A shop that one test may import into, and its address."""
+    shutil.copytree(template, tmp_path / "home")
+    quiet = structlog.wrap_logger(structlog.ReturnLogger())
+    with (
+        Engine(Settings(home=tmp_path / "home", poll_s=0.05), log=quiet) as engine,
+        serving_engine(engine) as address,
+    ):
+        yield engine, address
+
+
+def test_a_list_whose_column_was_guessed_wrong_is_corrected_and_imported(
+    chrome: Any, own_shop: tuple[Engine, str], tmp_path: Path
+) -> None:
+    """A product list is looked at, the title moved to another column, looked at again and imported:
+    the products have it, the map is kept, and what was left out is said. The page has no faults on
+    the way, and nothing is stored before the last press."""
+    engine, address = own_shop
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("spring.csv", LIST)
+        archive.writestr("a1.png", photo("ring", "red", turn=31))
+        archive.writestr("a2.png", photo("dots", "blue", turn=41))
+    phone = {"viewport": {"width": 360, "height": 720}, "has_touch": True, "is_mobile": True}
+    context = chrome.new_context(locale="en-GB", **phone)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(f"{address}/#/studio")
+    page.wait_for_selector("#archive")
+    assert not page.is_visible("#archive-url")
+    assert not page.is_visible("#archive-path")
+    shop = {"name": "shop.zip", "mimeType": "application/zip", "buffer": packed.getvalue()}
+    page.set_input_files("#archive", shop)
+    page.click("button:text-is('Look at it')")
+    page.wait_for_selector(".found h3:has-text('What was found')")
+    assert page.evaluate("document.activeElement.textContent") == "What was found"
+    assert "google" in page.inner_text(".found > p")
+    assert page.locator(".sample .title").all_inner_texts() == [
+        "Shirt one", "Shirt two", "Shirt three",
+    ]  # fmt: skip
+    assert page.locator(".found .tile .value").first.inner_text() == "2"
+    assert "gone.png" in page.inner_text(".found .finding")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert faults(page) == []
+    page.select_option("select[aria-label='What title means']", "leave_out")
+    page.select_option("select[aria-label='What label means']", "title")
+    page.click("button:text-is('Look again with these changes')")
+    page.wait_for_selector(".sample .title:has-text('Red summer shirt')")
+    assert engine.catalog.last_sequence() == 20
+    page.click("button:text-is('Import')")
+    page.wait_for_selector(".found h3:has-text('2 products added. 1 entry left out.')")
+    assert page.evaluate("document.activeElement.tagName") == "H3"
+    assert "saved as “spring”" in page.inner_text(".found")
+    assert engine.catalog.get("A1").title == "Red summer shirt"
+    assert (tmp_path / "home" / "profiles" / "spring.yaml").is_file()
+    wait_for(lambda: engine.ready().live.product_count == 22, seconds=30)
+    page.goto(f"{address}/#/product/A1")
+    page.wait_for_selector("h1:has-text('Red summer shirt'):visible")
+    context.close()
