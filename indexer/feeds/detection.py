@@ -16,6 +16,8 @@ from indexer.feeds.table import Table
 # By so much more of a feed's columns must one profile know than another that fits, too.
 _CLEARLY = 0.25
 _SHOWN = 8
+# The profile of what `catalens export` writes, which has a column of its own for that.
+_EXPORT = "catalens-export"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ def detect(table: Table, profiles: Sequence[FeedProfile] | None = None) -> Detec
     fits = [fit for fit in best if fit.lacks is None]
     # A profile with all its columns is a rival even where a column of another one is there, too.
     rivals = [fit for fit in best if fit.complete and not fit.profile.fallback]
+    # What an export wrote names itself; attributes of a shop's feed make it none of that shop's.
+    if any(fit.profile.name == _EXPORT for fit in fits):
+        fits = rivals = [fit for fit in fits if fit.profile.name == _EXPORT]
     if len(rivals) > 1 and rivals[0].share - rivals[1].share < _CLEARLY:
         raise BadDataError(_two_fit(table, rivals[0], rivals[1]))
     if not fits:

@@ -37,6 +37,14 @@ def detected(tmp_path: Path, columns: list[str]) -> str:
         (["product_id", "image", "title", "description", "link", "price", "brand"], "catalens"),
         (["product_id", "price", "stock"], "catalens"),
         (["id", "price", "stock"], "google"),
+        # What is trained on after a Google feed: attributes that only Google has.
+        (
+            [
+                *("catalens_export", "product_id", "image", "title", "google_product_category"),
+                *("description", "condition", "mpn", "item_group_id", "age_group"),
+            ],
+            "catalens-export",
+        ),
     ],
 )
 def test_columns_are_recognised(tmp_path: Path, columns: list[str], name: str) -> None:
