@@ -419,3 +419,13 @@ def test_a_line_of_the_history_that_is_none_is_passed_over(home: Home, line: byt
     good = b'{"started": 1.0, "ended": 2.0, "outcome": "done"}'
     (sources.folder / "shop.runs.jsonl").write_bytes(good + b"\n" + line + b"\n")
     assert sources.runs("shop") == [SyncRun(1.0, 2.0, "done")]
+
+
+def test_a_server_that_says_unchanged_of_a_new_feed_is_not_believed(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    server.status = 304
+    add_source(home, source(tmp_path, feed=f"{server.url}/f.csv", photos_root=str(tmp_path)))
+    run = run_source(home, "shop", fetching=private(server))
+    assert run.outcome == "failed"
+    assert "though it is new" in (run.reason or "")

@@ -14,6 +14,7 @@ from indexer.fetch.settings import FetchSettings
 from indexer.operations.sync import add_source
 from indexer.operations.sync_source import SyncSource, SyncSources
 from service.background import sync_schedule
+from service.background.leadership import Leadership
 from service.background.sync_schedule import SyncSchedule
 from service.logging import make_log
 from tests.indexer.conftest import draw
@@ -62,3 +63,37 @@ def test_a_due_feed_runs_once_and_only_where_this_service_leads(
     with open_catalog(home) as catalog:
         assert catalog.product_ids() == {"p1"}
     schedule.close()
+
+
+class Ended:
+    """A process that ended with ``code``."""
+
+    code = 0
+
+    def __init__(self, *_: str) -> None:
+        pass
+
+    def poll(self) -> int:
+        return self.code
+
+    def finish(self) -> tuple[str, str]:
+        return "", "another process is doing 'import'"
+
+
+@pytest.mark.parametrize(("code", "outcomes"), [(75, []), (-9, ["failed"])])
+def test_a_process_that_was_killed_is_a_failed_run_and_one_that_waits_is_none(
+    code: int, outcomes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.create(tmp_path / "home")
+    sources = SyncSources(home)
+    sources.add(SyncSource("shop", str(tmp_path / "feed.csv"), 3600.0, created=time.time()))
+    monkeypatch.setattr(sync_schedule, "WorkerProcess", Ended)
+    monkeypatch.setattr(Ended, "code", code)
+    leadership = Leadership(home)
+    schedule = SyncSchedule(home, leadership, FetchSettings(), log=make_log())
+    try:
+        schedule.poll()
+        schedule.poll()
+    finally:
+        leadership.release()
+    assert [run.outcome for run in sources.runs("shop")] == outcomes
