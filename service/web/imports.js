@@ -17,13 +17,16 @@ export function imports(signal, begun, done) {
     element("label", { htmlFor: "archive-url", textContent: t("import.url") }), address);
   const pathPart = element("div", { className: "field", hidden: true },
     element("label", { htmlFor: "archive-path", textContent: t("import.path") }), path);
+  const kind = element("select", { id: "import-profile", on: { change: () => { asked.profile = kind.value; changes = {}; found.hidden = true; } } });
+  const kindPart = element("div", { className: "field", hidden: true },
+    element("label", { htmlFor: "import-profile", textContent: t("import.profile") }), kind);
   const look = button(t("import.look"), { type: "submit", quiet: false });
   const wrong = problemLine();
   const start = element("form", { className: "import", on: { submit: (event) => { event.preventDefault(); check(look, wrong); } } },
     element("div", { className: "field" },
       element("label", { htmlFor: "archive", textContent: t("import.file") }), file,
       element("p", { className: "hint", textContent: t("import.formats") })),
-    addressPart, pathPart, element("div", { className: "way" }, look, wrong));
+    addressPart, pathPart, kindPart, element("div", { className: "way" }, look, wrong));
   const bar = element("progress", { "aria-label": t("import.progress"), hidden: true });
   const stage = element("p", { className: "muted", hidden: true });
   const found = element("div", { className: "found", hidden: true });
@@ -49,8 +52,15 @@ export function imports(signal, begun, done) {
   function fresh() {
     changes = {};
     asked = { profile: "auto", fetch: true, sync: false, accept: false };
-    found.hidden = true;
-    wrong.hidden = true;
+    found.hidden = kindPart.hidden = wrong.hidden = true;
+  }
+
+  /** The kinds of export to choose from, once one was found or none could be told. */
+  function showKinds(name) {
+    kind.replaceChildren(
+      element("option", { value: "auto", textContent: name ? t("import.auto", { name }) : t("import.by-itself") }),
+      ...offer.profiles.map((one) => element("option", { value: one.name, textContent: one.own ? t("import.own", { name: one.name }) : one.name, selected: one.name === asked.profile })));
+    kindPart.hidden = false;
   }
 
   /** Send what was chosen; the job. */
@@ -121,6 +131,7 @@ export function imports(signal, begun, done) {
       const result = await run(true, press);
       preview(result);
     } catch (error) {
+      if (error.code === "bad-data" || error.code === "no-profile") showKinds("");
       fail(error, line);
     }
   }
@@ -153,17 +164,10 @@ export function imports(signal, begun, done) {
 
   function preview(result) {
     const title = element("h3", { textContent: t("import.found"), tabIndex: -1 });
-    const profile = element("select", { id: "import-profile" },
-      element("option", { value: "auto", textContent: t("import.auto", { name: result.profile }) }),
-      ...offer.profiles.map((one) => element("option", { value: one.name, textContent: one.own ? t("import.own", { name: one.name }) : one.name, selected: one.name === asked.profile })));
+    showKinds(result.profile);
     const line = problemLine();
     const again = button(t("import.again"), { hidden: true, on: { click: () => check(again, line) } });
     const changed = () => { again.hidden = false; };
-    profile.addEventListener("change", () => {
-      asked.profile = profile.value;
-      changes = {};
-      changed();
-    });
     const press = button(t("import.go"), { quiet: false, on: { click: () => bring(press, line) } });
     const held = result.warnings.some((kind) => kind.code === "feed-held");
     const ticks = element("div", { className: "choices" },
@@ -175,7 +179,6 @@ export function imports(signal, begun, done) {
     });
     found.replaceChildren(title,
       element("p", { textContent: t("import.profile-found", { name: result.profile, why: result.why }) }),
-      element("div", { className: "field narrow" }, element("label", { htmlFor: "import-profile", textContent: t("import.profile") }), profile),
       element("h4", { textContent: t("import.columns") }), table,
       element("div", { className: "way" }, again),
       element("h4", { textContent: t("import.samples") }), sampleCards(result.samples || []),

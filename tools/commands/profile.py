@@ -18,12 +18,16 @@ def profile() -> None:
 
 
 @profile.command("list")
+@click.option("--home", type=AnyPath, help="Also list those that were corrected in this home.")
 @json_option
-def list_(as_json: bool) -> None:
+def list_(home: Path | None, as_json: bool) -> None:
     """List the profiles that come with Catalens."""
+    from indexer.core.home import Home
+    from indexer.feeds.own_profiles import OwnProfiles
     from indexer.feeds.profile import shipped_profiles
 
-    found = [{"name": one.name, "label": one.label} for one in shipped_profiles()]
+    own = [] if home is None else OwnProfiles(Home(home).profiles).all()
+    found = [{"name": one.name, "label": one.label} for one in (*shipped_profiles(), *own)]
     print_result(
         {"profiles": found},
         as_json,

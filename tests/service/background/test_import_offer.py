@@ -4,6 +4,7 @@ by address only where that is on."""
 from __future__ import annotations
 
 import io
+import json
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from indexer.operations.import_job import upload_name
 from indexer.operations.jobs import Jobs, run
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import photo
+from tools.cli import cli
 
 FEED = (
     "nr;bezeichnung;bild;farbe;kommentar\n"
@@ -100,6 +103,9 @@ def test_a_corrected_map_is_kept_for_the_next_import(waiting: Engine) -> None:
     assert again.result["map"]["kommentar"] == "tags"
     own = [one for one in web.get("/v1/imports").get_json()["profiles"] if one["own"]]
     assert [one["name"] for one in own] == ["ware"]
+    asked = ["profile", "list", "--home", str(waiting.home.path), "--json"]
+    listed = json.loads(CliRunner().invoke(cli, asked).stdout)["profiles"]
+    assert listed[-1]["name"] == "ware"
 
 
 def test_a_map_of_a_known_export_keeps_its_other_rules(waiting: Engine) -> None:

@@ -261,6 +261,7 @@ def test_a_list_whose_column_was_guessed_wrong_is_corrected_and_imported(
     assert "gone.png" in page.inner_text(".found .finding")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert faults(page) == []
+    assert page.is_visible("#import-profile")
     page.select_option("select[aria-label='What title means']", "leave_out")
     page.select_option("select[aria-label='What label means']", "title")
     page.click("button:text-is('Look again with these changes')")
