@@ -26,6 +26,10 @@ _GIVEN = 1
 _LOOSE = 2
 # Products whose values settle a type: from here on one odd value is refused.
 _SETTLED = 100
+# Names of attributes in one catalog: each write reads them all.
+_MOST_NAMES = 10_000
+# Names in one condition; SQLite takes a thousand.
+_MOST_TESTS = 500
 _WIDENS: frozenset[AttributeType] = frozenset({"number", "bool", "datetime"})
 
 
@@ -79,7 +83,17 @@ class StoredTypes:
                     self._read_one(found, name, value)
                 except ValueError as error:
                     raise BadProductError(f"attribute {name!a}: {error}") from error
+        self.check_room(found.new_types)
         return found
+
+    def check_room(self, names: Iterable[str]) -> None:
+        """Raise ``BadProductError`` where the catalog would have too many attributes with these."""
+        new = set(names) - self.kinds.keys()
+        if new and len(self.kinds) + len(new) > _MOST_NAMES:
+            raise BadProductError(
+                f"attribute {min(new)[:60]!a} is new, and a catalog has {_MOST_NAMES} attributes "
+                "at most"
+            )
 
     def _read_one(self, found: ReadAttributes, name: str, value: Any) -> None:
         wanted = self.kinds.get(name)
@@ -125,9 +139,10 @@ class StoredTypes:
         }
         if not changed:
             return
-        # Most products have none of them: their rows are passed over before they are read.
-        keys = [f"{dump(name)}:" for name in changed]
-        tests = " OR ".join("instr(attributes, ?)" for _ in keys)
+        # Most products have none of them: their rows are passed over before they are read. Of very
+        # many, which SQLite would not take, most have one.
+        keys = [f"{dump(name)}:" for name in changed] if len(changed) <= _MOST_TESTS else []
+        tests = " OR ".join("instr(attributes, ?)" for _ in keys) or "1"
         query = f"SELECT pid, product_id, attributes, spellings FROM products WHERE {tests}"
         for pid, product_id, text, spelled in self._sql.execute(query, keys):
             values = json.loads(text)

@@ -385,6 +385,7 @@ class Transaction:
     def set_types(self, wanted: dict[str, AttributeType], given: Iterable[str] = ()) -> None:
         """Convert stored values of attributes whose type changes; ``given``: types that a person
         chose, which no value widens. Raises ``BadProductError`` naming product and value."""
+        self._types.check_room(wanted)
         for row in list(self._types.converted(wanted)):
             query = "UPDATE products SET attributes = ?, spellings = ?, sequence = ? WHERE pid = ?"
             sequence = self._log(row.pid, "patch", False)

@@ -27,7 +27,9 @@ api = APIBlueprint(
 class SchemaRequest(RequestModel):
     """Types to give to attributes."""
 
-    types: dict[Label, SchemaKind] = Field(min_length=1, description="By name of attribute.")
+    types: dict[Label, SchemaKind] = Field(
+        min_length=1, max_length=5000, description="By name of attribute."
+    )
 
 
 @api.get(

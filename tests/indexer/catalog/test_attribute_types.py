@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from indexer.catalog import attribute_types
 from indexer.catalog.records import Patch, Put, Written
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadProductError
@@ -129,3 +130,27 @@ def test_blank_text_is_no_reason_to_widen(catalog: Catalog) -> None:
     put(catalog, product("a", attributes={"size": 38}))
     with pytest.raises(BadProductError, match="expected number"):
         put(catalog, product("b", attributes={"size": " "}))
+
+
+def test_types_of_thousands_of_attributes_change_at_once(catalog: Catalog) -> None:
+    """More of them than one condition of SQLite can name."""
+    names = [f"n{number}" for number in range(1500)]
+    put(catalog, product("a", attributes=dict.fromkeys(names, 1)))
+    catalog.set_types(dict.fromkeys(names, "string"))
+    assert attributes(catalog, "a") == dict.fromkeys(names, "1")
+
+
+def test_a_catalog_has_so_many_attributes_and_no_more(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a put, a patch or given types; those that it has go on."""
+    monkeypatch.setattr(attribute_types, "_MOST_NAMES", 2)
+    put(catalog, product("a", attributes={"x": 1, "y": 2}))
+    with pytest.raises(BadProductError, match="'z' is new"):
+        put(catalog, product("b", attributes={"z": 1}))
+    with pytest.raises(BadProductError, match="at most"):
+        catalog.patch("a", {"attributes": {"z": 1}})
+    with pytest.raises(BadProductError, match="at most"):
+        catalog.set_types({"z": "number"})
+    put(catalog, product("b", attributes={"x": 3}))
+    assert catalog.types() == {"x": "number", "y": "number"}
