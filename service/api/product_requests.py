@@ -89,7 +89,7 @@ class PhotoRef(RequestModel):
 
 
 # As many as a feed has columns.
-Attributes = Annotated[dict[Label, Any], Field(max_length=5000)]
+GivenAttributes = Annotated[dict[Label, Any], Field(max_length=5000)]
 Tags = Annotated[list[Annotated[TagModel, BeforeValidator(_tag)]], Field(max_length=1000)]
 
 
@@ -101,7 +101,7 @@ class ProductPutRequest(FieldsRequest):
         default=None, description='A path: "A > B > C" or ["A", "B", "C"].'
     )
     tags: Tags = Field(default=[])
-    attributes: Attributes = Field(default={})
+    attributes: GivenAttributes = Field(default={})
     images: Annotated[list[PhotoRef], Field(max_length=64)] = Field(default=[])
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
@@ -115,7 +115,7 @@ class ProductPatchRequest(FieldsRequest):
     tags: Annotated[list[Label], Field(max_length=1000)] | None = Field(
         default=None, description="Replaces the merchant's tags."
     )
-    attributes: Attributes | None = None
+    attributes: GivenAttributes | None = None
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
