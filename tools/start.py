@@ -167,7 +167,8 @@ def end_with_parent() -> None:
     """End this process when its standard input does, which the one that started it holds open."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1):
+        # Not by sys.stdin, whose lock this thread would hold when the process ends.
+        while os.read(0, 1):
             pass
         log("the page that this belongs to has ended; start it again to go on")
         os._exit(1)
