@@ -10,7 +10,7 @@ from indexer.feeds.column_words import ColumnMeaning, meaning_of
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.profile import FeedProfile, Signature, shipped_profiles
 from indexer.feeds.row_plan import RowPlan
-from indexer.feeds.row_values import Notes
+from indexer.feeds.row_values import Notes, shortened
 from indexer.feeds.table import Table
 
 # By so much more of a feed's columns must one profile know than another that fits, too.
@@ -151,7 +151,7 @@ def _why(fit: _ProfileFit, header: ColumnIndex) -> str:
 
 
 def _columns(header: ColumnIndex) -> str:
-    names = [repr(column) for column in header.columns[:20]]
+    names = [repr(shortened(column)) for column in header.columns[:20]]
     more = f" and {len(header.columns) - 20} more" if len(header.columns) > 20 else ""
     return (", ".join(names) or "none") + more
 

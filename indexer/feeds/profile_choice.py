@@ -24,6 +24,7 @@ from indexer.feeds.profile import (
     profile_names,
     profile_text,
 )
+from indexer.feeds.row_values import shortened
 from indexer.feeds.suggestion import suggest_profile
 from indexer.feeds.table import Table
 
@@ -97,8 +98,8 @@ def _corrected(
     missing = [column for column in corrections if column not in table.columns]
     if missing:
         raise BadDataError(
-            f"map: {table.name} has no column {missing[0]!r}; columns found: "
-            f"{', '.join(map(repr, table.columns[:30]))}"
+            f"map: {table.name} has no column {shortened(missing[0])!r}; columns found: "
+            f"{', '.join(repr(shortened(column)) for column in table.columns[:30])}"
         )
     drafted = chosen.corrected is not None
     if not corrections and not drafted:

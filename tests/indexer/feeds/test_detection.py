@@ -92,3 +92,12 @@ def test_none_or_two_is_an_error(tmp_path: Path, columns: list[str], words: list
         detected(tmp_path, columns)
     for word in [*words, "--profile", "profile suggest"]:
         assert word in str(caught.value)
+
+
+def test_a_message_shows_the_beginning_of_long_names(tmp_path: Path) -> None:
+    """A file that is no feed may have a column of a megabyte."""
+    path = tmp_path / "feed.csv"
+    path.write_text("\n".join(["x" * 100_000 + ",y", "1,2"]))
+    with pytest.raises(BadDataError, match="fits no profile") as caught:
+        detect(open_table(path))
+    assert len(str(caught.value)) < 1000
