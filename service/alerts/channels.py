@@ -143,7 +143,7 @@ class WebhookChannel:
                     redirect=False,
                     preload_content=False,
                 )
-                text = answer.read(_MOST_ANSWER_BYTES)
+                text = _read_answer(answer)
                 answer.close()
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 # Not its text, which may hold the address and so a key.
@@ -153,6 +153,18 @@ class WebhookChannel:
         refused = _refusal(text)
         if refused is not None:
             raise AlertNotSentError(f"{self.name}: it refused the message: {refused}")
+
+
+def _read_answer(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """The first bytes of an answer, as far as they come in time: a server may drip for ever."""
+    until = time.monotonic() + _TIMEOUT_S
+    text = b""
+    while len(text) < _MOST_ANSWER_BYTES and time.monotonic() < until:
+        piece = answer.read1(_MOST_ANSWER_BYTES)
+        if not piece:
+            break
+        text += piece
+    return text
 
 
 def _web_reason(error: Exception) -> str:

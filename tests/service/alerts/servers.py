@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,6 +22,8 @@ class Taken:
     status: int = 200
     answer: bytes = b"ok"
     refuse: bool = False
+    # Seconds between two bytes of an answer; 0: all at once.
+    drip_s: float = 0.0
 
 
 @contextmanager
@@ -37,7 +40,14 @@ def http_server() -> Iterator[Taken]:
                 self.send_header("Location", f"http://127.0.0.1:{taken.port}/other")
             self.send_header("Content-Length", str(len(taken.answer)))
             self.end_headers()
-            self.wfile.write(taken.answer)
+            if not taken.drip_s:
+                self.wfile.write(taken.answer)
+                return
+            with suppress(OSError):  # nobody waits any more
+                for byte in taken.answer:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(taken.drip_s)
 
         def log_message(self, *_: object) -> None:
             pass

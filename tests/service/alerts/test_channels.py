@@ -6,6 +6,7 @@ import email
 import hashlib
 import hmac
 import json
+import time
 from email import policy
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from indexer.core.home import Home
+from service.alerts import channels as alert_channels
 from service.alerts.alert import Alert, AlertCause
 from service.alerts.channels import AlertNotSentError, open_channels
 from service.alerts.secret import load_secret, rotate_secret
@@ -136,3 +138,17 @@ def test_a_server_that_is_not_there_is_named_without_its_address(tmp_path: Path)
     with pytest.raises(AlertNotSentError, match=r"webhook 127\.0\.0\.1: no connection") as caught:
         hook.send(alert())
     assert "hidden" not in str(caught.value)
+
+
+def test_a_receiver_that_drips_its_answer_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message was taken with the status; the answer's text is waited for only so long."""
+    monkeypatch.setattr(alert_channels, "_TIMEOUT_S", 0.3)
+    with http_server() as taken:
+        taken.drip_s = 0.05
+        taken.answer = b"x" * 100
+        (hook,) = channels(tmp_path, webhooks=[{"url": f"http://127.0.0.1:{taken.port}/"}])
+        began = time.monotonic()
+        hook.send(alert())
+        assert time.monotonic() - began < 5
