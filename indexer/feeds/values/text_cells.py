@@ -26,7 +26,7 @@ def unique(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def unbroken(text: str, line_break: str) -> str:
-    """Text in which ``line_break`` stands for one; behind a backslash it stands for itself.
+    r"""Text in which ``line_break`` stands for one; behind a backslash it stands for itself.
 
     >>> unbroken(r"Soft.\nWash cold. C:\\new", r"\n")
     'Soft.\\nWash cold. C:\\\\new'

@@ -11,9 +11,10 @@ import pytest
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
+from indexer.core.progress import no_progress
 from indexer.core.sqlite import IntegrityError, connect
 from indexer.feeds.importer import import_feed
-from indexer.operations import jobs
+from indexer.operations.import_job import import_upload
 from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
@@ -125,7 +126,7 @@ def test_what_a_sync_deletes_is_in_no_preview(home: Home, tmp_path: Path, way: s
         assert cli.run(words) == 0
     else:
         options = {"path": str(data), "root": str(data.parent), "sync": True, "allow_deletes": 1}
-        done = jobs._import(home, tmp_path, options, lambda *given: None)
+        done = import_upload(home, tmp_path, options, no_progress)
         assert done["deleted"] == 1
     with open_reviews(home) as reviews:
         assert reviews.get(name).photos == {0: hashes[0], 1: hashes[1]}

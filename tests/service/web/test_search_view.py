@@ -136,7 +136,7 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     sent, answer = search(
         page,
         lambda: (
-            page.locator("fieldset:has(legend:text-is('price')) input").last.fill("20")
+            page.locator("fieldset:has(legend:text-is('Price')) input").last.fill("20")
             or page.keyboard.press("Tab")
         ),
     )
