@@ -29,7 +29,7 @@ def unbroken(text: str, line_break: str) -> str:
     r"""Text in which ``line_break`` stands for one; behind a backslash it stands for itself.
 
     >>> unbroken(r"Soft.\nWash cold. C:\\new", r"\n")
-    'Soft.\\nWash cold. C:\\\\new'
+    'Soft.\nWash cold. C:\\new'
     """
     if line_break not in text:
         return text
