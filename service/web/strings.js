@@ -37,7 +37,7 @@ const EN = {
   "products.count": "{count} products", found: "{count} products shown", "more-like-this": "More like this",
   "price.range": "{from} to {to}", "variants.one": "{count} more variant", "variants.many": "{count} more variants",
   "stock.in_stock": "In stock", "stock.out_of_stock": "Out of stock", "stock.preorder": "To be pre-ordered", "stock.backorder": "On back-order",
-  "shop.open": "In the shop", "shop.open-of": "“{name}” in the shop (new tab)",
+  "shop.open": "Shop page", "shop.open-of": "“{name}” in the shop (new tab)",
   "score.title": "Similarity, 1 is the same photo", "score.said": "similarity", side: "Narrow down",
   filters: "Filters", "filters.clear": "Clear filters", "filters.none": "There is nothing to filter by.", "filters.more": "All {count} values of {field}", "filters.fewer": "Fewer", "filters.from": "from", "filters.to": "to",
   "field.category": "Category", "field.tags": "Tags", "field.availability": "Availability", "field.brand": "Brand",
