@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,14 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
 from indexer.feeds.importer import import_feed
+from indexer.feeds.notice import Notice
 from indexer.fetch.settings import FetchSettings
 from indexer.operations.home_fetcher import home_fetcher
 from indexer.reviews.store import forget_photos
+
+
+def _keep_quiet(_: str) -> None:
+    """Take a note that nobody reads."""
 
 
 def run_import(
@@ -22,13 +28,16 @@ def run_import(
     options: ImportOptions,
     *,
     fetching: FetchSettings | None = None,
+    model: str | None = None,
     progress: OnStage = no_progress,
+    note: Callable[[str], object] = _keep_quiet,
 ) -> ImportReport:
     """Import ``data`` into ``home`` as ``options`` say.
 
-    ``fetching``: how photos by address are fetched; None: they are not. Photos that are to be
-    forgotten are embedded by the active model, or the one that an index build would take. Raises as
-    ``import_feed``.
+    ``fetching``: how photos by address are fetched; None: they are not. ``model``: what embeds
+    photos that are to be forgotten; None: the active one, or what an index build would take. One
+    that has no vector is a warning. ``note`` gets what was fetched and forgotten, in words. Raises
+    as ``import_feed``.
     """
     with ExitStack() as stack:
         fetcher = None
@@ -39,7 +48,7 @@ def run_import(
             # Slow to load, and needed for this alone.
             from indexer.operations.forget_photos import forgetting
 
-            keeper = stack.enter_context(forgetting(home))
+            keeper = stack.enter_context(forgetting(home, model))
         report = import_feed(
             home,
             data,
@@ -51,4 +60,14 @@ def run_import(
         )
         if fetcher is not None:
             report.photo_requests = fetcher.progress().requests
-        return report
+            note(fetcher.progress().words())
+    # Only now all are settled.
+    if keeper is not None:
+        made = keeper.report
+        because = f" ({made.reason})" if made.reason else ""
+        note(f"photos forgotten: {made.forgotten}; embedded by model {made.model_version}{because}")
+        report.warnings.extend(
+            Notice(str(skipped.content_hash), f"has no vector: {skipped.reason}", "no-vector")
+            for skipped in made.skipped
+        )
+    return report

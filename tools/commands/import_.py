@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,13 +14,6 @@ from tools.import_page import show_dry_run, show_import
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
 from tools.output import log, print_result, stages
 
-if TYPE_CHECKING:
-    from indexer.core.home import Home
-    from indexer.feeds.import_options import ImportOptions
-    from indexer.feeds.photo_intake import PhotoKeeper
-
-# Photos that a person is shown.
-SHOWN = 20
 IMPORT = "indexer.feeds.import_options:ImportOptions"
 
 
@@ -42,23 +33,6 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     except BadDataError as error:
         raise click.BadParameter(str(error)) from error
     return found or None
-
-
-@contextmanager
-def _keeper(home: Home, model: str | None, options: ImportOptions) -> Iterator[PhotoKeeper | None]:
-    """What makes vectors and thumbnails of photos that are not kept; None where they are."""
-    if options.photos != "forget" or options.dry_run:
-        yield None
-        return
-    from indexer.operations.forget_photos import forgetting
-
-    with forgetting(home, model) as keeper:
-        yield keeper
-    made = keeper.report
-    because = f" ({made.reason})" if made.reason else ""
-    log(f"photos forgotten: {made.forgotten}; embedded by model {made.model_version}{because}")
-    for skipped in made.skipped[:SHOWN]:
-        log(f"no vector of {skipped.content_hash}: {skipped.reason}")
 
 
 @click.command("import")
@@ -139,9 +113,7 @@ def import_(
     from indexer.core.errors import NothingImportedError
     from indexer.core.home import Home
     from indexer.feeds.import_options import ImportOptions
-    from indexer.feeds.importer import import_feed
-    from indexer.operations.home_fetcher import home_fetcher
-    from indexer.reviews.store import forget_photos
+    from indexer.operations.feed_import import run_import
 
     fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
     chosen = ImportOptions(**given(**options))
@@ -151,20 +123,15 @@ def import_(
             opened = Home.create(stack.enter_context(TemporaryDirectory()))
         else:
             opened = Home.create(home)
-        fetcher = None
-        if chosen.fetch and not chosen.dry_run:
-            fetcher = stack.enter_context(home_fetcher(opened, fetching))
-        report = import_feed(
+        report = run_import(
             opened,
             data,
             chosen,
-            fetcher=fetcher,
-            photo_keeper=stack.enter_context(_keeper(opened, model, chosen)),
+            fetching=fetching if chosen.fetch else None,
+            model=model,
             progress=stack.enter_context(stages()),
-            on_removed=partial(forget_photos, opened),
+            note=log,
         )
-        if fetcher is not None:
-            log(fetcher.progress().words())
     show = show_dry_run if report.dry_run else show_import
     print_result(report, as_json, lambda document: show(document, home))
     if report.failure is not None:
