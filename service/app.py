@@ -30,6 +30,7 @@ from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
 from service.engine import Engine
+from service.logging import capture_library_logs, make_log
 from service.server import run_server
 from service.settings import Settings
 
@@ -162,7 +163,9 @@ def serve(settings: Settings) -> None:
     """Open the home and answer until SIGTERM or SIGINT. Raises ``CatalensError`` where it cannot
     start."""
     configure_serving_threads()
-    with Engine(settings) as engine:
+    log = make_log()
+    capture_library_logs(log)
+    with Engine(settings, log=log) as engine:
         run_server(create_app(engine, settings), settings, engine.log)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -21,3 +22,35 @@ def make_log() -> Any:
         ],
         cache_logger_on_first_use=True,
     )
+
+
+class _LibraryHandler(logging.Handler):
+    """Writes what libraries log through the standard library as lines of the service's log."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+            write(
+                "library",
+                logger=record.name,
+                message=record.getMessage(),
+                exc_info=record.exc_info or None,
+            )
+        except Exception:
+            self.handleError(record)
+
+
+def capture_library_logs(log: Any) -> None:
+    """Send what libraries log or warn about to ``log``, so that stderr holds JSON lines only.
+
+    For the process of ``serve``, which owns its logging; waitress, for one, says there that
+    requests wait for a thread.
+    """
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [_LibraryHandler(log)]
+    root.setLevel(logging.WARNING)

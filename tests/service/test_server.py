@@ -129,11 +129,14 @@ def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
 
 
 def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
-    """It prints its address, logs one JSON line per request on stderr, and ends with
-    0 on SIGTERM."""
+    """It prints its address, logs one JSON line per request on stderr, what its libraries log
+    too, and ends with 0 on SIGTERM."""
     code = (
-        "import sys; from service.app import serve; from service.settings import Settings; "
-        "serve(Settings.make(home=sys.argv[1], port=0))"
+        "import logging, sys, warnings; from service import app; "
+        "from service.settings import Settings; make = app.create_app; "
+        "app.create_app = lambda *given: (logging.getLogger('waitress.queue').warning("
+        "'Task queue depth is %d', 1), warnings.warn('old\\nuse'), make(*given))[2]; "
+        "app.serve(Settings.make(home=sys.argv[1], port=0))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(template)],
@@ -160,3 +163,6 @@ def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     assert [(event["request_id"], event["path"], event["status"]) for event in asked] == [
         ("look-here", "/v1/products/cross-red", 200)
     ]
+    library = {event["logger"]: event["message"] for event in events if event["event"] == "library"}
+    assert library["waitress.queue"] == "Task queue depth is 1"
+    assert "old\nuse" in library["py.warnings"]
