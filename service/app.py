@@ -23,6 +23,12 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.routing import BaseConverter
 
 from indexer.core.native import configure_serving_threads
+from indexer.core.sqlite_library import (
+    LIBRARY,
+    allow_old_sqlite,
+    may_write,
+    old_library_message,
+)
 from service.api import metrics, routes
 from service.api.auth import check
 from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
@@ -165,8 +171,20 @@ def serve(settings: Settings) -> None:
     configure_serving_threads()
     log = make_log()
     capture_library_logs(log)
+    if settings.allow_old_sqlite:
+        allow_old_sqlite()
+    _log_sqlite(log)
     with Engine(settings, log=log) as engine:
         run_server(create_app(engine, settings), settings, engine.log)
+
+
+def _log_sqlite(log: Any) -> None:
+    """Name the SQLite library that is used, and what an old one means."""
+    found = {"library": LIBRARY.module, "version": LIBRARY.version, "may_write": may_write()}
+    if LIBRARY.sound:
+        log.info("sqlite", **found)
+    else:
+        log.warning("sqlite", **found, error=old_library_message())
 
 
 def _invalid(error: ValidationError) -> NoReturn:

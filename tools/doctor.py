@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.container import container_limits, usable_cores, usable_memory
 from indexer.core.errors import CatalensError
+from indexer.core.sqlite_library import ALLOW_OLD, LIBRARY, may_write, old_library_message
 from tools.output import print_table
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         "torch": _torch(problems),
         "faiss": _faiss(problems),
         "openvino": _openvino(),
+        "sqlite": _sqlite(problems),
         "threads": {name: os.environ.get(name) for name in THREAD_SETTINGS},
         "weights": _weights(problems),
         "images": _images(problems),
@@ -156,6 +158,19 @@ def _faiss(problems: list[str]) -> dict[str, Any]:
         "gpu_part": gpu_part,
         "gpus": faiss.get_num_gpus() if gpu_part else 0,
         "threads": faiss.omp_get_max_threads(),
+    }
+
+
+def _sqlite(problems: list[str]) -> dict[str, Any]:
+    """The SQLite library that is used; an old one is a problem also where its risk was accepted."""
+    if not LIBRARY.sound:
+        accepted = f"; {ALLOW_OLD} is set: homes are written nonetheless" if may_write() else ""
+        problems.append(old_library_message() + accepted)
+    return {
+        "library": LIBRARY.module,
+        "version": LIBRARY.version,
+        "sound": LIBRARY.sound,
+        "may_write": may_write(),
     }
 
 
@@ -311,6 +326,7 @@ def show(document: dict[str, Any]) -> None:
         ),
         ("FAISS GPU part", f"{'yes' if faiss['gpu_part'] else 'no'}, {faiss['gpus']} GPUs seen"),
         ("OpenVINO, for exported models", _openvino_said(document["openvino"])),
+        ("SQLite", f"{document['sqlite']['version']} ({document['sqlite']['library']})"),
         ("network runs on", document["device"]),
         ("index is searched on", document["faiss_device"]),
         (

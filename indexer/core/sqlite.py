@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +21,22 @@ from indexer.core.errors import (
     ReadOnlyError,
     StorageError,
 )
+from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
 
-Connection = sqlite3.Connection
-Error = sqlite3.Error
-IntegrityError = sqlite3.IntegrityError
-OperationalError = sqlite3.OperationalError
+Connection = library.Connection
+DatabaseError = library.DatabaseError
+Error = library.Error
+IntegrityError = library.IntegrityError
+OperationalError = library.OperationalError
+
+# Primary result codes (https://sqlite.org/rescode.html), by number: one library has names for
+# them, extended codes and classes that another has not.
+_BUSY = 5
+_LOCKED = 6
+_READONLY = 8
+_CORRUPT = 11
+_FULL = 13
+_NOT_A_DATABASE = 26
 
 META_TABLE = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -62,21 +72,34 @@ class Schema:
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder."""
-    if path.exists() and not os.access(path, os.W_OK):
+    """Whether a database at ``path`` cannot be written: SQLite needs its file and the folder, and
+    must be of a version that may write."""
+    if not may_write():
         return True
+    return not _is_writable(path)
+
+
+def _is_writable(path: Path) -> bool:
+    if path.exists() and not os.access(path, os.W_OK):
+        return False
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return not os.access(folder, os.W_OK)
+    return os.access(folder, os.W_OK)
 
 
 def connect(path: Path, **options: Any) -> Connection:
     """A connection to the file at ``path``; where that cannot be written, to its state as it lies.
 
-    A read-only file is taken for one that nobody changes. Raises ``ReadOnlyError`` where writes
-    wait in a log beside it that only a writer could fold in.
+    A file on a read-only disk is taken for one that nobody changes. Raises ``ReadOnlyError`` where
+    writes wait in a log beside it that only a writer could fold in, and where there is no file yet
+    and the SQLite library is one that may not write.
     """
     if not is_read_only(path):
-        return sqlite3.connect(path, **options)
+        return library.connect(path, **options)
+    if _is_writable(path):
+        # Another process may write it meanwhile: its log is read too, its locks are kept.
+        if not path.exists():
+            require_sound(path)
+        return library.connect(f"file:{quote(str(path))}?mode=ro", uri=True, **options)
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise ReadOnlyError(
@@ -84,7 +107,7 @@ def connect(path: Path, **options: Any) -> Connection:
             "home once where it can be written (catalens migrate --home HOME), then copy or mount "
             "it again"
         )
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
+    return library.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
 
 
 def has_table(sql: Connection, name: str) -> bool:
@@ -206,7 +229,7 @@ class Database:
         """Raise what SQLite says inside as ``CatalensError``."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except library.DatabaseError as error:
             raise self._failure(error) from error
 
     # -- the file itself
@@ -316,7 +339,7 @@ class Database:
         # Closed by another thread in close(), and one writes for all threads: no check of threads.
         options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
         if self.in_memory:
-            connection = sqlite3.connect(":memory:", **options)
+            connection = library.connect(":memory:", **options)
         else:
             connection = connect(self.path, timeout=_BUSY_MS / 1000, **options)
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.schema.remedy else 'FULL'}")
@@ -338,20 +361,23 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
-    def _failure(self, error: sqlite3.DatabaseError) -> CatalensError:
-        if not isinstance(error, sqlite3.OperationalError):
+    def _failure(self, error: DatabaseError) -> CatalensError:
+        # The primary code of extended ones; 0 where the library raised it without asking SQLite.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        damaged = code in (_CORRUPT, _NOT_A_DATABASE)
+        if damaged or not isinstance(error, library.OperationalError):
             if self.schema.remedy:
                 return StorageError(f"{self.path} is damaged: {error}; {self.schema.remedy}")
             return BadHomeError(f"{self.path} is damaged or no {self.schema.noun}: {error}")
-        if "locked" in str(error) or "busy" in str(error):
+        if code in (_BUSY, _LOCKED):
             return BusyError(
                 f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s: try again"
             )
-        # The primary code of extended ones.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_READONLY:
+        if code == _READONLY:
+            if not may_write():
+                return ReadOnlyError(f"{self.path} cannot be written: {old_library_message()}")
             return read_only_failure(self.path)
-        if code == sqlite3.SQLITE_FULL:
+        if code == _FULL:
             return DiskFullError(f"{self.path}: {error}")
         return StorageError(f"{self.path}: {error}")
 

@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from indexer.core.errors import CatalensError
+from indexer.core.sqlite_library import LIBRARY
 from service.api.openapi import SECURITY, problem_responses
 from service.engine import Engine
 
@@ -93,6 +94,15 @@ class _EngineNumbers(Collector):
                 ),
             )
         yield InfoMetricFamily("catalens", "What serves.", versions)
+        yield InfoMetricFamily(
+            "catalens_sqlite",
+            "The SQLite library, and whether its version is without the fault of the log's reset.",
+            {
+                "library": LIBRARY.module,
+                "version": LIBRARY.version,
+                "sound": str(LIBRARY.sound).lower(),
+            },
+        )
 
 
 def _compactions(engine: Engine) -> Iterator[Metric]:

@@ -348,6 +348,11 @@ class Settings(BaseModel):
         le=2**50,
         description="Bytes that one uploaded archive may unpack to.",
     )
+    allow_old_sqlite: bool = Field(
+        default=False,
+        description="Write homes with a version of SQLite that can corrupt them "
+        "(docs/guides/serving.md#sqlite); else they open read-only there.",
+    )
     poll_s: float = Field(
         default=0.2,
         ge=0.01,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.core.sqlite_library import LIBRARY
+
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "indexer": {"indexer"},
@@ -102,15 +104,30 @@ def test_native_libraries_have_one_door() -> None:
     assert wrong == []
 
 
+SQLITE_LIBRARIES = frozenset(
+    {
+        *("sqlite3", "_sqlite3", "pysqlite3", "apsw", "sqlalchemy", "dbm", "sqlean"),
+        # Locks that open files with the standard library's SQLite.
+        *("filelock.ReadWriteLock", "filelock.AsyncReadWriteLock"),
+    }
+)
+
+
 def test_sqlite_has_one_door() -> None:
-    """No code, test, tool or benchmark imports a SQLite library but ``indexer.core.sqlite``."""
+    """No code, test, tool or benchmark imports a SQLite library: ``indexer.core.sqlite_library``
+    chooses one, and ``indexer.core.sqlite`` alone opens files with it."""
     tests = {module_name(path): path for path in sorted((ROOT / "tests").rglob("*.py"))}
     wrong = [
         f"{name} imports {target}"
         for name, path in {**SOURCES, **tests}.items()
-        if name != "indexer.core.sqlite"
+        if name != "indexer.core.sqlite_library"
         for target in imported(path)
-        if target.partition(".")[0] in {"sqlite3", "_sqlite3", "apsw", "sqlalchemy"}
+        if target in SQLITE_LIBRARIES
+        or target.partition(".")[0] in SQLITE_LIBRARIES
+        or (
+            target == "indexer.core.sqlite_library.library"
+            and name not in ("indexer.core.sqlite", "tests.indexer.core.test_sqlite")
+        )
     ]
     assert wrong == []
 
@@ -225,19 +242,26 @@ for name in json.loads(sys.argv[2]):
     importlib.import_module(name)
 threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 added = len(logging.getLogger().handlers) - handlers
-print(json.dumps({"deeds": deeds, "threads": threads, "handlers": added}))
+sqlite = sorted({"_sqlite3", "pysqlite3", "apsw"} & set(sys.modules))
+print(json.dumps({"deeds": deeds, "threads": threads, "handlers": added, "sqlite": sqlite}))
 """
 
 
 @pytest.mark.slow
 def test_importing_does_no_work() -> None:
     """Importing every module connects nowhere, writes nothing, starts no process or thread, adds no
-    log handler."""
+    log handler, and loads one SQLite library."""
     names = [name for name in SOURCES if not name.endswith("__main__")]
     command = [sys.executable, "-B", "-c", IMPORT_ALL, str(ROOT), json.dumps(names)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"deeds": [], "threads": [], "handlers": 0}
+    chosen = "_sqlite3" if LIBRARY.module == "sqlite3" else LIBRARY.module
+    assert json.loads(done.stdout) == {
+        "deeds": [],
+        "threads": [],
+        "handlers": 0,
+        "sqlite": [chosen],
+    }
 
 
 @pytest.mark.parametrize(

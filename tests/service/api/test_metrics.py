@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.catalog.store import open_catalog
+from indexer.core.sqlite_library import LIBRARY
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -138,6 +139,9 @@ def test_passes_of_the_network_and_versions(web: FlaskClient, own: Engine) -> No
         snapshot.index_version,
         snapshot.model_version,
     )
+    (sqlite,) = [dict(labels) for metric, labels in found if metric == "catalens_sqlite_info"]
+    assert (sqlite["library"], sqlite["version"]) == (LIBRARY.module, LIBRARY.version)
+    assert sqlite["sound"] == str(LIBRARY.sound).lower()
     assert value(found, "process_resident_memory_bytes") > 50e6
 
 
