@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import ExitStack
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.routing import BaseConverter
 
+from indexer.core.actor import acting
 from indexer.core.native import configure_serving_threads
 from indexer.core.sqlite_library import (
     LIBRARY,
@@ -200,8 +202,17 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         g.started = time.perf_counter()
         check(request, settings)
+        # Whom the key or a trusted proxy names; all that this request writes carries the name.
+        g.acting = ExitStack()
+        g.acting.enter_context(acting(g.get("caller", "")))
         if request.method == "TRACE":
             raise RequestRefusedError(405, "method-not-allowed", "TRACE is not offered")
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        stack: ExitStack | None = g.pop("acting", None)
+        if stack is not None:
+            stack.close()
 
     @app.after_request
     def finish(response: Response) -> Response:

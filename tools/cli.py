@@ -14,6 +14,7 @@ from importlib import import_module, metadata
 import click
 import structlog
 
+from indexer.core.actor import acting, login_name
 from indexer.core.errors import CatalensError
 from tools import commands
 
@@ -119,7 +120,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     # is heard.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
-        code = cli.main(args=arguments, prog_name="catalens", standalone_mode=False)
+        with acting(login_name()):
+            code = cli.main(args=arguments, prog_name="catalens", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
         error.show()

@@ -128,6 +128,18 @@ def read_facts(
     return found
 
 
+def stored_values(connection: Connection, name: str, *, old: bool) -> list[tuple[str, Any]]:
+    """(product id, value) of every product that has the field or attribute ``name``; ``old``: as
+    ``read_products``."""
+    # The path of a JSON object's member: a quote in it cannot be written.
+    path = '$."' + name.replace('"', "") + '"'
+    value = "json_extract(attributes, ?1)"
+    if not old:
+        value = f"coalesce(json_extract(fields, ?1), {value})"
+    query = f"SELECT product_id, {value} AS value FROM products WHERE value IS NOT NULL"
+    return connection.execute(query, (path,)).fetchall()
+
+
 def _without(query: str, column: str) -> str:
     """``query`` on a file that lacks ``column``."""
     return query.replace(f", {column} ", f", NULL AS {column} ").replace(

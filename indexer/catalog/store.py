@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
+from indexer.catalog.action_log import ActionLog, Marks, record_changes
 from indexer.catalog.attributes import AttributeType, checked_types
 from indexer.catalog.change_log import (
     ChangeLog,
@@ -21,7 +22,7 @@ from indexer.catalog.change_log import (
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.product_fields import FIELD_TYPES
-from indexer.catalog.product_rows import read_facts, read_products, rows_at_once
+from indexer.catalog.product_rows import read_facts, read_products, rows_at_once, stored_values
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -89,6 +90,7 @@ class Catalog:
         against it."""
         self.database = Database(path, _SCHEMA)
         self.change_log = ChangeLog(self.database)
+        self.actions = ActionLog(self.database)
         self._photos = photos
         # Whether ``open`` gave an older file today's format.
         self.migrated = False
@@ -219,7 +221,7 @@ class Catalog:
     @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:
         with self.database.transaction() as connection:
-            before = last_sequence(connection)
+            before = Marks.read(connection)
             bring_up_to_date(connection)
             # A dry run has written no photo's file either.
             session = Transaction(connection, None if dry_run else self._photos)
@@ -228,8 +230,9 @@ class Catalog:
                 connection.execute("ROLLBACK")
                 return
             note_orphans(connection, session.orphaned)
-            if (sequence := last_sequence(connection)) != before:
+            if (sequence := last_sequence(connection)) != before.sequence:
                 stamp_state(connection, sequence)
+                record_changes(connection, before)
         self._old = False
 
     # -- reading
@@ -425,15 +428,8 @@ class Catalog:
         if name == "product_id":
             yield from ((product_id, product_id) for product_id in self.iterate_ids())
             return
-        # The path of a JSON object's member: a quote in it cannot be written.
-        path = '$."' + name.replace('"', "") + '"'
         with self.database.read() as connection:
-            old = self._is_old(connection)
-            value = "json_extract(attributes, ?1)"
-            if not old:
-                value = f"coalesce(json_extract(fields, ?1), {value})"
-            query = f"SELECT product_id, {value} AS value FROM products WHERE value IS NOT NULL"
-            rows = connection.execute(query, (path,)).fetchall()
+            rows = stored_values(connection, name, old=self._is_old(connection))
         yield from ((product_id, str(value)) for product_id, value in rows)
 
     def owners(self) -> dict[str, str]:

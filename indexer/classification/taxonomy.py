@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.catalog.records import Patch, category_path
 from indexer.catalog.store import Catalog
+from indexer.core.actor import doing
 from indexer.core.category_path import CategoryPath, format_path
 from indexer.core.errors import BadDataError, BadProductError, CatalensError
 from indexer.core.home import Home
@@ -136,7 +137,7 @@ def apply_taxonomy(
     product with an entry in the change log that touches no vector; then the model. A crash between
     the two is mended by applying the map again.
     """
-    with home.lock("decision", wait_s=30.0):
+    with home.lock("decision", wait_s=30.0), doing("taxonomy", f"{len(moves.moves)} moves"):
         active = home.active()
         bundle = by_version(home, active.model_version) if active else None
         before = bundle.decision if bundle else Decision()

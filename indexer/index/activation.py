@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from indexer.core.actor import current_actor
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import (
     BadHomeError,
@@ -19,6 +22,33 @@ from indexer.core.home import Active, Home
 from indexer.core.manifest import Manifest
 
 _KEPT_ACTIVATIONS = 8
+
+
+@dataclass(frozen=True)
+class PastActivation:
+    """A pair that serves or served, since when (ISO 8601, UTC; "" unknown) and by whom ("" as
+    well)."""
+
+    pair: Active
+    at: str = ""
+    by: str = ""
+
+    @classmethod
+    def now(cls, pair: Active) -> PastActivation:
+        """``pair`` activated in this moment by whoever acts."""
+        return cls(pair, datetime.now(UTC).isoformat(timespec="milliseconds"), current_actor())
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> PastActivation:
+        """Raises ``KeyError``, ``TypeError``. Entries of older releases have no time and no
+        name."""
+        pair = Active(stored["index_version"], stored["model_version"])
+        return cls(pair, str(stored.get("at", "")), str(stored.get("by", "")))
+
+    @property
+    def version(self) -> str:
+        """The index version."""
+        return self.pair.index_version
 
 
 class Activations(ABC):
@@ -43,14 +73,14 @@ class Activations(ABC):
     def verify(self, version: str) -> Manifest:
         """Check every file of a version against its checksum."""
 
-    def _written_history(self) -> Sequence[Active]:
+    def _written_history(self) -> Sequence[PastActivation]:
         try:
             stored = json.loads((self.folder / "ACTIVATIONS").read_text())
-            return [Active(entry["index_version"], entry["model_version"]) for entry in stored]
+            return [PastActivation.read(entry) for entry in stored]
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
-    def _activation_history(self) -> Sequence[Active]:
+    def history(self) -> Sequence[PastActivation]:
         """Return the activations up to and with the current one, oldest first.
 
         An entry that a crash wrote but did not make current is cut off. Where the current pair
@@ -66,15 +96,16 @@ class Activations(ABC):
         # By the version alone: a changed decision layer is another model of the same entry, not an
         # entry of its own.
         last = max(
-            (i for i, pair in enumerate(written) if pair.index_version == current.index_version),
+            (i for i, past in enumerate(written) if past.version == current.index_version),
             default=len(written),
         )
-        return [*written[:last], current]
+        now = replace(written[last], pair=current) if last < len(written) else None
+        return [*written[:last], now or PastActivation(current)]
 
     def previous(self) -> Active | None:
         """Return the pair that was active before the current one, or None."""
-        past = self._activation_history()
-        return past[-2] if len(past) > 1 else None
+        past = self.history()
+        return past[-2].pair if len(past) > 1 else None
 
     def activate(
         self,
@@ -94,17 +125,34 @@ class Activations(ABC):
         then what was active stays so.
         """
         with self.home.lock("activate", wait_s=60.0):
-            manifest = self.verify(version)
-            past = self._activation_history()
-            if instead_of is not None and (not past or past[-1].index_version != instead_of):
-                raise BusyError(
-                    f"another index was activated in {self.home.path} instead of {instead_of} "
-                    "meanwhile"
-                )
-            pair = self.pair_of(manifest)
-            self._check_pair(pair, manifest, model_embedding_id)
-            again = bool(past) and past[-1].index_version in (version, instead_of)
-            self._set_active(pair, past[:-1] if again else past)
+            past = self.history()
+            if instead_of is not None:
+                self._require_active(instead_of, past)
+            return self._activate(version, past, instead_of, model_embedding_id)
+
+    def _require_active(self, version: str, past: Sequence[PastActivation]) -> None:
+        if not past or past[-1].version != version:
+            raise BusyError(
+                f"another index was activated in {self.home.path} instead of {version} meanwhile"
+            )
+
+    def _activate(
+        self,
+        version: str,
+        past: Sequence[PastActivation],
+        instead_of: str | None,
+        look_up: Callable[[str], str] | None,
+    ) -> Active:
+        """``activate`` for who holds the lock and has read the history under it."""
+        manifest = self.verify(version)
+        pair = self.pair_of(manifest)
+        self._check_pair(pair, manifest, look_up)
+        new = PastActivation.now(pair)
+        again = bool(past) and past[-1].version in (version, instead_of)
+        if again and instead_of is not None:
+            # The same state in another form: since when and by whom stays.
+            new = replace(past[-1], pair=pair)
+        self._set_active(new, past[:-1] if again else past)
         return pair
 
     def switch_model(
@@ -128,7 +176,8 @@ class Activations(ABC):
                 )
             pair = Active(instead_of.index_version, model_version)
             self._check_pair(pair, self.manifest(pair.index_version), model_embedding_id)
-            self._set_active(pair, self._activation_history()[:-1])
+            past = self.history()
+            self._set_active(replace(past[-1], pair=pair), past[:-1])
         return pair
 
     def _check_pair(
@@ -142,13 +191,13 @@ class Activations(ABC):
                 f"model {pair.model_version} gives embedding {of_model}"
             )
 
-    def _set_active(self, pair: Active, past: Sequence[Active]) -> None:
-        """Write ``pair`` after ``past`` into the history, then make it current.
+    def _set_active(self, new: PastActivation, past: Sequence[PastActivation]) -> None:
+        """Write ``new`` after ``past`` into the history, then make it current.
 
-        ``_activation_history`` cuts off what a crash in between leaves.
+        ``history`` cuts off what a crash in between leaves.
         """
-        self._write_history([*past, pair])
-        self.home.activate(pair)
+        self._write_history([*past, new])
+        self.home.activate(new.pair)
 
     def pair_of(self, manifest: Manifest) -> Active:
         """Pair a version with the latest revision of the model that it was built for.
@@ -159,7 +208,7 @@ class Activations(ABC):
         from indexer.model.registry import origin
 
         wanted = origin(self.home, manifest.model_version)
-        served = (pair.model_version for pair in reversed(self._activation_history()))
+        served = (past.pair.model_version for past in reversed(self.history()))
         latest = (model for model in served if origin(self.home, model) == wanted)
         return Active(manifest.version, next(latest, manifest.model_version))
 
@@ -170,41 +219,54 @@ class Activations(ABC):
         whole. Models stay.
         """
         with self.home.lock("activate", wait_s=60.0):
-            past = self._activation_history()
+            past = self.history()
             if not past:
                 return
-            moved = [
-                Active(successors.get(pair.index_version, pair.index_version), pair.model_version)
-                for pair in past
-            ]
+            moved = [_moved(entry, successors) for entry in past]
             if moved[-1] != past[-1]:
                 self._write_history([*moved[:-1], past[-1], moved[-1]])
-                self.home.activate(moved[-1])
+                self.home.activate(moved[-1].pair)
             unrepeated = [
-                pair for pair, before in zip(moved, [None, *moved], strict=False) if pair != before
+                entry
+                for entry, before in zip(moved, [None, *moved], strict=False)
+                if before is None or entry.pair != before.pair
             ]
             self._write_history(unrepeated)
 
-    def _write_history(self, entries: Sequence[Active]) -> None:
-        write_json(
-            self.folder / "ACTIVATIONS", [asdict(entry) for entry in entries[-_KEPT_ACTIVATIONS:]]
-        )
+    def _write_history(self, entries: Sequence[PastActivation]) -> None:
+        stored = [
+            {**asdict(entry.pair), "at": entry.at, "by": entry.by}
+            for entry in entries[-_KEPT_ACTIVATIONS:]
+        ]
+        write_json(self.folder / "ACTIVATIONS", stored)
 
     def _registered(self, model_version: str) -> str:
         from indexer.model.registry import by_version
 
         return by_version(self.home, model_version).embedding_id
 
-    def rollback(self, *, model_embedding_id: Callable[[str], str] | None = None) -> str:
+    def rollback(
+        self,
+        *,
+        instead_of: str | None = None,
+        model_embedding_id: Callable[[str], str] | None = None,
+    ) -> str:
         """Undo the last activation: activate what was active before; a second call returns.
 
-        Raises ``UnknownVersionError`` where nothing was active before.
+        ``instead_of``: the version that whoever asks has seen active; where another is by now, it
+        is ``BusyError``. Raises ``UnknownVersionError`` where nothing was active before.
         """
-        previous = self.previous()
-        if previous is None:
-            raise UnknownVersionError("nothing to roll back to: no other version was active before")
-        self.activate(previous.index_version, model_embedding_id=model_embedding_id)
-        return previous.index_version
+        with self.home.lock("activate", wait_s=60.0):
+            past = self.history()
+            if instead_of is not None:
+                self._require_active(instead_of, past)
+            if len(past) < 2:
+                raise UnknownVersionError(
+                    "nothing to roll back to: no other version was active before"
+                )
+            previous = past[-2].version
+            self._activate(previous, past, None, model_embedding_id)
+            return previous
 
     def settled(self) -> bool:
         """Tell whether it is known what serves and what served before.
@@ -217,3 +279,8 @@ class Activations(ABC):
             and active.index_version in self.names()
             and bool(self._written_history())
         )
+
+
+def _moved(entry: PastActivation, successors: Mapping[str, str]) -> PastActivation:
+    pair = replace(entry.pair, index_version=successors.get(entry.version, entry.version))
+    return replace(entry, pair=pair)

@@ -194,7 +194,7 @@ class Versions(Activations):
         """Delete versions that nothing refers to any more. Raises ``BusyError`` for one that serves
         or served before."""
         with self.home.lock("activate", wait_s=60.0), self.home.lock("publish", wait_s=60.0):
-            used = {pair.index_version for pair in self._activation_history()[-2:]}
+            used = {past.version for past in self.history()[-2:]}
             for name in versions:
                 if name in used:
                     raise BusyError(

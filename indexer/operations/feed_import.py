@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from indexer.core.actor import doing
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
@@ -40,6 +41,7 @@ def run_import(
     as ``import_feed``.
     """
     with ExitStack() as stack:
+        stack.enter_context(doing("import", data.name))
         fetcher = None
         keeper = None
         if fetching is not None and not options.dry_run:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from indexer.core.actor import acting, current_actor
 from indexer.core.atomic_files import remove_folder, storage_failure, write_json
 from indexer.core.errors import BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
@@ -103,8 +104,9 @@ class Jobs:
         upload: Callable[[Path], None] | None = None,
         name: str = "feed",
     ) -> Job:
-        """A new job, queued. ``upload`` writes the file that it reads, called ``name``, to the path
-        it is given.
+        """A new job, queued, of whoever acts (``by`` of its options).
+
+        ``upload`` writes the file that it reads, called ``name``, to the path it is given.
 
         Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
         """
@@ -116,7 +118,8 @@ class Jobs:
                 (aside / UPLOAD).mkdir()
                 upload(aside / UPLOAD / name)
             # After the upload, which may take longer than a job may stay without an owner.
-            job = Job(job_id, kind, options, time.time(), **_NOT_BEGUN)
+            named = {**options, "by": current_actor()}
+            job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
             write_json(aside / _JOB, asdict(job))
             os.rename(aside, self.folder / job_id)
         except BaseException as error:
@@ -195,12 +198,13 @@ def run(home: Home, job_id: str) -> None:
     jobs.set(job_id, state="running", started=time.time())
     progress = _throttled(partial(jobs.report, job_id))
     try:
-        if job.kind == "import":
-            from indexer.operations.import_job import import_upload
+        with acting(str(job.options.get("by", ""))):
+            if job.kind == "import":
+                from indexer.operations.import_job import import_upload
 
-            result = import_upload(home, jobs.path(job_id), job.options, progress)
-        else:
-            result = _build(home, job, progress)
+                result = import_upload(home, jobs.path(job_id), job.options, progress)
+            else:
+                result = _build(home, job, progress)
     except BusyError:
         jobs.set(job_id, state="queued", started=None)
         raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from indexer.catalog.store import open_catalog
+from indexer.core.actor import acting, current_actor, doing
 from indexer.core.errors import (
     BadDataError,
     BadRequestError,
@@ -153,13 +154,14 @@ def _run(
         is_same = fetched is not None and not fetched.changed
         if copy is not None and is_same and copy.is_settled(fetching):
             return SyncRun(started, time.time(), "unchanged", "the feed did not change")
-        report = run_import(
-            home,
-            Path(source.feed) if copy is None else copy.path,
-            _options(source, accept),
-            fetching=fetching if source.fetch else None,
-            progress=progress,
-        )
+        with acting(current_actor() or f"feed {source.name}"), doing("sync", source.name):
+            report = run_import(
+                home,
+                Path(source.feed) if copy is None else copy.path,
+                _options(source, accept),
+                fetching=fetching if source.fetch else None,
+                progress=progress,
+            )
         if copy is not None and fetched is not None and report.failure is None:
             copy.remember(fetched, report)
         return _made(started, report)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from indexer.core.actor import current_actor
 from indexer.core.errors import AlreadyDecidedError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.sqlite import Database, Schema, chunks
@@ -137,7 +138,8 @@ class Reviews:
     def decide(
         self, name: str, decision: str, *, reason: str, more: dict[str, Any] | None = None
     ) -> Review:
-        """Close a review by a person's ``decision`` (``approve`` or ``reject``).
+        """Close a review by a person's ``decision`` (``approve`` or ``reject``), who is named in it
+        (``by``).
 
         Raises ``UnknownReviewError``, ``AlreadyDecidedError`` that says how.
         """
@@ -150,9 +152,8 @@ class Reviews:
             self.database.connection.execute(
                 "UPDATE reviews SET state = ? WHERE review_id = ?", (OUTCOMES[decision], review_id)
             )
-            self._append(
-                "decided", {"decision": decision, "reason": reason, **(more or {})}, review_id
-            )
+            body = {"decision": decision, "reason": reason, "by": current_actor(), **(more or {})}
+            self._append("decided", body, review_id)
         return self.get(name)
 
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:

@@ -11,6 +11,7 @@ from pydantic import Field
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Delete, Patch, PhotoRow, Product, Written
 from indexer.catalog.store import Catalog
+from indexer.core.actor import doing
 from indexer.core.errors import CatalensError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
@@ -171,7 +172,8 @@ class ProductCatalog:
     def batch(self, writes: Sequence[WriteRequest]) -> Envelope[WriteResults]:
         """What became of each of ``writes``, committed as one and searchable by now."""
         timer = StageTimer()
-        outcomes = self._writer.write(writes, timer)
+        with doing("batch"):
+            outcomes = self._writer.write(writes, timer)
         self._embedder.forget([found for found in outcomes if isinstance(found, Written)])
         return Envelope.around(WriteResults(outcomes), self._snapshots.current, timer)
 
@@ -183,7 +185,8 @@ class ProductCatalog:
     def set_types(self, types: Mapping[str, str]) -> Envelope[CatalogSchema]:
         """Give attributes their types; stored values are converted. Raises ``BadProductError``
         naming a value that does not fit, ``BadDataError``."""
-        self._catalog.set_types(types, given=types)
+        with doing("types"):
+            self._catalog.set_types(types, given=types)
         self._snapshots.refresh()
         return self.schema()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from indexer.core import atomic_files
+from indexer.core.actor import acting
 from indexer.core.errors import (
     BadHomeError,
     BadVectorsError,
@@ -300,6 +302,59 @@ def test_rollback_returns_and_returns_again(home: Home) -> None:
     assert home.active() == Active(first, "m1")
     assert versions.rollback(model_embedding_id=embedding_of) == second
     assert home.active() == Active(second, "m2")
+
+
+def test_the_history_tells_who_and_since_when(home: Home) -> None:
+    """A compaction takes the name over, being the same state; entries of an older release have
+    none."""
+    first, second, third = publish(home), publish(home), publish(home)
+    activate(home, first)
+    stored = home.indexes / "ACTIVATIONS"
+    entries = [
+        {key: entry[key] for key in ("index_version", "model_version")}
+        for entry in json.loads(stored.read_text())
+    ]
+    stored.write_text(json.dumps(entries))
+    with acting("Anna"):
+        activate(home, second)
+    since = Versions(home).history()[-1].at
+    with acting("machine"):
+        Versions(home).activate(third, instead_of=second, model_embedding_id=embedding_of)
+    told = [(past.version, past.by, past.at) for past in Versions(home).history()]
+    assert told == [(first, "", ""), (third, "Anna", since)]
+    assert since > "2020"
+
+
+def test_two_rollbacks_at_once_undo_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is read under the lock, and who saw another version active is told so."""
+    first, second = publish(home), publish(home)
+    activate(home, first)
+    activate(home, second)
+    versions = Versions(home)
+    verify = Versions.verify
+    other: list[str] = []
+
+    def slowly(self: Versions, version: str) -> Manifest:
+        if not other:
+            other.append("begun")
+            thread = threading.Thread(target=roll_back)
+            thread.start()
+            threads.append(thread)
+            thread.join(0.2)
+        return verify(self, version)
+
+    def roll_back() -> None:
+        try:
+            Versions(home).rollback(instead_of=second, model_embedding_id=embedding_of)
+        except BusyError as error:
+            other.append(str(error))
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(Versions, "verify", slowly)
+    assert versions.rollback(instead_of=second, model_embedding_id=embedding_of) == first
+    threads[0].join()
+    assert home.active() == Active(first, "m1")
+    assert "instead of v000002" in other[1]
 
 
 def test_activation_noted_but_not_done_is_no_past(

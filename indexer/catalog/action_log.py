@@ -1,0 +1,122 @@
+"""Actions of a catalog: who changed what, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from indexer.core.actor import WriteAction, current_action
+from indexer.core.sqlite import Connection, Database, chunks, has_table
+
+# Beside the catalog's first tables; a release that does not know them leaves them alone, and what
+# it writes has no name.
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS actions (action_no INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT "
+    "NOT NULL UNIQUE, at TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL, note TEXT NOT "
+    "NULL, undoes TEXT, undone TEXT)",
+    # The changes of one commit follow one another. New products have the numbers above first_pid.
+    "CREATE TABLE IF NOT EXISTS action_changes (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, "
+    "first_pid INTEGER NOT NULL, last_pid INTEGER NOT NULL, action_no INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS action_changes_by_action ON action_changes (action_no)",
+)
+_COLUMNS = "action_no, name, at, kind, actor, note, undoes, undone"
+
+
+@dataclass(frozen=True)
+class StoredAction:
+    """An action that changed the catalog. ``undone``: the action that took it back."""
+
+    number: int
+    name: str
+    # ISO 8601, UTC.
+    at: str
+    kind: str
+    by: str
+    note: str
+    undoes: str | None
+    undone: str | None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How far numbers were given: of changes, and of products."""
+
+    sequence: int
+    pid: int
+
+    @classmethod
+    def read(cls, sql: Connection) -> Marks:
+        """Inside a transaction."""
+        given = dict(sql.execute("SELECT name, seq FROM sqlite_sequence"))
+        return cls(int(given.get("changes", 0)), int(given.get("products", 0)))
+
+
+def ensure_action_tables(sql: Connection) -> None:
+    """Make the tables where there are none; inside a write transaction."""
+    if not has_table(sql, "action_changes"):
+        for statement in _SCHEMA:
+            sql.execute(statement)
+
+
+def begin_action(sql: Connection, action: WriteAction | None = None) -> int:
+    """The number of an action, by default the current one; inside a write transaction."""
+    action = action or current_action()
+    ensure_action_tables(sql)
+    row = sql.execute("SELECT action_no FROM actions WHERE name = ?", (action.name,)).fetchone()
+    if row is not None:
+        return int(row[0])
+    query = "INSERT INTO actions (name, at, kind, actor, note, undoes) VALUES (?, ?, ?, ?, ?, ?)"
+    values = (action.name, _now(), action.kind, action.by, action.note, action.undoes)
+    return int(sql.execute(query, values).lastrowid or 0)
+
+
+def record_changes(sql: Connection, before: Marks, action: WriteAction | None = None) -> int:
+    """Record whose the changes since ``before`` are; inside their transaction. The action's
+    number."""
+    number = begin_action(sql, action)
+    now = Marks.read(sql)
+    sql.execute(
+        "INSERT INTO action_changes (last, first, first_pid, last_pid, action_no) VALUES "
+        "(?, ?, ?, ?, ?)",
+        (now.sequence, before.sequence + 1, before.pid + 1, now.pid, number),
+    )
+    return number
+
+
+class ActionLog:
+    """Who did what to a catalog. Cheap to make."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def actions(self, *, limit: int = 100, before: int | None = None) -> list[StoredAction]:
+        """The last ``limit`` actions, the newest first; ``before``: those with a lower number."""
+        with self._database.read() as sql:
+            if not has_table(sql, "actions"):
+                return []
+            query = (
+                f"SELECT {_COLUMNS} FROM actions WHERE action_no < ? ORDER BY action_no DESC LIMIT "
+                "?"
+            )
+            rows = sql.execute(query, (2**62 if before is None else before, limit))
+            return [StoredAction(*row) for row in rows]
+
+    def actors(self, sequences: Iterable[int]) -> dict[int, str]:
+        """Change -> who made it, of those of ``sequences`` that have a name."""
+        found: dict[int, str] = {}
+        with self._database.read() as sql:
+            if not has_table(sql, "actions"):
+                return found
+            for part, marks in chunks(list(sequences)):
+                query = (
+                    "SELECT sequence, actor FROM changes JOIN action_changes ON last = (SELECT "
+                    "min(last) FROM action_changes WHERE last >= sequence) AND first <= sequence "
+                    f"JOIN actions USING (action_no) WHERE sequence IN ({marks}) AND actor <> ''"
+                )
+                found.update(sql.execute(query, part))
+        return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

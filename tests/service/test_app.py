@@ -1,0 +1,40 @@
+"""The name that a request carries stands at all that it writes, and is gone with it."""
+
+from __future__ import annotations
+
+from flask import g
+from flask.testing import FlaskClient
+
+from indexer.core.actor import current_actor
+from indexer.core.home import Home
+from indexer.index.version import Versions
+from indexer.operations.jobs import Jobs
+from service.app import create_app
+from service.engine import Engine
+
+
+def named(engine: Engine, name: str) -> FlaskClient:
+    """A client whose key names ``name``."""
+    app = create_app(engine, engine.settings)
+    app.before_request_funcs.setdefault(None, []).insert(0, lambda: setattr(g, "caller", name))
+    return app.test_client()
+
+
+def test_writes_decisions_activations_and_jobs_carry_the_callers_name(own: Engine) -> None:
+    anna = named(own, "Anna")
+    assert anna.patch("/v1/products/ring-blue", json={"title": "x"}).status_code == 200
+    batch = {"items": [{"op": "patch", "product_id": "ring-blue", "title": "y"}]}
+    assert anna.post("/v1/products:batch", json=batch).get_json()["results"][0]["status"] == 200
+    assert own.catalog.actions.actions(limit=1)[0].kind == "batch"
+    name = own.reviews.submit({"verdict": "review", "prohibited": []}, [], product_id=None)
+    decided = anna.post(f"/v1/reviews/{name}:decide", json={"decision": "approve"}).get_json()
+    assert decided["decided"]["by"] == "Anna"
+    assert anna.post("/v1/indexes/v000001:activate").status_code == 200
+    job = anna.post("/v1/indexes", json={}).get_json()
+    assert job["options"]["by"] == "Anna"
+    assert Jobs(Home(own.home.path)).get(job["job_id"]).options["by"] == "Anna"
+    assert Versions(own.home).history()[-1].by == "Anna"
+    assert {each.by for each in own.catalog.actions.actions(limit=1)} == {"Anna"}
+    assert current_actor() == ""
+    own.products.patch("ring-blue", {"title": "z"})
+    assert own.catalog.actions.actions(limit=1)[0].by == ""
