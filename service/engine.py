@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
 from service.background.compaction import Compactor
+from service.background.derived_state import DerivedState
 from service.background.erasure import Eraser
 from service.background.home_tasks import home_tasks
 from service.background.jobs import JobRunner
@@ -34,7 +33,6 @@ from service.query.batch import BatchAnswer, BatchRunner, Task
 from service.query.catalog_map import MOST, map_points
 from service.query.classify import classify, require_categories, shown_attributes
 from service.query.context import RequestContext
-from service.query.cursors import Cursor, version_of
 from service.query.explain import Explainer
 from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
@@ -59,6 +57,7 @@ from service.query.response import (
     SuggestedTags,
 )
 from service.query.search import Searcher
+from service.query.selection import SnapshotChooser
 from service.query.stock import StockFilter
 from service.query.tags import TagSuggester
 from service.query.text import TextQueryParser
@@ -75,8 +74,6 @@ from service.state.pinned_versions import PinnedVersions
 from service.state.snapshot import Snapshot
 from service.state.snapshots import SnapshotManager
 
-_PATIENCE_S = 2.0  # how long a query with `min_sequence` waits for a write of another process
-
 
 class Engine:
     """Answers over one home. Safe to call from many threads; ``close`` it, or use it in ``with``.
@@ -91,6 +88,7 @@ class Engine:
 
     def __init__(self, settings: Settings, *, watch: bool = True, log: Any = None) -> None:
         self.settings = settings
+        self._watches = watch
         self.log = log or make_log()
         self.home = Home(settings.home)
         self.catalog = open_catalog(self.home)
@@ -157,8 +155,11 @@ class Engine:
         self._make_background_parts(settings)
 
     def _make_query_parts(self, settings: Settings) -> None:
+        self._chooser = SnapshotChooser(self.catalog, self.snapshots)
         filters = FilterParser(self.catalog, log=self.log)
-        self._texts = TextQueryParser(self.home, self.catalog, encoder=settings.text_encoder)
+        self._texts = TextQueryParser(
+            self.home, self.catalog, encoder=settings.text_encoder, followed=self._watches
+        )
         stock = StockFilter(filters, settings.out_of_stock, settings.out_of_stock_handling)
         self._groups = groups = GroupReader(filters, stock)
         self._facets = FacetCounter(filters, stock, groups)
@@ -217,9 +218,10 @@ class Engine:
         self.eraser = Eraser(
             self.home, self.catalog, leadership, within_s=settings.erase_within_s, log=self.log
         )
+        derived = DerivedState({"keywords": self._texts}, log=self.log)
         more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(
-            (SnapshotRefresh(self.snapshots), self.folding, self.jobs, self.eraser, *more),
+            (SnapshotRefresh(self.snapshots), derived, self.folding, self.jobs, self.eraser, *more),
             leadership,
             poll_s=settings.poll_s,
             log=self.log,
@@ -457,8 +459,8 @@ class Engine:
     @contextmanager
     def _begin(self, at: SnapshotSelector, *, with_tags: bool = False) -> Iterator[RequestContext]:
         """A place at work and the request's context. Raises ``OverloadedError``,
-        ``DeadlineExceededError``, and as ``_select``."""
-        snapshot = self._select(at)
+        ``DeadlineExceededError``, and as ``SnapshotChooser``."""
+        snapshot = self._chooser.choose(at)
         timer = StageTimer()
         with ExitStack() as stack:
             with timer.stage("wait"):
@@ -468,30 +470,4 @@ class Engine:
 
     def _context(self, at: SnapshotSelector) -> RequestContext:
         """The context of a request that takes no place at work."""
-        return RequestContext.begin(self._select(at), self.settings.deadline_s)
-
-    def _select(self, at: SnapshotSelector) -> Snapshot:
-        """The snapshot that answers; of a further page, the version that gave the page before.
-
-        Raises ``NoIndexError``, ``CursorGoneError``, ``BadRequestError`` for a sequence that is
-        still to come, ``OverloadedError`` where it does not arrive in time.
-        """
-        min_sequence, version = at.min_sequence, at.version
-        if isinstance(at, SearchOptions) and at.cursor is not None:
-            page = Cursor.read(at.cursor)
-            min_sequence = max(min_sequence or 0, page.sequence)
-            version = version or version_of(page, self.snapshots)
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            snapshot = self.snapshots.require() if version is None else self.snapshots.get(version)
-            if min_sequence is None or snapshot.live.sequence >= min_sequence:
-                return snapshot
-            if min_sequence > self.catalog.last_sequence():
-                raise BadRequestError(
-                    f"min_sequence {min_sequence} is beyond the catalog's last change"
-                )
-            if time.monotonic() > until:
-                raise OverloadedError(
-                    f"sequence {min_sequence} is not searchable yet: try again shortly"
-                )
-            time.sleep(0.02)
+        return RequestContext.begin(self._chooser.choose(at), self.settings.deadline_s)

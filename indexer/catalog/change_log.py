@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from indexer.catalog.records import Change
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import OutdatedVersionError
 from indexer.core.sqlite import (
@@ -159,6 +160,24 @@ class ChangeLog:
                 deleted |= kind == "delete"
         pairs = np.frombuffer(numbers, np.int64).reshape(-1, 2)
         return ChangesSince(pairs[:, 0], pairs[:, 1], deleted)
+
+    def step(self, sequence: int, limit: int) -> list[Change]:
+        """The next ``limit`` changes above ``sequence``, in order, with the rest of the commit that
+        the last of them belongs to. Raises ``OutdatedVersionError``."""
+        with self._database.read() as sql:
+            require_log_coverage(sql, sequence)
+            query = "SELECT sequence FROM changes WHERE sequence > ? ORDER BY sequence LIMIT 1 "
+            row = sql.execute(f"{query} OFFSET ?", (sequence, limit - 1)).fetchone()
+            last = last_sequence(sql) if row is None else int(row[0])
+            if row is not None and has_table(sql, "stamps"):
+                query = "SELECT min(sequence) FROM stamps WHERE sequence >= ?"
+                last = int(sql.execute(query, (last,)).fetchone()[0] or last)
+            query = (
+                "SELECT sequence, pid, kind, photos_changed FROM changes WHERE sequence > ? AND "
+                "sequence <= ? ORDER BY sequence"
+            )
+            rows = sql.execute(query, (sequence, last))
+            return [Change(number, pid, kind, bool(photos)) for number, pid, kind, photos in rows]
 
     def begins(self) -> int:
         """The log holds the changes above this sequence number."""

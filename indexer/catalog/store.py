@@ -295,9 +295,9 @@ class Catalog:
                 return
             after = rows[-1][0]
 
-    def iterate(self) -> Iterator[Product]:
-        """All products by pid, read in portions: a write in between may or may not be seen."""
-        after = 0
+    def iterate(self, after: int = 0) -> Iterator[Product]:
+        """All products by pid, read in portions: a write in between may or may not be seen.
+        ``after``: those numbered above it alone."""
         while True:
             with self.database.read() as connection:
                 query = "SELECT pid FROM products WHERE pid > ? ORDER BY pid LIMIT ?"

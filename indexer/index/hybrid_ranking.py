@@ -14,6 +14,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.product_hits import ProductHits, by_product
 from indexer.index.query_weighting import VectorQuery
 from indexer.model.spec import Block
+from indexer.text.keyword_index import KeywordHits
 
 # Of a text's share: what its keywords get where any product holds one. From .3 on it matters little
 # (validation titles whose article and colour words were removed: .968 at .3, .975 at .5, .976 at
@@ -28,19 +29,95 @@ _OWN = 0.1
 _TURNED = 0.4
 
 
+# Products with words that are scored together first; then as many as were scored so far, up to
+# the second number.
+_PORTION, _LARGEST = 2048, 16384
+# Of scores of float32.
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True)
 class KeywordShare:
     """Products that hold words of the question, and how much of the score these make."""
 
-    pids: np.ndarray  # int64 [n]
-    scores: np.ndarray  # float32 [n] in (0, 1]
+    hits: KeywordHits
     # In (0, 1].
     share: float
 
-    def score(self, pid: int) -> float:
-        """Look up a product's keyword score, 0 where it holds none of the words."""
-        place = np.flatnonzero(self.pids == pid)
-        return float(self.scores[place[0]]) if len(place) else 0.0
+
+@dataclass(frozen=True)
+class _Ranking:
+    """One ranking by words, as ``rank_hybrid`` takes it."""
+
+    live: LiveIndex
+    keywords: KeywordShare
+    k: int
+    excluded: np.ndarray
+    min_score: float | None
+    where: Filter | None
+    params: Any
+
+    def by_words(self) -> ProductHits:
+        """The best that pass, by their words alone."""
+        pids, scores = self._passing()
+        if self.min_score is not None:
+            pids = pids[scores >= self.min_score]
+        pids, photos, _ = self.live.photos_of(pids[: self.k])
+        return self._best(pids, photos, self.keywords.share * self.keywords.hits.scores_of(pids))
+
+    def by_both(self, query: VectorQuery) -> ProductHits:
+        """The best that pass, by words and vectors: the threshold algorithm (Fagin, 2003) over the
+        ranking by words and the one by vectors."""
+        pids, scores = self._passing()
+        scale = (1 - self.keywords.share) * query.lengths
+        # A product without words that is among the best k is among the best k by the question
+        # alone: words only add.
+        (others,) = self.live.search(
+            query.queries,
+            self.k,
+            exclude=self.excluded.tolist(),
+            min_score=self.min_score,
+            params=self.params,
+            where=self.where,
+            together=True,
+            scale=scale,
+        )
+        # What is not among the others scores no more than this by vectors.
+        outside = -np.inf if self.min_score is None else self.min_score
+        if len(others) == self.k:
+            outside = max(outside, float(others.scores[-1]))
+        share = self.keywords.share * self.keywords.hits.scores_of(others.pids)
+        best = self._best(others.pids, others.photo_ids, others.scores + share)
+        start = 0
+        while start < len(pids) and (start == 0 or self._may_add(best, outside + scores[start])):
+            stop = start + min(max(start, _PORTION), _LARGEST)
+            found, photos, vectors = self.live.photos_of(pids[start:stop])
+            both = self.keywords.share * self.keywords.hits.scores_of(found)
+            both = both + (scale[:, None] * (query.queries @ vectors.T)).max(axis=0)
+            best = self._best(
+                np.concatenate([best.pids, found]),
+                np.concatenate([best.photo_ids, photos]),
+                np.concatenate([best.scores, both]),
+            )
+            start = stop
+        return best
+
+    def _passing(self) -> tuple[np.ndarray, np.ndarray]:
+        """The products with words that a search can find and that pass, best first, and what their
+        words make of the score."""
+        hits = self.keywords.hits
+        passes = self.live.passing(hits.pids, self.where) & ~np.isin(hits.pids, self.excluded)
+        return hits.pids[passes], self.keywords.share * hits.scores[passes]
+
+    def _may_add(self, best: ProductHits, bound: float) -> bool:
+        """Whether a product that scores at most ``bound`` may be among the best."""
+        if self.min_score is not None and bound < self.min_score:
+            return False
+        return len(best) < self.k or bound >= best.scores[-1] - _ROUNDING
+
+    def _best(self, pids: np.ndarray, photos: np.ndarray, scores: np.ndarray) -> ProductHits:
+        clipped = np.clip(scores, -1.0, 1.0).astype(np.float32)
+        return by_product(pids, photos, clipped, self.k, self.excluded, self.min_score)
 
 
 def rank_hybrid(
@@ -57,15 +134,15 @@ def rank_hybrid(
     """Rank the ``k`` best products by vector score and keyword score.
 
     (1 - share) * score of ``query`` + share * keyword score, 0 without such words. Exact where the
-    index is: products with words are scored one by one, the others searched for. Always min(k,
-    those that pass ``where``, not excluded, not below ``min_score``) products; without ``query``
-    only those with words.
+    index is: products with words are scored one by one until no other can be among the best, the
+    others searched for. Always min(k, those that pass ``where``, not excluded, not below
+    ``min_score``) products; without ``query`` only those with words.
     """
+    if keywords is None and query is None:
+        nothing = np.empty(0, np.int64)
+        return ProductHits(nothing, nothing, np.empty(0, np.float32))
     if keywords is None:
-        if query is None:
-            return ProductHits(
-                np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-            )
+        assert query is not None
         options: dict[str, Any] = {
             "params": params,
             "where": where,
@@ -74,31 +151,8 @@ def rank_hybrid(
         }
         return live.search(query.queries, k, exclude=exclude, min_score=min_score, **options)[0]
     excluded = np.unique(np.fromiter(exclude, np.int64))
-    pids, photos, vectors = live.photos_of(keywords.pids, where)
-    order = np.argsort(keywords.pids)
-    scores = keywords.share * keywords.scores[order][np.searchsorted(keywords.pids[order], pids)]
-    if query is not None:
-        scale = (1 - keywords.share) * query.lengths
-        scores = scores + (scale[:, None] * (query.queries @ vectors.T)).max(axis=0)
-        # A product without words that is among the best k is among the best k by the question
-        # alone: words only add.
-        (others,) = live.search(
-            query.queries,
-            k,
-            exclude=excluded.tolist(),
-            min_score=min_score,
-            params=params,
-            where=where,
-            together=True,
-            scale=scale,
-        )
-        new = ~np.isin(others.pids, pids)
-        pids = np.concatenate([pids, others.pids[new]])
-        photos = np.concatenate([photos, others.photo_ids[new]])
-        scores = np.concatenate([scores, others.scores[new]])
-    return by_product(
-        pids, photos, np.clip(scores, -1.0, 1.0).astype(np.float32), k, excluded, min_score
-    )
+    ranking = _Ranking(live, keywords, k, excluded, min_score, where, params)
+    return ranking.by_words() if query is None else ranking.by_both(query)
 
 
 def replace_colour(

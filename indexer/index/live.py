@@ -277,8 +277,9 @@ class LiveIndex:
             stored &= chosen.allowed[self._table.starts[places]]
         out = np.zeros(len(pids), dtype=bool)
         out[found] = stored
-        if state.places:
-            newer = np.array([pid in state.places for pid in pids.tolist()], dtype=bool)
+        if state.live_rows:
+            rows = state.deleted_at[: state.used] > state.tick
+            newer = np.isin(pids, state.table[: state.used, 0][rows])
             out |= newer if chosen is None else newer & np.isin(pids, chosen.newer)
         return out
 

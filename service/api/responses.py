@@ -7,9 +7,9 @@ document and check answers, and build none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetPydanticSchema
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetPydanticSchema
 from pydantic_core import CoreSchema
 
 from indexer.operations.jobs import Job
@@ -43,6 +43,13 @@ class Response(BaseModel, frozen=True):
     model_version: str | None
     index_version: str | None
     timings_ms: dict[str, float]
+    complete: Annotated[
+        Literal[False] | None,
+        Field(
+            description="Only where not all that was written to the catalog was looked at: what "
+            "follows it is a moment behind."
+        ),
+    ] = None
 
 
 class ClassifyResponse(Response, Classification, frozen=True):

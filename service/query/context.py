@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from indexer.core.timer import StageTimer
 from indexer.index.query_weighting import search_params
@@ -22,6 +22,8 @@ class RequestContext:
     timer: StageTimer
     searches: SearchCache
     deadline_s: float  # seconds on ``timer``
+    # What could not be looked at yet: the answer says that it is not complete.
+    _gaps: set[str] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -39,7 +41,12 @@ class RequestContext:
     def for_photo(self) -> RequestContext:
         """The same request about another photo: its searches have nothing in common with these."""
         depths = self.snapshot.derived(TagDepths).by_widen
-        return RequestContext(self.snapshot, self.timer, SearchCache(depths), self.deadline_s)
+        searches = SearchCache(depths)
+        return RequestContext(self.snapshot, self.timer, searches, self.deadline_s, self._gaps)
+
+    def note_gap(self, name: str) -> None:
+        """Say that ``name``, which follows the catalog, is behind it."""
+        self._gaps.add(name)
 
     def left_s(self) -> float:
         """Seconds to the deadline, not below 0."""
@@ -47,7 +54,8 @@ class RequestContext:
 
     def respond(self, content: Framed, fields: Sequence[str] = ()) -> Envelope[Framed]:
         """Frame the answer, once; ``fields``: of its products these alone."""
-        return Envelope.around(content, self.snapshot, self.timer).choosing(fields)
+        envelope = Envelope.around(content, self.snapshot, self.timer).choosing(fields)
+        return replace(envelope, complete=not self._gaps)
 
 
 class TagDepths:

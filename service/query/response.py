@@ -42,6 +42,8 @@ class Envelope(Generic[Content]):
     timings_ms: dict[str, float]
     # Of each product the fields that were asked for; none: all.
     chosen: frozenset[str] = frozenset()
+    # Whether all that was written to the catalog was looked at.
+    complete: bool = True
 
     @staticmethod
     def around(content: Framed, snapshot: Snapshot | None, timer: StageTimer) -> Envelope[Framed]:
@@ -56,7 +58,12 @@ class Envelope(Generic[Content]):
     def with_content(self, content: Framed) -> Envelope[Framed]:
         """The same frame around ``content``, for what a route makes of a result."""
         return Envelope(
-            content, self.model_version, self.index_version, self.timings_ms, self.chosen
+            content,
+            self.model_version,
+            self.index_version,
+            self.timings_ms,
+            self.chosen,
+            self.complete,
         )
 
     def choosing(self, fields: Iterable[str]) -> Self:
@@ -68,6 +75,7 @@ class Envelope(Generic[Content]):
         return {
             "model_version": self.model_version,
             "index_version": self.index_version,
+            **({} if self.complete else {"complete": False}),
             **fields_of(self.content, self.chosen),
             "timings_ms": self.timings_ms,
         }

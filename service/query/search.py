@@ -131,6 +131,8 @@ class Searcher:
             return _Question(vectors, None, exclude, None)
         with ctx.timer.stage("text"):
             parsed = self._texts.parse(ctx.snapshot, text)
+        if not parsed.complete:
+            ctx.note_gap("keywords")
         names = [*embedded.inputs, "text"]
         mix = dict.fromkeys(names, 1.0) if options.mix is None else options.mix
         kinds: dict[str, str | None] = {}
@@ -329,8 +331,9 @@ def _signals(
                 dict.fromkeys(vectors.inputs, score) if plain else vectors.signals(stored[place])
             )
     if keywords is not None:
-        for row, (pid, _, _) in zip(rows, hits, strict=True):
-            row["keywords"] = keywords.score(pid)
+        scores = keywords.hits.scores_of(np.array([pid for pid, _, _ in hits], np.int64))
+        for row, score in zip(rows, scores.tolist(), strict=True):
+            row["keywords"] = score
     return rows
 
 

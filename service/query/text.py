@@ -23,6 +23,8 @@ from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens,
 from service.state.snapshot import Snapshot
 
 _LONGEST_COLOUR = 3  # words
+# Changes of the catalog that a question takes into the keywords itself.
+_CHANGES = 500
 QueryVectors = dict[str, np.ndarray]  # name -> embeddings float32 [n, D]
 
 
@@ -37,6 +39,8 @@ class TextQuery:
     keywords: KeywordShare | None  # with the share of a text that is asked alone
     encoder: TextEncoder | None = None
     colour_words: tuple[str, ...] = ()
+    # Whether the keywords of all that was written were looked at.
+    complete: bool = True
 
     def in_colour(self, kind: str) -> np.ndarray | None:
         """A kind of product in the colour that the text names, float32 [D]."""
@@ -60,12 +64,16 @@ class TextQueryParser:
 
     ``encoder``: "package.module:function", which is called with a bundle and gives its
     ``TextEncoder``, or None for a model that it does not fit; without, the version's own tower is
-    taken.
+    taken. ``followed``: ``follow_some`` is called beside the questions, so that none of them takes
+    in more than a few changes.
     """
 
-    def __init__(self, home: Home, catalog: Catalog, *, encoder: str = "") -> None:
+    def __init__(
+        self, home: Home, catalog: Catalog, *, encoder: str = "", followed: bool = False
+    ) -> None:
         self._home = home
         self._keywords = Keywords(home, catalog)
+        self._most_changes = _CHANGES if followed else None
         self._make = _imported(encoder) if encoder else None
         self._made: tuple[str, TextEncoder | None] | None = None
         self._glossary: tuple[object, Glossary] | None = None
@@ -74,6 +82,10 @@ class TextQueryParser:
     def close(self) -> None:
         """Close the keywords' file."""
         self._keywords.close()
+
+    def follow_some(self) -> bool:
+        """Bring the keywords nearer to the catalog, a moment's work; whether nothing is left."""
+        return self._keywords.follow_some()
 
     def parse(self, snapshot: Snapshot, text: str) -> TextQuery:
         """Read ``text`` for a snapshot. Raises ``BadRequestError`` for one without a letter or
@@ -89,15 +101,17 @@ class TextQueryParser:
                 "text holds nothing that can be looked for: no letter and no digit"
             )
         sought = [token for word in [*found, *words(text)] for token in tokens(word)]
-        hits = self._keywords.search(list(dict.fromkeys(sought))[:MOST_WORDS])
+        asked = list(dict.fromkeys(sought))[:MOST_WORDS]
+        hits = self._keywords.search(asked, most_changes=self._most_changes)
         encoder, absent = self._encoder(snapshot), set(hits.unknown)
         unknown = [
             surface
             for word, surface in zip(found, shown, strict=True)
             if absent.issuperset(tokens(word)) and not (encoder is not None and encoder.knows(word))
         ]
-        keywords = KeywordShare(hits.pids, hits.scores, 1.0) if len(hits.pids) else None
+        keywords = KeywordShare(hits, 1.0) if len(hits) else None
         parsed = TextQuery(list(dict.fromkeys(unknown)), None, None, None, keywords)
+        parsed = replace(parsed, complete=hits.complete)
         if encoder is None:
             return parsed
         colours, rest = _colours(found, encoder)

@@ -189,3 +189,56 @@ def test_a_damaged_or_newer_file_is_named(keywords: Keywords) -> None:
         sql.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerFormatError, match="format 2"):
         keywords.search(["blue"])
+
+
+def test_no_product_is_cut_off(keywords: Keywords, catalog: Catalog) -> None:
+    """However many hold a word, all are given: filters and pages come after the ranking."""
+    photo = NewPhoto("0" * 64, "PNG", 10, 4, 4, "reference", "/nowhere")
+    products = [ProductInput(f"z{n}", "zebra", None, (), {}, ("0" * 64,)) for n in range(2301)]
+    catalog.apply([Put(product, [photo]) for product in products])
+    hits = keywords.search(["zebra"])
+    assert len(hits) == 2301
+    assert hits.pids.tolist() == sorted(hits.pids.tolist())  # all score the same
+    assert hits.scores_of(hits.pids).min() == 1.0
+
+
+def test_a_question_takes_in_a_few_changes_and_says_what_it_lacks(
+    home: Home, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More is for ``follow_some``, a portion at a time; until then answers are not complete. What
+    is left of a reading that was cut short is read on by the next process."""
+    monkeypatch.setattr("indexer.text.keyword_index._PORTION", 2)
+    keywords = Keywords(home, catalog)
+    hits = keywords.search(["blue"], most_changes=3)
+    assert (len(hits), hits.complete) == (0, False)
+    assert not keywords.follow_some()
+    keywords.close()
+    keywords = Keywords(home, catalog)
+    catalog.apply([Patch("plain", {"title": "green"})])
+    assert len(keywords.pids()) == 2
+    while not keywords.follow_some():
+        pass
+    hits = keywords.search(["green"], most_changes=0)
+    assert (len(hits), hits.complete) == (1, True)
+    catalog.apply([Patch("plain", {"title": "red"}), Patch("skirt", {"title": "red"})])
+    hits = keywords.search(["red"], most_changes=1)
+    assert (len(hits), hits.complete) == (1, False)
+    hits = keywords.search(["red"], most_changes=2)
+    assert (len(hits), hits.complete) == (3, True)
+    keywords.close()
+
+
+def test_an_older_release_reads_a_file_anew_that_was_not_finished(
+    home: Home, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows what a file covers by ``sequence`` alone: that is written when all was read."""
+    monkeypatch.setattr("indexer.text.keyword_index._PORTION", 2)
+    keywords = Keywords(home, catalog)
+    keywords.follow_some()
+    query = "SELECT count(*) FROM meta WHERE key = 'sequence'"
+    with connect(keywords.path) as sql:
+        assert sql.execute(query).fetchone() == (0,)
+    assert keywords.follow() == catalog.last_sequence()
+    with connect(keywords.path) as sql:
+        assert sql.execute(query).fetchone() == (1,)
+    keywords.close()

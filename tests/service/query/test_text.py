@@ -22,6 +22,7 @@ from indexer.index.version_files import TEXT
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.model.spec import Block
+from indexer.text.keyword_index import KeywordHits
 from service.engine import Engine, Query
 from service.query.text import TextQuery, mix_text
 from service.settings import Settings
@@ -213,7 +214,8 @@ def test_a_colour_word_beside_a_photo_replaces_its_colour_and_other_words_are_mi
             return dress if text == "dress" else None
 
     photo, blue, dress = vector(0, 0, 0)[None], vector(1, 1.5, 0), vector(2, 3, 1)
-    words = KeywordShare(np.array([4]), np.ones(1, np.float32), 1.0)
+    hits = KeywordHits(np.array([4]), np.ones(1, np.float32), ())
+    words = KeywordShare(hits, 1.0)
     half = {"image": 0.5, "text": 0.5}
     mixed = mix_text(TextQuery([], blue, None, blue, words), {"image": photo}, half, BLOCKS, {})
     assert mixed.recoloured

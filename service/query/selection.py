@@ -1,0 +1,51 @@
+"""Choice of the snapshot that answers a request."""
+
+from __future__ import annotations
+
+import time
+
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BadRequestError
+from service.inference.admission import OverloadedError
+from service.query.cursors import Cursor, version_of
+from service.query.query import SearchOptions, SnapshotSelector
+from service.state.snapshot import Snapshot
+from service.state.snapshots import SnapshotManager
+
+_PATIENCE_S = 2.0  # how long a query with `min_sequence` waits for a write of another process
+
+
+class SnapshotChooser:
+    """Finds the snapshot that a request asks for."""
+
+    def __init__(self, catalog: Catalog, snapshots: SnapshotManager) -> None:
+        self._catalog = catalog
+        self._snapshots = snapshots
+
+    def choose(self, at: SnapshotSelector) -> Snapshot:
+        """The snapshot that answers; of a further page, the version that gave the page before.
+
+        Raises ``NoIndexError``, ``CursorGoneError``, ``BadRequestError`` for a sequence that is
+        still to come, ``OverloadedError`` where it does not arrive in time.
+        """
+        min_sequence, version = at.min_sequence, at.version
+        if isinstance(at, SearchOptions) and at.cursor is not None:
+            page = Cursor.read(at.cursor)
+            min_sequence = max(min_sequence or 0, page.sequence)
+            version = version or version_of(page, self._snapshots)
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            snapshot = (
+                self._snapshots.require() if version is None else self._snapshots.get(version)
+            )
+            if min_sequence is None or snapshot.live.sequence >= min_sequence:
+                return snapshot
+            if min_sequence > self._catalog.last_sequence():
+                raise BadRequestError(
+                    f"min_sequence {min_sequence} is beyond the catalog's last change"
+                )
+            if time.monotonic() > until:
+                raise OverloadedError(
+                    f"sequence {min_sequence} is not searchable yet: try again shortly"
+                )
+            time.sleep(0.02)
