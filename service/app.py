@@ -16,11 +16,12 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask_openapi_swagger  # type: ignore[import-untyped]
 import orjson
-from flask import Response, g, request, send_from_directory
+from flask import Request, Response, g, request, send_from_directory
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from indexer.core.actor import acting
@@ -34,12 +35,14 @@ from indexer.core.sqlite_library import (
 from service.api import metrics, routes
 from service.api.auth import check
 from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
+from service.api.memory_request import MemoryRequest
 from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
 from service.engine import Engine
+from service.inference.admission import OverloadedError
 from service.logging import capture_library_logs, make_log
-from service.server import run_server
+from service.server import REFUSED, run_server
 from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
@@ -73,6 +76,11 @@ class RawPath:
         self._decoded_slashes = decoded_slashes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self.decode(environ)
+        return self._app(environ, start_response)
+
+    def decode(self, environ: WSGIEnvironment) -> None:
+        """Set ``PATH_INFO`` to the path as it was sent."""
         raw = environ.get("REQUEST_URI")
         if raw:
             if not raw.startswith("/"):  # absolute form, as proxies send it
@@ -87,13 +95,32 @@ class RawPath:
             environ["PATH_INFO"] = "/".join(
                 quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments
             )
-        return self._app(environ, start_response)
 
 
 def _joined_id(segments: list[bytes]) -> list[bytes]:
     """``/v1/products/a/b/similar`` with its id, ``a/b``, as one segment again."""
     end = len(segments) - (len(segments) > 4 and segments[-1] == b"similar")
     return [*segments[:3], b"%2F".join(segments[3:end]), *segments[end:]] if end > 3 else segments
+
+
+class AppHeadCheck:
+    """What the application refuses by a request's head: the server then reads no body."""
+
+    def __init__(self, app: OpenAPI, path: RawPath, settings: Settings) -> None:
+        self._app = app
+        self._path = path
+        self._settings = settings
+
+    def refuses(self, environ: WSGIEnvironment) -> bool:
+        """Whether it is refused whatever its body holds: by key, host, origin, size or route."""
+        self._path.decode(environ)
+        asked = Request(environ)
+        try:
+            check(asked, self._settings)
+            self._app.url_map.bind_to_environ(environ).match()
+        except (RequestRefusedError, HTTPException):
+            return True
+        return (asked.content_length or 0) > self._settings.max_body_bytes
 
 
 class _ProductSegment(BaseConverter):
@@ -155,9 +182,10 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
     prefix = settings.public_address.prefix
-    app.wsgi_app = RawPath(  # type: ignore[method-assign]
-        app.wsgi_app, prefix=prefix, decoded_slashes=settings.decoded_slashes
-    )
+    path = RawPath(app.wsgi_app, prefix=prefix, decoded_slashes=settings.decoded_slashes)
+    app.wsgi_app = path  # type: ignore[method-assign]
+    app.extensions["catalens-head"] = AppHeadCheck(app, path, settings)
+    app.request_class = MemoryRequest
     install(app, engine.log)
     _install_request_rules(app, engine, settings)
     _register_routes(app)
@@ -177,7 +205,14 @@ def serve(settings: Settings) -> None:
         allow_old_sqlite()
     _log_sqlite(log)
     with Engine(settings, log=log) as engine:
-        run_server(create_app(engine, settings), settings, engine.log)
+        app = create_app(engine, settings)
+        run_server(app, settings, engine.log, head_check(app))
+
+
+def head_check(app: OpenAPI) -> AppHeadCheck:
+    """What the server asks ``app`` about a head."""
+    checker: AppHeadCheck = app.extensions["catalens-head"]
+    return checker
 
 
 def _log_sqlite(log: Any) -> None:
@@ -205,6 +240,8 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         # Whom the key or a trusted proxy names; all that this request writes carries the name.
         g.acting = ExitStack()
         g.acting.enter_context(acting(g.get("caller", "")))
+        if REFUSED in request.environ:
+            raise OverloadedError(request.environ[REFUSED])
         if request.method == "TRACE":
             raise RequestRefusedError(405, "method-not-allowed", "TRACE is not offered")
 

@@ -78,20 +78,18 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
 @contextmanager
 def serving_engine(engine: Any) -> Iterator[str]:
     """As ``serving``, for an engine that is open already."""
-    from service.app import create_app
+    from service.app import create_app, head_check
     from service.server import make_server
 
     settings = engine.settings.replace(port=0)
-    server = make_server(create_app(engine, settings), settings)
+    app = create_app(engine, settings)
+    server = make_server(app, settings, head_check(app))
     thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
         server.close()
-        server.task_dispatcher.shutdown(timeout=2)
-        for channel in list(server.active_channels.values()):
-            channel.close()
         thread.join(timeout=5)
 
 

@@ -251,6 +251,22 @@ class Settings(BaseModel):
         le=2**31,
         description="Bytes of a whole request; base64 needs a third more than the photo.",
     )
+    max_bodies_bytes: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        le=2**40,
+        description="Bytes that the bodies of all requests hold at once, in memory; the next gets "
+        "503.",
+    )
+    max_connections: int = Field(
+        default=1000, ge=16, le=65_536, description="Connections open at once."
+    )
+    drain_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="How long requests that were begun may take after SIGTERM.",
+    )
     threads: Annotated[
         int, SettingNames(option="--server-threads", variable="CATALENS_SERVER_THREADS")
     ] = Field(

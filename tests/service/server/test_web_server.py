@@ -10,20 +10,23 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
 from indexer.core.errors import BadSettingsError, BusyError
-from service.app import create_app
+from service.app import create_app, head_check
 from service.engine import Engine
 from service.server import make_server
 from tests.service.conftest import ODD_IDS, photo
+from tests.service.server.conftest import MakeServer, ask_raw, connect, exchange, read_all
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIMIT = 300_000
 
 
@@ -31,15 +34,13 @@ LIMIT = 300_000
 def port(shop: Engine) -> Iterator[int]:
     """A waitress server over the shop, on a free port of the loopback."""
     settings = shop.settings.replace(port=0, max_body_bytes=LIMIT, threads=4)
-    server = make_server(create_app(shop, settings), settings)
+    app = create_app(shop, settings)
+    server = make_server(app, settings, head_check(app))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield int(server.effective_port)
-    server.maintenance_interval = 0
     server.close()
-    server.task_dispatcher.shutdown()
-    for channel in list(server.active_channels.values()):
-        channel.close()
+    thread.join(timeout=10)
 
 
 def ask(
@@ -166,3 +167,110 @@ def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     library = {event["logger"]: event["message"] for event in events if event["event"] == "library"}
     assert library["waitress.queue"] == "Task queue depth is 1"
     assert "old\nuse" in library["py.warnings"]
+
+
+def test_one_peer_cannot_keep_others_out(serve: MakeServer) -> None:
+    """Half-open connections end each other, the oldest first; who asks is answered."""
+    server = serve(unfinished=20, connections=60)
+    silent = [connect(server) for _ in range(80)]
+    kept = [connect(server) for _ in range(3)]
+    for connection in kept:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+    assert read_all(silent[0]) == b""
+    for connection in (*silent, *kept):
+        connection.close()
+
+
+def test_connections_that_wait_make_room(serve: MakeServer) -> None:
+    """At the limit of all connections one that waits for its next request ends."""
+    server = serve(unfinished=20, connections=20)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    idle = []
+    for _ in range(30):
+        connection = connect(server)
+        assert ask_raw(connection, head).startswith(b"HTTP/1.1 200")
+        idle.append(connection)
+    assert idle[0].recv(65536) == b""
+    assert ask_raw(idle[-1], head).startswith(b"HTTP/1.1 200")
+    for connection in idle:
+        connection.close()
+
+
+def test_probes_do_not_wait_for_others(serve: MakeServer) -> None:
+    """``/livez`` is answered where every thread is taken."""
+    free = threading.Event()
+
+    def slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] != "/livez":
+            free.wait(10)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    server = serve(slow, threads=1)
+    with connect(server) as held, connect(server) as waiting:
+        for connection in (held, waiting):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        started = time.monotonic()
+        probe = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert exchange(server, probe).startswith(b"HTTP/1.1 200")
+        took = time.monotonic() - started
+        free.set()
+        assert read_all(waiting).startswith(b"HTTP/1.1 200")
+    assert took < 1
+
+
+def test_what_was_begun_is_answered(serve: MakeServer) -> None:
+    """``stop``: what runs, waits or has sent its first byte is answered, and then it ends."""
+
+    def slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        time.sleep(0.2)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    server = serve(slow, threads=2, grace_s=0.3)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
+    whole = [connect(server) for _ in range(6)]
+    parts = [connect(server) for _ in range(2)]
+    for connection in whole:
+        connection.sendall(head + b"abcdef")
+    parts[0].sendall(head[:20])
+    parts[1].sendall(head + b"abc")
+    time.sleep(0.1)
+    server.stop()
+    time.sleep(0.6)
+    parts[0].sendall(head[20:] + b"abcdef")
+    parts[1].sendall(b"def")
+    for connection in (*whole, *parts):
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert answer.endswith(b"abcdef")
+        assert b"Connection: close" in answer, "the client does not ask here again"
+        connection.close()
+    with pytest.raises(OSError):  # noqa: PT011 - refused or reset
+        connect(server)
+
+
+def test_a_kept_connection_has_a_moment_at_the_end(serve: MakeServer) -> None:
+    """The next request of a client that did not know is answered too."""
+    server = serve(grace_s=1.0)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connect(server) as connection:
+        assert ask_raw(connection, head).startswith(b"HTTP/1.1 200")
+        server.stop()
+        time.sleep(0.3)
+        connection.sendall(head)
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_what_never_ends_is_cut(serve: MakeServer) -> None:
+    """After ``drain_s`` the server ends whatever is open."""
+    server = serve(drain_s=0.4, header_s=60)
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.1)
+        started = time.monotonic()
+        server.stop()
+        assert read_all(connection) == b""
+        assert 0.2 < time.monotonic() - started < 3

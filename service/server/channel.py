@@ -1,0 +1,253 @@
+"""Channel: one connection, with deadlines for what arrives and what is taken."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from contextlib import suppress
+from typing import Any
+from wsgiref.types import WSGIEnvironment
+
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+
+from service.api.errors import MEDIA_TYPE, document
+from service.server.parser import REFUSED, RequestParser
+
+_CODES = {
+    400: "bad-request",
+    408: "request-timeout",
+    413: "body-too-large",
+    431: "headers-too-large",
+    501: "not-implemented",
+}
+
+
+class _ProblemTask(ErrorTask):
+    """What Waitress answers by itself (a request it cannot read), as a problem document."""
+
+    def execute(self) -> None:
+        """Write the document."""
+        error = self.request.error
+        code = _CODES.get(error.code, "internal")
+        detail = str(error.body) if error.code < 500 else error.reason
+        body = (json.dumps(document(error.code, code, detail, uuid.uuid4().hex)) + "\n").encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _RequestTask(WSGITask):
+    """Waitress's task, which ends a connection where its rest is no request or the server ends."""
+
+    def get_environment(self) -> WSGIEnvironment:
+        """The WSGI environment, with what was found out about the head."""
+        request, limits = self.request, self.channel.server.web.limits
+        if time.monotonic() - request.completed_at > limits.queue_s:
+            request.marks[REFUSED] = "no time for this before its deadline: try again shortly"
+        environ: WSGIEnvironment = super().get_environment()
+        environ.update(request.marks)
+        return environ
+
+    def build_response_header(self) -> bytes:
+        """Status and headers."""
+        if self.request.unread or self.channel.server.web.draining:
+            self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
+
+    def set_close_on_finish(self) -> None:
+        """Say that the connection ends, but for an answer that needs no length to end."""
+        request = self.request
+        asked = request.connection_close or request.unread or self.channel.server.web.draining
+        if self.version == "1.1" and self.status and not self.has_body and not asked:
+            return
+        super().set_close_on_finish()
+
+
+class HttpChannel(HTTPChannel):
+    """A connection of ``server``, a ``Listener``."""
+
+    request: RequestParser | None
+    task_class = _RequestTask
+    error_task_class = _ProblemTask
+
+    def __init__(
+        self, server: Any, sock: socket.socket, addr: Any, adj: Adjustments, map: Any = None
+    ) -> None:
+        super().__init__(server, sock, addr, adj, map=map)
+        self.peer = peer_name(addr[0])
+        self.since = time.monotonic()  # when what it does now began
+        self.used = False  # whether a whole head ever arrived
+        self._lingers = False
+        self._linger_until: float | None = None
+        self._left_bytes = server.web.limits.body_bytes
+        self._moved = 0  # bytes in and out
+        self._window = self.since
+        self._window_moved = 0
+        server.web.add_channel(self)
+
+    def parser_class(self, adj: Adjustments) -> RequestParser:
+        """A parser of the next request."""
+        web = self.server.web
+        peer = {
+            "REMOTE_ADDR": self.addr[0],
+            "SERVER_NAME": self.server.server_name,
+            "SERVER_PORT": str(self.server.effective_port),
+        }
+        return RequestParser(adj, web.check, web.bodies, peer)
+
+    # -- what it is doing, asked by the loop
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or its answer taken."""
+        return bool(self.requests or self.total_outbufs_len)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has sent nothing that is worth anything: no request, or part of a head."""
+        return not self.busy and (self.request is None or not self.request.headers_finished)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has arrived."""
+        return not self.busy and self.request is None
+
+    def look(self, now: float) -> None:
+        """End what takes too long."""
+        limits = self.server.web.limits
+        if self._linger_until is not None:
+            if now > self._linger_until:
+                self.handle_close()
+            return
+        # Bytes move while a body arrives and while an answer is taken.
+        if now - self._window > limits.window_s:
+            slow = self._moved - self._window_moved < limits.window_bytes
+            self._window = now
+            self._window_moved = self._moved
+            if slow:
+                self._end_slow()
+        if not self.waiting:
+            return
+        waits = now - self.since
+        if self.request is not None and waits > limits.header_s:
+            self._expire()
+        elif self.request is None and waits > (limits.idle_s if self.used else limits.header_s):
+            self.handle_close()
+
+    def _end_slow(self) -> None:
+        if self.total_outbufs_len:
+            self.handle_close()
+        elif self.request is not None and self.request.headers_finished and not self.requests:
+            self._expire()
+
+    def _expire(self) -> None:
+        with self.requests_lock:
+            request = self.request
+            if request is None:
+                return
+            self.request = None
+            request.expire()
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    def _begin(self) -> None:
+        self.since = self._window = time.monotonic()
+        self._window_moved = self._moved
+
+    # -- what arrives
+
+    def readable(self) -> bool:
+        """Whether to read from it."""
+        return self._linger_until is not None or bool(super().readable())
+
+    def handle_read(self) -> None:
+        """Read, and throw away what nobody waits for."""
+        if self._linger_until is None:
+            super().handle_read()
+            return
+        try:
+            data = self.recv(self.adj.recv_bytes)
+        except OSError:
+            data = b""
+        self._left_bytes -= len(data)
+        if not data or self._left_bytes < 0:
+            self.handle_close()
+
+    def received(self, data: bytes) -> bool:
+        """Take what arrived."""
+        before, head = self.request, self.request is not None and self.request.headers_finished
+        took = bool(super().received(data))
+        self._moved += len(data)
+        now_head = self.request is not None and self.request.headers_finished
+        if self.request is not before or now_head != head:
+            self._begin()
+        self.used = self.used or now_head or bool(self.requests)
+        return took
+
+    # -- what is sent
+
+    def service(self) -> None:
+        """Answer one request."""
+        self._lingers = self._lingers or self.requests[0].unread
+        self._begin()
+        super().service()
+        self._begin()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send what the connection takes now."""
+        sent: int = super().send(data, do_close=do_close)
+        self._moved += sent
+        return sent
+
+    def writable(self) -> bool:
+        """Whether there is something to send or to end."""
+        return self._linger_until is None and bool(super().writable())
+
+    def handle_write(self) -> None:
+        """Send on; of a connection with unread bytes, end only our half."""
+        if not self._lingers or not self.close_when_flushed or self.will_close:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif not self.total_outbufs_len:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a moment: a connection closed on unread bytes loses its last answer."""
+        self.close_when_flushed = False
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.handle_close()
+            return
+        self._linger_until = time.monotonic() + self.server.web.limits.linger_s
+
+    def handle_close(self) -> None:
+        """End the connection and let go of what it holds."""
+        if self.request is not None:
+            self.request.close()
+            self.request = None
+        self.server.web.remove_channel(self)
+        with suppress(OSError):
+            super().handle_close()
+
+
+def peer_name(address: str) -> str:
+    """Whose connection it is: an IPv4 address, or the /64 network of an IPv6 one."""
+    if ":" not in address or address.lower().startswith("::ffff:"):
+        return address
+    left, gap, right = address.partition("%")[0].partition("::")
+    groups = [*left.split(":")]
+    if gap:
+        tail = right.split(":") if right else []
+        groups += ["0"] * (8 - len(groups) - len(tail)) + tail
+    return ":".join(group or "0" for group in groups[:4])

@@ -1,0 +1,156 @@
+"""Request parser: heads are judged before a body is read, bodies are held in memory."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+from wsgiref.types import WSGIEnvironment
+
+from waitress.adjustments import Adjustments
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.receiver import ChunkedReceiver
+from waitress.utilities import BadRequest, Error
+
+from service.server.limits import BodyBudget
+
+# In the environment of a request: why it is answered 503, whatever it asks.
+REFUSED = "catalens.refused"
+
+# What a chunked body may hold beside its bytes (sizes, extensions, line ends) where that is more
+# than its bytes: chunks of one byte cost the server a thousand times what they carry.
+_FRAMING = 64 * 2**10
+_PORTION = 16 * 2**10
+_ENVIRON_NAMES = {"CONTENT_LENGTH": "CONTENT_LENGTH", "CONTENT_TYPE": "CONTENT_TYPE"}
+
+
+class HeadCheck(Protocol):
+    """Judges a request by its head."""
+
+    def refuses(self, environ: WSGIEnvironment) -> bool:
+        """Whether the application refuses this request whatever its body holds.
+
+        It may leave ``catalens.`` entries in ``environ``, which the application then finds.
+        """
+
+
+class _BoundedChunks(ChunkedReceiver):
+    """Waitress's receiver of chunked bodies, with a bound on what is no body in them."""
+
+    error: Error | None
+    raw_bytes = 0
+
+    def received(self, s: bytes) -> int:
+        """Take what arrived; returns how many bytes of it belong to this body."""
+        taken = 0
+        while taken < len(s) and not self.completed and self.error is None:
+            portion = super().received(s[taken : taken + _PORTION])
+            taken += portion
+            self.raw_bytes += portion
+            if self.raw_bytes - len(self) > max(_FRAMING, len(self)):
+                self.error = BadRequest("more framing than body: send larger chunks")
+        return taken
+
+
+class RequestParser(HTTPRequestParser):
+    """Waitress's parser with a check of the head and a budget of bodies.
+
+    A request that ``check`` refuses by its head, or that has no place in ``bodies``, is complete
+    without its body, so that the application answers it: ``unread`` says so, ``marks`` is what
+    both of them leave in its environment.
+    """
+
+    error: Error | None
+    body_rcv: Any
+    chunked: bool
+
+    def __init__(
+        self, adj: Adjustments, check: HeadCheck, bodies: BodyBudget, peer: WSGIEnvironment
+    ) -> None:
+        super().__init__(adj)
+        self.unread = False
+        self.marks: WSGIEnvironment = {}
+        self.completed_at = 0.0
+        self._check = check
+        self._bodies = bodies
+        self._peer = peer
+        self._reserved = 0
+
+    def received(self, data: bytes) -> int:
+        """Take what arrived; returns how many bytes of it belong to this request."""
+        consumed: int = super().received(data)
+        if self.body_rcv is not None and not self.error:
+            self._hold(len(self.body_rcv))
+        if self.completed:
+            self.completed_at = time.monotonic()
+            if self.unread or self.error:
+                self.unread = True
+                # What follows is the rest of this body, never the next request.
+                return len(data)
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the head and ask whether it is worth reading a body for."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            # An address that the standard library refuses to split.
+            raise ParsingError(f"Bad URI: {error}") from error
+        if self.body_rcv is None:
+            # Waitress would wait for a body that is not announced.
+            self.expect_continue = False
+            return
+        if self.chunked:
+            self.body_rcv = _BoundedChunks(self.body_rcv.getbuf())
+        environ = self._environ()
+        if self._check.refuses(environ):
+            self._leave_body()
+        self.marks = {name: environ[name] for name in environ if name.startswith("catalens.")}
+
+    def expire(self) -> None:
+        """End a request that does not arrive; it is answered 408."""
+        late = Error("the request did not arrive in time: send it faster")
+        late.code = 408
+        late.reason = "Request Timeout"
+        self.error = late
+        self.unread = True
+        self.completed = True
+        self.expect_continue = False
+
+    def close(self) -> None:
+        """Let go of the body."""
+        super().close()
+        self._bodies.release(self._reserved)
+        self._reserved = 0
+
+    def _hold(self, size: int) -> None:
+        if self._bodies.reserve(size - self._reserved):
+            self._reserved = size
+            return
+        self.close()
+        self.marks[REFUSED] = (
+            f"the bodies of other requests take all of {self._bodies.limit} bytes (setting "
+            "max_bodies_bytes): try again shortly"
+        )
+        self._leave_body()
+        self.completed = True
+
+    def _leave_body(self) -> None:
+        self.unread = True
+        self.body_rcv = None
+        self.content_length = 0
+        self.chunked = False
+        self.expect_continue = False
+
+    def _environ(self) -> WSGIEnvironment:
+        environ: WSGIEnvironment = {
+            **self._peer,
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": self.path,
+            "REQUEST_URI": self.request_uri,
+            "QUERY_STRING": self.query,
+            "SCRIPT_NAME": "",
+            "wsgi.url_scheme": self.url_scheme,
+        }
+        for name, value in self.headers.items():
+            environ.setdefault(_ENVIRON_NAMES.get(name, f"HTTP_{name}"), value)
+        return environ

@@ -1,0 +1,111 @@
+"""Deadlines of a connection, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+
+from service.server.channel import peer_name
+from tests.service.server.conftest import MakeServer, connect, exchange, read_all
+
+
+def test_a_head_has_a_deadline(serve: MakeServer) -> None:
+    """A head sent byte by byte is answered 408; bytes do not buy time. Silence just ends."""
+    server = serve(header_s=0.3)
+    with connect(server) as dribbling, connect(server) as silent:
+        started = time.monotonic()
+        for byte in b"GET / HTTP/1.1\r\nHost: x\r\nA: ":
+            try:
+                dribbling.sendall(bytes([byte]))
+            except OSError:
+                break
+            time.sleep(0.02)
+        assert read_all(dribbling).startswith(b"HTTP/1.0 408")
+        assert read_all(silent) == b""
+    assert time.monotonic() - started < 4
+
+
+def test_a_body_has_to_move(serve: MakeServer) -> None:
+    """A body that trickles is answered 408; one that moves may take longer than a window."""
+    server = serve(window_s=0.2, window_bytes=2000)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with connect(server) as slow, connect(server) as quick:
+        slow.sendall(head % 9000)
+        quick.sendall(head % 20_000)
+        for _ in range(20):
+            try:
+                slow.sendall(b"x")
+            except OSError:
+                break
+            quick.sendall(b"x" * 1000)
+            time.sleep(0.02)
+        assert read_all(quick).endswith(b'{"bytes": 20000}')
+        assert b" 408 " in read_all(slow)
+
+
+def test_an_answer_has_to_be_taken(serve: MakeServer) -> None:
+    """A client that asks for much and reads nothing does not hold it for ever."""
+
+    def large(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", str(2**25))])
+        return [b"x" * 2**25]
+
+    server = serve(large, window_s=0.2)
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.6)
+        try:
+            taken = len(read_all(connection))
+        except ConnectionResetError:
+            taken = 0
+    assert taken < 2**25
+
+
+@pytest.mark.parametrize("status", ["304 Not Modified", "204 No Content"])
+def test_answers_without_a_body_keep_the_connection(serve: MakeServer, status: str) -> None:
+    """A browser that asks whether its thumbnails are still good needs one connection."""
+
+    def unchanged(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response(status, [("ETag", '"a"')])
+        return []
+
+    server = serve(unchanged)
+    connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=10)
+    for _ in range(2):
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, response.headers["Connection"]) == (int(status[:3]), None)
+    assert server.accepted == 1
+    connection.close()
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert b"Connection: close" in exchange(server, asked)
+
+
+def test_a_request_that_waited_too_long_is_refused(serve: MakeServer) -> None:
+    """Where all threads are busy past the deadline, the rest is answered 503, not worked on."""
+
+    def slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        refused = environ.get("catalens.refused", "")
+        time.sleep(0 if refused else 0.3)
+        start_response("503 Busy" if refused else "200 OK", [("Content-Length", "0")])
+        return []
+
+    server = serve(slow, threads=1, queue_s=0.15)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connect(server) as first, connect(server) as second:
+        first.sendall(head)
+        time.sleep(0.05)
+        second.sendall(head)
+        answers = [read_all(first)[:12], read_all(second)[:12]]
+    assert answers == [b"HTTP/1.1 200", b"HTTP/1.1 503"]
+
+
+def test_a_peer_is_an_address_or_a_network() -> None:
+    assert peer_name("192.0.2.7") == "192.0.2.7"
+    assert peer_name("2001:db8::1") == peer_name("2001:db8:0:0:5::9") == "2001:db8:0:0"
+    assert peer_name("fe80::1%eth0") == "fe80:0:0:0"
+    assert peer_name("::1") == "0:0:0:0"

@@ -1,0 +1,138 @@
+"""Heads before bodies, and bodies in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.service.server.conftest import MakeServer, connect, exchange, read_all
+
+
+class RefusesAll:
+    """Refuses every request by its head."""
+
+    def refuses(self, environ: object) -> bool:
+        return True
+
+
+def open_files() -> set[str]:
+    """What this process has open."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(link))
+    return found
+
+
+def test_a_refused_body_is_never_waited_for(serve: MakeServer) -> None:
+    """The answer comes with the head alone, whatever length is announced, and nothing is held."""
+    server = serve(check=RefusesAll())
+    started = time.monotonic()
+    for framing in (b"Content-Length: 199000", b"Transfer-Encoding: chunked"):
+        answer = exchange(server, b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b"Connection: close" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"bytes": 0}
+    assert time.monotonic() - started < 4
+    assert server.bodies.used == 0
+
+
+def test_a_refused_client_that_sends_on_reads_its_answer(serve: MakeServer) -> None:
+    """A connection is not closed on unread bytes, which would throw the answer away."""
+    server = serve(check=RefusesAll())
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n\r\n")
+        time.sleep(0.2)
+        connection.sendall(b"x" * 100_000 + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"x" * 50_000)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert answer.count(b"HTTP/1.1") == 1, "what follows a refused head is no request"
+
+
+def test_a_refused_client_gets_no_100(serve: MakeServer) -> None:
+    server = serve(check=RefusesAll())
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9000\r\n\r\n"
+    assert exchange(server, head).startswith(b"HTTP/1.1 200")
+
+
+def test_expecting_nothing_is_answered(serve: MakeServer) -> None:
+    """``Expect: 100-continue`` without a body does not wait for one."""
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    assert exchange(serve(), head).startswith(b"HTTP/1.1 200")
+
+
+def test_large_bodies_are_in_memory(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No body makes a temporary file, so a full or a watched folder does not matter."""
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    body = b"x" * 5_000_000
+    server = serve(body_bytes=6_000_000, bodies_bytes=6_000_000)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    before = open_files()
+    with connect(server) as connection:
+        connection.sendall(head % len(body) + body[:-1])
+        time.sleep(0.2)
+        files = open_files() - before
+        held = server.bodies.used
+        connection.sendall(b"x")
+        answer = read_all(connection)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"bytes": len(body)}
+    assert held >= 4_000_000
+    assert [name for name in files if name.startswith("/")] == []
+    assert server.bodies.used == 0
+
+
+def test_bodies_share_a_budget(serve: MakeServer) -> None:
+    """A body that finds no room is answered 503 at once, and the others arrive."""
+    server = serve()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 190000\r\n\r\n"
+    with connect(server) as first:
+        first.sendall(head + b"x" * 180_000)
+        time.sleep(0.3)
+        second = exchange(server, head + b"x" * 190_000)
+        first.sendall(b"x" * 10_000)
+        answer = read_all(first)
+    assert second.startswith(b"HTTP/1.1 503")
+    assert b"max_bodies_bytes" in second
+    assert answer.endswith(b'{"bytes": 190000}')
+    assert server.bodies.used == 0
+    with connect(server) as gone:
+        gone.sendall(head + b"x" * 100_000)
+        time.sleep(0.2)
+    deadline = time.monotonic() + 5
+    while server.bodies.used and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.bodies.used == 0, "a connection that ends gives its bytes back"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"1\r\nx\r\n" * 30_000, id="chunks of one byte"),
+        pytest.param(b"1;" + b"a" * 200_000, id="an endless extension"),
+        pytest.param(b"1\r\nx\r\n0\r\n" + b"a: b\r\n" * 30_000, id="an endless trailer"),
+    ],
+)
+def test_framing_is_bounded(serve: MakeServer, body: bytes) -> None:
+    """What is no body in a chunked body ends in 400 before it costs anything."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(serve()) as connection:
+        connection.sendall(head + body)
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+
+
+def test_chunked_bodies_arrive(serve: MakeServer) -> None:
+    """Chunks of any size are one body, and the next request of the connection is read."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (size, b"x" * size) for size in (1, 5, 70_000, 20_000))
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%s\r\n"
+    sent = request % b"" + chunks + b"0\r\n\r\n" + request % b"Connection: close\r\n" + b"0\r\n\r\n"
+    answer = exchange(serve(), sent)
+    assert b'{"bytes": 90006}' in answer
+    assert answer.endswith(b'{"bytes": 0}')
