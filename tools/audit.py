@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import write_atomic, write_json
+from indexer.core.atomic_files import write_atomic, write_json, written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
@@ -270,7 +270,10 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
         )
         names = catalog.ids_of({entry.pid for entry in ranked})
         table = folder / "audit.csv"
-        with table.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            written_aside(table) as aside,
+            aside.open("w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.writer(stream)
             writer.writerow(("kind", "product_id", "code", "score", "detail"))
             for entry in ranked:

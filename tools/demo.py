@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.core.atomic_files import publish_folder
 from indexer.core.errors import BadModelError, BadSettingsError
 from indexer.core.progress import OnProgress, OnStage
 from tools.output import format_cell, log, print_table, progress, stages, to_plain
@@ -90,7 +91,7 @@ def _draw_once(folder: Path, counter: OnProgress) -> Path:
         aside = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(aside, ignore_errors=True)
         drawn = make_sample_catalog(aside, progress=counter)
-        aside.rename(folder)
+        publish_folder(aside, folder)
         return folder / drawn.name
     log("used again: the catalog of an earlier run")
     return folder / "products.csv"

@@ -7,10 +7,16 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
+
+if sys.platform != "win32":
+    import fcntl
 
 _CHUNK = 1 << 20
 
@@ -67,20 +73,80 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: written aside, flushed, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """A file to write beside ``path``, which it replaces when the block ends well; else it goes.
+
+    Locked while it is written, so that ``is_claimed`` tells it from what a killed process left.
+    ``flush``: it survives a power cut.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
+        _claim(handle)
+        yield aside
+        replace_file(aside, path, flush=flush)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    fsync_path(path.parent)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """An empty folder beside ``path``, to be published or emptied in the block; gone after it.
+
+    Locked meanwhile, as a file that is ``written_aside``.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    aside.mkdir(parents=True)
+    handle = os.open(aside, os.O_RDONLY)
+    try:
+        _claim(handle)
+        yield aside
+    finally:
+        os.close(handle)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether a process of any container is writing this file or folder aside right now."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(handle)
+    return False
+
+
+def _claim(handle: int) -> None:
+    # A system without locks: the number of the process in the name must do.
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
+    """Rename the file ``aside`` to ``path``, whatever stood there; flushed before and after."""
+    if flush:
+        fsync_path(aside)
+    os.replace(aside, path)
+    if flush:
+        fsync_path(path.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``: written aside, flushed, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside, aside.open("wb") as stream:
+        stream.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -100,6 +166,15 @@ def publish_folder(aside: Path, final: Path) -> None:
         raise FileExistsError(final)
     os.rename(aside, final)
     fsync_path(final.parent)
+
+
+def replace_folder(aside: Path, final: Path) -> None:
+    """``publish_folder`` in the place of a folder that goes, if one is there.
+
+    A crash between leaves neither; whoever made ``aside`` can make it again.
+    """
+    remove_folder(final)
+    publish_folder(aside, final)
 
 
 def remove_folder(path: Path) -> None:

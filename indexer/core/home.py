@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -13,6 +16,8 @@ from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
 
 FORMAT = 1
+# What is written beside a pair without being part of its checksum.
+_UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
 
 
@@ -22,6 +27,27 @@ class Active:
 
     index_version: str
     model_version: str
+
+    def record(self) -> dict[str, str]:
+        """As it is written, with a checksum: one changed byte must not name another version."""
+        return {**asdict(self), "check": self._check()}
+
+    @classmethod
+    def checked(cls, stored: Any) -> Active:
+        """What was written by ``record``, or before there were checksums.
+
+        Raises ``ValueError``, ``KeyError``, ``TypeError`` for what was changed since.
+        """
+        pair = cls(stored["index_version"], stored["model_version"])
+        if not isinstance(pair.index_version, str) or not isinstance(pair.model_version, str):
+            raise TypeError("it names no index version and model")
+        sealed = bool(set(stored) - _UNSEALED)
+        if sealed and stored.get("check") != pair._check():
+            raise ValueError("it does not match its checksum")
+        return pair
+
+    def _check(self) -> str:
+        return hashlib.sha256(f"{self.index_version} {self.model_version}".encode()).hexdigest()[:8]
 
 
 class Home:
@@ -123,25 +149,33 @@ class Home:
     def active(self) -> Active | None:
         """The active pair, or None before the first activation."""
         try:
-            stored = json.loads(self.current_file.read_text())
+            return Active.checked(json.loads(self.current_file.read_text()))
         except FileNotFoundError:
             return None
+        except (KeyError, TypeError) as error:
+            raise BadHomeError(
+                f"{self.current_file} does not name an index version and a model; {_REPAIR}"
+            ) from error
         except (OSError, ValueError) as error:
             raise BadHomeError(
                 f"{self.current_file} is not readable: {error}; {_REPAIR}"
             ) from error
-        stored = stored if isinstance(stored, dict) else {}
-        index_version = stored.get("index_version")
-        model_version = stored.get("model_version")
-        if not isinstance(index_version, str) or not isinstance(model_version, str):
-            raise BadHomeError(
-                f"{self.current_file} does not name an index version and a model; {_REPAIR}"
-            )
-        return Active(index_version, model_version)
 
-    def activate(self, active: Active) -> None:
-        """Flip the active pair in one rename. The caller has checked that both exist and fit."""
-        write_json(self.current_file, asdict(active))
+    def activate(self, active: Active, before: Sequence[Mapping[str, str]] = ()) -> None:
+        """Flip the active pair in one rename. The caller has checked that both exist and fit.
+
+        ``before``: the records of what was active until now, oldest first, repeated here so that
+        the record of activations can be lost.
+        """
+        write_json(self.current_file, {**active.record(), "before": list(before)})
+
+    def current_record(self) -> list[dict[str, Any]]:
+        """What ``CURRENT`` repeats of the record of activations, oldest first, and itself.
+
+        Raises ``OSError``, ``ValueError``, ``KeyError``, ``TypeError``.
+        """
+        stored = json.loads(self.current_file.read_text())
+        return [*stored["before"], stored]
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
         """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``,

@@ -10,9 +10,12 @@ from typing import Any
 
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import DamagedIndexError, NewerFormatError
+from indexer.core.file_names import is_plain_name
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# Beside it: the files as they were when they were verified.
+VERIFIED = "VERIFIED"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,12 @@ class Manifest:
         return int((self.source or {}).get("erased_through", self.last_sequence))
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("version", "embedding_id", "model_version", "recipe"), str),
+    **dict.fromkeys(("dim", "last_sequence"), int),
+    **dict.fromkeys(("params", "counts", "recall", "files"), dict),
+    "source": (dict, type(None)),
+}
 _LATER = frozenset(field.name for field in fields(Manifest) if field.default is None)
 
 
@@ -119,7 +128,33 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedIndexError(
             f"index version {folder.name}: {MANIFEST} does not match its own checksum"
         )
+    if not all(isinstance(getattr(manifest, name), kind) for name, kind in _KINDS.items()):
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} holds a value of another kind than it should"
+        )
+    if odd := _odd_name(manifest):
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} names {odd!a}, which is no plain file name "
+            "with a size and a checksum: it was made by somebody else, so do not use it"
+        )
     return manifest
+
+
+def _odd_name(manifest: Manifest) -> object:
+    """The first name that must not be joined to a folder, or a file without size or checksum.
+
+    Anybody can seal a manifest, so its seal says nothing about what it names.
+    """
+    for name in (manifest.embedding_id, manifest.model_version):
+        if not is_plain_name(name):
+            return name
+    for name, known in manifest.files.items():
+        kinds = (str, int) if isinstance(known, dict) else ()
+        values = [known.get(key) for key in ("sha256", "size")] if kinds else []
+        whole = bool(kinds) and all(map(isinstance, values, kinds))
+        if not whole or not is_plain_name(name) or name in (MANIFEST, VERIFIED):
+            return name
+    return None
 
 
 def version_number(name: str) -> int | None:

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from indexer.catalog.photo_store import PhotoStore
+from indexer.core.atomic_files import written_aside
 from indexer.feeds.photo_intake import TakenPhoto
 from indexer.feeds.row_digests import find
 
@@ -89,22 +90,15 @@ def write_evidence(
 ) -> None:
     """Store the evidence of groups with the keys ``kept`` (uint64, ascending) as it was, and the
     ``fresh``, whose groups have the numbers of ``keys``. Raises ``OSError``."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(exist_ok=True)
-    try:
-        with aside.open("wb") as stream:
-            if len(kept) and path.exists():
-                with path.open("rb") as old:
-                    while lines := list(islice(old, _PORTION)):
-                        found = np.array(
-                            [int(line[1 : line.index(b",")]) for line in lines], np.uint64
-                        )
-                        stream.writelines(compress(lines, find(kept, found)))
-            for entry in fresh:
-                stream.write(_line(int(keys[entry.group]), entry))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as aside, aside.open("wb") as stream:
+        if len(kept) and path.exists():
+            with path.open("rb") as old:
+                while lines := list(islice(old, _PORTION)):
+                    found = np.array([int(line[1 : line.index(b",")]) for line in lines], np.uint64)
+                    stream.writelines(compress(lines, find(kept, found)))
+        for entry in fresh:
+            stream.write(_line(int(keys[entry.group]), entry))
 
 
 def _line(key: int, entry: PhotoEvidence) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import zlib
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import IO
 
 from urllib3.response import BaseHTTPResponse
 
-from indexer.core.atomic_files import storage_failure
+from indexer.core.atomic_files import folder_aside, replace_file, storage_failure
 from indexer.core.errors import UrlFailedError
 from indexer.fetch.http_client import PIECE, PhotoClient, answer_unpacker
 from indexer.fetch.settings import FetchSettings
@@ -60,16 +59,14 @@ class FeedClient(PhotoClient):
         Raises ``UrlRefusedError``, ``UrlFailedError``, ``StorageError``.
         """
         url = self.check(address)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            with aside.open("wb") as file:
-                self._file = file
-                answer = self.get(url, etag=etag, last_modified=last_modified, total_s=_TOTAL_S)
-                file.flush()
-                os.fsync(file.fileno())
-            if answer.data is not None:
-                os.replace(aside, target)
-            elif not (etag or last_modified):
+            with folder_aside(target) as aside:
+                with (aside / "feed").open("wb") as file:
+                    self._file = file
+                    answer = self.get(url, etag=etag, last_modified=last_modified, total_s=_TOTAL_S)
+                if answer.data is not None:
+                    replace_file(aside / "feed", target)
+            if answer.data is None and not (etag or last_modified):
                 raise UrlFailedError("the server says that the feed is unchanged, though it is new")
             return FetchedFeed(
                 answer.data is not None, answer.etag or etag, answer.last_modified or last_modified
@@ -78,7 +75,6 @@ class FeedClient(PhotoClient):
             raise storage_failure(target, error) from error
         finally:
             self._file = None
-            aside.unlink(missing_ok=True)
 
     def take_body(self, response: BaseHTTPResponse, deadline: float) -> bytes:
         """Write the body to the file as it comes. Raises ``UrlFailedError``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,14 @@ class PastActivation:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> PastActivation:
-        """Raises ``KeyError``, ``TypeError``. Entries of older releases have no time and no
-        name."""
-        pair = Active(stored["index_version"], stored["model_version"])
+        """Raises ``KeyError``, ``TypeError``, ``ValueError`` for one that was changed. Entries of
+        older releases have no time and no name."""
+        pair = Active.checked(stored)
         return cls(pair, str(stored.get("at", "")), str(stored.get("by", "")))
+
+    def record(self) -> dict[str, str]:
+        """As it is written."""
+        return {**self.pair.record(), "at": self.at, "by": self.by}
 
     @property
     def version(self) -> str:
@@ -74,11 +78,19 @@ class Activations(ABC):
         """Check every file of a version against its checksum."""
 
     def _written_history(self) -> Sequence[PastActivation]:
-        try:
-            stored = json.loads((self.folder / "ACTIVATIONS").read_text())
-            return [PastActivation.read(entry) for entry in stored]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+        """The activations as written; where that is lost or damaged, as ``CURRENT`` repeats them.
+
+        Each of the two files can be lost without the other.
+        """
+        for read in (self._record, self.home.current_record):
+            try:
+                return [PastActivation.read(entry) for entry in read()]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return []
+
+    def _record(self) -> list[dict[str, Any]]:
+        return list(json.loads((self.folder / "ACTIVATIONS").read_text()))
 
     def history(self) -> Sequence[PastActivation]:
         """Return the activations up to and with the current one, oldest first.
@@ -103,9 +115,12 @@ class Activations(ABC):
         return [*written[:last], now or PastActivation(current)]
 
     def previous(self) -> Active | None:
-        """Return the pair that was active before the current one, or None."""
-        past = self.history()
-        return past[-2].pair if len(past) > 1 else None
+        """Return the pair that was active before the current one and is still there, or None."""
+        return self._before(self.history())
+
+    def _before(self, past: Sequence[PastActivation]) -> Active | None:
+        there = set(self.names())
+        return next((entry.pair for entry in reversed(past[:-1]) if entry.version in there), None)
 
     def activate(
         self,
@@ -197,7 +212,7 @@ class Activations(ABC):
         ``history`` cuts off what a crash in between leaves.
         """
         self._write_history([*past, new])
-        self.home.activate(new.pair)
+        self._make_current([*past, new])
 
     def pair_of(self, manifest: Manifest) -> Active:
         """Pair a version with the latest revision of the model that it was built for.
@@ -212,7 +227,7 @@ class Activations(ABC):
         latest = (model for model in served if origin(self.home, model) == wanted)
         return Active(manifest.version, next(latest, manifest.model_version))
 
-    def replace(self, successors: Mapping[str, str]) -> None:
+    def supersede(self, successors: Mapping[str, str]) -> None:
         """Put rewrites in the place of versions (name -> rewrite): serving, and in history.
 
         In an order that a crash cannot hurt: at each step what serves and what served before are
@@ -225,20 +240,22 @@ class Activations(ABC):
             moved = [_moved(entry, successors) for entry in past]
             if moved[-1] != past[-1]:
                 self._write_history([*moved[:-1], past[-1], moved[-1]])
-                self.home.activate(moved[-1].pair)
+                self._make_current(moved)
             unrepeated = [
                 entry
                 for entry, before in zip(moved, [None, *moved], strict=False)
                 if before is None or entry.pair != before.pair
             ]
             self._write_history(unrepeated)
+            self._make_current(unrepeated)
+
+    def _make_current(self, entries: Sequence[PastActivation]) -> None:
+        kept = entries[-_KEPT_ACTIVATIONS:]
+        self.home.activate(kept[-1].pair, [entry.record() for entry in kept[:-1]])
 
     def _write_history(self, entries: Sequence[PastActivation]) -> None:
-        stored = [
-            {**asdict(entry.pair), "at": entry.at, "by": entry.by}
-            for entry in entries[-_KEPT_ACTIVATIONS:]
-        ]
-        write_json(self.folder / "ACTIVATIONS", stored)
+        kept = entries[-_KEPT_ACTIVATIONS:]
+        write_json(self.folder / "ACTIVATIONS", [entry.record() for entry in kept])
 
     def _registered(self, model_version: str) -> str:
         from indexer.model.registry import by_version
@@ -260,13 +277,15 @@ class Activations(ABC):
             past = self.history()
             if instead_of is not None:
                 self._require_active(instead_of, past)
-            if len(past) < 2:
+            before = self._before(past)
+            if before is None:
                 raise UnknownVersionError(
-                    "nothing to roll back to: no other version was active before"
+                    "nothing to roll back to: no other version that is still there was active "
+                    "before (catalens index list shows them, catalens index activate VERSION "
+                    "serves one)"
                 )
-            previous = past[-2].version
-            self._activate(previous, past, None, model_embedding_id)
-            return previous
+            self._activate(before.index_version, past, None, model_embedding_id)
+            return before.index_version
 
     def settled(self) -> bool:
         """Tell whether it is known what serves and what served before.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from indexer.catalog.store import open_catalog
-from indexer.core.atomic_files import publish_folder, sha256_file, write_atomic
+from indexer.core.atomic_files import (
+    publish_folder,
+    replace_file,
+    replace_folder,
+    sha256_file,
+    write_atomic,
+)
 from indexer.core.errors import (
     BadHomeError,
     BadModelError,
@@ -29,11 +34,12 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.embedding_store import EmbeddingStore
+from indexer.index.registry import engine_of
 from indexer.index.version import Versions
-from indexer.index.version_files import IndexVersion
+from indexer.index.version_files import VERSION_FILES, IndexVersion
 from indexer.model.bundle import MANIFEST as MODEL_MANIFEST
 from indexer.model.bundle import load_bundle
-from indexer.model.registry import by_version
+from indexer.model.registry import by_version, mend_shared_files, whole_model
 
 _CHUNK = 1 << 22
 # Vectors stored in one transaction.
@@ -126,6 +132,7 @@ def pull(
             raise BadModelError(
                 f"{folder} lacks model {manifest.model_version}, which {version} needs: push again"
             )
+    _check_files(manifest)
     _check_catalog(home, manifest)
     versions = Versions(home)
     copy = _Copy(progress)
@@ -214,16 +221,18 @@ class _Copy:
         not copied."""
         bundle = load_bundle(source)
         final = models / bundle.model_version
-        if final.exists():
-            # A damaged one is named, not replaced: it may be the source of other homes.
-            load_bundle(final)
+        if (found := whole_model(final)) is not None:
+            mend_shared_files(models, found)
             return
-        files = json.loads((source / MODEL_MANIFEST).read_text())["files"]
+        files = {
+            name: {"sha256": checksum, "size": (source / name).stat().st_size}
+            for name, checksum in bundle.checksums.items()
+        }
         aside = models / f"{_INCOMING}{bundle.model_version}"
         self._files(source, aside, files, [path for path in models.glob("[!.]*") if path.is_dir()])
         write_atomic(aside / MODEL_MANIFEST, (source / MODEL_MANIFEST).read_bytes())
-        publish_folder(aside, final)
-        load_bundle(final)
+        replace_folder(aside, final)
+        mend_shared_files(models, load_bundle(final))
 
     def version(self, source: Path, indexes: Path, manifest: Manifest, own: Manifest) -> None:
         self.finish(self.stage(source, indexes, manifest), indexes / own.version, own)
@@ -244,7 +253,7 @@ class _Copy:
         for name, known in files.items():
             if not _is(there / name, known):
                 self._file(source / name, there / f".{name}.part", known)
-                os.replace(there / f".{name}.part", there / name)
+                replace_file(there / f".{name}.part", there / name)
 
     def _files(self, source: Path, aside: Path, files: Files, siblings: list[Path]) -> None:
         aside.mkdir(parents=True, exist_ok=True)
@@ -257,7 +266,7 @@ class _Copy:
                 continue
             part = aside / f".{name}.part"
             self._file(source / name, part, known)
-            os.replace(part, aside / name)
+            replace_file(part, aside / name)
 
     def _file(self, source: Path, part: Path, known: Mapping[str, Any]) -> None:
         """Copy, going on after what an interrupted copy left; verified as it lies there."""
@@ -306,6 +315,17 @@ def _linked(path: Path, known: Mapping[str, Any], siblings: list[Path]) -> bool:
                 shutil.copyfile(folder / path.name, path)
             return True
     return False
+
+
+def _check_files(manifest: Manifest) -> None:
+    """Raise ``DamagedIndexError`` for a file that no version has."""
+    known = {*VERSION_FILES, engine_of(manifest.recipe).file_name}
+    if odd := sorted(set(manifest.files) - known):
+        raise DamagedIndexError(
+            f"index version {manifest.version}: {MANIFEST} lists {odd[0]!a}, which no index "
+            "version has: nothing of it was taken; push the version again from the home that "
+            "built it (catalens index push)"
+        )
 
 
 def _check_catalog(home: Home, manifest: Manifest) -> None:

@@ -22,11 +22,10 @@ from indexer.core.errors import (
     NewerFormatError,
     UnknownVersionError,
 )
-from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
+from indexer.core.manifest import MANIFEST, VERIFIED, Manifest, read_manifest, version_number
 from indexer.index.activation import Activations
 from indexer.index.version_files import IndexVersion, NewVersion, open_files
 
-VERIFIED = "VERIFIED"
 Names = list[str]
 
 log = structlog.get_logger(__name__)

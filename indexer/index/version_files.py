@@ -29,6 +29,8 @@ TAGS = "tags.json"
 TEXT = "text.safetensors"
 # What filters ask; of versions that have none it is read from the catalog.
 COLUMNS = "columns.arrow"
+# What a version has beside its index.
+VERSION_FILES = (VECTORS, ROWS, TAGS, TEXT, COLUMNS)
 _CHUNK = 65536
 
 

@@ -47,6 +47,8 @@ class BuildOptions:
     recaptures: bool = True
     # publish and embed nothing, but say how long it would take
     dry_run: bool = False
+    # what the version's manifest says of who made it; empty: a person
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,8 @@ def _plan(context: BuildContext) -> BuildPlan:
     """Read the catalog and choose a recipe. Raises ``BadRequestError`` for too small a budget."""
     options = context.options
     source = {} if options.dry_run else {"catalog": context.catalog.change_log.identify()}
+    if options.made_by:
+        source["made_by"] = options.made_by
     sequence, rows = context.catalog.entries()
     photo_ids = np.unique(rows[:, 1])
     vector_bytes = 2 * context.dim * len(rows)

@@ -15,12 +15,14 @@ import numpy as np
 
 from indexer.core.atomic_files import (
     canonical_json,
+    folder_aside,
     publish_folder,
-    remove_folder,
+    replace_folder,
     sha256_file,
     write_json,
 )
 from indexer.core.errors import BadModelError, NewerFormatError, StorageError
+from indexer.core.file_names import is_plain_name
 from indexer.model.decision_layer import Decision
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.spec import ModelSpec
@@ -192,10 +194,7 @@ def write_bundle(
 
     out = out.absolute()
     check_out(out, replace=replace)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with folder_aside(out) as aside:
         state = _state(network)
         heads = {name: tensor for name, tensor in state.items() if name.startswith("heads.")}
         embedding = {name: tensor for name, tensor in state.items() if name not in heads}
@@ -213,11 +212,7 @@ def write_bundle(
         }
         checksums = {name: str(known["sha256"]) for name, known in files.items()}
         _write_manifest(aside, files, embedding_id(network.spec, network, checksums))
-        if out.exists():
-            remove_folder(out)
-        publish_folder(aside, out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        replace_folder(aside, out)
     return load_bundle(out)
 
 
@@ -228,10 +223,7 @@ def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
     stays. A crash leaves nothing or the whole. Weights were verified when ``bundle`` was opened and
     are not read again.
     """
-    models.mkdir(parents=True, exist_ok=True)
-    aside = models / f".revision.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    aside.mkdir()
-    try:
+    with folder_aside(models / "revision") as aside:
         known = json.loads((bundle.path / MANIFEST).read_text())["files"]
         for name in known:
             if name not in (DECISION, DECISION_VECTORS):
@@ -247,8 +239,6 @@ def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
         final = models / _model_version(files)
         if not final.exists():
             publish_folder(aside, final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return load_bundle(final)
 
 
@@ -317,10 +307,12 @@ def load_bundle(path: Path | str) -> Bundle:
     if GRAPH in files and {GRAPH_WEIGHTS, PROBES, PARITY} - set(files):
         raise BadModelError(f"{path / MANIFEST} does not list every file of an exported model")
     for name, known in files.items():
+        if not is_plain_name(name) or not isinstance(known, dict):
+            raise BadModelError(f"model {path}: {MANIFEST} names {name!a}, no plain file name")
         file = path / name
-        if Path(name).name != name or not file.is_file():
+        if not file.is_file():
             raise BadModelError(f"model {path}: {name} is missing")
-        if sha256_file(file) != known.get("sha256"):
+        if file.stat().st_size != known.get("size") or sha256_file(file) != known.get("sha256"):
             raise BadModelError(
                 f"model {path}: {name} was changed or damaged (its checksum is not the manifest's)"
             )
@@ -328,6 +320,8 @@ def load_bundle(path: Path | str) -> Bundle:
         raise BadModelError(
             f"model {path}: {MANIFEST} was edited: model_version does not follow from its files"
         )
+    if not is_plain_name(manifest.get("embedding_id")):
+        raise BadModelError(f"model {path}: {MANIFEST} has no usable embedding_id")
     return Bundle(
         path=path,
         model_version=manifest["model_version"],

@@ -5,57 +5,121 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from indexer.core.atomic_files import publish_folder
-from indexer.core.errors import UnknownModelError
+import structlog
+
+from indexer.core.atomic_files import folder_aside, replace_folder, sha256_file, written_aside
+from indexer.core.errors import (
+    BadModelError,
+    DamagedIndexError,
+    NewerFormatError,
+    UnknownModelError,
+)
+from indexer.core.file_names import is_plain_name
 from indexer.core.home import Home
+from indexer.core.manifest import read_manifest
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
+
+MEND = "register a good copy of it, which replaces this one: catalens model add FOLDER"
+
+log = structlog.get_logger(__name__)
 
 
 def register_model(home: Home, path: Path | str) -> Bundle:
     """Copy a model folder into the home, activating nothing; the same model twice is one.
 
-    Raises ``BadModelError``.
+    A damaged copy that lies there is replaced, and so are damaged files of other models that share
+    them. Raises ``BadModelError``.
     """
     bundle = load_bundle(path)
     final = home.models / bundle.model_version
-    if not final.exists():
-        aside = home.models / f".{bundle.model_version}.{os.getpid()}.tmp"
+    found = whole_model(final)
+    if found is None:
+        with folder_aside(final) as aside:
+            for name in (MANIFEST, *bundle.checksums):
+                shutil.copyfile(bundle.path / name, aside / name)
+            replace_folder(aside, final)
+        found = load_bundle(final)
+    mend_shared_files(home.models, found)
+    return found
+
+
+def whole_model(folder: Path) -> Bundle | None:
+    """The model in ``folder``; None where there is none, or it is damaged."""
+    try:
+        return load_bundle(folder) if folder.is_dir() else None
+    except (BadModelError, NewerFormatError):
+        return None
+
+
+def mend_shared_files(models: Path, good: Bundle) -> None:
+    """Replace damaged files of the models in ``models`` by those that ``good`` has of the same
+    checksum.
+
+    Revisions of a model share its weights as one file, so what damages one damages all.
+    """
+    whole = {checksum: good.path / name for name, checksum in good.checksums.items()}
+    for folder in models.glob("[!.]*"):
+        if folder.name == good.model_version:
+            continue
+        for name, checksum in _named_files(folder).items():
+            source = whole.get(checksum)
+            path = folder / name
+            if source is None or (path.is_file() and sha256_file(path) == checksum):
+                continue
+            with written_aside(path) as aside:
+                shutil.copyfile(source, aside)
+
+
+def _named_files(folder: Path) -> dict[str, str]:
+    """Name -> checksum of a model's files, as its manifest says; empty where that is damaged."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        return {name: known["sha256"] for name, known in files.items() if is_plain_name(name)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def examine_models(home: Home) -> tuple[list[Bundle], dict[str, str]]:
+    """The models of the home, by version, and why others cannot be used, by folder."""
+    whole = []
+    damaged = {}
+    for folder in sorted(home.models.glob("[!.]*")) if home.models.is_dir() else ():
         try:
-            shutil.copytree(bundle.path, aside)
-            publish_folder(aside, final)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    return load_bundle(final)
+            whole.append(load_bundle(folder))
+        except (BadModelError, NewerFormatError) as error:
+            damaged[folder.name] = f"{error}; {MEND}"
+    return whole, damaged
 
 
 def registered(home: Home) -> list[Bundle]:
-    """Load all models of the home, by version. Raises ``BadModelError`` for a damaged one."""
-    if not home.models.is_dir():
-        return []
-    return [
-        load_bundle(folder)
-        for folder in sorted(home.models.iterdir())
-        if not folder.name.startswith(".")
-    ]
+    """Load all models of the home, by version; damaged ones are left out with a log line."""
+    whole, damaged = examine_models(home)
+    for name, reason in damaged.items():
+        log.warning("model left out", model=name, reason=reason)
+    return whole
 
 
 def by_version(home: Home, model_version: str) -> Bundle:
     """Load one registered model. Raises ``UnknownModelError``, ``BadModelError``."""
     folder = home.models / model_version
-    plain = Path(model_version).name == model_version and not model_version.startswith(".")
-    if not model_version or not plain or not folder.is_dir():
+    if not is_plain_name(model_version) or not folder.is_dir():
         known = (
             [entry.name for entry in sorted(home.models.glob("[!.]*"))]
             if home.models.is_dir()
             else []
         )
         raise UnknownModelError(
-            f"no model {model_version!r}; registered: {', '.join(known) or 'none'}"
+            f"no model {model_version!r}; registered: {', '.join(known) or 'none'} (register "
+            "one with: catalens model add FOLDER)"
         )
-    return load_bundle(folder)
+    try:
+        return load_bundle(folder)
+    except BadModelError as error:
+        raise BadModelError(f"{error}; {MEND}") from error
 
 
 def origin(home: Home, model_version: str) -> str:
@@ -75,7 +139,8 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
 
     ``ref``: a model folder (registered on the way) or a registered version. Without it: the active
     model, else the only registered one, else the shipped pretrained network; several and none
-    active is ``UnknownModelError``.
+    active is ``UnknownModelError``, and so are models that index versions need and that are not
+    there: their absence does not mean that none was ever trained. Raises ``BadModelError``.
     """
     if ref is not None:
         if (Path(ref) / MANIFEST).is_file() or os.sep in str(ref):
@@ -84,13 +149,31 @@ def resolve(home: Home, ref: str | Path | None) -> Bundle:
     active = home.active()
     if active is not None:
         return by_version(home, active.model_version)
-    known = _without_exports(registered(home))
+    whole, damaged = examine_models(home)
+    for reason in damaged.values():
+        raise BadModelError(f"{reason}; or name another model with --model")
+    known = _without_exports(whole)
+    if not known and (absent := _built_for(home)):
+        raise UnknownModelError(
+            f"{home.models} is empty, but index versions were built for {', '.join(absent)}: put "
+            "it back (a disk that is not mounted looks the same), or register the model again "
+            "with: catalens model add FOLDER"
+        )
     if len(known) > 1:
         names = ", ".join(bundle.model_version for bundle in known)
         raise UnknownModelError(
             f"several models are registered and none is active: name one with --model ({names})"
         )
     return known[0] if known else pretrained(home)
+
+
+def _built_for(home: Home) -> list[str]:
+    """The models that the home's index versions name."""
+    found = set()
+    for folder in home.indexes.glob("v*"):
+        with suppress(DamagedIndexError, NewerFormatError):
+            found.add(read_manifest(folder).model_version)
+    return sorted(found)
 
 
 def _without_exports(bundles: list[Bundle]) -> list[Bundle]:
@@ -109,11 +192,7 @@ def pretrained(home: Home, backbone: str | None = None) -> Bundle:
     from indexer.model.network import Network
 
     network = Network.frozen(backbone or DEFAULT_BACKBONE)
-    aside = home.models / f".pretrained.{os.getpid()}"
-    try:
-        write_bundle(
-            aside, network, Decision(), metrics={}, training={"recipe": "pretrained"}, replace=True
-        )
-        return register_model(home, aside)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with folder_aside(home.models / "pretrained") as aside:
+        made = aside / "model"
+        write_bundle(made, network, Decision(), metrics={}, training={"recipe": "pretrained"})
+        return register_model(home, made)

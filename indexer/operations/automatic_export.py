@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import folder_aside
 from indexer.core.errors import BadModelError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
@@ -98,22 +97,14 @@ def _export(home: Home, bundle: Bundle, progress: OnStage) -> ExportChoice:
         )
     if len(judges) < LEAST_PHOTOS // 2 or not calibration:
         return ExportChoice(bundle, "not exported: too few photos can be read to judge it by")
-    aside = home.models / f".export.{os.getpid()}"
     try:
-        report = export_bundle(
-            bundle,
-            photos,
-            aside,
-            classes=_CLASSES,
-            first=True,
-            replace_out=True,
-            progress=progress,
-        )
-        exported = register_model(home, aside)
+        with folder_aside(home.models / "export") as aside:
+            report = export_bundle(
+                bundle, photos, aside / "model", classes=_CLASSES, first=True, progress=progress
+            )
+            exported = register_model(home, aside / "model")
     except BadModelError as error:  # not near enough, or its graph fails here
         return ExportChoice(bundle, f"not exported: {error}")
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return ExportChoice(exported, _words(report))
 
 

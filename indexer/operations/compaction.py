@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
-# the versions that compaction made and that are still there, oldest first
+# the versions that compaction made before their manifests said so, oldest first
 _MADE = "FOLDED"
 # of them: the one that serves, and the one before for processes that are about to follow
 _KEPT = 2
+# in a version's manifest
+_MAKER = "compaction"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def compact(home: Home, index_version: str, *, device: str = "auto") -> Compacti
     if active is None or active.index_version != index_version:
         raise BusyError(f"index version {index_version} is not active, so it is not compacted")
     asked = versions.manifest(index_version).recall.get("asked")
-    options = BuildOptions(device=device, recaptures=False)
+    options = BuildOptions(device=device, recaptures=False, made_by=_MAKER)
     if asked is not None:
         options = replace(options, recall=float(asked))
     report = build_index(home, by_version(home, active.model_version), options)
@@ -67,7 +70,8 @@ def compact(home: Home, index_version: str, *, device: str = "auto") -> Compacti
     except CatalensError:
         remove_folder(versions.folder / report.version)
         raise
-    _clear(home, report.version)
+    with suppress(BusyError):  # the next one clears up
+        _clear(home, report.version)
     return CompactionReport(
         report.version,
         report.last_sequence,
@@ -79,15 +83,28 @@ def compact(home: Home, index_version: str, *, device: str = "auto") -> Compacti
 
 def _clear(home: Home, newest: str) -> None:
     """Remove versions of earlier compactions, unless they serve or would be rolled back to. What
-    people built is theirs to collect."""
+    people built is theirs to collect.
+
+    A version says itself that a compaction made it: one that was killed between publishing and
+    activating left nothing else.
+    """
     from indexer.index.version import Versions
 
     versions = Versions(home)
-    with home.lock("activate", wait_s=60.0), home.lock("publish", wait_s=60.0):
+    with (
+        # An erasure makes versions that are in nobody's history yet.
+        home.lock("build", wait_s=60.0),
+        home.lock("activate", wait_s=60.0),
+        home.lock("publish", wait_s=60.0),
+    ):
         pairs = (home.active(), versions.previous())
         in_use = {pair.index_version for pair in pairs if pair is not None}
-        there = set(versions.names())
-        made = [name for name in (*_made(versions.folder / _MADE), newest) if name in there]
+        noted = {newest, *_made(versions.folder / _MADE)}
+        made = [
+            manifest.version
+            for manifest in versions.list()
+            if manifest.version in noted or (manifest.source or {}).get("made_by") == _MAKER
+        ]
         doomed = [name for name in made[:-_KEPT] if name not in in_use]
         for name in doomed:
             remove_folder(versions.folder / name)

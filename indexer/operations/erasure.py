@@ -31,7 +31,7 @@ from indexer.index.version_files import ROWS
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
-from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy
+from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy_locked
 from indexer.operations.jobs import Jobs
 from indexer.reviews.store import clean as clean_reviews
 from indexer.text.keyword_index import Keywords
@@ -87,8 +87,8 @@ def erase(
     with open_catalog(home) as catalog:
         # first of all: it may say that this is the wrong catalog
         done.strays = stray_photos(home, catalog)
-    done.removed = tidy(home).removed
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
+        done.removed = tidy_locked(home).removed
         versions = Versions(home)
         begun_at = catalog.last_sequence()
         names = versions.names()
@@ -103,7 +103,7 @@ def erase(
                 done.rewritten[name] = successor
                 done.rows += rows
         progress("versions", len(names), len(names))
-        versions.replace(done.rewritten)
+        versions.supersede(done.rewritten)
         versions.remove(done.rewritten)
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import remove_folder
+from indexer.core.atomic_files import is_claimed, remove_folder
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST
@@ -52,11 +53,17 @@ def tidy(home: Home) -> Tidied:
 
     The change log is compacted below the oldest version left, embeddings older than it that no
     version uses are deleted, and so are superseded decision layers. Models that training wrote
-    stay. Raises ``BusyError``, and what ``open_catalog`` raises where the home's catalog is not
-    there.
+    stay. Raises ``BusyError`` while an index is built or an erasure runs, whose new versions are
+    in nobody's history yet, and what ``open_catalog`` raises where the home's catalog is not there.
     """
     if has_catalog(home):
         open_catalog(home).close()
+    with home.lock("build"):
+        return tidy_locked(home)
+
+
+def tidy_locked(home: Home) -> Tidied:
+    """``tidy`` for whoever holds the lock "build" and has opened the catalog."""
     versions = Versions(home)
     done = Tidied(removed=versions.gc(), leftovers=sweep(home))
     kept = versions.list()
@@ -67,13 +74,9 @@ def tidy(home: Home) -> Tidied:
         through = min(manifest.last_sequence for manifest in kept)
         if through > history.begins():
             done.changes = history.compact(through)
-    try:
-        with home.lock("build"):
-            done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})
-        with home.lock("decision"):
-            done.models = _superseded(home, versions)
-    except BusyError:
-        pass  # somebody is making one right now
+    done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})
+    with suppress(BusyError), home.lock("decision"):
+        done.models = _superseded(home, versions)
     return done
 
 
@@ -119,6 +122,9 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
     for path in _leftovers(home.path):
         try:
             age = time.time() - path.stat().st_mtime
+            if is_claimed(path):
+                # by a process of this container or another
+                continue
             match = _LEFTOVER.fullmatch(path.name)
             kept = _INCOMING.fullmatch(path.name) or (
                 match is not None and _runs(int(match["owner"]))

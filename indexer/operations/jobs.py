@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexer.core.actor import acting, current_actor
-from indexer.core.atomic_files import remove_folder, storage_failure, write_json
+from indexer.core.atomic_files import (
+    folder_aside,
+    publish_folder,
+    remove_folder,
+    storage_failure,
+    write_json,
+    written_aside,
+)
 from indexer.core.errors import BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage
@@ -111,22 +118,18 @@ class Jobs:
         Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
         """
         job_id = uuid.uuid4().hex
-        aside = self.folder / f".{job_id}.{os.getpid()}.tmp"
         try:
-            aside.mkdir(parents=True)
-            if upload is not None:
-                (aside / UPLOAD).mkdir()
-                upload(aside / UPLOAD / name)
-            # After the upload, which may take longer than a job may stay without an owner.
-            named = {**options, "by": current_actor()}
-            job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
-            write_json(aside / _JOB, asdict(job))
-            os.rename(aside, self.folder / job_id)
-        except BaseException as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise storage_failure(aside.parent, error) from error
-            raise
+            with folder_aside(self.folder / job_id) as aside:
+                if upload is not None:
+                    (aside / UPLOAD).mkdir()
+                    upload(aside / UPLOAD / name)
+                # After the upload, which may take longer than a job may stay without an owner.
+                named = {**options, "by": current_actor()}
+                job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
+                write_json(aside / _JOB, asdict(job))
+                publish_folder(aside, self.folder / job_id)
+        except OSError as error:
+            raise storage_failure(self.folder, error) from error
         return job
 
     def path(self, job_id: str) -> Path:
@@ -174,9 +177,8 @@ class Jobs:
     def report(self, job_id: str, stage: str, done: int, total: int) -> None:
         """Store the progress of a job. Not flushed: progress is worth nothing after a crash."""
         folder = self.folder / job_id
-        aside = folder / f".progress.{os.getpid()}.tmp"
-        aside.write_text(json.dumps({"stage": stage, "done": done, "total": total}))
-        os.replace(aside, folder / _PROGRESS)
+        with written_aside(folder / _PROGRESS, flush=False) as aside:
+            aside.write_text(json.dumps({"stage": stage, "done": done, "total": total}))
 
     def forget(self, *, keep: int = _KEPT) -> int:
         """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name
@@ -222,7 +224,7 @@ def run(home: Home, job_id: str) -> None:
 
 def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
     from indexer.index_build.pipeline import BuildOptions, build_index
-    from indexer.model.registry import resolve
+    from indexer.model.registry import by_version, resolve
     from indexer.operations.automatic_export import choose_exported
 
     given = {
@@ -231,9 +233,10 @@ def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
         if job.options.get(name) is not None
     }
     options = BuildOptions(**given)
-    choice = choose_exported(
-        home, resolve(home, job.options.get("model")), device=options.device, progress=progress
-    )
+    model = job.options.get("model")
+    # Never a folder of this machine: the name came over HTTP.
+    bundle = resolve(home, None) if model is None else by_version(home, str(model))
+    choice = choose_exported(home, bundle, device=options.device, progress=progress)
     report = build_index(
         home,
         choice.bundle,

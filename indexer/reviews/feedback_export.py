@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.catalog.records import Product, photo_file
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
@@ -67,7 +68,10 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
             f"there is no feedback to train from ({report.feedback} entries"
             f"{f': {reasons}' if reasons else ''})"
         )
-    with Path(out).open("w", newline="", encoding="utf-8") as stream:
+    with (
+        written_aside(Path(out)) as aside,
+        aside.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
         for pid, product in products.items():
@@ -77,14 +81,8 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
                 if row is None:
                     continue
                 path = Path(row.path) if row.path else photo_file(home.photos, row.content_hash)
-                values = (
-                    product.product_id,
-                    path,
-                    product.title or "",
-                    format_path(category or ()),
-                    "|".join(tags),
-                )
-                writer.writerow(values)
+                labels = (product.title or "", format_path(category or ()), "|".join(tags))
+                writer.writerow((product.product_id, path, *labels))
                 report.rows += 1
     return report
 

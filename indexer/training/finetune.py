@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.core.atomic_files import written_aside
 from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
@@ -399,6 +399,5 @@ def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndar
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, aside)
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        torch.save(state, aside)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
-from indexer.core.atomic_files import fsync_path, storage_failure
+from indexer.core.atomic_files import storage_failure, written_aside
 from indexer.core.errors import BadRequestError
 from indexer.feeds.values.spreadsheet_cells import harmless
 
@@ -35,21 +34,17 @@ def write_feed(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadRequestError(f"{path}: a feed is written as {', '.join(SUFFIXES)}")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding = "utf-8-sig" if spreadsheet else "utf-8"
     try:
-        with aside.open("w", encoding="utf-8-sig" if spreadsheet else "utf-8", newline="") as file:
+        with written_aside(path) as aside, aside.open("w", encoding=encoding, newline="") as file:
             if suffix == ".jsonl":
                 count = _write_lines(file, rows, blanks)
             else:
                 delimiter = "," if suffix == ".csv" else "\t"
                 count = _write_table(file, columns, rows, delimiter, spreadsheet)
-        fsync_path(aside)
-        os.replace(aside, path)
         return count
     except OSError as error:
         raise storage_failure(path, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write_lines(file: IO[str], rows: Iterable[Mapping[str, Any]], blanks: bool) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from indexer.core.atomic_files import fsync_path, storage_failure
+from indexer.core.atomic_files import storage_failure, written_aside
 from indexer.feeds.export.feed_filler import FilledRow
 from indexer.feeds.formats.delimited import DelimitedTable
 from indexer.feeds.notice import Notice
@@ -59,21 +58,16 @@ class TextCopy:
         ``whole``: with all lines between them, else only what stands above the rows. ``undo``: the
         rows as they were. Raises ``ReadOnlyError``, ``DiskFullError``, ``StorageError``.
         """
-        aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
         count = 0
         try:
-            with aside.open("wb") as file:
+            with written_aside(out) as aside, aside.open("wb") as file:
                 file.write(self._mark)
                 for text, is_row in self._parts(rows, whole, undo):
                     file.write(text.encode(self._encoding, self._errors))
                     count += is_row
-            fsync_path(aside)
-            os.replace(aside, out)
             return count
         except OSError as error:
             raise storage_failure(out, error) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _parts(
         self, rows: Iterable[FilledRow], whole: bool, undo: bool

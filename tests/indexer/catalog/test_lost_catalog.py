@@ -4,6 +4,7 @@ not name it."""
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from contextlib import closing
@@ -23,7 +24,7 @@ from indexer.core.errors import (
     CatalogBehindError,
     MissingCatalogError,
 )
-from indexer.core.home import Home
+from indexer.core.home import Active, Home
 from indexer.core.sqlite import connect
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.importer import import_feed
@@ -305,11 +306,15 @@ def test_a_refused_import_takes_no_photo_that_was_there_before(
 
 
 def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> None:
-    """Without CURRENT, or the record of activations, or the active version's folder, no version is
-    removed."""
+    """Without CURRENT, or both records of activations, or the active version's folder, no version
+    is removed."""
     build(home)
     names = Versions(home).names()
     record, current = home.indexes / "ACTIVATIONS", home.current_file
+    # As an older Catalens wrote it, which repeats no record.
+    home.activate(Active("v000002", "m1"))
+    stored = json.loads(current.read_text())
+    current.write_text(json.dumps({name: stored[name] for name in stored if name != "before"}))
     for path in (record, current, home.indexes / "v000002"):
         path.rename(home.path.parent / "away")
         assert garbage_collection.tidy(home).removed == []

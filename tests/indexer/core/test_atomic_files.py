@@ -5,7 +5,38 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from indexer.core.atomic_files import file_stamp
+import pytest
+
+from indexer.core.atomic_files import file_stamp, folder_aside, is_claimed, written_aside
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A block that fails leaves the old file and nothing beside it; meanwhile both are there, and
+    the new one is told from what a killed process left."""
+    file = tmp_path / "file"
+    file.write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        _fail_half_way(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with written_aside(file) as aside:
+        aside.write_text("new")
+    assert (file.read_text(), is_claimed(file)) == ("new", False)
+
+
+def _fail_half_way(file: Path) -> None:
+    with written_aside(file) as aside:
+        aside.write_text("half")
+        assert (file.read_text(), is_claimed(aside)) == ("old", True)
+        raise ZeroDivisionError
+
+
+def test_a_folder_aside_is_claimed_while_it_is_filled(tmp_path: Path) -> None:
+    """And gone after its block."""
+    with folder_aside(tmp_path / "model") as aside:
+        (aside / "part").write_text("x")
+        assert is_claimed(aside)
+    assert list(tmp_path.iterdir()) == []
+    assert not is_claimed(aside)
 
 
 def test_a_stamp_sees_what_time_alone_does_not(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import (
     BadHomeError,
     BadModelError,
@@ -22,6 +24,7 @@ from indexer.core.errors import (
     UnknownVersionError,
 )
 from indexer.core.home import Home
+from indexer.core.manifest import read_manifest
 from indexer.index import transfer
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
@@ -30,7 +33,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.bundle import Bundle, write_bundle
 from indexer.model.decision_layer import Decision
-from indexer.model.registry import register_model
+from indexer.model.registry import by_version, register_model
 from indexer.operations.garbage_collection import tidy
 from tests.indexer.index_build.test_pipeline import add_photo, colour, put
 from tests.indexer.model.test_bundle import make_network
@@ -336,3 +339,44 @@ def test_wrong_places_are_named(home: Home, tmp_path: Path) -> None:
         pull(depot, home, "v000009")
     with transfer._locked(depot), pytest.raises(BusyError, match="another push or pull"):
         push(home, depot)
+
+
+def resealed(depot: Path, **changes: object) -> None:
+    """Let the depot's version say something else, sealed as anybody can."""
+    folder = depot / "indexes" / "v000001"
+    manifest = read_manifest(folder)
+    (folder / "manifest.json").write_bytes(replace(manifest, **changes).to_bytes())  # type: ignore[arg-type]
+
+
+def test_a_pulled_manifest_writes_nothing_outside(home: Home, tmp_path: Path) -> None:
+    """Names that are paths, hidden or of no version are refused before a byte is copied, and so is
+    an embedding id that would name a database elsewhere."""
+    depot, other = tmp_path / "depot", copy_of(home, "other")
+    shutil.rmtree(other.indexes)
+    push(home, depot)
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    manifest = read_manifest(depot / "indexes" / "v000001")
+    known = {"sha256": sha256_file(depot / "indexes/v000001/rows.npy"), "size": 608}
+    for changes in (
+        {"files": {**manifest.files, str(outside): known}},
+        {"files": {**manifest.files, "../../../outside": known}},
+        {"files": {**manifest.files, "authorized_keys": known}},
+        {"embedding_id": "../../outside"},
+    ):
+        resealed(depot, **changes)
+        with pytest.raises(DamagedIndexError, match="v000001"):
+            pull(depot, other)
+        (depot / "indexes" / "v000001" / "manifest.json").write_bytes(manifest.to_bytes())
+    assert (outside.read_text(), Versions(other).names()) == ("mine", [])
+    assert pull(depot, other).version == "v000001"
+
+
+def test_a_pull_mends_a_damaged_model(home: Home, tmp_path: Path, bundle: Bundle) -> None:
+    """The good model that comes along replaces the one that lies there."""
+    depot = tmp_path / "depot"
+    push(home, depot)
+    weights = home.models / bundle.model_version / "embedding.safetensors"
+    weights.write_bytes(b"")
+    pull(depot, home)
+    assert by_version(home, bundle.model_version).checksums == bundle.checksums

@@ -386,6 +386,42 @@ def test_a_damaged_current_file_is_mended_by_activating(home: Home, content: str
     assert activate(home, "v000002") == home.active() == Active("v000002", "m1")
 
 
+@pytest.mark.parametrize("content", [None, "", "{ not json", "[{}]", "flipped"])
+def test_a_lost_record_of_activations_leaves_the_way_back(home: Home, content: str | None) -> None:
+    """``CURRENT`` repeats it, so that a damaged record does not end in "nothing to roll back to";
+    a changed byte in it names no other version."""
+    names = [publish(home) for _ in range(3)]
+    for name in names[1:]:
+        activate(home, name)
+    record = home.indexes / "ACTIVATIONS"
+    if content is None:
+        record.unlink()
+    else:
+        flipped = record.read_text().replace(names[1], names[0])
+        record.write_text(flipped if content == "flipped" else content)
+    assert Versions(home).rollback(model_embedding_id=embedding_of) == names[1]
+    assert Versions(home).rollback(model_embedding_id=embedding_of) == names[2]
+
+
+def test_a_changed_byte_in_current_names_no_other_version(home: Home) -> None:
+    """v000001 and v000003 differ in one bit; the other is never served for it."""
+    for _ in range(3):
+        publish(home)
+    activate(home, "v000001")
+    home.current_file.write_text(home.current_file.read_text().replace("v000001", "v000003"))
+    with pytest.raises(BadHomeError, match=r"CURRENT.*catalens index activate"):
+        home.active()
+
+
+def test_the_way_back_passes_over_what_is_gone(home: Home) -> None:
+    """A version that somebody removed from the disk is no version to go back to."""
+    names = [publish(home) for _ in range(3)]
+    for name in names:
+        activate(home, name)
+    shutil.rmtree(home.indexes / names[1])
+    assert Versions(home).rollback(model_embedding_id=embedding_of) == names[0]
+
+
 def test_mismatched_model_is_refused_with_both_ids(home: Home) -> None:
     """An index goes live only with a model that gives its embedding; both ids are
     in the message."""

@@ -17,13 +17,13 @@ from indexer.catalog.filters import parse_filter
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadDataError
+from indexer.core.errors import BadDataError, BusyError
 from indexer.core.home import Active, Home
 from indexer.fetch.state import FetchState, URLState
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
-from indexer.operations import erasure
+from indexer.operations import erasure, garbage_collection
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home
@@ -191,6 +191,31 @@ def test_what_serves_and_the_way_back_follow(home: Home) -> None:
     )  # the third is still newer than what serves, though its number is no later build
 
 
+def test_nothing_collects_what_an_erasure_is_making(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second erasure and ``index gc`` wait, or say that they cannot: the rewrites of the first
+    are in nobody's history yet. Then the way back leads to a version that is there."""
+    delete(home)
+    original = Versions.supersede
+    refused = []
+
+    def between(versions: Versions, successors: dict[str, str]) -> None:
+        for work in (
+            lambda: garbage_collection.tidy(home),
+            lambda: erasure.erase(home, wait_s=0.0),
+        ):
+            with pytest.raises(BusyError) as raised:
+                work()
+            refused.append(raised.value)
+        original(versions, successors)
+
+    monkeypatch.setattr(Versions, "supersede", between)
+    erasure.erase(home)
+    assert len(refused) == 2
+    assert Versions(home).rollback(model_embedding_id=lambda model: "e1") == "v000004"
+
+
 def test_without_deletions_nothing_is_rewritten(home: Home) -> None:
     """Versions keep their names and bytes, and the service is told that there is nothing to do."""
     with open_catalog(home) as catalog:
@@ -209,7 +234,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", ["publish_version", "replace", "remove", "_forget_vectors", "collect_photos", "_scrub"]
+    "step",
+    ["publish_version", "supersede", "remove", "_forget_vectors", "collect_photos", "_scrub"],
 )
 def test_a_killed_erasure_is_finished_by_the_next(
     home: Home, monkeypatch: pytest.MonkeyPatch, step: str
@@ -230,7 +256,7 @@ def test_a_killed_erasure_is_finished_by_the_next(
         return wrapper
 
     with monkeypatch.context() as patch:
-        of = Versions if step in ("replace", "remove") else erasure
+        of = Versions if step in ("supersede", "remove") else erasure
         patch.setattr(of, step, killed(getattr(of, step)))
         with pytest.raises(Killed):
             erasure.erase(home)
@@ -276,12 +302,12 @@ def test_between_the_renames_of_a_replacement_the_pair_and_the_past_are_whole(
         with monkeypatch.context() as patch:
             patch.setattr(Versions, "_write_history", note)
             with pytest.raises(Killed):
-                Versions(home).replace(successors)
+                Versions(home).supersede(successors)
         assert home.active() == Active(serving, "m1")
         previous = Versions(home).previous()
         assert previous is not None
         assert (home.indexes / previous.index_version).is_dir()
-    Versions(home).replace(successors)
+    Versions(home).supersede(successors)
     assert (home.active(), Versions(home).previous()) == (
         Active("v000005", "m1"),
         Active("v000004", "m1"),

@@ -12,6 +12,7 @@ import pytest
 
 from indexer.catalog.records import Patch
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import folder_aside, written_aside
 from indexer.core.errors import BusyError, OutdatedVersionError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
@@ -19,7 +20,8 @@ from indexer.index.version import Versions
 from indexer.model.bundle import write_bundle, write_revision
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import register_model
-from indexer.operations.garbage_collection import tidy
+from indexer.operations import garbage_collection
+from indexer.operations.garbage_collection import sweep, tidy
 from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import FakeEmbedder, add_photo, build, put
 from tests.indexer.model.test_bundle import make_network
@@ -45,6 +47,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture
 def home(template: Home, tmp_path: Path) -> Home:
     return copy_home(template, tmp_path)
+
+
+def test_what_another_container_writes_is_left_alone(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes have numbers that say nothing here, so what it writes is told by a lock."""
+    monkeypatch.setattr(garbage_collection, "_runs", lambda process: False)
+    path = home.photos / "ab" / "cd" / "photo"
+    path.parent.mkdir(parents=True)
+    with written_aside(path) as file, folder_aside(home.models / "m1") as folder:
+        file.write_text("half")
+        for aside in (file, folder):
+            age(aside)
+        assert sweep(home, after_s=0.0) == 0
+        assert (file.read_text(), folder.is_dir()) == ("half", True)
+        left = file.with_name(f".photo.{2**22 + 17}.0123abcd.tmp")
+        left.write_text("of a killed process")
+        age(left)
+        assert sweep(home, after_s=0.0) == 1
+    assert path.read_text() == "half"
 
 
 def age(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -502,6 +503,21 @@ def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:
     run(own.home, job_id)
     assert jobs.get(job_id).problem.code == "unknown-model"  # type: ignore[union-attr]
     assert Versions(own.home).names() == ["v000001"]
+
+
+def test_a_build_takes_no_folder_of_this_machine(
+    own: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of a model that came over HTTP is one of the home's, whatever lies in the working
+    directory."""
+    known = next(own.home.models.glob("m*"))
+    shutil.copytree(known, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    jobs = Jobs(own.home)
+    for name in ("model", str(tmp_path / "model")):
+        job_id = jobs.add("build", {"model": name}).job_id
+        run(own.home, job_id)
+        assert jobs.get(job_id).problem.code == "unknown-model"  # type: ignore[union-attr]
 
 
 def test_erasure_forgets_what_jobs_said(own: Engine) -> None:

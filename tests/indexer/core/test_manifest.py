@@ -1,0 +1,65 @@
+"""A manifest that somebody else sealed cannot name files outside its folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer.core.errors import DamagedIndexError
+from indexer.core.manifest import FORMAT, MANIFEST, Manifest, read_manifest
+
+KNOWN = {"sha256": "0" * 64, "size": 3}
+
+
+def sealed(folder: Path, **changes: Any) -> Path:
+    """A version's folder with a manifest whose seal is right, whatever it says."""
+    made = Manifest(
+        format=FORMAT,
+        version="v000001",
+        embedding_id="e1",
+        model_version="m1",
+        dim=6,
+        metric="inner_product",
+        recipe="Flat",
+        params={},
+        counts={"entries": 0, "products": 0},
+        last_sequence=0,
+        recall={},
+        files={"rows.npy": KNOWN},
+        created="2026-01-01T00:00:00+00:00",
+    )
+    path = folder / "v000001"
+    path.mkdir()
+    (path / MANIFEST).write_bytes(replace(made, **changes).to_bytes())
+    return path
+
+
+def test_a_sealed_manifest_is_read(tmp_path: Path) -> None:
+    """What a build writes comes back."""
+    assert read_manifest(sealed(tmp_path)).files == {"rows.npy": KNOWN}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {"/home/shop/.ssh/authorized_keys": KNOWN}},
+        {"files": {"../../authorized_keys": KNOWN}},
+        {"files": {".bashrc": KNOWN}},
+        {"files": {"manifest.json": KNOWN}},
+        {"files": {"VERIFIED": KNOWN}},
+        {"files": {"rows.npy": {"sha256": "0"}}},
+        {"files": {"rows.npy": "0"}},
+        {"files": ["rows.npy"]},
+        {"embedding_id": "../../outside"},
+        {"model_version": "/tmp/model"},
+        {"recipe": 3},
+        {"source": ["catalog"]},
+    ],
+)
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Absolute names, ways up, hidden and reserved ones, and values of another kind."""
+    with pytest.raises(DamagedIndexError, match="v000001"):
+        read_manifest(sealed(tmp_path, **changes))
