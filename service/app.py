@@ -7,11 +7,10 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote_to_bytes, urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask_openapi_swagger  # type: ignore[import-untyped]
@@ -22,7 +21,7 @@ from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from indexer.core.actor import acting
 from indexer.core.native import configure_serving_threads
@@ -32,9 +31,12 @@ from indexer.core.sqlite_library import (
     may_write,
     old_library_message,
 )
+from service.access.caller import Caller
+from service.access.control import AccessControl
+from service.access.raw_path import read_path
+from service.access.refusal import RequestRefusedError
 from service.api import metrics, routes
-from service.api.auth import check
-from service.api.errors import InvalidRequestError, RequestRefusedError, explain, install
+from service.api.errors import InvalidRequestError, explain, install
 from service.api.memory_request import MemoryRequest
 from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.requests import FilePath, ProblemPath
@@ -48,6 +50,9 @@ from service.settings import Settings
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 _IMAGE_URL = re.compile(r'"image_url": ?"(?=/v1/)')
+# In the environment of a request whose head the server had judged.
+_CALLER = "catalens.caller"
+_REFUSAL = "catalens.refusal"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE_CSP = (
@@ -63,17 +68,12 @@ class RawPath:
     its segment.
 
     Servers decode ``PATH_INFO``, after which ``a%2Fsimilar`` and ``a/similar`` are one. The raw
-    target stands in ``REQUEST_URI``; each segment is decoded and encoded again, so that there is
-    one spelling of each character. ``prefix``: the path of the public address, which a proxy may
-    have left. ``decoded_slashes``: the proxy decoded them.
+    target stands in ``REQUEST_URI``.
     """
 
-    def __init__(
-        self, app: WSGIApplication, *, prefix: str = "", decoded_slashes: bool = False
-    ) -> None:
+    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._app = app
-        self._prefix = prefix
-        self._decoded_slashes = decoded_slashes
+        self._settings = settings
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self.decode(environ)
@@ -83,28 +83,15 @@ class RawPath:
         """Set ``PATH_INFO`` to the path as it was sent."""
         raw = environ.get("REQUEST_URI")
         if raw:
-            if not raw.startswith("/"):  # absolute form, as proxies send it
-                raw = urlsplit(raw).path or "/"
-            path = raw.partition("?")[0].partition("#")[0]
-            # Proxies that pass the path on as it is pass the prefix on too.
-            if self._prefix and f"{path}/".startswith(f"{self._prefix}/"):
-                path = path[len(self._prefix) :] or "/"
-            segments = path.encode("latin-1", "replace").split(b"/")
-            if self._decoded_slashes and segments[:3] == [b"", b"v1", b"products"]:
-                segments = _joined_id(segments)
-            environ["PATH_INFO"] = "/".join(
-                quote(unquote_to_bytes(part), safe=":@!$&'()*+,;=~") for part in segments
-            )
-
-
-def _joined_id(segments: list[bytes]) -> list[bytes]:
-    """``/v1/products/a/b/similar`` with its id, ``a/b``, as one segment again."""
-    end = len(segments) - (len(segments) > 4 and segments[-1] == b"similar")
-    return [*segments[:3], b"%2F".join(segments[3:end]), *segments[end:]] if end > 3 else segments
+            environ["PATH_INFO"] = read_path(raw, self._settings)
 
 
 class AppHeadCheck:
-    """What the application refuses by a request's head: the server then reads no body."""
+    """What the application refuses by a request's head: the server then reads no body.
+
+    It leaves the caller, or the refusal, in the environment, where the application finds it: what
+    a caller may ask is counted once.
+    """
 
     def __init__(self, app: OpenAPI, path: RawPath, settings: Settings) -> None:
         self._app = app
@@ -112,15 +99,20 @@ class AppHeadCheck:
         self._settings = settings
 
     def refuses(self, environ: WSGIEnvironment) -> bool:
-        """Whether it is refused whatever its body holds: by key, host, origin, size or route."""
+        """Whether it is refused whatever its body holds: by key, role, host, origin, size or
+        route."""
         self._path.decode(environ)
         asked = Request(environ)
+        rule: Rule | None = None
+        with suppress(HTTPException):
+            rule, _ = self._app.url_map.bind_to_environ(environ).match(return_rule=True)
+        access: AccessControl = self._app.extensions["catalens-access"]
         try:
-            check(asked, self._settings)
-            self._app.url_map.bind_to_environ(environ).match()
-        except (RequestRefusedError, HTTPException):
+            environ[_CALLER] = _authorize(access, asked, rule)
+        except RequestRefusedError as error:
+            environ[_REFUSAL] = error
             return True
-        return (asked.content_length or 0) > self._settings.max_body_bytes
+        return rule is None or (asked.content_length or 0) > self._settings.max_body_bytes
 
 
 class _ProductSegment(BaseConverter):
@@ -181,9 +173,9 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     app.json = _Json(app, settings.public_address.prefix)
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
-    prefix = settings.public_address.prefix
-    path = RawPath(app.wsgi_app, prefix=prefix, decoded_slashes=settings.decoded_slashes)
+    path = RawPath(app.wsgi_app, settings)
     app.wsgi_app = path  # type: ignore[method-assign]
+    app.extensions["catalens-access"] = AccessControl(settings, engine.home, engine.log)
     app.extensions["catalens-head"] = AppHeadCheck(app, path, settings)
     app.request_class = MemoryRequest
     install(app, engine.log)
@@ -191,7 +183,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     _register_routes(app)
     _install_health(app, engine)
     metrics.install(app, engine, version)
-    _install_documents(app, prefix)
+    _install_documents(app, settings.public_address.prefix)
     return app
 
 
@@ -228,18 +220,39 @@ def _invalid(error: ValidationError) -> NoReturn:
     raise InvalidRequestError.from_error(error)
 
 
+def _authorize(access: AccessControl, asked: Request, rule: Rule | None) -> Caller:
+    """Who asks. Raises ``RequestRefusedError``."""
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    named = None if rule is None else rule.rule
+    return access.authorize(asked.method, asked.path, named, headers, asked.remote_addr or "")
+
+
+def _identify(access: AccessControl) -> Caller:
+    """Who asks, as the server found by the head, or else as it is found now."""
+    refusal = request.environ.get(_REFUSAL)
+    if isinstance(refusal, RequestRefusedError):
+        raise refusal
+    known = request.environ.get(_CALLER)
+    if isinstance(known, Caller):
+        rule = request.url_rule
+        access.require(known, request.method, None if rule is None else rule.rule)
+        return known
+    return _authorize(access, request, request.url_rule)
+
+
 def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> None:
     prefix = settings.public_address.prefix
+    access: AccessControl = app.extensions["catalens-access"]
 
     @app.before_request
     def begin() -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         g.started = time.perf_counter()
-        check(request, settings)
+        g.caller = _identify(access)
         # Whom the key or a trusted proxy names; all that this request writes carries the name.
         g.acting = ExitStack()
-        g.acting.enter_context(acting(g.get("caller", "")))
+        g.acting.enter_context(acting(g.caller.name))
         if REFUSED in request.environ:
             raise OverloadedError(request.environ[REFUSED])
         if request.method == "TRACE":
@@ -261,9 +274,11 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         response.headers.setdefault("Cache-Control", "no-store")
         if response.headers.get("Location", "").startswith("/"):
             response.headers["Location"] = prefix + response.headers["Location"]
+        caller: Caller | None = g.get("caller")
         engine.log.info(
             "request",
             request_id=g.get("request_id", ""),
+            caller="" if caller is None else caller.name,
             method=request.method,
             path=request.path,
             status=response.status_code,

@@ -36,6 +36,7 @@ COMMANDS = (
     "policy",
     "sync",
     "serve",
+    "keys",
     "alerts",
     "migrate",
     "classify",

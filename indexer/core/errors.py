@@ -18,6 +18,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * FeedHeldError
     * IndexMismatchError
     * JobEndedError
+    * KeyExistsError
     * NewerFormatError
     * NoCategoriesError
     * NoOrdersError
@@ -38,6 +39,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * CursorGoneError
     * UnknownClassError
     * UnknownJobError
+    * UnknownKeyError
     * UnknownModelError
     * UnknownPhotoError
     * UnknownProductError
@@ -371,6 +373,18 @@ class JobEndedError(ConflictError):
     """The job ended already, so it cannot be cancelled."""
 
     code = "job-ended"
+
+
+class UnknownKeyError(NotFoundError):
+    """No key of this home has this name, or it was revoked."""
+
+    code = "unknown-key"
+
+
+class KeyExistsError(ConflictError):
+    """A key of this name is there already: rotate it, revoke it, or choose another name."""
+
+    code = "key-exists"
 
 
 class UrlRefusedError(InvalidInputError):

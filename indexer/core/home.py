@@ -18,6 +18,7 @@ from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadO
 FORMAT = 1
 # What is written beside a pair without being part of its checksum.
 _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
+KEYS_FILE = "keys.json"
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
 
 
@@ -103,6 +104,11 @@ class Home:
     @property
     def reviews_file(self) -> Path:
         return self.path / "reviews.sqlite3"
+
+    @property
+    def keys_file(self) -> Path:
+        """Keys of the service, hashed, with names and roles."""
+        return self.path / KEYS_FILE
 
     @property
     def fetch_file(self) -> Path:

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from indexer.core import errors
 from indexer.core.errors import CatalensError
+from service.access.refusal import RequestRefusedError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -42,20 +43,6 @@ _HTTP_CODES = {
     422: "invalid-request",
     500: "internal",
 }
-
-
-class RequestRefusedError(Exception):
-    """A request turned away by HTTP rules (status, code and headers of its own), not by an answer
-    that failed."""
-
-    def __init__(
-        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = headers or {}
 
 
 class InvalidRequestError(Exception):

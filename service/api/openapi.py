@@ -11,6 +11,7 @@ from flask_openapi import APIBlueprint
 from flask_openapi.models import RequestBody
 from pydantic import BaseModel, Field
 
+from service.access.caller import Caller
 from service.engine import Engine
 from service.query.response import Envelope, Suggesting
 from service.settings import Settings
@@ -45,6 +46,12 @@ def engine() -> Engine:
 def settings() -> Settings:
     """The settings this app was made with."""
     found: Settings = current_app.extensions["catalens-settings"]
+    return found
+
+
+def caller() -> Caller:
+    """Who asks."""
+    found: Caller = g.caller
     return found
 
 

@@ -15,7 +15,8 @@ from werkzeug.datastructures import FileStorage
 
 from indexer.catalog.product_fields import FIELD_NAMES, ProductFields
 from indexer.core.errors import BadRequestError, CatalensError, UrlFailedError, UrlRefusedError
-from service.api.errors import InvalidRequestError, RequestRefusedError
+from service.access.refusal import RequestRefusedError
+from service.api.errors import InvalidRequestError
 from service.api.form_fields import FieldValues, decode_field
 from service.api.openapi import engine
 from service.api.product_requests import (

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetPydanticSchema
 from pydantic_core import CoreSchema
 
 from indexer.operations.jobs import Job
+from service.access.caller import CallerInfo
 from service.background.import_offer import ImportOffer
 from service.products.catalog import ProductSample, StoredProduct, WriteResult
 from service.products.classes import ClassChange, ClassList
@@ -157,6 +158,10 @@ class QueueResponse(Response, ReviewPage, frozen=True):
 
 class FeedbackResponse(Response, FeedbackReceipt, frozen=True):
     """How much was stored."""
+
+
+class CallerResponse(Response, CallerInfo, frozen=True):
+    """The caller's name and role."""
 
 
 class Health(BaseModel):

@@ -14,6 +14,7 @@ from service.api.form_fields import FieldValues
 from service.api.product_requests import ProductPutRequest
 from service.api.responses import (
     ActivateResponse,
+    CallerResponse,
     ClassesResponse,
     ClassifyResponse,
     ClassResponse,
@@ -278,6 +279,10 @@ class Client(Transport):
     def get_import_offer(self) -> ImportOfferResponse:
         """What the service can import from, its profiles, and what columns can mean."""
         return self._get("/v1/imports", ImportOfferResponse, {})
+
+    def whoami(self) -> CallerResponse:
+        """The name and the role of the key."""
+        return self._get("/v1/whoami", CallerResponse, {})
 
     def build_index(self, **options: Unpack[kw.BuildKeywords]) -> JobResponse:
         """Start a rebuild; its job."""

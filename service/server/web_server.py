@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -322,6 +323,9 @@ def run_server(
         server.stop()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
+        # Keys are followed as they change; whoever asks for it must not end the service.
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"Catalens answers at http://{host}:{server.effective_port}/", flush=True)
     try:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from indexer.core.errors import BadSettingsError, UrlRefusedError
+from indexer.core.home import KEYS_FILE
 from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.fetch.address_check import check_endpoint, check_host_pattern
 from indexer.quality.profiles import profile
@@ -400,14 +401,16 @@ class Settings(BaseModel):
     ) -> Self:
         origins: Mapping[str, SettingOrigin] = info.context or {}
         try:
-            made = handler(_with_key_file(values, origins))
+            _check_key_file(values, origins)
+            made = handler(values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise BadSettingsError(fault_message(cls, first, origins)) from None
-        if not is_loopback(made.host) and not made.api_keys:
+        if not is_loopback(made.host) and not made.has_keys:
             raise BadSettingsError(
                 f"{place_of(origins, ('host',))}host {shorten(repr(made.host))} is reachable "
-                "from other machines: give --api-key-file, or listen on 127.0.0.1"
+                "from other machines: make a key (catalens keys create NAME --role admin), give "
+                "--api-key-file, or listen on 127.0.0.1"
             )
         return made
 
@@ -419,6 +422,12 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Settings:
         """These settings with ``changes``, checked anew."""
         return type(self).make(**{**dict(self), **changes})
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether keys are given here, in a file, or by the home."""
+        named = bool(self.api_keys) or self.api_key_file is not None
+        return named or (self.home / KEYS_FILE).exists()
 
     @property
     def out_of_stock_handling(self) -> Literal["show", "last", "hide"] | None:
@@ -444,7 +453,7 @@ class Settings(BaseModel):
 
 def read_api_keys(path: Path) -> tuple[str, ...]:
     """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises
-    ``BadSettingsError``."""
+    ``BadSettingsError``, which repeats none of them."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -454,21 +463,23 @@ def read_api_keys(path: Path) -> tuple[str, ...]:
     )
     if not keys:
         raise BadSettingsError(f"api key file {path} holds no key")
-    return keys
+    try:
+        return _sound_keys(keys)
+    except ValueError as error:
+        raise BadSettingsError(f"api key file {path} {error}") from None
 
 
-def _with_key_file(values: Any, origins: Mapping[str, SettingOrigin]) -> Any:
-    """``values`` with the keys of ``api_key_file`` among ``api_keys``."""
-    file, keys = values.get("api_key_file"), values.get("api_keys", ())
-    if not isinstance(file, str | Path) or not isinstance(keys, list | tuple):
-        return values
+def _check_key_file(values: Any, origins: Mapping[str, SettingOrigin]) -> None:
+    """Raise ``BadSettingsError`` where ``api_key_file`` holds no keys that can be used."""
+    file = values.get("api_key_file")
+    if not isinstance(file, str | Path):
+        return
     try:
         _to_path(file)
     except ValueError:
         # The field itself refuses it.
-        return values
+        return
     try:
-        read = read_api_keys(Path(file))
+        read_api_keys(Path(file))
     except BadSettingsError as error:
         raise BadSettingsError(f"{place_of(origins, ('api_key_file',))}{error}") from error
-    return {**values, "api_keys": tuple(dict.fromkeys([*keys, *read]))}

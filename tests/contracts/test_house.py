@@ -39,7 +39,7 @@ INDEXER = (
 )
 SERVICE = (
     ("settings", "logging"),
-    "alerts",
+    ("alerts", "access"),
     "inference",
     "state",
     "query",

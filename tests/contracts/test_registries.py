@@ -218,13 +218,14 @@ def toy_route() -> ModuleType:
     return module
 
 
-def test_a_route_is_one_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_is_one_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Named in ``service.api.routes``, a blueprint answers, checks what it reads, and stands in the
     document with its request model."""
     module = toy_route()
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(routes, "__all__", [*routes.__all__, "toy"])
-    engine = SimpleNamespace(log=structlog.get_logger())
+    home = Home.create(tmp_path / "home")
+    engine = SimpleNamespace(log=structlog.get_logger(), home=home)
     web = create_app(cast(Any, engine), Settings()).test_client()
     assert web.post("/v1/doubles", json={"number": 21}).get_json() == {"doubled": 42}
     refused = web.post("/v1/doubles", json={"numbr": 21})

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from flask import g
 from flask.testing import FlaskClient
 
 from indexer.core.actor import current_actor
 from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.operations.jobs import Jobs
+from service.access.keys import KeyFile
 from service.app import create_app
 from service.engine import Engine
 
 
 def named(engine: Engine, name: str) -> FlaskClient:
-    """A client whose key names ``name``."""
-    app = create_app(engine, engine.settings)
-    app.before_request_funcs.setdefault(None, []).insert(0, lambda: setattr(g, "caller", name))
-    return app.test_client()
+    """A client with a key of ``name``."""
+    key = KeyFile(engine.home).create(name, "admin").key
+    web = create_app(engine, engine.settings).test_client()
+    web.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    return web
 
 
 def test_writes_decisions_activations_and_jobs_carry_the_callers_name(own: Engine) -> None:

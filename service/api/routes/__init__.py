@@ -14,4 +14,5 @@ __all__ = [  # noqa: RUF022 - what shoppers and merchants ask comes first in the
     "indexes",
     "map",
     "jobs",
+    "access",
 ]

@@ -6,7 +6,7 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import UnknownPhotoError
-from service.api.openapi import SECURITY, engine, problem_responses, settings
+from service.api.openapi import SECURITY, caller, engine, problem_responses
 from service.api.requests import ImagePath, ImageQuery
 
 api = APIBlueprint(
@@ -39,7 +39,7 @@ def image(path: ImagePath, query: ImageQuery) -> Response:
         response = Response(engine().products.thumbnail(digest, width), content_type="image/jpeg")
     response.set_etag(etag)
     # Behind a key a shared cache must not hand it on.
-    private = bool(settings().api_keys)
+    private = caller().name != ""
     response.headers["Cache-Control"] = (
         _FOREVER.replace("public", "private") if private else _FOREVER
     )

@@ -1,0 +1,25 @@
+"""Caller: who asks, by the name of a person or a machine, and in which role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.access.roles import Role
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. ``name`` is empty where nobody is known; ``role`` None: without a key, on a route
+    that needs none. ``address``: the client's, as far as proxies are trusted."""
+
+    name: str
+    role: Role | None
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class CallerInfo:
+    """Who the service takes the caller for."""
+
+    name: str
+    role: Role | None

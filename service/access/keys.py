@@ -1,0 +1,189 @@
+"""Keys of a home: names and roles, and of each secret only its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
+from indexer.core.home import Home
+from service.access.roles import Role
+
+_FORMAT = 1
+_LONGEST_NAME = 100
+# How long a command waits for another one that writes the keys.
+_WAIT_S = 10.0
+_MEND = (
+    "restore it from a backup, or move it away and make keys anew (catalens keys create NAME "
+    "--role admin)"
+)
+_STRICT = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class KeySecret(BaseModel):
+    """One secret of a key as it is stored. ``until``: when it ends, after a rotation."""
+
+    model_config = _STRICT
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    made: float
+    until: float | None = None
+
+
+class AccessKey(BaseModel):
+    """A key: who uses it, in which role, at how many requests a second (None: as is set)."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
+    role: Role
+    created: float
+    secrets: Annotated[tuple[KeySecret, ...], Field(strict=False)]
+    rate: float | None = None
+    revoked: float | None = None
+
+
+class _Stored(BaseModel):
+    model_config = _STRICT
+
+    format: Literal[1]
+    keys: Annotated[tuple[AccessKey, ...], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made, with its secret, which is shown once and kept nowhere."""
+
+    name: str
+    role: Role
+    key: str
+
+
+class KeyFile:
+    """The keys of one home. Every change is one replacement of the file, one process at a time."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self.path = home.keys_file
+
+    def read(self) -> tuple[AccessKey, ...]:
+        """All keys, those revoked too; none where none was ever made.
+
+        Raises ``BadHomeError`` for a file that is damaged, or is gone though the home had keys.
+        """
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            if _has_keys(self._home):
+                raise BadHomeError(
+                    f"{self.path} is not there, though this home has keys: {_MEND}"
+                ) from None
+            return ()
+        except OSError as error:
+            raise BadHomeError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        try:
+            return _Stored.model_validate_json(text).keys
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise BadHomeError(f"{self.path} is damaged: {place} {fault['msg']}; {_MEND}") from None
+
+    def create(self, name: str, role: Role, *, rate: float | None = None) -> NewKey:
+        """Make a key. A name that was revoked can be given again.
+
+        Raises ``BadRequestError`` for a name that cannot be shown, ``KeyExistsError``.
+        """
+        if len(name) > _LONGEST_NAME or not name.isprintable() or name != name.strip() or not name:
+            raise BadRequestError(
+                f"{name[:_LONGEST_NAME]!a} is no name of a key: 1 to {_LONGEST_NAME} printable "
+                "characters, no space at its ends"
+            )
+        with self._home.lock("keys", wait_s=_WAIT_S):
+            keys = self.read() if self.path.exists() else ()
+            if any(key.name == name and key.revoked is None for key in keys):
+                raise KeyExistsError(
+                    f"there is a key {name!a} already: catalens keys rotate or revoke it, or "
+                    "choose another name"
+                )
+            text, secret = _make_secret()
+            made = AccessKey(
+                name=name, role=role, created=secret.made, secrets=(secret,), rate=rate
+            )
+            self._write((*(key for key in keys if key.name != name), made))
+        return NewKey(name, role, text)
+
+    def rotate(self, name: str, *, overlap_s: float = 0.0) -> NewKey:
+        """Give a key a new secret; the old one ends after ``overlap_s``. Raises
+        ``UnknownKeyError``."""
+        with self._home.lock("keys", wait_s=_WAIT_S):
+            keys = self.read()
+            key = _find(keys, name)
+            text, secret = _make_secret()
+            now = secret.made
+            kept = [old for old in key.secrets if old.until is None or old.until > now]
+            end = now + overlap_s
+            ending = [
+                old.model_copy(update={"until": min(end, old.until or end)})
+                for old in kept
+                if overlap_s
+            ]
+            changed = key.model_copy(update={"secrets": (*ending, secret)})
+            self._write(tuple(changed if one.name == name else one for one in keys))
+        return NewKey(name, key.role, text)
+
+    def revoke(self, name: str) -> AccessKey:
+        """End a key now; its name stays in the list. Raises ``UnknownKeyError``."""
+        with self._home.lock("keys", wait_s=_WAIT_S):
+            keys = self.read()
+            ended = _find(keys, name).model_copy(update={"secrets": (), "revoked": time.time()})
+            self._write(tuple(ended if one.name == name else one for one in keys))
+        return ended
+
+    def _write(self, keys: tuple[AccessKey, ...]) -> None:
+        stored = _Stored(format=1, keys=keys)
+        write_json(self.path, stored.model_dump(mode="json"))
+        _mark(self._home)
+
+
+def hash_key(key: str) -> str:
+    """Hex SHA-256 of a key. Keys are random and long, so no slower hash is needed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _make_secret() -> tuple[str, KeySecret]:
+    text = f"catalens_{secrets.token_urlsafe(32)}"
+    return text, KeySecret(sha256=hash_key(text), made=time.time())
+
+
+def _find(keys: tuple[AccessKey, ...], name: str) -> AccessKey:
+    found = next((key for key in keys if key.name == name and key.revoked is None), None)
+    if found is None:
+        raise UnknownKeyError(f"no key is called {name!a}; catalens keys list shows them")
+    return found
+
+
+# ``home.json`` says that the home has keys, so that a lost file is not taken for no keys at all,
+# which would open the service to everybody.
+def _has_keys(home: Home) -> bool:
+    return bool(_marker(home).get("keys"))
+
+
+def _mark(home: Home) -> None:
+    marker = _marker(home)
+    if not marker.get("keys"):
+        write_json(home.path / "home.json", {**marker, "keys": True})
+
+
+def _marker(home: Home) -> dict[str, object]:
+    try:
+        found = json.loads((home.path / "home.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,63 @@
+"""Host and origin of a request: which names are served, whose pages may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from service.access.refusal import RequestRefusedError
+from service.settings import Settings
+
+
+def check_host(headers: Mapping[str, str], settings: Settings) -> None:
+    """Raise ``RequestRefusedError`` where ``Host`` is no name that is served here."""
+    if not settings.hosts:
+        return
+    name = _host_name(headers.get("host", ""))
+    if name not in settings.hosts:
+        raise RequestRefusedError(
+            403,
+            "forbidden-host",
+            f"host {name!r} is not served here: allow it by --allow-host {name} (setting "
+            "allowed_hosts), or name the public address by --public-url",
+        )
+
+
+def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
+    """Raise ``RequestRefusedError`` where a browser asks for a page of another site."""
+    origin = headers.get("origin")
+    if origin is not None and not is_own_origin(origin, headers, settings):
+        detail = f"requests from pages of {origin} are not taken"
+        if _netloc(origin):
+            detail += (
+                "; if that is this service behind a reverse proxy, start it with --public-url "
+                f"{origin} (setting public_url)"
+            )
+        raise RequestRefusedError(403, "forbidden-origin", detail)
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise RequestRefusedError(
+            403, "forbidden-origin", "requests from pages of other sites are not taken"
+        )
+
+
+def is_own_origin(origin: str, headers: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the page of ``origin`` is the service's own."""
+    return (
+        origin.lower() == settings.public_address.origin
+        or _netloc(origin) == headers.get("host", "").lower()
+    )
+
+
+def _host_name(host: str) -> str:
+    """``Host`` without its port, lower case; brackets of an IPv6 address removed."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

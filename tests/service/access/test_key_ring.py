@@ -1,0 +1,94 @@
+"""Key ring: keys of settings, file and home are followed while the service runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from indexer.core.errors import BadHomeError
+from indexer.core.home import Home
+from service.access.key_ring import KeyRing
+from service.access.keys import KeyFile
+from service.settings import Settings
+
+FIRST = "a-key-of-this-shop-1"
+SECOND = "a-key-of-this-shop-2"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+def ring_of(home: Home, **settings: object) -> KeyRing:
+    return KeyRing(Settings.make(home=home.path, **settings), home, structlog.get_logger())
+
+
+def test_keys_of_the_home_are_followed(home: Home) -> None:
+    """A key that is made, rotated or revoked counts with the next request, in each process."""
+    rings = [ring_of(home), ring_of(home)]
+    assert [ring.is_needed for ring in rings] == [False, False]
+    keys = KeyFile(home)
+    made = keys.create("jane", "review")
+    for ring in rings:
+        assert ring.is_needed
+        holder = ring.find(made.key)
+        assert holder is not None
+        assert (holder.name, holder.role) == ("jane", "review")
+        assert ring.find(made.key[:-1]) is None
+        assert ring.find("") is None
+    again = keys.rotate("jane", overlap_s=0.2)
+    assert [ring.find(again.key) is not None for ring in rings] == [True, True]
+    assert [ring.find(made.key) is not None for ring in rings] == [True, True]
+    time.sleep(0.25)
+    assert [ring.find(made.key) for ring in rings] == [None, None]
+    keys.rotate("jane")
+    assert [ring.find(again.key) for ring in rings] == [None, None]
+    keys.revoke("jane")
+    # Nobody may ask; that is not the same as that everybody may.
+    assert [ring.is_needed for ring in rings] == [True, True]
+    assert ring_of(home).is_needed
+
+
+def test_a_key_file_is_followed(home: Home, tmp_path: Path) -> None:
+    """Keys that were taken out of it are known no longer; its keys are of the role `admin`."""
+    file = tmp_path / "keys.txt"
+    file.write_text(f"{FIRST}\n")
+    ring = ring_of(home, api_key_file=file, api_keys=("a-key-of-settings",))
+    holder = ring.find(FIRST)
+    assert holder is not None
+    assert holder.role == "admin"
+    file.write_text(f"# new\n{SECOND}\n")
+    assert ring.find(FIRST) is None
+    assert ring.find(SECOND) is not None
+    assert ring.find("a-key-of-settings") is not None
+    for text in ("", "short\n", None):
+        with capture_logs() as log:
+            if text is None:
+                file.unlink()
+            else:
+                file.write_text(text)
+            assert ring.find(SECOND) is not None
+        assert [entry["event"] for entry in log] == ["keys not read, those before stay"]
+        assert SECOND not in str(log)
+    file.write_text(f"{FIRST}\n")
+    assert (ring.find(FIRST) is not None, ring.find(SECOND)) == (True, None)
+
+
+def test_a_lost_file_of_keys_opens_nothing(home: Home) -> None:
+    """A running service keeps the keys it read; a new one does not start."""
+    made = KeyFile(home).create("jane", "admin")
+    ring = ring_of(home)
+    home.keys_file.unlink()
+    assert ring.is_needed
+    assert ring.find(made.key) is not None
+    assert ring.find(SECOND) is None
+    with pytest.raises(BadHomeError, match="catalens keys create"):
+        ring_of(home)
+    home.keys_file.write_text("{")
+    with pytest.raises(BadHomeError, match="damaged"):
+        ring_of(home)

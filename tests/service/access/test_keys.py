@@ -1,0 +1,72 @@
+"""Keys of a home: hashed, named, followed while the service runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
+from indexer.core.home import Home
+from service.access.keys import KeyFile, hash_key
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+def test_only_the_hash_of_a_key_is_kept(home: Home) -> None:
+    """No file of the home holds the key itself; two keys differ."""
+    keys = KeyFile(home)
+    made = [keys.create("jane", "review"), keys.create("erp", "write", rate=5.0)]
+    assert made[0].key != made[1].key
+    assert len(made[0].key) > 40
+    for file in home.path.rglob("*"):
+        if file.is_file():
+            assert not any(one.key in file.read_text() for one in made), file
+    stored = {key.name: key for key in keys.read()}
+    assert stored["jane"].secrets[0].sha256 == hash_key(made[0].key)
+    assert (stored["erp"].role, stored["erp"].rate) == ("write", 5.0)
+
+
+def test_names_are_given_once_and_can_be_shown(home: Home) -> None:
+    """A name is taken until its key is revoked; control characters would reach terminals."""
+    keys = KeyFile(home)
+    keys.create("jane", "search")
+    with pytest.raises(KeyExistsError, match="rotate or revoke"):
+        keys.create("jane", "admin")
+    for name in ("", " jane", "a\x1b[31mb", "x" * 101, "a\nb"):
+        with pytest.raises(BadRequestError):
+            keys.create(name, "search")
+    keys.revoke("jane")
+    assert [key.revoked is None for key in keys.read()] == [False]
+    for change in (keys.revoke, keys.rotate):
+        with pytest.raises(UnknownKeyError):
+            change("jane")
+    assert keys.create("jane", "admin").role == "admin"
+    assert [(key.name, key.role, key.revoked) for key in keys.read()] == [("jane", "admin", None)]
+
+
+def test_a_lost_or_damaged_file_is_not_taken_for_no_keys(home: Home) -> None:
+    """Else the service would be open to everybody; the command that is named mends it."""
+    keys = KeyFile(home)
+    assert keys.read() == ()
+    keys.create("jane", "admin")
+    whole = home.keys_file.read_text()
+    for text in ("", whole[:60], '{"format": 2, "keys": []}', whole.replace("admin", "root")):
+        home.keys_file.write_text(text)
+        with pytest.raises(BadHomeError, match=r"damaged.*keys create"):
+            keys.read()
+        with pytest.raises(BadHomeError, match="damaged"):
+            keys.create("joe", "search")
+    home.keys_file.unlink()
+    with pytest.raises(BadHomeError, match=r"not there.*keys create NAME --role admin"):
+        keys.read()
+    made = keys.create("joe", "admin")
+    assert [key.name for key in keys.read()] == ["joe"]
+    assert made.key
+    # Homes stay homes for releases that know no keys.
+    assert json.loads((home.path / "home.json").read_text())["format"] == 1
+    assert Home(home.path).path == home.path

@@ -1,0 +1,132 @@
+"""Command ``keys``: who may ask the service, by name and role."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tools.options import home_option, json_option
+from tools.output import log, print_result, print_table
+
+if TYPE_CHECKING:
+    from service.access.keys import AccessKey
+
+
+@click.group()
+def keys() -> None:
+    """Make and end the keys of the service.
+
+    `catalens serve` follows them without a restart. The home keeps only their hashes.
+    """
+
+
+@keys.command("create")
+@click.argument("name")
+@home_option
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice(["search", "write", "review", "admin"]),
+    help="search: ask, for a shop's page. write: products and imports. review: decide. admin: all.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Requests a second of this key; without it, the setting key_rate.",
+)
+@json_option
+def create(name: str, home: Path, role: Any, rate: float | None, as_json: bool) -> None:
+    """Make a key.
+
+    NAME is the person or machine that uses it: writes and decisions are logged by it. The key is
+    shown once."""
+    from indexer.core.home import Home
+    from service.access.keys import KeyFile
+
+    print_result(KeyFile(Home(home)).create(name, role, rate=rate), as_json, _show_new)
+
+
+@keys.command("list")
+@home_option
+@json_option
+def list_(home: Path, as_json: bool) -> None:
+    """List the keys, those revoked too."""
+    from indexer.core.home import Home
+    from service.access.keys import KeyFile
+
+    found = [_document(key) for key in KeyFile(Home(home)).read()]
+    print_result({"keys": found}, as_json, _show_keys)
+
+
+@keys.command("rotate")
+@click.argument("name")
+@home_option
+@click.option(
+    "--overlap",
+    metavar="PERIOD",
+    help="How long the old key is taken beside the new one, such as 15m or 1d; without it, not.",
+)
+@json_option
+def rotate(name: str, home: Path, overlap: str | None, as_json: bool) -> None:
+    """Give the key NAME a new secret."""
+    from indexer.core.home import Home
+    from indexer.operations.sync_source import parse_period
+    from service.access.keys import KeyFile
+
+    overlap_s = 0.0 if overlap is None else parse_period(overlap)
+    made = KeyFile(Home(home)).rotate(name, overlap_s=overlap_s)
+    print_result(made, as_json, _show_new)
+
+
+@keys.command("revoke")
+@click.argument("name")
+@home_option
+@json_option
+def revoke(name: str, home: Path, as_json: bool) -> None:
+    """End the key NAME now."""
+    from indexer.core.home import Home
+    from service.access.keys import KeyFile
+
+    ended = _document(KeyFile(Home(home)).revoke(name))
+    print_result(ended, as_json, lambda _: log(f"{name} may ask no longer"))
+
+
+def _document(key: AccessKey) -> dict[str, Any]:
+    now = time.time()
+    ends = [one.until for one in key.secrets if one.until is not None and one.until > now]
+    return {
+        "name": key.name,
+        "role": key.role,
+        "rate": key.rate,
+        "created": key.created,
+        "rotated": key.secrets[-1].made if key.secrets else None,
+        "old_until": max(ends, default=None),
+        "revoked": key.revoked,
+    }
+
+
+def _show_new(found: dict[str, Any]) -> None:
+    click.echo(found["key"])
+    log(f"key of {found['name']} ({found['role']}); it is shown this once: keep it in a safe place")
+
+
+def _show_keys(found: dict[str, Any]) -> None:
+    rows = [
+        (
+            key["name"],
+            key["role"],
+            key["rate"],
+            _day(key["created"]),
+            f"revoked {_day(key['revoked'])}" if key["revoked"] else "in use",
+        )
+        for key in found["keys"]
+    ]
+    print_table(("name", "role", "rate", "created", ""), rows)
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(seconds))
