@@ -52,6 +52,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
   * UnavailableError
     * BusyError
     * NoIndexError
+    * NoMemoryError
     * ReadOnlyError
     * StorageError
       * DiskFullError
@@ -316,6 +317,12 @@ class StorageError(UnavailableError):
     """The disk is full, read-only or failing; nothing was acknowledged that is not stored."""
 
     code = "storage-failed"
+
+
+class NoMemoryError(UnavailableError):
+    """Other work takes the memory that this needs. Try again shortly."""
+
+    code = "no-memory"
 
 
 class DiskFullError(StorageError):

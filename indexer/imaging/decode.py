@@ -14,10 +14,14 @@ from indexer.core.errors import (
     BadImageError,
     BadSettingsError,
     ImageTooLargeError,
+    NoMemoryError,
     UnsupportedFormatError,
 )
+from indexer.core.memory_budget import MemoryBudget, decoding_budget
 from indexer.imaging import jpeg, tiff
+from indexer.imaging.decoding_cost import decoding_cost
 from indexer.imaging.file_format import MIME, open_heic, open_known, sniff_format
+from indexer.imaging.file_structure import check_structure
 from indexer.imaging.orientation import UPRIGHT, read_orientation
 from indexer.imaging.png import mend_transparency
 from indexer.imaging.srgb import to_srgb
@@ -97,11 +101,30 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A loaded picture, as it is stored, and the size of its original."""
+class _Wanted:
+    """What ``decode_photo`` was asked for beside the bytes."""
+
+    limits: ImageLimits
+    shrink_to: int | None
+    hashed: str | None
+    memory: MemoryBudget | None
+    within_s: float | None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose header was read, and the size of its picture. A TIFF is opened later."""
 
     image: Any
     size: tuple[int, int]
+    kind: tiff.TiffKind | None = None
+
+
+@dataclass
+class _Loaded:
+    """A loaded picture, as it is stored, and the share of it that is missing."""
+
+    image: Any
     lost: float = 0.0
 
 
@@ -116,6 +139,8 @@ def decode_photo(
     limits: ImageLimits | None = None,
     shrink_to: int | None = None,
     hashed: str | None = None,
+    memory: MemoryBudget | None = None,
+    within_s: float | None = None,
 ) -> Photo:
     """Decode the first frame of an image of any allowed format.
 
@@ -127,9 +152,12 @@ def decode_photo(
     as it goes. ``limits``: by default ``file_limits()``. ``hashed``: the bytes' content hash where
     it is known. Safe to call from several threads.
 
+    What decoding takes is asked of ``decoding_budget()``, and what the photo takes as long as it is
+    held of ``memory`` where one is given: both wait, ``within_s`` at most.
+
     Raises ``UnsupportedFormatError`` for a real image of a format or kind that is not read,
     ``ImageTooLargeError`` over a limit (known from the header, before pixels are allocated),
-    ``BadImageError`` for everything else that is not a whole image.
+    ``BadImageError`` for everything else that is not a whole image, and ``NoMemoryError``.
     """
     limits = limits or file_limits()
     if not data:
@@ -141,15 +169,9 @@ def decode_photo(
         )
     name = sniff_format(data)
     try:
-        loaded = _load(name, data, limits, shrink_to)
-        image = loaded.image
-        width, height = loaded.size
-        format_ = image.format or name
-        orientation = read_orientation(image)
-        pixels = to_srgb(image)
-        if orientation in UPRIGHT:
-            pixels = pixels.transpose(UPRIGHT[orientation])
-    except BadImageError:
+        check_structure(name, data)
+        return _decode(name, data, _Wanted(limits, shrink_to, hashed, memory, within_s))
+    except (BadImageError, NoMemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # A GIF whose first frame is larger than its screen: Pillow checks again where it grows the
@@ -160,33 +182,83 @@ def decode_photo(
     # decoders raise whatever they like on hostile bytes: OSError, struct.error, KeyError...
     except Exception as error:
         raise _refusal(name, data, error) from error
+
+
+def _decode(name: str, data: bytes, wanted: _Wanted) -> Photo:
+    """Open a file of a known format, ask for the memory that its header speaks of, decode it."""
+    opened = _open(name, data, wanted.limits)
+    cost = decoding_cost(
+        name,
+        data,
+        opened.size,
+        max_pixels=wanted.limits.max_pixels,
+        shrink_to=wanted.shrink_to,
+    )
+    if wanted.memory is None:
+        with decoding_budget().hold(cost.peak, within_s=wanted.within_s):
+            return _finish(name, data, opened, wanted)
+    # In this order: who decodes waits for nobody who holds a photo.
+    lease = wanted.memory.take(cost.decoded, within_s=wanted.within_s)
+    try:
+        with decoding_budget().hold(cost.peak, within_s=wanted.within_s):
+            photo = _finish(name, data, opened, wanted)
+    except BaseException:
+        lease.release()
+        raise
+    lease.follow(photo.pixels)
+    return photo
+
+
+def _finish(name: str, data: bytes, opened: _Opened, wanted: _Wanted) -> Photo:
+    """The upright photo in sRGB of an opened file."""
+    loaded = _load(name, data, opened, wanted)
+    format_ = loaded.image.format or name
+    orientation = read_orientation(loaded.image)
+    # TIFFs are turned while they are loaded.
+    width, height = loaded.image.size if name == "TIFF" else opened.size
+    pixels = to_srgb(loaded.image)
+    # Not held beside the turned copy.
+    loaded.image = None
+    if orientation in UPRIGHT:
+        pixels = pixels.transpose(UPRIGHT[orientation])
     if orientation >= 5:
         width, height = height, width
-    return Photo(pixels, format_, width, height, hashed or hash_content(data), loaded.lost)
+    return Photo(pixels, format_, width, height, wanted.hashed or hash_content(data), loaded.lost)
 
 
-def _load(name: str, data: bytes, limits: ImageLimits, shrink_to: int | None) -> _Loaded:
-    """Open and load a file of a known format, within the limit on pixels."""
-    if name == "TIFF":
-        return _load_tiff(data, limits)
+def _open(name: str, data: bytes, limits: ImageLimits) -> _Opened:
+    """Read the header of a file of a known format. Raises for more pixels than the limit."""
+    kind = tiff.read_kind(data) if name == "TIFF" else None
+    if kind is not None:
+        _check_pixels(name, (kind.width, kind.height), limits)
+        return _Opened(None, (kind.width, kind.height), kind)
     image = open_heic(data) if name == "HEIC" else open_known(data, name)
-    size = image.size
+    reducible = (
+        name == "JPEG" and min(image.size) > 0 and jpeg.fits(data, image.size, limits.max_pixels)
+    )
+    if not reducible:
+        _check_pixels(name, image.size, limits)
+    return _Opened(image, image.size)
+
+
+def _load(name: str, data: bytes, opened: _Opened, wanted: _Wanted) -> _Loaded:
+    """Load the picture of an opened file, which may hold it too."""
+    if opened.kind is not None:
+        return _Loaded(_load_tiff(opened.kind, data, wanted.limits))
+    image = opened.image
     if name == "JPEG":
-        if min(size) < 1 or not jpeg.fits(data, size, limits.max_pixels):
-            _check_pixels(name, size, limits)
         found = jpeg.load_jpeg(
             data,
             image,
             lambda bytes_: open_known(bytes_, name),
-            max_pixels=limits.max_pixels,
-            shrink_to=shrink_to,
+            max_pixels=wanted.limits.max_pixels,
+            shrink_to=wanted.shrink_to,
         )
-        return _Loaded(found.image, size, found.lost)
-    _check_pixels(name, size, limits)
+        return _Loaded(found.image, found.lost)
     if name == "HEIC":
-        return _Loaded(image.to_pillow(), size)
+        return _Loaded(image.to_pillow())
     image.load()
-    return _Loaded(mend_transparency(data, image) if name == "PNG" else image, size)
+    return _Loaded(mend_transparency(data, image) if name == "PNG" else image)
 
 
 def _check_pixels(name: str, size: tuple[int, int], limits: ImageLimits) -> None:
@@ -202,26 +274,18 @@ def _check_pixels(name: str, size: tuple[int, int], limits: ImageLimits) -> None
         )
 
 
-def _load_tiff(data: bytes, limits: ImageLimits) -> _Loaded:
+def _load_tiff(kind: tiff.TiffKind, data: bytes, limits: ImageLimits) -> Any:
     """Load a TIFF by Pillow, or without it where it would give other pixels or none."""
-    kind = tiff.read_kind(data)
-    if kind is None:
-        image = open_known(data, "TIFF")
-        _check_pixels("TIFF", image.size, limits)
-        image.load()
-        return _Loaded(image, image.size)
-    _check_pixels("TIFF", (kind.width, kind.height), limits)
     if tiff.misread(kind):
-        image = tiff.load_samples(kind, data, limits.max_pixels)
-        return _Loaded(image, image.size)
+        return tiff.load_samples(kind, data, limits.max_pixels)
     try:
         image = open_known(data, "TIFF")
         _check_pixels("TIFF", image.size, limits)
         tiff.mend_opened(image, kind)
         image.load()
     except (OSError, ValueError, KeyError) as error:
-        image = tiff.load_unread(kind, data, limits.max_pixels, error)
-    return _Loaded(image, image.size)
+        return tiff.load_unread(kind, data, limits.max_pixels, error)
+    return image
 
 
 def _refusal(name: str, data: bytes, error: Exception) -> BadImageError:

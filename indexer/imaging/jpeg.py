@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,16 @@ from typing import Any
 import numpy as np
 
 from indexer.core.errors import BadImageError, UnsupportedFormatError
+from indexer.imaging.jpeg_segments import (
+    FRAMES,
+    OTHER_FRAMES,
+    PROGRESSIVE,
+    SCAN,
+    count_steps,
+    read_sampling,
+    read_scan,
+    read_segments,
+)
 
 # A photo larger than the limit may have this many times its pixels: it is decoded at half its size.
 REDUCED = 4
@@ -22,11 +31,8 @@ _LOST = 1 / 16
 # share of a block's px that differ where its data are not there
 _DIFFERS = 0.25
 _END = b"\xff\xd9"
-# a marker after entropy-coded data: no stuffing, no restart, no fill byte
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# frames that libjpeg decodes: baseline, extended and progressive, Huffman or arithmetic
-_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
-_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
+# Steps of the decoder from which a cut photo is not decoded the four times that it takes.
+_CUT_STEPS = 2**28
 
 Opener = Callable[[bytes], Any]
 
@@ -78,7 +84,7 @@ def check_supported(data: bytes) -> None:
         raise UnsupportedFormatError(
             f"JPEGs of {frame.bits} bits a channel are not supported; save the photo with 8 bits"
         )
-    if frame.kind in _OTHER_FRAMES:
+    if frame.kind in OTHER_FRAMES:
         raise UnsupportedFormatError(
             "lossless and hierarchical JPEGs are not supported; save the photo as baseline JPEG"
         )
@@ -100,6 +106,12 @@ def fits(data: bytes, size: tuple[int, int], max_pixels: int) -> bool:
     return frame.scans <= _MOST_SCANS and frame.coefficient_bytes <= 10 * max_pixels
 
 
+def coefficient_bytes(data: bytes) -> int:
+    """Return the memory for coefficients that are kept until the last scan, 0 where none are."""
+    frame = read_frame(data) if count_steps(data) else None
+    return 0 if frame is None else frame.coefficient_bytes
+
+
 def load_jpeg(
     data: bytes, opened: Any, opener: Opener, *, max_pixels: int, shrink_to: int | None
 ) -> LoadedJpeg:
@@ -109,7 +121,7 @@ def load_jpeg(
     missing; their place is filled with the pixels above. Raises what Pillow raises, and
     ``BadImageError`` where more is missing.
     """
-    scale = _scale(*opened.size, max_pixels=max_pixels, shrink_to=shrink_to)
+    scale = choose_scale(*opened.size, max_pixels=max_pixels, shrink_to=shrink_to)
     wanted = opened.size[0] // scale, opened.size[1] // scale
 
     def drafted(image: Any) -> Any:
@@ -126,8 +138,8 @@ def load_jpeg(
     return LoadedJpeg(opened, 0.0)
 
 
-def _scale(width: int, height: int, *, max_pixels: int, shrink_to: int | None) -> int:
-    """1, 2, 4 or 8: by how much to reduce a JPEG while it is decoded.
+def choose_scale(width: int, height: int, *, max_pixels: int, shrink_to: int | None) -> int:
+    """Return 1, 2, 4 or 8: by how much to reduce a JPEG while it is decoded.
 
     The most that leaves the short side twice ``shrink_to`` px, or what the limit makes needful.
     """
@@ -147,7 +159,7 @@ def _load_cut(data: bytes, opener: Opener, error: OSError) -> LoadedJpeg:
     junk does: so the two pictures differ in those blocks, whatever the photo shows.
     """
     frame = read_frame(data)
-    if frame is None or not frame.complete:
+    if frame is None or not frame.complete or count_steps(data) > _CUT_STEPS:
         raise error
     image = opener(data + _END)
     image.load()
@@ -228,51 +240,30 @@ def _fill(image: Any, frame: JpegFrame, row: int, column: int) -> None:
 
 def read_frame(data: bytes) -> JpegFrame | None:
     """Read the headers of a JPEG's first frame; None where there is none, or it makes no sense."""
-    at = 2
     kind = bits = width = height = scans = 0
     sampling: dict[int, tuple[int, int]] = {}
     buffered = restarts = False
     # component -> for each coefficient how many of its low bits are still to come
     missing: dict[int, np.ndarray] = {}
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            break
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == 0xD9:
-            break
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        part = data[at + 4 : at + 2 + length]
-        at += 2 + max(length, 2)
-        if marker in _FRAMES or marker in _OTHER_FRAMES:
-            if sampling or len(part) < 6 or len(part) < 6 + 3 * part[5]:
+    for segment in read_segments(data):
+        marker, body = segment.marker, segment.body
+        if marker in FRAMES or marker in OTHER_FRAMES:
+            if sampling or not (sampling := read_sampling(body)):
                 break
-            kind, bits = marker, part[0]
-            height, width = int.from_bytes(part[1:3], "big"), int.from_bytes(part[3:5], "big")
-            for place in range(6, 6 + 3 * part[5], 3):
-                sampling[part[place]] = part[place + 1] >> 4, part[place + 1] & 15
+            kind, bits = marker, body[0]
+            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             missing = {name: np.full(64, 16) for name in sampling}
         elif marker == 0xDD:
-            restarts = any(part[:2])
-        elif marker == 0xDA:
-            count = part[0] if part else 0
-            if not sampling or len(part) < 4 + 2 * count:
+            restarts = any(body[:2])
+        elif marker == SCAN:
+            scan = read_scan(kind, body) if sampling else None
+            if scan is None:
                 break
             scans += 1
-            names = [part[1 + 2 * number] for number in range(count)]
-            start, stop, low = part[-3], part[-2], part[-1] & 15
-            if kind not in (0xC2, 0xCA):
-                start, stop, low = 0, 63, 0
-            buffered = buffered or kind in (0xC2, 0xCA) or count < len(sampling)
-            for name in names:
+            buffered = buffered or kind in PROGRESSIVE or len(scan.components) < len(sampling)
+            for name in scan.components:
                 if name in missing:
-                    missing[name][start : stop + 1] = low
-            following = _MARKER.search(data, at)
-            if following is None:
-                break
-            at = following.start()
+                    missing[name][scan.first : scan.last + 1] = scan.low
     if not sampling or not all(across and down for across, down in sampling.values()):
         return None
     complete = scans > 0 and not any(left.any() for left in missing.values())

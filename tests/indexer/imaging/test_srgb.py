@@ -6,9 +6,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from indexer.imaging.decode import decode_photo
+from indexer.imaging.srgb import to_srgb
 
 
 def drawn(colour: tuple[int, int, int], *, mark: tuple[int, int, int] | None = None) -> bytes:
@@ -62,3 +63,34 @@ def test_two_white_drawings_are_two_pictures() -> None:
     empty = io.BytesIO()
     Image.new("RGBA", (20, 20), (255, 255, 255, 0)).save(empty, "PNG")
     assert pixels(empty.getvalue()).min() == 255
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "LAB", "F", "I", "I;16"]
+)
+def test_pictures_converted_in_strips_are_the_same(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Range, ground and profile are of the whole picture, wherever it is cut."""
+    ramp = np.linspace(0, 65000, 90 * 70).reshape(90, 70)
+    if mode in ("F", "I", "I;16"):
+        kind = {"F": np.float32, "I": np.int32, "I;16": np.uint16}[mode]
+        picture = Image.fromarray(ramp.astype(kind))
+    else:
+        colours = np.stack([ramp % 251, ramp / 260, 255 - ramp / 255], -1).astype(np.uint8)
+        picture = Image.fromarray(colours)
+        if mode in ("LA", "PA", "RGBA"):
+            picture = picture.convert("RGBA")
+            picture.putalpha(Image.fromarray((ramp % 256).astype(np.uint8)))
+        if mode == "PA":
+            picture = picture.convert("RGB").convert("P").convert("PA")
+        elif mode == "LAB":
+            picture = Image.frombytes("LAB", picture.size, colours.tobytes())
+        else:
+            picture = picture.convert(mode)
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        picture.info["icc_profile"] = profile
+    whole = np.asarray(to_srgb(picture.copy()))
+    for px in (70, 7 * 70, 64 * 70):
+        monkeypatch.setattr("indexer.imaging.srgb._STRIP", px)
+        assert np.array_equal(np.asarray(to_srgb(picture.copy())), whole)

@@ -1,0 +1,39 @@
+"""Memory that decoding a photo takes, known from its header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from indexer.imaging import jpeg
+
+# Bytes of a decoded pixel, as Pillow keeps it.
+_PIXEL = 4
+# Bytes for each pixel at the peak: the picture, what it becomes, and a turned copy or a strip. The
+# libraries of some formats hold more copies: measured at 64 megapixels.
+_PEAK = 10
+_PEAKS = {"WEBP": 18, "AVIF": 12, "HEIC": 12}
+# A JPEG without its end is decoded several times.
+_CUT_PEAK = 18
+_TAIL = 1024
+
+
+@dataclass(frozen=True)
+class DecodingCost:
+    """Bytes: of the photo that comes out, and at the peak until then, that photo included."""
+
+    decoded: int
+    peak: int
+
+
+def decoding_cost(
+    name: str, data: bytes, size: tuple[int, int], *, max_pixels: int, shrink_to: int | None
+) -> DecodingCost:
+    """Tell what decoding a file of a known format and size, width and height in px, takes."""
+    width, height = size
+    if name != "JPEG":
+        pixels = width * height
+        return DecodingCost(_PIXEL * pixels, _PEAKS.get(name, _PEAK) * pixels)
+    scale = jpeg.choose_scale(width, height, max_pixels=max_pixels, shrink_to=shrink_to)
+    pixels = -(-width // scale) * -(-height // scale)
+    peak = _PEAK if b"\xff\xd9" in data[-_TAIL:] else _CUT_PEAK
+    return DecodingCost(_PIXEL * pixels, peak * pixels + jpeg.coefficient_bytes(data))

@@ -1,0 +1,120 @@
+"""Counts of a file's parts, taken before Pillow reads them one by one or copies them."""
+
+from __future__ import annotations
+
+import struct
+
+from indexer.core.errors import BadImageError
+from indexer.imaging.jpeg_segments import SCAN, count_steps, read_segments
+
+# Parts before the pixels, or blocks of pixels, of one file: Pillow spends a microsecond and more on
+# each, holding Python's lock.
+_MOST_PARTS = 131_072
+# Bytes of a run-length coded BMP, which Pillow decodes in Python.
+_MOST_RUNS = 4 * 2**20
+# Bytes that the values of a directory may have together: this, or all of the file four times.
+_FREE_VALUES = 2**20
+# TIFF 6.0, section 2, and BigTIFF: kind of number -> its bytes
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_SIZES |= {16: 8, 17: 8, 18: 8}
+
+
+def check_structure(name: str, data: bytes) -> None:
+    """Raise ``BadImageError`` for a file of a known format whose parts take too long to read."""
+    if name == "JPEG":
+        count_steps(data)
+        _check_exif(data)
+    elif name == "PNG":
+        _check_chunks(data)
+    elif name == "GIF":
+        _check_blocks(data)
+    elif name == "BMP":
+        _check_runs(data)
+    elif name == "TIFF" and not is_bounded_directory(data):
+        raise BadImageError("damaged TIFF: its directory names far more values than the file has")
+
+
+def _too_many(name: str, parts: str) -> BadImageError:
+    return BadImageError(f"damaged {name}: it has more than {_MOST_PARTS:,} {parts}")
+
+
+def _check_exif(data: bytes) -> None:
+    """Check what Pillow reads when it opens a JPEG: all EXIF segments as one."""
+    found = b""
+    for segment in read_segments(data):
+        if segment.marker == SCAN:
+            break
+        if segment.marker == 0xE1 and segment.body.startswith(b"Exif\0\0"):
+            found += segment.body[6 if found else 0 :]
+    if not is_bounded_directory(found):
+        raise BadImageError("damaged JPEG: its EXIF data name far more values than they hold")
+
+
+def _check_chunks(data: bytes) -> None:
+    at = 8
+    for _ in range(_MOST_PARTS):
+        if at + 12 > len(data):
+            return
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    raise _too_many("PNG", "chunks")
+
+
+def _check_blocks(data: bytes) -> None:
+    """Count what stands before the first picture of a GIF: blocks, and their parts."""
+    flags = data[10] if len(data) > 10 else 0
+    at = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    within = False
+    for _ in range(_MOST_PARTS):
+        if at >= len(data):
+            return
+        if within:
+            within = data[at] > 0
+            at += 1 + data[at]
+        elif data[at] == 0x21:
+            within = True
+            at += 2
+        elif data[at] == 0x2C:
+            return
+        else:
+            at += 1
+    raise _too_many("GIF", "blocks before its picture")
+
+
+def _check_runs(data: bytes) -> None:
+    coded = int.from_bytes(data[30:34], "little") in (1, 2) and data[14] >= 40
+    if len(data) > _MOST_RUNS and coded:
+        raise BadImageError(
+            f"the BMP is run-length coded and has more than {_MOST_RUNS:,} bytes; save it as PNG"
+        )
+
+
+def is_bounded_directory(data: bytes) -> bool:
+    """Whether the first directory of a TIFF or of EXIF data names no more than the bytes hold.
+
+    Its entries may all point to the same bytes, which are copied for each. What cannot be read as a
+    directory is bounded.
+    """
+    data = data.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]), "")
+    if not order or len(data) < 16:
+        return True
+    big = data[2:4] in (b"+\0", b"\0+")
+    start = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    head, entry = ("Q", "HHQQ") if big else ("H", "HHII")
+    width = struct.calcsize("<" + entry)
+    if start + struct.calcsize("<" + head) > len(data):
+        return True
+    entries = struct.unpack_from(order + head, data, start)[0]
+    start += struct.calcsize("<" + head)
+    if entries > _MOST_PARTS:
+        return False
+    total = 0
+    for place in range(start, min(start + entries * width, len(data) - width + 1), width):
+        _, kind, count, offset = struct.unpack_from(order + entry, data, place)
+        size = count * _SIZES.get(kind, 0)
+        if size > (8 if big else 4):
+            total += max(min(size, len(data) - offset), 0)
+        # Numbers become Python's, one by one; texts and bytes do not.
+        if count > _MOST_PARTS and kind not in (1, 2, 6, 7):
+            return False
+    return total <= max(_FREE_VALUES, 4 * len(data))

@@ -1,0 +1,145 @@
+"""Memory of decoding: what was asked for is what is taken, and nothing is decoded beside it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.core.errors import NoMemoryError
+from indexer.core.memory_budget import MemoryBudget, decoding_budget
+from indexer.imaging.decode import ImageLimits, decode_photo
+from indexer.imaging.decoding_cost import decoding_cost
+
+SIDE = 2000
+# Decodes a file given on standard input and prints by how many bytes the process grew.
+PEAK = """
+import sys
+from indexer.imaging.decode import decode_photo
+data = sys.stdin.buffer.read()
+def status(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+decode_photo(open(sys.argv[1], "rb").read())
+# Forgets the peak until here (proc(5), clear_refs).
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+photo = decode_photo(data)
+print(status("VmHWM") - before)
+"""
+
+
+def saved(mode: str, name: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    if mode == "F":
+        image = Image.fromarray(np.zeros((SIDE, SIDE), np.float32))
+    else:
+        image = Image.new(mode, (SIDE, SIDE), 7 if mode in ("P", "I;16", "L") else None)
+        if mode in ("RGBA", "LA"):
+            image.putalpha(99)
+    image.save(out, name, **options)
+    return out.getvalue()
+
+
+FILES: dict[str, tuple[str, bytes]] = {
+    "png-16": ("PNG", saved("I;16", "PNG")),
+    "png-rgba": ("PNG", saved("RGBA", "PNG")),
+    "png-palette": ("PNG", saved("P", "PNG", transparency=0)),
+    "png-grey": ("PNG", saved("LA", "PNG")),
+    "tiff-float": ("TIFF", saved("F", "TIFF", compression="tiff_adobe_deflate")),
+    "webp": ("WEBP", saved("RGBA", "WEBP")),
+    "jpeg": ("JPEG", saved("RGB", "JPEG", progressive=True)),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["png-16", "tiff-float", "webp"])
+def test_decoding_takes_what_its_cost_says(kind: str, tmp_path: Any) -> None:
+    """Peak memory of the kinds that took six to ten times their pixels."""
+    name, data = FILES[kind]
+    warm = tmp_path / "warm"
+    warm.write_bytes(_tiny(name))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(warm)], input=data, capture_output=True, check=True
+    )
+    cost = decoding_cost(name, data, (SIDE, SIDE), max_pixels=64_000_000, shrink_to=None)
+    assert int(done.stdout) <= cost.peak + 2**25
+    assert cost.decoded == 4 * SIDE * SIDE
+
+
+def _tiny(name: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, name)
+    return out.getvalue()
+
+
+def test_a_reduced_jpeg_costs_what_it_becomes() -> None:
+    """The same file for a small network and in full; its coefficients count either way."""
+    data = FILES["jpeg"][1]
+    whole = decoding_cost("JPEG", data, (SIDE, SIDE), max_pixels=64_000_000, shrink_to=None)
+    small = decoding_cost("JPEG", data, (SIDE, SIDE), max_pixels=64_000_000, shrink_to=100)
+    assert whole.decoded == 4 * SIDE**2
+    assert small.decoded == 4 * (SIDE // 8) ** 2
+    # 4:2:0: half as many numbers for colours as for grey, two bytes each
+    coefficients = round(2 * SIDE * SIDE * 1.5)
+    assert whole.peak == 10 * SIDE**2 + coefficients
+    assert small.peak == 10 * (SIDE // 8) ** 2 + coefficients
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_memory_is_asked_for_before_a_pixel_is_decoded(kind: str) -> None:
+    """No room: nothing is decoded, and nothing stays taken."""
+    budget = MemoryBudget(100)
+    with budget.hold(1), pytest.raises(NoMemoryError):
+        decode_photo(FILES[kind][1], memory=budget, within_s=0.0)
+    with decoding_budget().hold(decoding_budget().total):
+        started = time.process_time()
+        with pytest.raises(NoMemoryError):
+            decode_photo(FILES[kind][1], memory=MemoryBudget(2**30), within_s=0.0)
+        assert time.process_time() - started < 0.1
+    assert budget.taken == 0
+    assert decoding_budget().taken == 0
+
+
+def test_a_photo_holds_its_memory_as_long_as_it_is_there() -> None:
+    """Also where its pixels are handed on; a damaged file holds nothing."""
+    budget = MemoryBudget(2**30)
+    data = FILES["jpeg"][1]
+    photo = decode_photo(data, memory=budget)
+    pixels = photo.pixels
+    del photo
+    assert budget.taken == 4 * SIDE**2
+    del pixels
+    assert budget.taken == 0
+    with pytest.raises(Exception, match="truncated"):
+        decode_photo(FILES["png-16"][1][:4000], memory=budget)
+    assert budget.taken == 0
+
+
+def test_large_photos_are_decoded_one_after_another() -> None:
+    """Together they never take more than the budget, whoever decodes them."""
+    data = FILES["png-rgba"][1]
+    most = []
+    done = []
+
+    def decode() -> None:
+        decode_photo(data, limits=ImageLimits())
+        done.append(1)
+
+    threads = [threading.Thread(target=decode) for _ in range(4)]
+    held = decoding_budget().take(decoding_budget().total - 11 * SIDE**2)
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most.append(decoding_budget().taken)
+        time.sleep(0.001)
+    held.release()
+    assert len(done) == 4
+    assert max(most) <= decoding_budget().total
