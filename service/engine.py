@@ -218,7 +218,7 @@ class Engine:
         self.eraser = Eraser(
             self.home, self.catalog, leadership, within_s=settings.erase_within_s, log=self.log
         )
-        derived = DerivedState({"keywords": self._texts}, log=self.log)
+        derived = DerivedState({"photos": self.snapshots, "keywords": self._texts}, log=self.log)
         more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(
             (SnapshotRefresh(self.snapshots), derived, self.folding, self.jobs, self.eraser, *more),

@@ -179,6 +179,13 @@ class ChangeLog:
             rows = sql.execute(query, (sequence, last))
             return [Change(number, pid, kind, bool(photos)) for number, pid, kind, photos in rows]
 
+    def pid_of(self, sequence: int) -> int | None:
+        """The product that a change was about; None for one that is to come, or was compacted."""
+        with self._database.read() as sql:
+            query = "SELECT pid FROM changes WHERE sequence = ?"
+            row = sql.execute(query, (sequence,)).fetchone()
+            return None if row is None else int(row[0])
+
     def begins(self) -> int:
         """The log holds the changes above this sequence number."""
         with self._database.read() as sql:

@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from indexer.core.backoff import Backoff
+
 # Between two looks at whether the service ends.
 _POLL_S = 1.0
-# After a failure; twice as long after each further one.
+# After a failure.
 _AGAIN_S, _LONGEST_S = 2.0, 300.0
 
 
@@ -36,8 +38,7 @@ class DerivedState:
     def __init__(self, followers: Mapping[str, Follower], *, log: Any) -> None:
         self._followers = dict(followers)
         self._log = log
-        # By name: not before this time, and how long the next pause is.
-        self._pauses: dict[str, tuple[float, float]] = {}
+        self._pauses = {name: Backoff(_AGAIN_S, _LONGEST_S) for name in self._followers}
         self._lowered: int | None = None
 
     def poll(self) -> None:
@@ -48,7 +49,7 @@ class DerivedState:
         while working and time.monotonic() < until:
             working = False
             for name, follower in self._followers.items():
-                if time.monotonic() >= self._pauses.get(name, (0.0, 0.0))[0]:
+                if self._pauses[name].is_due:
                     working |= not self._follow(name, follower)
 
     def close(self) -> None:
@@ -59,17 +60,15 @@ class DerivedState:
         try:
             done = follower.follow_some()
         except Exception as error:  # a later turn may do
-            wait = min(2 * self._pauses.get(name, (0.0, _AGAIN_S / 2))[1], _LONGEST_S)
-            self._pauses[name] = (time.monotonic() + wait, wait)
             self._log.error(
                 "derived state is behind the catalog; it is tried again",
                 name=name,
-                again_s=wait,
+                again_s=self._pauses[name].fail(),
                 error=str(error),
                 exc_info=error,
             )
             return True
-        self._pauses.pop(name, None)
+        self._pauses[name].succeed()
         return done
 
     def _lower_priority(self) -> None:

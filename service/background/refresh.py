@@ -17,7 +17,7 @@ class SnapshotRefresh:
         self._snapshots = snapshots
 
     def poll(self) -> None:
-        self._snapshots.refresh()
+        self._snapshots.follow()
 
     def close(self) -> None:
         """Nothing runs between two polls."""

@@ -187,7 +187,7 @@ class ProductCatalog:
         naming a value that does not fit, ``BadDataError``."""
         with doing("types"):
             self._catalog.set_types(types, given=types)
-        self._snapshots.refresh()
+        self._snapshots.follow()
         return self.schema()
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:

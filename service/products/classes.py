@@ -127,5 +127,5 @@ class ClassManager:
         return self._changed(ClassChange(removed), timer)
 
     def _changed(self, change: ClassChange, timer: StageTimer) -> Envelope[ClassChange]:
-        self._snapshots.refresh()
+        self._snapshots.follow()
         return Envelope.around(change, self._snapshots.current, timer)

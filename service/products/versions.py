@@ -82,5 +82,5 @@ class IndexVersions:
         timer = StageTimer()
         check_version_name(version)
         self._versions.activate(version)
-        self._snapshots.refresh()
+        self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)

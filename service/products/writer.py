@@ -270,7 +270,7 @@ class Writer:
             )
             if any(found.warnings for found in written):
                 # Other products were changed too.
-                self._snapshots.refresh()
+                self._snapshots.follow()
         except Exception as error:
             self._log.error(
                 "written, but not searchable yet", pids=[w.pid for w in written], exc_info=error

@@ -44,6 +44,11 @@ class RequestContext:
         searches = SearchCache(depths)
         return RequestContext(self.snapshot, self.timer, searches, self.deadline_s, self._gaps)
 
+    def note_pending(self) -> None:
+        """Say that the products were looked at, of which some may wait for their photos."""
+        if len(self.snapshot.pending):
+            self._gaps.add("photos")
+
     def note_gap(self, name: str) -> None:
         """Say that ``name``, which follows the catalog, is behind it."""
         self._gaps.add(name)

@@ -50,6 +50,7 @@ class FacetCounter:
         What is out of stock counts unless results hide it. Raises ``BadFilterError`` naming an
         unknown field.
         """
+        ctx.note_pending()
         read = self._filters.fields(ctx.snapshot)
         hidden = self._stock.handling(read, out_of_stock, "show") == "hide"
         where = self._stock.bind(read, filter, stock="in" if hidden else "any")

@@ -86,6 +86,7 @@ class Recommender:
         ``UnknownProductError`` where none of its products is known, ``NoOrdersError``,
         ``BadFilterError``.
         """
+        ctx.note_pending()
         # One transaction for all that is looked up: a history of ten asks thirty times.
         with ctx.timer.stage("history"), self._catalog.database.read():
             read = self._read(ctx.snapshot, history)

@@ -105,6 +105,7 @@ class Searcher:
 
     def search(self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan) -> SearchPage:
         """One page: min(k, what is left) products, counted after collapse and ``min_score``."""
+        ctx.note_pending()
         question = self._question(ctx, embedded, plan)
         with ctx.timer.stage("search"):
             ranking = _PageRanking(ctx, question, plan)

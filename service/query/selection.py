@@ -28,24 +28,34 @@ class SnapshotChooser:
         Raises ``NoIndexError``, ``CursorGoneError``, ``BadRequestError`` for a sequence that is
         still to come, ``OverloadedError`` where it does not arrive in time.
         """
-        min_sequence, version = at.min_sequence, at.version
+        min_sequence, version, reached = at.min_sequence, at.version, 0
         if isinstance(at, SearchOptions) and at.cursor is not None:
             page = Cursor.read(at.cursor)
-            min_sequence = max(min_sequence or 0, page.sequence)
+            reached = page.sequence
             version = version or version_of(page, self._snapshots)
         until = time.monotonic() + _PATIENCE_S
         while True:
             snapshot = (
                 self._snapshots.require() if version is None else self._snapshots.get(version)
             )
-            if min_sequence is None or snapshot.live.sequence >= min_sequence:
+            if self._sees(snapshot, min_sequence or 0, reached):
                 return snapshot
-            if min_sequence > self._catalog.last_sequence():
-                raise BadRequestError(
-                    f"min_sequence {min_sequence} is beyond the catalog's last change"
-                )
+            wanted = max(min_sequence or 0, reached)
+            if wanted > self._catalog.last_sequence():
+                raise BadRequestError(f"min_sequence {wanted} is beyond the catalog's last change")
             if time.monotonic() > until:
-                raise OverloadedError(
-                    f"sequence {min_sequence} is not searchable yet: try again shortly"
-                )
-            time.sleep(0.02)
+                raise OverloadedError(f"sequence {wanted} is not searchable yet: try again shortly")
+            if snapshot.live.sequence < wanted:
+                self._snapshots.follow_step(snapshot)
+            else:
+                time.sleep(0.02)
+
+    def _sees(self, snapshot: Snapshot, min_sequence: int, reached: int) -> bool:
+        """Whether the write ``min_sequence`` is searchable, and changes up to ``reached`` were
+        looked at. Other products whose photos still wait for the network hold nobody up."""
+        if snapshot.live.sequence < max(min_sequence, reached):
+            return False
+        if not min_sequence or not len(snapshot.pending):
+            return True
+        pid = self._catalog.change_log.pid_of(min_sequence)
+        return pid is None or pid not in snapshot.pending

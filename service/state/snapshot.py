@@ -13,6 +13,7 @@ from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
 from indexer.model.tag_rule import TagRule
 from service.state.derived import DerivedT, DerivedValues, IndexDerivedT, IndexValues
+from service.state.pending_photos import PendingPhotos
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Snapshot:
     embedder: Runtime
     live: LiveIndex
     store: EmbeddingStore
+    # What the index lacks of the changes that it has seen. ``replace`` carries it over.
+    pending: PendingPhotos = field(default_factory=PendingPhotos, repr=False, compare=False)
     _derived: DerivedValues = field(
         default_factory=DerivedValues, init=False, repr=False, compare=False
     )

@@ -13,7 +13,14 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, Written
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import file_stamp
-from indexer.core.errors import CatalensError, IndexMismatchError, NoIndexError
+from indexer.core.backoff import Backoff
+from indexer.core.errors import (
+    BadImageError,
+    CatalensError,
+    IndexMismatchError,
+    NoIndexError,
+    UnavailableError,
+)
 from indexer.core.home import Active, Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
@@ -28,13 +35,21 @@ from service.state.pinned_versions import PinnedVersions, check_version_name
 from service.state.snapshot import Snapshot
 
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
+# Changes laid over an index in one step, while own writes wait.
+_STEP = 1000
+# Between two tries of an activated pair that could not be opened.
+_AGAIN_S, _LONGEST_S = 1.0, 300.0
+# How long a request waits while another version is opened.
+_OPENING_S = 2.0
 
 
 class SnapshotManager:
-    """Holds the current snapshot; ``refresh`` follows activations and the change log.
+    """Holds the current snapshot; ``follow`` picks up activations and the change log, and
+    ``follow_some`` embeds the photos that nobody has embedded yet.
 
-    A switch replaces the whole snapshot at once. A version that cannot be opened is logged and the
-    old one serves on.
+    A switch replaces the whole snapshot at once. A version that cannot be opened is logged, tried
+    again after a pause, and the old one serves on. What needs no network is seen at once: photos
+    that wait to be embedded hold up no other product.
     """
 
     def __init__(
@@ -59,11 +74,18 @@ class SnapshotManager:
         self._log = log
         self._versions = Versions(home)
         self.current: Snapshot | None = None
-        # Of CURRENT when it was last read: a refused pair is not tried twice.
+        # Of CURRENT when it was last taken.
         self._stamp: tuple[int, ...] | None = None
+        # Of CURRENT when its pair could not be opened, when that is tried again, and whether it may
+        # be for a moment only.
+        self._refused: tuple[int, ...] | None = None
+        self._activating = Backoff(_AGAIN_S, _LONGEST_S)
+        self._is_away = False
+        # Between two lines of the log about a fault that lasts.
+        self._silence = Backoff(_AGAIN_S, _LONGEST_S)
         self._refreshing = threading.Lock()
         self._applying = threading.Lock()  # catalog state read and laid over the index as one step
-        self._unreadable: set[int] = set()  # photo ids already reported
+        self._embedding = threading.Lock()  # one portion of photos at a time
         self._opening = threading.Lock()  # one version at a time: each reads a model and an index
 
     def start(self) -> None:
@@ -75,18 +97,62 @@ class SnapshotManager:
                 self._switch(self._open(active))
 
     def refresh(self) -> None:
-        """Pick up a newly activated version and what others wrote to the catalog. Logs instead of
-        raising."""
+        """Pick up all that is new now, with the photos that wait to be embedded, and those that
+        could not be read before. Logs instead of raising."""
+        self._silence.hurry()
+        if self._is_away:
+            self._activating.hurry()
+        self.follow()
+        try:
+            for snapshot in self._open_snapshots():
+                snapshot.pending.hurry()
+            while not self.follow_some():
+                pass
+        except Exception as error:
+            self._log.error("refresh failed", error=str(error), exc_info=error)
+
+    def follow(self) -> None:
+        """Pick up a newly activated version and what others wrote to the catalog, but for photos
+        that were never embedded. Logs instead of raising."""
         with self._refreshing:
             try:
-                self._follow_activation()
-                if self.current is not None:
-                    self._replay(self.current)
-                self._refresh_pinned()
-            except OverloadedError:
-                pass  # requests go first; the next round tries again
+                try:
+                    self._follow_activation()
+                finally:  # whatever is wrong with the new pair, what serves goes on
+                    if self.current is not None:
+                        self._follow_log(self.current)
+                    self._follow_pinned()
             except Exception as error:
-                self._log.error("refresh failed", error=str(error), exc_info=error)
+                if self._silence.is_due:
+                    again_s = self._silence.fail()
+                    self._log.error(
+                        "refresh failed; it is tried again",
+                        error=str(error),
+                        said_again_after_s=again_s,
+                        exc_info=error,
+                    )
+            else:
+                self._silence.succeed()
+
+    def follow_some(self) -> bool:
+        """Embed the next photos that no index version and no writer has embedded; whether none
+        are left that can be embedded now."""
+        try:
+            for snapshot in self._open_snapshots():
+                if not self._embed_next(snapshot):
+                    return False
+        except OverloadedError:
+            pass  # requests go first; the next round tries again
+        return True
+
+    def follow_step(self, snapshot: Snapshot) -> None:
+        """Lay the next changes over one snapshot's index, for a request that waits for them."""
+        with self._applying:
+            self._step(snapshot)
+
+    def _open_snapshots(self) -> list[Snapshot]:
+        current = [] if self.current is None else [self.current]
+        return [*current, *self.pinned.snapshots()]
 
     def apply(self, pids: Iterable[int], written: Sequence[Written]) -> None:
         """Show this process's own writes to the next search: ``written``, what one commit did, in
@@ -109,10 +175,10 @@ class SnapshotManager:
                 return
             follows = bool(sequences) and sequences[0] <= snapshot.live.sequence + 1
             follows = follows and not any(found.warnings for found in written)
-            pending = self._apply_overlay(snapshot, pids, sequences[-1] if follows else None, first)
-        if pending:
+            waiting = self._apply_overlay(snapshot, pids, sequences[-1] if follows else None, first)
+        if waiting:
             self._log.warning(
-                "written, but not searchable before its photos are embedded", pids=list(pending)
+                "written, but not searchable before its photos are embedded", pids=waiting
             )
 
     def require(self) -> Snapshot:
@@ -132,46 +198,66 @@ class SnapshotManager:
         now = self.current
         if now is not None and now.index_version == version:
             return now
-        with self._opening:
-            pair = self.pinned.pair_of(version)
+        pair = self.pinned.pair_of(version)
+        found = self.pinned.find(pair)
+        if found is None:
+            found = self._opened(pair)
+        self.pinned.add(found)
+        return found
+
+    def _opened(self, pair: Active) -> Snapshot:
+        """A version that is not open yet. Raises ``OverloadedError`` while others are opened."""
+        if not self._opening.acquire(timeout=_OPENING_S):
+            raise OverloadedError("another index version is being opened: try again shortly")
+        try:
             found = self.pinned.find(pair)
             if found is None:
                 found = self._open(pair)
-                with self._applying:
-                    self._replay_log(found)
-            self.pinned.add(found)
+                self._catch_up(found)
             return found
+        finally:
+            self._opening.release()
 
-    def _refresh_pinned(self) -> None:
+    def _follow_pinned(self) -> None:
         for snapshot in self.pinned.snapshots():
             try:
-                self._replay(snapshot)
+                self._follow_log(snapshot)
             except CatalensError as error:
                 self.pinned.close(snapshot.index_version, error)
 
     def _follow_activation(self) -> None:
         stamp = file_stamp(self._home.current_file)
-        if stamp == self._stamp:
+        if stamp == self._stamp or (stamp == self._refused and not self._activating.is_due):
             return
-        self._stamp = stamp
+        if stamp != self._refused:
+            self._activating.succeed()
         active, now = None, self.current
         try:
             active = self._home.active()
-            if active is None or (
-                now
-                and (active.index_version, active.model_version)
-                == (now.index_version, now.model_version)
+            if active is not None and (
+                now is None
+                or (active.index_version, active.model_version)
+                != (now.index_version, now.model_version)
             ):
-                return
-            self._switch(self._open(active))
-        except CatalensError as error:
+                self._switch(self._open(active))
+        except Exception as error:
+            self._refused = stamp
+            again_s = self._activating.fail()
+            self._is_away = not isinstance(error, CatalensError) or isinstance(
+                error, UnavailableError
+            )
+            if self._is_away:
+                raise
             self._log.error(
                 "activated version cannot be served; the old one goes on",
                 index_version=active.index_version if active else None,
                 serving=now.index_version if now else None,
-                code=error.code,
+                again_s=again_s,
+                code=getattr(error, "code", None),
                 error=str(error),
             )
+        else:
+            self._stamp, self._refused, self._is_away = stamp, None, False
 
     def _open(self, active: Active) -> Snapshot:
         bundle = by_version(self._home, active.model_version)
@@ -199,12 +285,14 @@ class SnapshotManager:
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 
     def _switch(self, snapshot: Snapshot) -> None:
+        if self.current is not None and self.current.pending is not snapshot.pending:
+            snapshot.pending.take_over(self.current.pending)
         # Everything that needs no network is laid over before the first request sees the version;
-        # the rest follows. Most of it before the lock is taken, so that writes wait for the last
-        # bit only.
-        self._replay_log(snapshot)
+        # the rest follows.
+        self._catch_up(snapshot)
         with self._applying:
-            self._replay_log(snapshot)
+            while self._step(snapshot):
+                pass
             self.current = snapshot
         self._log.info(
             "serving",
@@ -214,35 +302,33 @@ class SnapshotManager:
             sequence=snapshot.live.sequence,
         )
 
-    def _replay(self, snapshot: Snapshot) -> None:
-        """Lay over all changes since the snapshot's sequence, embedding photos that were never
-        seen."""
-        if self._catalog.last_sequence() == snapshot.live.sequence:
-            return
-        with self._applying:
-            pending = self._replay_log(snapshot)
-        chunk: list[int] = []
-        size = 0
-        for pid, photo_ids in pending.items():
-            chunk.append(pid)
-            size += len(photo_ids)
-            if size >= _CHUNK:
-                self._embed_and_apply(snapshot, chunk, pending)
-                chunk, size = [], 0
-        self._embed_and_apply(snapshot, chunk, pending)
-        if pending:
-            with self._applying:
-                self._replay_log(snapshot)
+    # -- following the change log
 
-    def _replay_log(self, snapshot: Snapshot) -> dict[int, list[int]]:
-        """Lay over what needs no embedding. Returns pid -> photo ids still to embed; the sequence
-        stops before them."""
-        changes = self._catalog.changes(snapshot.live.sequence)
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        """Lay all changes over a snapshot that nobody sees yet, so that own writes wait for none of
+        them."""
+        while self._step(snapshot):
+            pass
+
+    def _follow_log(self, snapshot: Snapshot) -> None:
+        """Lay all changes over a snapshot; own writes come in between."""
+        more = True
+        while more:
+            with self._applying:
+                more = self._step(snapshot)
+
+    def _step(self, snapshot: Snapshot) -> bool:
+        """Lay the next commits over; needs ``_applying`` where requests see the snapshot. Whether
+        there were any."""
+        if self._catalog.last_sequence() == snapshot.live.sequence:
+            return False
+        changes = self._catalog.change_log.step(snapshot.live.sequence, _STEP)
         if not changes:
-            return {}
+            return False
         first = {change.pid: change.sequence for change in reversed(changes)}
         touched = sorted({change.pid for change in changes if change.photos_changed})
-        return self._apply_overlay(snapshot, touched, changes[-1].sequence, first)
+        self._apply_overlay(snapshot, touched, changes[-1].sequence, first)
+        return True
 
     def _apply_overlay(
         self,
@@ -250,36 +336,80 @@ class SnapshotManager:
         pids: Iterable[int],
         sequence: int | None,
         first: dict[int, int] | None = None,
-    ) -> dict[int, list[int]]:
-        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns as
-        ``_replay_log``."""
+    ) -> list[int]:
+        """The catalog's present state of ``pids`` over the index; needs ``_applying``. Returns the
+        products that wait for their photos."""
         pids = list(pids)
         held = self._catalog.photo_ids(pids)
         wanted = np.unique([photo_id for ids in held.values() for photo_id in ids]).astype(np.int64)
         missing = snapshot.store.missing(wanted)
         stored = np.setdiff1d(wanted, missing, assume_unique=True)
         vectors = snapshot.store.get(stored).astype(np.float32)
-        absent = set(missing.tolist()) - self._unreadable
-        self._unreadable -= set(stored.tolist())  # sent again
-        pending: dict[int, list[int]] = {}
+        there = set(stored.tolist())
+        absent = snapshot.pending.to_embed(missing.tolist())
+        snapshot.pending.forget(there)
+        waiting: dict[int, list[int]] = {}
         upserts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for pid, ids in held.items():
             if not absent.isdisjoint(ids):
-                pending[pid] = [photo_id for photo_id in ids if photo_id in absent]
+                waiting[pid] = [photo_id for photo_id in ids if photo_id in absent]
                 continue
-            photo_ids = np.array(
-                [photo_id for photo_id in ids if photo_id not in self._unreadable], dtype=np.int64
-            )
+            photo_ids = np.array([photo_id for photo_id in ids if photo_id in there], np.int64)
             upserts[pid] = (photo_ids, vectors[np.searchsorted(stored, photo_ids)])
-        reached = snapshot.live.sequence
-        if sequence is not None:
-            stops = [first[pid] - 1 if first and pid in first else reached for pid in pending]
-            reached = max(reached, min([sequence, *stops]))
         # Read last: what filters see of a product is at least as new as its photos.
         facts = self._catalog.facts({*pids, *(first or ())})
         deletes = [pid for pid in pids if pid not in held]
+        reached = max(snapshot.live.sequence, sequence or 0)
+        snapshot.pending.note(waiting, [*upserts, *deletes])
         snapshot.live.apply(sequence=reached, upserts=upserts, deletes=deletes, facts=facts)
-        return pending
+        return list(waiting)
+
+    # -- photos that nobody has embedded yet
+
+    def _embed_next(self, snapshot: Snapshot) -> bool:
+        """Embed the photos of the products that have waited longest; whether none wait."""
+        with self._embedding:
+            due = snapshot.pending.due()
+            if due:
+                with self._applying:
+                    self._apply_overlay(snapshot, due, None)
+            chosen = snapshot.pending.next(_CHUNK)
+            if not chosen:
+                return True
+            self._embed(snapshot, chosen)
+            with self._applying:
+                self._apply_overlay(snapshot, chosen, None)
+            return False
+
+    def _embed(self, snapshot: Snapshot, chosen: dict[int, list[int]]) -> None:
+        holders: dict[int, list[int]] = {}
+        for pid, photo_ids in chosen.items():
+            for photo_id in photo_ids:
+                holders.setdefault(photo_id, []).append(pid)
+        rows = self._catalog.photos_by_id(holders)
+        # The others' products were deleted meanwhile.
+        snapshot.pending.forget(holders.keys() - rows.keys())
+        done: list[int] = []
+        photos: list[Photo] = []
+        for photo_id, row in rows.items():
+            try:
+                photos.append(self._decode(snapshot, row))
+                done.append(photo_id)
+            except CatalensError as error:
+                again_s = snapshot.pending.leave_out(
+                    photo_id, holders[photo_id], damaged=isinstance(error, BadImageError)
+                )
+                self._log.warning(
+                    "photo left out of the search",
+                    photo_id=photo_id,
+                    again_s=again_s,
+                    code=error.code,
+                    error=str(error),
+                )
+        for start in range(0, len(done), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            vectors = self._queue.embed(snapshot.embedder, photos[part], patient=True)
+            snapshot.store.put(np.array(done[part], dtype=np.int64), vectors)
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> Photo:
         return decode_photo(
@@ -287,34 +417,6 @@ class SnapshotManager:
             limits=STORED_PHOTO_LIMITS,
             shrink_to=snapshot.embedder.shrink_to,
         )
-
-    def _embed_and_apply(
-        self, snapshot: Snapshot, pids: list[int], pending: dict[int, list[int]]
-    ) -> None:
-        if not pids:
-            return
-        photo_ids = [photo_id for pid in pids for photo_id in pending[pid]]
-        rows = self._catalog.photos_by_id(photo_ids)
-        done: list[int] = []
-        photos: list[Photo] = []
-        for photo_id in dict.fromkeys(photo_ids):
-            try:
-                if photo_id in rows:  # else its product was deleted meanwhile
-                    photos.append(self._decode(snapshot, rows[photo_id]))
-                    done.append(photo_id)
-            except CatalensError as error:
-                self._unreadable.add(photo_id)
-                self._log.warning(
-                    "photo left out of the search",
-                    photo_id=photo_id,
-                    code=error.code,
-                    error=str(error),
-                )
-        if done:
-            vectors = self._queue.embed(snapshot.embedder, photos, patient=True)
-            snapshot.store.put(np.array(done, dtype=np.int64), vectors)
-        with self._applying:
-            self._apply_overlay(snapshot, pids, None)
 
 
 def _revision_of(one: Bundle, other: Bundle) -> bool:
