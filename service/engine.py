@@ -142,7 +142,7 @@ class Engine:
             self.embedder,
             log=self.log,
         )
-        self.versions = IndexVersions(self.home, self.snapshots)
+        self.versions = IndexVersions(self.home, self.catalog, self.snapshots)
         self.classes = ClassManager(
             self.home,
             self.catalog,

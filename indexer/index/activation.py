@@ -15,6 +15,7 @@ from indexer.core.atomic_files import write_json
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
+    ChangedError,
     IndexMismatchError,
     UnknownVersionError,
 )
@@ -141,15 +142,12 @@ class Activations(ABC):
         """
         with self.home.lock("activate", wait_s=60.0):
             past = self.history()
-            if instead_of is not None:
-                self._require_active(instead_of, past)
+            if instead_of is not None and (not past or past[-1].version != instead_of):
+                raise BusyError(
+                    f"another index was activated in {self.home.path} instead of {instead_of} "
+                    "meanwhile"
+                )
             return self._activate(version, past, instead_of, model_embedding_id)
-
-    def _require_active(self, version: str, past: Sequence[PastActivation]) -> None:
-        if not past or past[-1].version != version:
-            raise BusyError(
-                f"another index was activated in {self.home.path} instead of {version} meanwhile"
-            )
 
     def _activate(
         self,
@@ -271,12 +269,16 @@ class Activations(ABC):
         """Undo the last activation: activate what was active before; a second call returns.
 
         ``instead_of``: the version that whoever asks has seen active; where another is by now, it
-        is ``BusyError``. Raises ``UnknownVersionError`` where nothing was active before.
+        is ``ChangedError``. Raises ``UnknownVersionError`` where nothing was active before.
         """
         with self.home.lock("activate", wait_s=60.0):
             past = self.history()
-            if instead_of is not None:
-                self._require_active(instead_of, past)
+            if instead_of is not None and (not past or past[-1].version != instead_of):
+                now = past[-1].version if past else "none"
+                raise ChangedError(
+                    f"index version {instead_of} is no longer active, {now} is: look again before "
+                    "you roll back"
+                )
             before = self._before(past)
             if before is None:
                 raise UnknownVersionError(

@@ -51,6 +51,7 @@ _READ_BY_STAFF = (
     "GET /metrics",
     "GET /v1/classes",
     "GET /v1/indexes",
+    "GET /v1/indexes/<string:version>/comparison",
     "GET /v1/map",
     "GET /v1/schema",
 )
@@ -80,6 +81,7 @@ _WRITE_OR_REVIEW = ("POST /v1/review",)
 _ADMIN = (
     "POST /v1/indexes",
     "POST /v1/indexes/<string:version>:activate",
+    "POST /v1/indexes:rollback",
 )
 
 

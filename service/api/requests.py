@@ -276,6 +276,14 @@ class VersionPath(BaseModel):
     version: str
 
 
+class RollbackRequest(RequestModel):
+    """What is rolled back."""
+
+    instead_of: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="The version that was seen active."
+    )
+
+
 class ProblemPath(BaseModel):
     code: str
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetPydanticSchema
 from pydantic_core import CoreSchema
 
+from indexer.index.version_comparison import VersionComparison
 from indexer.operations.jobs import Job
 from service.access.caller import CallerInfo
 from service.background.import_offer import ImportOffer
@@ -103,6 +104,10 @@ class WriteResponse(Response, WriteResult, frozen=True):
 
 class IndexesResponse(Response, VersionList, frozen=True):
     """The published index versions."""
+
+
+class ComparisonResponse(Response, VersionComparison, frozen=True):
+    """What changes where `then` serves instead of `now`; `warnings` are what gets worse."""
 
 
 class ActivateResponse(Response, Activation, frozen=True):

@@ -10,7 +10,7 @@ from typing import Unpack
 from indexer.core.category_path import format_path
 from service.api import keywords as kw
 from service.api import requests
-from service.api.form_fields import FieldValues
+from service.api.form_fields import FieldValues, encode_fields
 from service.api.product_requests import ProductPutRequest
 from service.api.responses import (
     ActivateResponse,
@@ -18,6 +18,7 @@ from service.api.responses import (
     ClassesResponse,
     ClassifyResponse,
     ClassResponse,
+    ComparisonResponse,
     DescribeResponse,
     ExplainResponse,
     FacetsResponse,
@@ -46,6 +47,7 @@ from service.client.transport import (
     Fields,
     PhotoInput,
     Transport,
+    file_parts,
     product_path,
     quoted,
 )
@@ -185,27 +187,35 @@ class Client(Transport):
         self,
         product_id: str,
         images: Sequence[PhotoInput] = (),
+        *,
+        if_match: int | None = None,
         **fields: Unpack[kw.PutKeywords],
     ) -> WriteResponse:
-        """Add or replace."""
+        """Add or replace. ``if_match``: only where its last change is still that ``sequence``."""
         ProductPutRequest.model_validate(
             {name: value for name, value in fields.items() if value is not None}
         )
-        files = [("images", image) for image in images]
-        return self._form(
-            product_path(product_id), WriteResponse, files, None, {"product": fields}, method="PUT"
+        files = file_parts([("images", image) for image in images])
+        form = [*files, *encode_fields(None, {"product": fields})]
+        path = product_path(product_id)
+        return self._answer(self._send("PUT", path, form=form, if_match=if_match), WriteResponse)
+
+    def patch_product(
+        self, product_id: str, *, if_match: int | None = None, **fields: Unpack[kw.PatchKeywords]
+    ) -> WriteResponse:
+        """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
+        path = product_path(product_id)
+        return self._answer(
+            self._send("PATCH", path, body=fields, if_match=if_match), WriteResponse
         )
 
-    def patch_product(self, product_id: str, **fields: Unpack[kw.PatchKeywords]) -> WriteResponse:
-        """Change fields; photos stay. ``attributes={"name": None}`` removes one."""
-        return self._send_json("PATCH", product_path(product_id), WriteResponse, fields)
-
     def delete_product(
-        self, product_id: str, **options: Unpack[kw.DeleteKeywords]
+        self, product_id: str, *, if_match: int | None = None, **options: Unpack[kw.DeleteKeywords]
     ) -> WriteResponse:
         """Erase."""
+        path = product_path(product_id)
         return self._answer(
-            self._send("DELETE", product_path(product_id), query=options), WriteResponse
+            self._send("DELETE", path, query=options, if_match=if_match), WriteResponse
         )
 
     def batch_products(self, items: Sequence[Fields]) -> list[BatchRow]:
@@ -243,6 +253,14 @@ class Client(Transport):
 
     def list_indexes(self) -> IndexesResponse:
         return self._get("/v1/indexes", IndexesResponse, {})
+
+    def compare_index(self, version: str) -> ComparisonResponse:
+        """What changes where ``version`` is activated."""
+        return self._get(f"/v1/indexes/{quoted(version)}/comparison", ComparisonResponse, {})
+
+    def rollback_index(self, instead_of: str | None = None) -> ActivateResponse:
+        """Undo the last activation; 412 where another version than ``instead_of`` is active."""
+        return self._post("/v1/indexes:rollback", ActivateResponse, {"instead_of": instead_of})
 
     def activate_index(self, version: str) -> ActivateResponse:
         return self._answer(

@@ -124,7 +124,7 @@ class Transport:
         fields: Fields,
         method: str = "POST",
     ) -> Reply:
-        form = [*_file_parts(files), *encode_fields(model, _given(fields))]
+        form = [*file_parts(files), *encode_fields(model, _given(fields))]
         return self._answer(self._send(method, path, form=form), reply, fields)
 
     def _batch(
@@ -134,7 +134,7 @@ class Transport:
         model: type[RequestModel],
         options: Fields,
     ) -> list[BatchRow]:
-        files = _file_parts([("images", image) for image in images])
+        files = file_parts([("images", image) for image in images])
         form = [*files, *encode_fields(model, _given(options))]
         return list(self.call("POST", f"/v1/{question}:batch", form=form)["results"])
 
@@ -146,6 +146,7 @@ class Transport:
         query: Fields | None = None,
         body: Fields | None = None,
         form: Sequence[tuple[str, Any]] | None = None,
+        if_match: int | None = None,
     ) -> bytes:
         texts = [
             (name, one)
@@ -155,6 +156,8 @@ class Transport:
         options: FieldValues = {} if body is None else {"json": body}
         if form is not None:
             options["fields"] = form
+        if if_match is not None:
+            options["headers"] = {"If-Match": f'"{if_match}"'}
         return self._request(
             method, f"{path}{'?' + urlencode(texts) if texts else ''}", **options
         ).data
@@ -162,9 +165,8 @@ class Transport:
     def _request(self, method: str, target: str, **options: Any) -> urllib3.BaseHTTPResponse:
         address = f"{self._url}{target}"
         try:
-            response = self._pool.request(
-                method, address, headers={**self._pool.headers}, **options
-            )
+            headers = {**self._pool.headers, **options.pop("headers", {})}
+            response = self._pool.request(method, address, headers=headers, **options)
         except urllib3.exceptions.HTTPError as error:
             raise ProblemError(0, "offline", f"{self._url} does not answer: {error}") from error
         if response.status >= 400:
@@ -189,7 +191,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _file_parts(files: Sequence[tuple[str, PhotoInput]]) -> list[tuple[str, Any]]:
+def file_parts(files: Sequence[tuple[str, PhotoInput]]) -> list[tuple[str, Any]]:
     """File fields of a form, each with the name of its file."""
     parts: list[tuple[str, Any]] = []
     for name, photo in files:

@@ -142,32 +142,49 @@ class ProductCatalog:
         return Envelope.around(sample, snapshot, timer)
 
     def put(
-        self, product_id: str, draft: Draft, *, external_version: int | None = None
+        self,
+        product_id: str,
+        draft: Draft,
+        *,
+        external_version: int | None = None,
+        expected_sequence: int | None = None,
     ) -> Envelope[WriteResult]:
         """Add or replace a product; the next query finds it.
 
         Acknowledged after the commit. Raises ``BadImageError``, ``BadProductError``,
-        ``StaleVersionError``; then nothing is changed.
+        ``StaleVersionError``, and ``ChangedError`` where its last change is not the
+        ``expected_sequence`` (0: there must be none yet); then nothing is changed.
         """
-        return self._write(Upsert(product_id, draft, external_version))
+        return self._write(Upsert(product_id, draft, external_version, expected_sequence))
 
     def patch(
-        self, product_id: str, changes: Mapping[str, Any], *, external_version: int | None = None
+        self,
+        product_id: str,
+        changes: Mapping[str, Any],
+        *,
+        external_version: int | None = None,
+        expected_sequence: int | None = None,
     ) -> Envelope[WriteResult]:
         """Change title, category, tags, attributes or fields; photos stay. Raises
-        ``UnknownProductError``, ``BadProductError``."""
-        return self._write(Patch(product_id, changes, external_version))
+        ``UnknownProductError``, ``BadProductError``, ``ChangedError`` as ``put``."""
+        return self._write(Patch(product_id, changes, external_version, expected_sequence))
 
     def delete(
-        self, product_id: str, *, external_version: int | None = None, ticket: bool = False
+        self,
+        product_id: str,
+        *,
+        external_version: int | None = None,
+        expected_sequence: int | None = None,
+        ticket: bool = False,
     ) -> Envelope[WriteResult]:
-        """Erase a product with the photos no other product uses. Raises ``UnknownProductError``.
+        """Erase a product with the photos no other product uses. Raises ``UnknownProductError``,
+        ``ChangedError`` as ``put``.
 
         Versions and databases are rewritten without it within ``erase_within_s``. ``ticket``: what
         to look for then, for ``catalens index verify --erased``.
         """
         kept = make_ticket(self._home, self._catalog, product_id) if ticket else None
-        return self._write(Delete(product_id, external_version), kept)
+        return self._write(Delete(product_id, external_version, expected_sequence), kept)
 
     def batch(self, writes: Sequence[WriteRequest]) -> Envelope[WriteResults]:
         """What became of each of ``writes``, committed as one and searchable by now."""

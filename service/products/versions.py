@@ -1,4 +1,4 @@
-"""Index versions of a home: list and activate."""
+"""Index versions of a home: list, compare, activate, roll back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
+from indexer.index.activation import PastActivation
 from indexer.index.version import Versions
+from indexer.index.version_comparison import VersionComparison, compare_versions
 from service.query.response import Envelope
 from service.state.pinned_versions import check_version_name
 from service.state.snapshots import SnapshotManager
+
+
+@dataclass(frozen=True)
+class ActivationNote:
+    """Since when a version served last (ISO 8601, UTC), and who activated it; "" where that is not
+    known."""
+
+    at: str
+    by: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class VersionSummary:
     recall: Any
     created: Any
     active: bool
+    activated: ActivationNote | None
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,10 @@ class VersionList:
     blocks: Annotated[
         dict[str, float],
         Field(description="The blocks of the serving model's embedding and their weights."),
+    ]
+    previous: Annotated[
+        str | None,
+        Field(description="The version that a rollback returns to."),
     ]
 
 
@@ -51,7 +68,9 @@ class Activation:
 class IndexVersions:
     """The index versions of a home; safe to call from many threads."""
 
-    def __init__(self, home: Home, snapshots: SnapshotManager) -> None:
+    def __init__(self, home: Home, catalog: Catalog, snapshots: SnapshotManager) -> None:
+        self._home = home
+        self._catalog = catalog
         self._versions = Versions(home)
         self._snapshots = snapshots
 
@@ -59,6 +78,7 @@ class IndexVersions:
         """The published versions, and which one serves."""
         timer = StageTimer()
         now = self._snapshots.current
+        past = {entry.version: entry for entry in self._versions.history()}
         rows = [
             VersionSummary(
                 manifest.version,
@@ -70,11 +90,22 @@ class IndexVersions:
                 manifest.recall,
                 manifest.created,
                 now is not None and manifest.version == now.index_version,
+                _note(past.get(manifest.version)),
             )
             for manifest in self._versions.list()
         ]
         blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
-        return Envelope.around(VersionList(rows, blocks), now, timer)
+        previous = self._versions.previous()
+        target = None if previous is None else previous.index_version
+        return Envelope.around(VersionList(rows, blocks, target), now, timer)
+
+    def compare(self, version: str) -> Envelope[VersionComparison]:
+        """What changes where ``version`` is activated. Raises ``UnknownVersionError``,
+        ``DamagedIndexError``."""
+        timer = StageTimer()
+        check_version_name(version)
+        found = compare_versions(self._home, self._catalog, version)
+        return Envelope.around(found, self._snapshots.current, timer)
 
     def activate(self, version: str) -> Envelope[Activation]:
         """Switch to ``version`` and its model. Raises ``UnknownVersionError``,
@@ -84,3 +115,20 @@ class IndexVersions:
         self._versions.activate(version)
         self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)
+
+    def roll_back(self, *, instead_of: str | None = None) -> Envelope[Activation]:
+        """Undo the last activation: what was active before serves again.
+
+        ``instead_of``: the version that whoever asks has seen active. Raises ``ChangedError`` where
+        another is by now, ``UnknownVersionError`` where nothing was before.
+        """
+        timer = StageTimer()
+        if instead_of is not None:
+            check_version_name(instead_of)
+        version = self._versions.rollback(instead_of=instead_of)
+        self._snapshots.refresh()
+        return Envelope.around(Activation(version), self._snapshots.current, timer)
+
+
+def _note(past: PastActivation | None) -> ActivationNote | None:
+    return None if past is None else ActivationNote(past.at, past.by)

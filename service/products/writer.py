@@ -59,6 +59,8 @@ class Upsert:
     product_id: str
     draft: Draft
     external_version: int | None = None
+    # As ``records.Patch``.
+    expected_sequence: int | None = None
 
 
 WriteRequest = Upsert | Patch | Delete
@@ -352,4 +354,5 @@ def _write(
         request.external_version,
         # A photo that is sent again without its address, or named by its hash, keeps it.
         keep=frozenset({"sources"}),
+        expected_sequence=request.expected_sequence,
     )

@@ -41,8 +41,17 @@ api = APIBlueprint(
 )
 
 
+# As a product's ``ETag`` says it, without the quotes.
+ExpectedSequence = Annotated[
+    Annotated[Whole, Field(ge=0, lt=2**63)] | None,
+    Field(description="The product's `sequence` as it was read, else `changed`; 0: none yet."),
+]
+
+
 class BatchPut(ProductPutRequest):
     """Add or replace a product."""
+
+    expected_sequence: ExpectedSequence = None
 
     op: Literal["put"]
     product_id: ProductId
@@ -50,6 +59,8 @@ class BatchPut(ProductPutRequest):
 
 class BatchPatch(ProductPatchRequest):
     """Change fields of a product without touching its photos."""
+
+    expected_sequence: ExpectedSequence = None
 
     op: Literal["patch"]
     product_id: ProductId
@@ -60,6 +71,7 @@ class BatchDelete(RequestModel):
 
     op: Literal["delete"]
     product_id: ProductId
+    expected_sequence: ExpectedSequence = None
     external_version: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
 
 
@@ -173,7 +185,9 @@ def _write_request(item: Any) -> WriteRequest:
         photos = [
             parse_photo(ref, f"images.{position}") for position, ref in enumerate(asked.images)
         ]
-        return Upsert(asked.product_id, to_draft(asked, photos), asked.external_version)
+        draft = to_draft(asked, photos)
+        return Upsert(asked.product_id, draft, asked.external_version, asked.expected_sequence)
     if isinstance(asked, BatchPatch):
-        return Patch(asked.product_id, to_changes(asked), asked.external_version)
-    return Delete(asked.product_id, asked.external_version)
+        changes = to_changes(asked)
+        return Patch(asked.product_id, changes, asked.external_version, asked.expected_sequence)
+    return Delete(asked.product_id, asked.external_version, asked.expected_sequence)

@@ -19,6 +19,7 @@ from indexer.core.errors import (
     BadHomeError,
     BadVectorsError,
     BusyError,
+    ChangedError,
     DamagedIndexError,
     IndexMismatchError,
     NewerFormatError,
@@ -346,7 +347,7 @@ def test_two_rollbacks_at_once_undo_once(home: Home, monkeypatch: pytest.MonkeyP
     def roll_back() -> None:
         try:
             Versions(home).rollback(instead_of=second, model_embedding_id=embedding_of)
-        except BusyError as error:
+        except ChangedError as error:
             other.append(str(error))
 
     threads: list[threading.Thread] = []
@@ -354,7 +355,7 @@ def test_two_rollbacks_at_once_undo_once(home: Home, monkeypatch: pytest.MonkeyP
     assert versions.rollback(instead_of=second, model_embedding_id=embedding_of) == first
     threads[0].join()
     assert home.active() == Active(first, "m1")
-    assert "instead of v000002" in other[1]
+    assert "v000002 is no longer active" in other[1]
 
 
 def test_activation_noted_but_not_done_is_no_past(

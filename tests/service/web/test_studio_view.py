@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,17 +39,63 @@ def serving(engine: Engine) -> Iterator[str]:
 def test_versions_are_switched_and_rolled_back(
     open_page: Callable[..., Any], engine: Engine, serving: str
 ) -> None:
-    """A newer version is activated and rolled back from by a press each; the engine serves what the
-    page says."""
+    """A version is activated once what changes was shown and confirmed; it is found to be the wrong
+    one and rolled back from, two presses from anywhere on the page, within ten seconds. What serves
+    again is what served before, though its number is the higher one."""
     page = open_page("#/studio")
     page.wait_for_selector(f".version.active:has-text('{serving}')")
-    assert not page.is_visible("text=Roll back to")
     page.click("button[aria-label='Activate v000002']")
-    page.wait_for_selector(".version.active:has-text('v000002')")
-    assert engine.snapshot.index_version == "v000002"  # type: ignore[union-attr]
-    page.click(f"text=Roll back to {serving}")
-    page.wait_for_selector(f".version.active:has-text('{serving}')")
+    page.wait_for_selector("dialog h2:has-text('Serve v000002 from now on?')")
+    assert "Nothing is lost by it" in page.inner_text("dialog")
+    row = page.locator("dialog tr:has-text('Categories') td").all_inner_texts()
+    assert row == ["4", "4"]
+    assert page.evaluate("document.activeElement.textContent") == "Leave it as it is"
+    assert faults(page) == []
+    page.click("dialog button:text-is('Leave it as it is')")
     assert engine.snapshot.index_version == serving  # type: ignore[union-attr]
+    for version in ("v000002", "v000001"):
+        page.click(f"button[aria-label='Activate {version}']")
+        page.click(f"dialog button:text-is('Activate {version}')")
+        page.wait_for_selector(f".version.active:has-text('{version}')")
+    assert engine.snapshot.index_version == "v000001"  # type: ignore[union-attr]
+    page.evaluate("location.hash = '#/check'")
+    page.wait_for_selector("nav a[href='#/studio']")
+    begun = time.monotonic()
+    page.click("nav a[href='#/studio']")
+    page.click("button:has-text('Roll back to v000002')")
+    page.wait_for_selector(".version.active:has-text('v000002')")
+    assert time.monotonic() - begun < 10
+    assert engine.snapshot.index_version == "v000002"  # type: ignore[union-attr]
+    page.wait_for_selector("button:has-text('Roll back to v000001')")
+
+
+def test_a_version_that_can_less_says_so_before_it_serves(open_page: Callable[..., Any]) -> None:
+    """What it does not know, which products it lacks and what is measured lower stand in the
+    question; names are text."""
+    facts = {"version": "v000001", "model_version": "m1", "categories": 0, "tags": 2}
+    facts |= {"products": 18, "recall": 0.9949, "accuracy": None}
+    now = {**facts, "version": "v000002", "categories": 4, "products": 20, "recall": 0.999}
+    lost = ["<b>Hats</b>", "Shoes > Boots"]
+    found = {
+        "now": now, "then": facts, "products_missing": 2,
+        "categories": {"lost": lost, "lost_count": 2, "gained": [], "gained_count": 0},
+        "tags": {"lost": [], "lost_count": 0, "gained": ["red"], "gained_count": 1},
+        "warnings": ["no-categories", "products-missing", "lower-recall"],
+    }  # fmt: skip
+    page = open_page("#/studio")
+    page.route("**/v1/indexes/*/comparison", lambda route: route.fulfill(json=found))
+    page.click("button[aria-label='Activate v000002']")
+    page.wait_for_selector("dialog .warnings li")
+    assert page.locator("dialog .warnings li").all_inner_texts() == [
+        "It knows no categories: photos are no longer classified.",
+        "Products it was built without: 2. They can be found once their photos have gone through "
+        "its network.",
+        "Its measured recall is lower.",
+    ]
+    row = page.locator("dialog tr:has-text('Recall') td").all_inner_texts()
+    assert row == [">99%", "99%"]
+    page.click("dialog summary:has-text('Which categories')")
+    assert "Gone (2): <b>Hats</b>, Shoes > Boots" in page.inner_text("dialog")
 
 
 def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) -> None:
@@ -63,6 +110,7 @@ def test_a_version_that_cannot_be_opened_is_said(open_page: Callable[..., Any]) 
     }
     page.route("**/v1/indexes/*:activate", lambda route: route.fulfill(status=409, json=damaged))
     page.click("button[aria-label='Activate v000002']")
+    page.click("dialog button:text-is('Activate v000002')")
     page.wait_for_selector("#notice:has-text('checksum differs')")
     assert page.locator(".version.active:has-text('v000001')").count() == 1
 
