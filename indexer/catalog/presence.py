@@ -14,7 +14,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import read_manifest, version_number
-from indexer.core.sqlite import Database, read_meta
+from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
 
 # Bytes of one of SQLite's pages.
 _PAGE = 4096
@@ -83,11 +83,11 @@ def check_lineage(home: Home, database: Database) -> None:
     with database.read() as sql:
         last = last_sequence(sql)
         identity = read_meta(sql, "identity")
+        begins = int(read_meta(sql, "compacted") or 0)
+        stamps = _stamps(sql, [manifest.last_sequence for manifest in known])
     mend = (
-        "put the newest catalog back from a backup; without one, move CURRENT, indexes, embeddings "
-        "and "
-        "signatures.sqlite3 out of the home and build the index again (catalens index build "
-        "--activate)"
+        "put the newest catalog back from a backup; without one, catalens verify --repair removes "
+        "what was made from the other one, and catalens index build --activate makes it again"
     )
     for manifest in known:
         named = (manifest.source or {}).get("catalog")
@@ -104,6 +104,26 @@ def check_lineage(home: Home, database: Database) -> None:
                 "holds changes up to "
                 f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
             )
+        stamp = (manifest.source or {}).get("stamp")
+        own = (stamps or {}).get(manifest.last_sequence)
+        if stamp and stamps is not None and manifest.last_sequence >= begins and own != stamp:
+            raise CatalogBehindError(
+                f"{database.path} never had the state that index version {manifest.version} was "
+                f"built from: its change {manifest.last_sequence} is another one, so it was put "
+                "back from an older backup and written to since, and its numbers mean other "
+                f"products; {mend}"
+            )
+
+
+def _stamps(sql: Connection, sequences: list[int]) -> dict[int, str] | None:
+    """The stamps of the states that ended with these changes; None where there are none at all."""
+    if not has_table(sql, "stamps"):
+        return None
+    found: dict[int, str] = {}
+    for part, marks in chunks(sequences):
+        query = f"SELECT sequence, stamp FROM stamps WHERE sequence IN ({marks})"
+        found.update(sql.execute(query, part).fetchall())
+    return found
 
 
 def _is_made(path: Path) -> bool:

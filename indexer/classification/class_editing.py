@@ -263,7 +263,9 @@ def _other_vectors(
         )
         if product is not None and not belongs:
             groups[place] = kinds.setdefault(product.category, len(kinds))
-    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+    with closing(
+        EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=catalog)
+    ) as store:
         absent = store.missing(rows[:, 1])
         use = (groups != -2) & ~np.isin(rows[:, 1], absent)
         vectors = store.get(rows[use, 1]).astype(np.float32)

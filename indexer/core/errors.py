@@ -55,6 +55,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * NoMemoryError
     * ReadOnlyError
     * StorageError
+      * DamagedFileError
       * DiskFullError
   * UrlFailedError
   * WeightsUnavailableError
@@ -323,6 +324,10 @@ class NoMemoryError(UnavailableError):
     """Other work takes the memory that this needs. Try again shortly."""
 
     code = "no-memory"
+
+
+class DamagedFileError(StorageError):
+    """A file that is made from others is damaged; the message names what makes it again."""
 
 
 class DiskFullError(StorageError):

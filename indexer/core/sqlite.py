@@ -16,6 +16,7 @@ from indexer.core.errors import (
     BadHomeError,
     BusyError,
     CatalensError,
+    DamagedFileError,
     DiskFullError,
     NewerFormatError,
     ReadOnlyError,
@@ -248,6 +249,17 @@ class Database:
             self.close()
             raise
 
+    def prepare_again(self, initialise: Callable[[Connection], None] | None = None) -> None:
+        """``prepare``, of a derived file: one that is damaged is removed and made anew, empty."""
+        try:
+            self.prepare(initialise)
+        except DamagedFileError:
+            if self.read_only:
+                raise
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self.prepare(initialise)
+
     def _make(self, initialise: Callable[[Connection], None] | None) -> None:
         if not self.in_memory:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -365,6 +377,8 @@ class Database:
         # The primary code of extended ones; 0 where the library raised it without asking SQLite.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         damaged = code in (_CORRUPT, _NOT_A_DATABASE)
+        if damaged and self.schema.remedy:
+            return DamagedFileError(f"{self.path} is damaged: {error}; {self.schema.remedy}")
         if damaged or not isinstance(error, library.OperationalError):
             if self.schema.remedy:
                 return StorageError(f"{self.path} is damaged: {error}; {self.schema.remedy}")

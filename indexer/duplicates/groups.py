@@ -177,7 +177,7 @@ def _near_same(
 ) -> NearSamePairs:
     """Sign what has no signature yet and compare all photos of the catalog."""
     photo_ids = search.rows[:, 1]
-    with closing(SignatureStore(search.home)) as store:
+    with closing(SignatureStore(search.home, search.catalog)) as store:
         before = len(store.ids())
         found.skipped = sign_photos(
             search.catalog,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.catalog.photo_keys import KEYS_TABLE, PhotoKeys, checksum_of
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog
@@ -19,7 +20,7 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnProgress
-from indexer.core.sqlite import META_TABLE, Database, Schema, read_meta, write_meta
+from indexer.core.sqlite import META_TABLE, Database, Schema, has_table, read_meta, write_meta
 from indexer.duplicates.alignment import SIDE
 from indexer.duplicates.perceptual_hash import (
     coarse_thumbnails,
@@ -38,8 +39,9 @@ _SCHEMA = Schema(
     tables=(
         META_TABLE,
         "CREATE TABLE IF NOT EXISTS signatures (photo_id INTEGER PRIMARY KEY, thumb BLOB NOT NULL)",
+        KEYS_TABLE,
     ),
-    remedy="delete it (signatures are made again)",
+    remedy="it is made again when the service starts next, or by catalens duplicates",
     shared=True,
     in_memory="absent",
 )
@@ -53,17 +55,27 @@ class SignatureStore:
     """``photo_id`` -> thumbnail uint8 [32, 32, 3], from which codes follow. Safe across processes;
     one call at a time.
 
-    A photo's id stands for its content hash and is never given again, so nothing goes stale. Raises
-    ``NewerFormatError``, ``StorageError`` naming the file; ``ReadOnlyError`` where something is to
-    be written and cannot.
+    ``catalog``: whose photos the ids are; signatures that were made of others are moved to the id
+    that theirs has now, or forgotten. A damaged file counts as an empty one, and a damaged row is
+    forgotten when it is read. Raises ``NewerFormatError``, ``StorageError`` naming the file;
+    ``ReadOnlyError`` where something is to be written and cannot.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, catalog: Catalog | None = None) -> None:
         self.path = home.signatures_file
         self._database = Database(self.path, _SCHEMA)
-        self._database.prepare()
+        self._database.prepare_again()
+        self._keys = (
+            None if catalog is None else PhotoKeys(self._database, "signatures", "thumb", catalog)
+        )
         if not self._database.read_only:
             self._forget_other_methods()
+            with self._database.transaction() as sql:
+                sql.execute(KEYS_TABLE)
+            if self._keys is not None:
+                self._keys.fit()
+        with self._database.read() as sql:
+            self._checked = has_table(sql, "photo_keys")
 
     def _forget_other_methods(self) -> None:
         with self._database.read() as sql:
@@ -98,6 +110,11 @@ class SignatureStore:
             for photo_id, thumb in zip(photo_ids, thumbs, strict=True)
         ]
         with self._database.transaction() as sql:
+            if self._keys is not None:
+                rows = self._keys.keep(sql, rows)
+            else:
+                part = [(photo_id,) for photo_id, _ in rows]
+                sql.executemany("DELETE FROM photo_keys WHERE photo_id = ?", part)
             sql.executemany("INSERT OR REPLACE INTO signatures VALUES (?, ?)", rows)
 
     def get(self, photo_ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,27 +126,31 @@ class SignatureStore:
         found = np.zeros(len(wanted), bool)
         thumbs = np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8)
         with self._database.read() as sql:
-            query = "SELECT thumb FROM signatures WHERE photo_id = ?"
+            query = f"{self._select} WHERE photo_id = ?"
             for at, photo_id in enumerate(wanted):
                 row = sql.execute(query, (photo_id,)).fetchone()
-                if row is not None and len(row[0]) == _BYTES:
+                if row is not None and _is_whole(row[1], row[2]):
                     found[at] = True
-                    thumbs[at] = np.frombuffer(row[0], np.uint8).reshape(SIDE, SIDE, 3)
+                    thumbs[at] = np.frombuffer(row[1], np.uint8).reshape(SIDE, SIDE, 3)
         return found, thumbs
 
     def portions(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield all signatures by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3])."""
+        """Yield all signatures by id: (photo ids int64 [n], thumbnails [n, 32, 32, 3]).
+
+        Damaged ones are left out and forgotten.
+        """
         after = -1
         while True:
             with self._database.read() as sql:
-                query = (
-                    "SELECT photo_id, thumb FROM signatures WHERE photo_id > ? ORDER BY photo_id "
-                    "LIMIT ?"
-                )
-                rows = sql.execute(query, (after, _PORTION)).fetchall()
-            if not rows:
+                query = f"{self._select} WHERE photo_id > ? ORDER BY photo_id LIMIT ?"
+                read = sql.execute(query, (after, _PORTION)).fetchall()
+            if not read:
                 return
-            after = rows[-1][0]
+            after = read[-1][0]
+            rows = [row for row in read if _is_whole(row[1], row[2])]
+            if len(rows) < len(read) and not self._database.read_only:
+                whole = [row[0] for row in rows]
+                self.delete(np.setdiff1d([row[0] for row in read], whole))
             ids = np.array([row[0] for row in rows], np.int64)
             yield (
                 ids,
@@ -138,18 +159,30 @@ class SignatureStore:
                 ),
             )
 
+    @property
+    def _select(self) -> str:
+        if not self._checked:
+            return "SELECT photo_id, thumb, NULL FROM signatures"
+        return (
+            "SELECT photo_id, thumb, checksum FROM signatures LEFT JOIN photo_keys USING (photo_id)"
+        )
+
     def delete(self, photo_ids: np.ndarray) -> None:
         """Forget these photos; unknown ids are ignored."""
         if len(photo_ids):
+            rows = [(int(photo_id),) for photo_id in photo_ids]
             with self._database.transaction() as sql:
-                sql.executemany(
-                    "DELETE FROM signatures WHERE photo_id = ?", ((int(i),) for i in photo_ids)
-                )
+                sql.executemany("DELETE FROM signatures WHERE photo_id = ?", rows)
+                sql.executemany("DELETE FROM photo_keys WHERE photo_id = ?", rows)
 
     def scrub(self) -> None:
         """Write the file anew without any byte of what was deleted. Raises ``BusyError`` where
         another process reads it."""
         self._database.scrub()
+
+
+def _is_whole(thumb: bytes, known: int | None) -> bool:
+    return len(thumb) == _BYTES and known in (None, checksum_of(thumb))
 
 
 @contextmanager

@@ -74,7 +74,8 @@ class RunMemory:
         nothing = np.zeros(len(groups), bool)
         if self.last is None or self._catalog is None or self.last.salt != salt:
             return nothing
-        if self._catalog.change_log.identity() != self.last.catalog:
+        if self._state(self.last.sequence) != self.last.catalog:
+            # Another catalog, or one that was put back from a backup since.
             return nothing
         found = self.last.unchanged(groups, salt)
         touched = self._touched(self.last)
@@ -86,6 +87,12 @@ class RunMemory:
             return nothing
         stale = np.concatenate([self.last.groups_of(touched), photos])
         return found & ~np.isin(groups.keys, stale)
+
+    def _state(self, sequence: int) -> str:
+        """The name of the catalog's state that ended with this change."""
+        assert self._catalog is not None
+        history = self._catalog.change_log
+        return f"{history.identity() or ''} {history.stamp(sequence) or ''}"
 
     def _touched(self, last: LastRun) -> np.ndarray | None:
         """Hashes of the ids of products that were written or deleted by others since; None where
@@ -135,7 +142,7 @@ class RunMemory:
         stays = find(keys, run.product_groups)
         stored = replace(
             run,
-            catalog=self._catalog.change_log.identity() or "",
+            catalog=self._state(sequence),
             sequence=sequence,
             keys=keys,
             digests=groups.digests[kept],

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.catalog.photo_keys import KEYS_TABLE, PhotoKeys, checksum_of
+from indexer.catalog.store import Catalog
 from indexer.core.errors import BadVectorsError, CatalensError
-from indexer.core.sqlite import META_TABLE, Database, Schema, read_meta, write_meta
+from indexer.core.sqlite import META_TABLE, Database, Schema, has_table, read_meta, write_meta
 from indexer.core.vectors import check_unit
 
 FORMAT = 1
@@ -18,9 +20,10 @@ _SCHEMA = Schema(
     tables=(
         META_TABLE,
         "CREATE TABLE IF NOT EXISTS vectors (photo_id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+        KEYS_TABLE,
     ),
     # Losing the last chunk to a power cut is cheaper than a flush for each.
-    remedy="delete it and build the index again (embeddings are re-created)",
+    remedy="it is made again: catalens index build --activate",
     in_memory="absent",
 )
 # Above this, a scan of the whole table is cheaper than one look-up for each id.
@@ -38,22 +41,36 @@ class EmbeddingStore:
     """``photo_id`` -> unit vector, stored as float16 [D] (a SQLite row). Safe across threads and
     processes.
 
-    On a read-only disk new vectors are held in memory only. Raises ``BadVectorsError`` where the
-    file holds another dimension, ``NewerFormatError`` for a newer file, ``StorageError`` naming the
-    file where it is damaged or the disk full.
+    ``catalog``: whose photos the numbers are; vectors that were made of others are moved to the
+    number that theirs has now, or forgotten. A vector that does not match its checksum counts as
+    missing, and a damaged file as an empty one: vectors are made again. On a read-only disk new
+    vectors are held in memory only. Raises ``BadVectorsError`` where the file holds another
+    dimension, ``NewerFormatError`` for a newer file, ``StorageError`` naming the file where the
+    disk is full.
     """
 
-    def __init__(self, folder: Path, embedding_id: str, dim: int) -> None:
+    def __init__(
+        self, folder: Path, embedding_id: str, dim: int, *, catalog: Catalog | None = None
+    ) -> None:
         self.path = folder / f"{embedding_id}.sqlite3"
         self.embedding_id = embedding_id
         self.dim = dim
         self.database = Database(self.path, _SCHEMA)
         # Vectors that cannot be written.
         self._held: dict[int, bytes] | None = {} if self.database.read_only else None
-        self.database.prepare(lambda sql: write_meta(sql, "dim", str(dim)))
+        self._keys = (
+            None if catalog is None else PhotoKeys(self.database, "vectors", "vector", catalog)
+        )
+        self.database.prepare_again(lambda sql: write_meta(sql, "dim", str(dim)))
+        if not self.database.read_only:
+            with self.database.transaction() as sql:
+                sql.execute(KEYS_TABLE)
         with self.database.read() as sql:
             found = read_meta(sql, "dim")
-        if found is not None and int(found) != dim:
+            self._checked = has_table(sql, "photo_keys")
+        if self._keys is not None:
+            self._keys.fit()
+        if found is not None and found != str(dim):
             raise BadVectorsError(
                 f"{self.path} holds vectors of D={found}, the model has D={dim}: use the model "
                 "that made them"
@@ -72,12 +89,10 @@ class EmbeddingStore:
         wanted = np.unique(np.asarray(photo_ids, dtype=np.int64))
         if self._held:
             wanted = np.setdiff1d(wanted, np.array(list(self._held), dtype=np.int64))
-        if len(wanted) > _MANY:
-            return np.setdiff1d(wanted, self.ids(), assume_unique=True)
-        query = "SELECT 1 FROM vectors WHERE photo_id = ?"
-        with self.database.read() as sql:
-            absent = [i for i in wanted.tolist() if sql.execute(query, (i,)).fetchone() is None]
-        return np.array(absent, dtype=np.int64)
+        there = np.zeros(len(wanted), bool)
+        for place, _ in self._blobs(wanted):
+            there[place] = True
+        return wanted[~there]
 
     def put(self, photo_ids: np.ndarray, vectors: np.ndarray) -> None:
         """Store unit ``vectors`` [N, D] in one transaction, replacing older ones. Raises
@@ -91,6 +106,11 @@ class EmbeddingStore:
             self._held.update(rows)
             return
         with self.database.transaction() as sql:
+            if self._keys is not None:
+                rows = self._keys.keep(sql, rows)
+            else:
+                part = [(photo_id,) for photo_id, _ in rows]
+                sql.executemany("DELETE FROM photo_keys WHERE photo_id = ?", part)
             sql.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
 
     def get(self, photo_ids: np.ndarray) -> np.ndarray:
@@ -112,22 +132,35 @@ class EmbeddingStore:
         return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
 
     def _blobs(self, unique: np.ndarray) -> Iterator[tuple[int, bytes]]:
-        """(place among ``unique``, sorted; stored bytes) of those that are stored or held."""
+        """(place among ``unique``, sorted; stored bytes) of those that are stored whole, or
+        held."""
+        keys = "LEFT JOIN photo_keys USING (photo_id)" if self._checked else ""
+        checksum = "checksum" if self._checked else "NULL"
+        select = f"SELECT photo_id, vector, {checksum} FROM vectors {keys}"
         with self.database.read() as sql:
             if len(unique) > _MANY:
-                query = "SELECT photo_id, vector FROM vectors ORDER BY photo_id"
-                for photo_id, blob in sql.execute(query):
+                for photo_id, blob, known in sql.execute(f"{select} ORDER BY photo_id"):
                     place = int(np.searchsorted(unique, photo_id))
-                    if place < len(unique) and unique[place] == photo_id:
+                    wanted = place < len(unique) and unique[place] == photo_id
+                    if wanted and self._is_whole(blob, known):
                         yield place, blob
             else:
-                query = "SELECT vector FROM vectors WHERE photo_id = ?"
+                query = f"{select} WHERE photo_id = ?"
                 for place, photo_id in enumerate(unique.tolist()):
-                    if (row := sql.execute(query, (photo_id,)).fetchone()) is not None:
-                        yield place, row[0]
+                    row = sql.execute(query, (photo_id,)).fetchone()
+                    if row is not None and self._is_whole(row[1], row[2]):
+                        yield place, row[1]
         for place, photo_id in enumerate(unique.tolist() if self._held else ()):
             if (blob := (self._held or {}).get(photo_id)) is not None:
                 yield place, blob
+
+    def _is_whole(self, blob: bytes, known: int | None) -> bool:
+        return len(blob) == 2 * self.dim and known in (None, checksum_of(blob))
+
+    def damaged(self) -> np.ndarray:
+        """The photos whose vector does not match its checksum: int64, sorted."""
+        ids = self.ids()
+        return np.setdiff1d(ids, np.setdiff1d(ids, self.missing(ids), assume_unique=True))
 
     def rate(self) -> float | None:
         """Photos embedded per second by the last longer run; None before one."""
@@ -145,6 +178,7 @@ class EmbeddingStore:
         rows = [(int(photo_id),) for photo_id in photo_ids]
         with self.database.transaction() as sql:
             sql.executemany("DELETE FROM vectors WHERE photo_id = ?", rows)
+            sql.executemany("DELETE FROM photo_keys WHERE photo_id = ?", rows)
 
     def ids(self) -> np.ndarray:
         """The photos that have a vector here: int64, sorted."""
@@ -166,6 +200,6 @@ def stored_embeddings(folder: Path) -> Iterator[EmbeddingStore]:
     for path in sorted(folder.glob("*.sqlite3")):
         with Database(path, _SCHEMA) as database, database.read() as sql:
             dim = read_meta(sql, "dim")
-        if dim is not None:
+        if dim is not None and dim.isdecimal():
             with closing(EmbeddingStore(folder, path.stem, int(dim))) as store:
                 yield store

@@ -187,7 +187,9 @@ def _keep_embeddings(home: Home, opened: IndexVersion) -> None:
     manifest = opened.manifest
     with (
         open_catalog(home) as catalog,
-        closing(EmbeddingStore(home.embeddings, manifest.embedding_id, manifest.dim)) as store,
+        closing(
+            EmbeddingStore(home.embeddings, manifest.embedding_id, manifest.dim, catalog=catalog)
+        ) as store,
     ):
         photo_ids, places = np.unique(opened.rows[:, 1], return_index=True)
         living = np.isin(photo_ids, catalog.change_log.living()[2]) & np.isin(

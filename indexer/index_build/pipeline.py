@@ -156,7 +156,9 @@ def build_index(
     with (
         open_catalog(home) as catalog,
         home.lock("build"),
-        closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store,
+        closing(
+            EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=catalog)
+        ) as store,
     ):
         given = (embedder, open_fetcher)
         context = BuildContext(

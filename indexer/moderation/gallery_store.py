@@ -64,7 +64,9 @@ def fit_home(
     stored = None if again else _read(fitted_file(home), _key(policies, bundle))
     if stored is not None and stored[1] >= _VECTORS:
         return stored[0]
-    with closing(EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim)) as store:
+    with closing(
+        EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=catalog)
+    ) as store:
         _, rows = catalog.entries()
         rows = rows[~np.isin(rows[:, 1], store.missing(rows[:, 1]))]
         if stored is not None and len(rows) < max(2 * stored[1], 1):

@@ -98,9 +98,14 @@ class PhotoForgetter:
             bundle, embedder = self._open()
             with (
                 closing(
-                    EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
+                    EmbeddingStore(
+                        self._home.embeddings,
+                        bundle.embedding_id,
+                        bundle.spec.dim,
+                        catalog=catalog,
+                    )
                 ) as store,
-                closing(SignatureStore(self._home)) as signatures,
+                closing(SignatureStore(self._home, catalog)) as signatures,
             ):
                 for start in range(0, len(rows), _PART):
                     part = rows[start : start + _PART]

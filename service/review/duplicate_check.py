@@ -82,7 +82,7 @@ class DuplicateCheck:
         rule = load_rule(self._home, snapshot.bundle.embedding_id)
         with self._using:
             if self._store is None:
-                self._store = SignatureStore(self._home)
+                self._store = SignatureStore(self._home, self._catalog)
             if self._thread is None and not self.complete:
                 self._thread = threading.Thread(target=self._read, name="signatures", daemon=True)
                 self._thread.start()
@@ -119,7 +119,7 @@ class DuplicateCheck:
 
     def read(self) -> None:
         """Read and make all signatures now, in this thread."""
-        with closing(SignatureStore(self._home)) as store:
+        with closing(SignatureStore(self._home, self._catalog)) as store:
             self._index = SignatureIndex.open(self._catalog, self._photos, store)
         self.complete = True
 

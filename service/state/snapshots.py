@@ -281,7 +281,9 @@ class SnapshotManager:
         else:
             embedder = open_embedder(bundle, device=self._device, engine=self._engine)
             embedder.configure_threads()
-        store = EmbeddingStore(self._home.embeddings, bundle.embedding_id, bundle.spec.dim)
+        store = EmbeddingStore(
+            self._home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=self._catalog
+        )
         return Snapshot(active.index_version, bundle, embedder, LiveIndex(base), store)
 
     def _switch(self, snapshot: Snapshot) -> None:

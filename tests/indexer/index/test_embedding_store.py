@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadVectorsError, NewerFormatError, StorageError
-from indexer.core.sqlite import connect
+from indexer.core.sqlite import Database, connect
 from indexer.index import embedding_store
 from indexer.index.embedding_store import EmbeddingStore, MissingEmbeddingsError
 
@@ -128,15 +128,20 @@ def test_rate_is_remembered(store: EmbeddingStore) -> None:
     assert EmbeddingStore(store.path.parent, "e1", DIM).rate() == 80.25
 
 
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
-    """A file cut short is refused by name when it is opened or read: embeddings can
-    be made again."""
+def test_a_damaged_file_is_made_anew_or_named_with_what_to_do(tmp_path: Path) -> None:
+    """A file cut short counts as an empty one, since embeddings can be made again; what says that
+    it is damaged names the command."""
     whole = EmbeddingStore(tmp_path, "e1", DIM)
     whole.put(np.arange(500), unit(500))
     whole.close()
     whole.path.write_bytes(whole.path.read_bytes()[:6000])
-    with pytest.raises(StorageError, match=r"e1\.sqlite3 is damaged.*delete it"):
-        EmbeddingStore(tmp_path, "e1", DIM).get(np.arange(500))
+    again = EmbeddingStore(tmp_path, "e1", DIM)
+    assert len(again.missing(np.arange(500))) == 500
+    again.put(np.arange(500), unit(500))
+    again.close()
+    again.database.path.write_bytes(b"x" * 20_000)
+    with pytest.raises(StorageError, match=r"e1\.sqlite3 is damaged.*catalens index build"):
+        Database(again.path, again.database.schema).prepare()
 
 
 def test_a_full_disk_names_the_file(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch) -> None:
