@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from indexer.catalog.deletions import record_photos
 from indexer.catalog.records import Change
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import OutdatedVersionError
@@ -100,6 +101,7 @@ def note_orphans(sql: Connection, hashes: Iterable[str]) -> None:
     if rows:
         ensure_tables(sql)
         sql.executemany("INSERT OR IGNORE INTO orphans VALUES (?)", rows)
+        record_photos(sql, [content_hash for (content_hash,) in rows])
 
 
 def require_log_coverage(sql: Connection, after: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.core.category_path import CategoryPath, parse_path
-from indexer.core.errors import BadProductError
+from indexer.core.errors import BadProductError, CatalensError
 
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -108,6 +108,13 @@ class Written:
     photos_changed: bool = False
     # What was changed beside the product, in words.
     warnings: tuple[str, ...] = ()
+
+
+def require_written(result: Written | CatalensError) -> Written:
+    """The result of a write; its error is raised."""
+    if isinstance(result, CatalensError):
+        raise result
+    return result
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from indexer.catalog.records import (
     Put,
     Write,
     Written,
+    require_written,
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA, bring_up_to_date, is_old
 from indexer.catalog.transaction import Transaction, last_sequence, stored_types, used_fields
@@ -215,8 +216,7 @@ class Catalog:
             session.set_types(wanted, given)
 
     def _one(self, write: Write) -> Written:
-        with self._writing() as session:
-            return session.write(write)
+        return require_written(self.apply([write])[0])
 
     @contextmanager
     def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:

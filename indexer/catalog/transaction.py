@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
+from indexer.catalog.deletions import record_deletion, refuse_late, set_tombstone
 from indexer.catalog.product_checks import check_product, checked_field, checked_fields
 from indexer.catalog.product_rows import (
     ROW_COLUMNS,
@@ -21,6 +22,7 @@ from indexer.catalog.product_rows import (
 )
 from indexer.catalog.records import (
     PATCHABLE,
+    Delete,
     NewPhoto,
     Patch,
     ProductInput,
@@ -112,13 +114,28 @@ class Transaction:
         check_text("product_id", write.product_id)
         if isinstance(write, Patch):
             return self._patch(write)
-        pid = self._known(write).pid
-        self._rows.pop(write.product_id, None)
+        return self._delete(write)
+
+    def _delete(self, write: Delete) -> Written:
+        product_id = write.product_id
+        try:
+            stored = self._known(write)
+        except UnknownProductError:
+            if write.external_version is not None:
+                # Its put may come after it.
+                set_tombstone(self._sql, product_id, write.external_version)
+            raise
+        pid = stored.pid
+        self._rows.pop(product_id, None)
+        tags = [tag for tag, _ in self._tags(pid)]
+        version = write.external_version
+        version = stored.external_version if version is None else version
         sequence = self._log(pid, "delete", True)
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         forget_orders(self._sql, pid)
         orphaned = self._set_photos(pid, [], [])
+        record_deletion(self._sql, pid, product_id, stored.content, tags, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
     # -- put
@@ -128,7 +145,9 @@ class Transaction:
         check_product(product, needs_photo="photos" not in put.keep)
         stored = self._row(product.product_id)
         _refuse_changed(put, stored)
-        if stored is not None:
+        if stored is None:
+            refuse_late(self._sql, product.product_id, put.external_version)
+        else:
             _refuse_stale(product.product_id, stored.external_version, put.external_version)
         content, read = self._content(product, stored, put.keep)
         merchant = checked_tags(product.tags)
@@ -267,15 +286,8 @@ class Transaction:
                 "INSERT INTO photos (content_hash, format, bytes, width, height, storage, path) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)"
             )
-            values = (
-                content_hash,
-                new.format,
-                new.bytes,
-                new.width,
-                new.height,
-                new.storage,
-                new.path,
-            )
+            size = (new.bytes, new.width, new.height)
+            values = (content_hash, new.format, *size, new.storage, new.path)
             return self._insert(query, values)
         # More replaces less, never the other way; a reference follows its file.
         if new is not None and (

@@ -18,6 +18,7 @@ from pathlib import Path
 from indexer.core.atomic_files import remove_folder, write_json
 from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
+from indexer.core.parent_process import end_with_parent
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
 # the versions that compaction made before their manifests said so, oldest first
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     # a tenth of a busy core: at 19 a compaction beside a busy service would never end
     if hasattr(os, "nice"):
         os.nice(10)
+    end_with_parent()
     home, version, *device = arguments
     try:
         done = compact(Home(home), version, device=device[0] if device else "auto")

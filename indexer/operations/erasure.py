@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import (
+    BusyError,
     CatalensError,
     DamagedIndexError,
     NewerFormatError,
@@ -21,6 +23,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest
+from indexer.core.parent_process import end_with_parent
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.fetch.state import stored_urls
@@ -31,6 +34,7 @@ from indexer.index.version_files import ROWS
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
+from indexer.operations.free_text import erase_free_text
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy_locked
 from indexer.operations.jobs import Jobs
 from indexer.reviews.store import clean as clean_reviews
@@ -59,7 +63,9 @@ class Erased:
     signatures: int = 0
     # photos whose files or thumbnails were deleted
     photos: int = 0
-    # version -> why it could not be rewritten
+    # entries of reviews, feedback and histories that named a deleted product
+    texts: int = 0
+    # version or database -> why it could not be rewritten
     failed: dict[str, str] = field(default_factory=dict)
     # photos that no product has though no deletion of them was recorded: left alone
     strays: int = 0
@@ -87,6 +93,12 @@ def erase(
     with open_catalog(home) as catalog:
         # first of all: it may say that this is the wrong catalog
         done.strays = stray_photos(home, catalog)
+    _erase_all(home, done, device, wait_s, progress)
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: OnStage) -> None:
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
         done.removed = tidy_locked(home).removed
         versions = Versions(home)
@@ -108,15 +120,20 @@ def erase(
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
-        clean_reviews(home, catalog)
+        pids, done.texts = erase_free_text(home, catalog)
+        try:
+            clean_reviews(home, catalog)
+        except BusyError as error:
+            # All else goes on; the file remembers that it is to be written anew.
+            done.failed[home.reviews_file.name] = str(error)
         _forget_urls(home, catalog)
+        Jobs(home).forget(keep=0)
+        # What imports remember names photos' files; without it, the next one reads all rows again.
+        remove_folder(home.feeds)
+        if not done.failed:
+            Deletions(catalog.database).settle(pids)
         _scrub(home, catalog, begun_at, progress)
     sweep(home)
-    Jobs(home).forget(keep=0)
-    # What imports remember names photos' files; without it, the next one reads all rows again.
-    remove_folder(home.feeds)
-    done.seconds = time.monotonic() - started
-    return done
 
 
 def describe_strays(count: int) -> str:
@@ -133,7 +150,7 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
     after all."""
     history = catalog.change_log
     versions = Versions(home)
-    if history.must_scrub() or history.orphans():
+    if history.must_scrub() or history.orphans() or Deletions(catalog.database).is_pending():
         return True
     for manifest in versions.list():
         rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")
@@ -253,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = (arguments or sys.argv[1:])[0]
     if hasattr(os, "nice"):
         os.nice(10)
+    end_with_parent()
     try:
         done = erase(Home(path))
     except CatalensError as error:

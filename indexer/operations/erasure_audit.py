@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from indexer.catalog.schema import is_old
+from indexer.catalog.erased_texts import SHORT_ID
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
@@ -26,14 +26,12 @@ from indexer.fetch.state import stored_urls
 from indexer.imaging.decode import hash_content
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
-from indexer.model.bundle import DECISION
 from indexer.model.registry import by_version
+from indexer.operations.free_text import living_texts
 from indexer.operations.garbage_collection import photo_files
 from indexer.text.keyword_index import Keywords
 
 TICKET_FORMAT = 1
-# bytes; a shorter id stands in any file by chance, so it is looked for as a whole value only
-_SHORT = 6
 _VECTOR_BYTES = 1024  # enough of a vector; a longer one may lie in several pages of a database
 _PHOTO_BYTES = 64  # from a photo's middle, where no header is
 _SAME = 0.9999  # cosine of a vector with itself, stored as halves
@@ -221,7 +219,7 @@ def _id_patterns(
     home: Home, catalog: Catalog, product_id: str, traces: ErasureReport
 ) -> list[_Pattern]:
     plain = product_id.encode()
-    texts = {text for text in _texts_with(home, catalog, product_id) if product_id in text}
+    texts = set(living_texts(home, catalog, product_id))
     if product_id in texts:
         traces.notes.append(
             f"{product_id!r} is also a text of other products or of a model (a tag, say): finding "
@@ -229,7 +227,7 @@ def _id_patterns(
             "so only a ticket or a photo can"
         )
         return []
-    if len(plain) < _SHORT:
+    if len(plain) < SHORT_ID:
         traces.notes.append(
             f"the id {product_id!r} is short: it was looked for as a whole value, not inside of "
             "others"
@@ -249,53 +247,6 @@ def _id_patterns(
         )
         patterns.setdefault(spelling, _Pattern("id", spelling, others))
     return list(patterns.values())
-
-
-_TEXTS = (
-    ("products", "product_id"),
-    ("products", "title"),
-    ("products", "category"),
-    ("products", "attributes"),
-    ("tags", "tag"),
-    ("photos", "path"),
-    ("attribute_types", "name"),
-)
-_SINCE_FORMAT_2 = (
-    ("products", "fields"),
-    ("products", "spellings"),
-    ("product_photos", "source"),
-    ("field_owners", "owner"),
-)
-_JSON = ("category", "attributes", "fields", "spellings")
-
-
-def _texts_with(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
-    """Texts of living products, and labels of models, that hold ``part``."""
-    with catalog.database.read() as sql:
-        newer = () if is_old(sql) else _SINCE_FORMAT_2
-        for table, column in (*_TEXTS, *newer):
-            query = f"SELECT DISTINCT {column} FROM {table} WHERE instr({column}, ?)"
-            for (text,) in sql.execute(query, (part,)):
-                yield text
-                if column in _JSON:
-                    yield from _strings(json.loads(text))
-    for path in home.models.glob(f"*/{DECISION}"):
-        try:
-            yield from _strings(json.loads(path.read_text()))
-        except (OSError, ValueError):
-            continue
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for entry in value.values():
-            yield from _strings(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _strings(entry)
 
 
 def _photo_patterns(

@@ -20,6 +20,7 @@ from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
+from indexer.operations.retention import RetentionTerms, end_terms
 from indexer.reviews.store import forget_photos
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it
@@ -48,22 +49,25 @@ class Tidied:
     leftovers: int = 0  # half-written files and folders
 
 
-def tidy(home: Home) -> Tidied:
+def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     """Remove the versions that nobody would go back or forward to, and what only they needed.
 
     The change log is compacted below the oldest version left, embeddings older than it that no
     version uses are deleted, and so are superseded decision layers. Models that training wrote
-    stay. Raises ``BusyError`` while an index is built or an erasure runs, whose new versions are
-    in nobody's history yet, and what ``open_catalog`` raises where the home's catalog is not there.
+    stay. What came to its end by its term goes too. Raises ``BusyError`` while an index is built or
+    an erasure runs, whose new versions are in nobody's history yet, and what ``open_catalog``
+    raises where the home's catalog is not there.
     """
     if has_catalog(home):
-        open_catalog(home).close()
+        with open_catalog(home) as catalog, suppress(BusyError):
+            # The file of reviews remembers what is still to be done.
+            end_terms(home, catalog, terms)
     with home.lock("build"):
         return tidy_locked(home)
 
 
 def tidy_locked(home: Home) -> Tidied:
-    """``tidy`` for whoever holds the lock "build" and has opened the catalog."""
+    """``tidy`` of versions for whoever holds the lock "build" and has opened the catalog."""
     versions = Versions(home)
     done = Tidied(removed=versions.gc(), leftovers=sweep(home))
     kept = versions.list()

@@ -8,12 +8,12 @@ exit 0 ended (well or not: the folder says), 75 not now (busy).
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +33,7 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import BusyError, CatalensError, UnknownJobError
 from indexer.core.home import Home
+from indexer.core.parent_process import end_with_parent
 from indexer.core.progress import OnStage
 
 JobKind = Literal["import", "build"]
@@ -180,13 +181,14 @@ class Jobs:
         with written_aside(folder / _PROGRESS, flush=False) as aside:
             aside.write_text(json.dumps({"stage": stage, "done": done, "total": total}))
 
-    def forget(self, *, keep: int = _KEPT) -> int:
-        """Remove ended jobs but the newest ``keep``; how many. Erasure keeps none: results may name
-        rows of a feed."""
-        ended = [job for job in self.list() if job.state in ENDED]
-        for job in ended[keep:]:
+    def forget(self, *, keep: int = _KEPT, ended_before: float = math.inf) -> int:
+        """Remove jobs that ended before that time (seconds since 1970) but the newest ``keep``; how
+        many. Erasure keeps none: results may name rows of a feed."""
+        ended = [job for job in self.list() if job.state in ENDED][keep:]
+        doomed = [job for job in ended if (job.ended or job.created) < ended_before]
+        for job in doomed:
             remove_folder(self.folder / job.job_id)
-        return len(ended[keep:])
+        return len(doomed)
 
 
 # -- the process
@@ -275,14 +277,6 @@ def _throttled(report: Callable[[str, int, int], None]) -> OnStage:
     return progress
 
 
-def _die_with(parent: int) -> None:
-    """End this process when the service that started it is gone: nobody could cancel
-    it any more."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
 def main(arguments: list[str]) -> int:
     """Entry point of the process that the service starts."""
     import structlog
@@ -293,7 +287,7 @@ def main(arguments: list[str]) -> int:
         os.nice(10)
     # Cancelled: what is being made is tidied up on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     home, job_id = arguments
     try:
         run(Home(home), job_id)

@@ -22,6 +22,7 @@ from indexer.core.errors import (
     FeedHeldError,
 )
 from indexer.core.home import Home
+from indexer.core.parent_process import end_with_parent
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -238,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     with suppress(OSError, AttributeError):
         os.nice(10)
+    end_with_parent()
     settings = json.loads(given.settings)
     for name in ("private", "hosts"):
         settings[name] = frozenset(settings[name])

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from indexer.core.actor import current_actor
 from indexer.core.errors import AlreadyDecidedError, UnknownReviewError
 from indexer.core.home import Home
-from indexer.core.sqlite import Database, Schema, chunks
+from indexer.core.sqlite import Database, Schema, chunks, read_meta
+from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
 
 FORMAT = 1
-KEPT_DAYS = 30  # how long the photos of a decided review can still be looked at
+# How long the photos of a decided review can still be looked at, and those of one that nobody
+# decides.
+KEPT_DAYS = 30
+WAITING_DAYS = 180
 # Products are named by pid and photos by rows of their own, so that the log need not change when a
 # product is erased.
 _TABLES = (
@@ -172,13 +176,22 @@ class Reviews:
             for part, marks in chunks(list(hashes)):
                 query = f"DELETE FROM previews WHERE content_hash IN ({marks})"
                 count += self.database.connection.execute(query, part).rowcount
+            if count:
+                note_removal(self.database.connection)
         return count
 
-    def tidy(self, *, decided_before: str, living: Callable[[set[str]], set[str]]) -> int:
-        """Delete the previews of decided reviews that no one needs; how many.
+    def tidy(
+        self,
+        *,
+        decided_before: str,
+        living: Callable[[set[str]], set[str]],
+        opened_before: str = "",
+    ) -> int:
+        """Delete the previews of reviews that no one needs; how many.
 
-        Those decided before that time (ISO 8601), and those of photos that no product has:
-        ``living`` says which of the content hashes it gets belong to one.
+        Those of reviews decided before that time (ISO 8601), of reviews opened before that time,
+        and of decided reviews those whose photos no product has: ``living`` says which of the
+        content hashes it gets belong to one.
         """
         with self.database.transaction() as connection:
             decided = (
@@ -186,6 +199,9 @@ class Reviews:
             )
             query = f"DELETE FROM previews WHERE review_id IN ({decided} AND at < ?)"
             count = connection.execute(query, (decided_before,)).rowcount
+            waiting = "SELECT review_id FROM reviews WHERE state = 'open' AND opened < ?"
+            query = f"DELETE FROM previews WHERE review_id IN ({waiting})"
+            count += connection.execute(query, (opened_before,)).rowcount
             query = f"SELECT DISTINCT content_hash FROM previews WHERE review_id IN ({decided})"
             held = {row[0] for row in connection.execute(query)}
             for part, marks in chunks(sorted(held - living(held))):
@@ -194,12 +210,38 @@ class Reviews:
                     f"({marks})"
                 )
                 count += connection.execute(query, part).rowcount
+            if count:
+                note_removal(connection)
         return count
 
+    def are_previews_due(self, *, decided_before: str, opened_before: str) -> bool:
+        """Whether a review has photos that came to their end."""
+        query = (
+            "SELECT 1 FROM previews JOIN reviews USING (review_id) WHERE (state = 'open' AND "
+            "opened < ?) OR review_id IN (SELECT review_id FROM log WHERE kind = 'decided' AND "
+            "at < ?) LIMIT 1"
+        )
+        with self.database.read() as connection:
+            return connection.execute(query, (opened_before, decided_before)).fetchone() is not None
+
+    def must_scrub(self) -> bool:
+        """Whether deleted bytes may still be in the file."""
+        with self.database.read() as connection:
+            return read_meta(connection, MUST_SCRUB) is not None
+
     def scrub(self) -> None:
-        """Write the file anew, so that no deleted byte stays in it."""
-        self.database.vacuum()
-        self.database.checkpoint()
+        """Write the file anew, so that no deleted byte stays in it.
+
+        Raises ``BusyError`` where another process keeps its log in use; ``must_scrub`` then stays.
+        """
+        with self.database.read() as connection:
+            noted = read_meta(connection, MUST_SCRUB)
+        self.database.scrub()
+        if noted is not None:
+            # Unless more was deleted meanwhile.
+            with self.database.transaction() as connection:
+                query = "DELETE FROM meta WHERE key = ? AND value = ?"
+                connection.execute(query, (MUST_SCRUB, noted))
 
     # -- reading
 
@@ -279,10 +321,9 @@ class Reviews:
     # -- inside
 
     def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> None:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         self.database.connection.execute(
             "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)",
-            (_now(), kind, review_id, text),
+            (_now(), kind, review_id, dump_body(body)),
         )
 
     def _found(self, name: str) -> tuple[int, str]:
@@ -345,17 +386,26 @@ def forget_photos(home: Home, hashes: Iterable[str]) -> int:
 
 
 def clean(home: Home, catalog: Catalog) -> int:
-    """Delete previews that nobody needs any more and write the file anew; how many. For erasure and
-    housekeeping."""
+    """Delete previews of decided reviews whose photos no product has; how many.
+
+    The file is written anew, so that no deleted byte stays in it. Raises ``BusyError`` where
+    another process reads it: what was deleted is then still in it, and ``Reviews.must_scrub`` says
+    so.
+    """
     if not home.reviews_file.exists():
         return 0
-    before = (datetime.now(UTC) - timedelta(days=KEPT_DAYS)).isoformat(timespec="milliseconds")
     with open_reviews(home) as reviews:
         count = reviews.tidy(
-            decided_before=before, living=lambda hashes: set(catalog.photos_by_hash(hashes))
+            decided_before="",
+            living=lambda hashes: set(catalog.photos_by_hash(hashes)),
         )
         reviews.scrub()
     return count
+
+
+def days_ago(days: float) -> str:
+    """That time as the log has it: ISO 8601, UTC."""
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
 
 
 def _now() -> str:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import indexer
+from indexer.core.parent_process import PARENT
 
 _PATIENCE_S = 10.0  # between the request to end and the kill
 
@@ -17,7 +18,8 @@ class WorkerProcess:
     """``python -m MODULE ARGUMENT...`` with no standard input; its output is read when it ended.
 
     A process, and not a thread: building holds Python's lock for seconds, and FAISS's threads take
-    the cores. The module lowers its own priority. Raises ``OSError`` where it cannot be started.
+    the cores. The module lowers its own priority and ends with this process
+    (``indexer.core.parent_process``). Raises ``OSError`` where it cannot be started.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -34,7 +36,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._stdout,
                 stderr=self._stderr,
-                env={**os.environ, "PYTHONPATH": path, **limits},
+                env={**os.environ, "PYTHONPATH": path, PARENT: str(os.getpid()), **limits},
             )
         except OSError:
             self._close()

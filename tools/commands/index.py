@@ -327,9 +327,11 @@ def erase(
     deleted products. A running service does so by itself within the setting erase_within_s. A
     rewrite is a new version that takes the old one's place; photos that another product has stay.
     """
+    from indexer.catalog.deletions import Deletions
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
     from indexer.core.atomic_files import write_json
+    from indexer.core.errors import NotErasedError
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
     from indexer.operations.erasure_audit import ticket as make_ticket
@@ -340,6 +342,11 @@ def erase(
     opened = Home(home)
     with open_catalog(opened) as catalog:
         for product_id in products:
+            if catalog.pid(product_id) is None and Deletions(catalog.database).was_deleted(
+                product_id
+            ):
+                log(f"product {product_id!r} is deleted already: its erasure goes on")
+                continue
             if ticket is not None:
                 write_json(ticket, make_ticket(opened, catalog, product_id))
             orphaned = catalog.delete(product_id).orphaned
@@ -347,6 +354,10 @@ def erase(
     with stages() as callback:
         done = rewrite(opened, progress=callback, **given(**options))
     print_result(done, as_json, _show_erased)
+    if done.failed:
+        name, reason = next(iter(done.failed.items()))
+        more = f" (and {len(done.failed) - 1} more)" if len(done.failed) > 1 else ""
+        raise NotErasedError(f"not erased everywhere: {name}: {reason}{more}")
 
 
 def _show_erased(found: dict[str, Any]) -> None:
@@ -358,7 +369,11 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"not rewritten: {name}: {reason}")
     if found["strays"]:
         log(describe_strays(found["strays"]))
-    rest = {name: found[name] for name in ("removed", "rows", "vectors", "photos") if found[name]}
+    rest = {
+        name: found[name]
+        for name in ("removed", "rows", "vectors", "photos", "texts")
+        if found[name]
+    }
     print_table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
 
 

@@ -28,6 +28,7 @@ from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import add_photo, build, colour, vector_of
+from tools import cli
 
 GONE = "shirt-1"
 
@@ -524,3 +525,62 @@ def test_too_few_rows_for_the_lists_of_a_recipe_are_rewritten_in_another(home: H
     assert done.failed == {}
     manifest = Versions(home).manifest(done.rewritten["v000004"])
     assert (manifest.recipe, manifest.counts["entries"]) == ("Flat", 160)
+
+
+def test_the_same_command_takes_up_an_erasure_that_was_killed(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill after the deletion: the command that is given again finishes it, and again it says so;
+    an id that never was is refused as ever."""
+    with open_catalog(home) as catalog:
+        known = ticket(home, catalog, GONE)
+    words = ["index", "erase", GONE, "--home", str(home.path)]
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "publish_version", killed)
+        with pytest.raises(Killed):
+            cli.run(words)
+    assert traces(home, known) != []
+    for _ in range(2):
+        assert cli.run(words) == 0
+        assert "is deleted already: its erasure goes on" in capsys.readouterr().err
+        assert traces(home, known) == []
+    assert cli.run(["index", "erase", "never", "--home", str(home.path)]) == 1
+    assert "there is no product 'never'" in capsys.readouterr().err
+
+
+def test_an_erasure_that_is_not_complete_fails(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a version cannot be read the command says so in its status, and remembers the rest."""
+    with (home.indexes / "v000003" / "vectors.npy").open("r+b") as stream:
+        stream.seek(200)
+        stream.write(b"\xff")
+    assert cli.run(["index", "erase", GONE, "--home", str(home.path)]) == 1
+    assert "not erased everywhere: v000003: " in capsys.readouterr().err
+    with open_catalog(home) as catalog:
+        assert erasure.needs_erasing(home, catalog)
+
+
+def test_histories_and_copies_of_feeds_do_not_name_it(home: Home) -> None:
+    """What runs of feeds reported is covered where it names the product; the copy of a feed, which
+    is fetched again, goes."""
+    (home.path / "sync").mkdir()
+    runs = home.path / "sync" / "daily.runs.jsonl"
+    lines = [{"started": 1.0, "reason": f"row of {GONE}"}, {"started": 2.0, "reason": "shirt-10"}]
+    runs.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"half')
+    copy = home.path / "sync" / "daily.feed.csv"
+    copy.write_text(f"id\n{GONE}\n")
+    source = home.path / "sync" / "daily.json"
+    source.write_text('{"name": "daily"}')
+    known = delete(home)
+    erasure.erase(home)
+    assert traces(home, known) == []
+    assert [json.loads(line)["reason"] for line in runs.read_text().splitlines()] == [
+        "row of [erased]",
+        "shirt-10",
+    ]
+    assert (copy.exists(), source.exists()) == (False, True)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import AlreadyDecidedError, NewerFormatError, UnknownReviewError
+from indexer.core.errors import AlreadyDecidedError, BusyError, NewerFormatError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.progress import no_progress
 from indexer.core.sqlite import IntegrityError, connect
 from indexer.feeds.importer import import_feed
+from indexer.operations.garbage_collection import tidy
 from indexer.operations.import_job import import_upload
-from indexer.reviews.store import FORMAT, Preview, clean, forget_photos, open_reviews
+from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.reviews.redaction import redact_before
+from indexer.reviews.store import FORMAT, Preview, clean, days_ago, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
 
@@ -77,9 +81,14 @@ def test_decided_alarms_count_by_outcome_and_policy(home: Home) -> None:
         assert reviews.decided_alarms() == [("rejected", "weapons", 1)]
 
 
-def test_the_log_is_append_only(home: Home) -> None:
+@pytest.mark.parametrize("redacted", [False, True])
+def test_the_log_is_append_only(home: Home, redacted: bool) -> None:
+    """But for a recorded redaction, also after one."""
     with open_reviews(home) as reviews:
-        reviews.open_review(body(), [])
+        reviews.open_review(body(title="of Anna"), [])
+        reviews.add_feedback([{"accepted": ["x"], "rejected": []}])
+        if redacted:
+            assert redact_before(reviews.database, days_ago(-1)) == 1
     with connect(home.reviews_file) as raw:
         for statement in ("UPDATE log SET body = ''", "DELETE FROM log"):
             with pytest.raises(IntegrityError, match="append-only"):
@@ -130,6 +139,74 @@ def test_what_a_sync_deletes_is_in_no_preview(home: Home, tmp_path: Path, way: s
         assert done["deleted"] == 1
     with open_reviews(home) as reviews:
         assert reviews.get(name).photos == {0: hashes[0], 1: hashes[1]}
+
+
+def test_the_end_of_previews_does_not_wait_for_a_deletion(home: Home) -> None:
+    """Photos of a review decided long ago go with the next clean-up, and so do those of one that
+    nobody ever decided; younger ones stay. Nothing was deleted."""
+    with open_reviews(home) as reviews:
+        names = [
+            reviews.open_review(body(), [Preview(letter * 64, letter.encode() * 40)])
+            for letter in "abcd"
+        ]
+        for name in names[:2]:
+            reviews.decide(name, "approve", reason="")
+        days = {names[0]: 31, names[1]: 29, names[2]: 181, names[3]: 179}
+        with reviews.database.transaction() as sql:
+            # As if that long ago: what no caller can do.
+            sql.execute("DROP TRIGGER log_keeps")
+            for name, age in days.items():
+                query = "UPDATE reviews SET opened = ? WHERE name = ?"
+                sql.execute(query, (days_ago(age), name))
+                query = (
+                    "UPDATE log SET at = ? WHERE kind = 'decided' AND review_id = "
+                    "(SELECT review_id FROM reviews WHERE name = ?)"
+                )
+                sql.execute(query, (days_ago(age), name))
+    tidy(home)
+    with open_reviews(home) as reviews:
+        assert [len(reviews.get(name).photos) for name in names] == [0, 1, 0, 1]
+    held = home.reviews_file.read_bytes()
+    assert [letter for letter in "abcd" if letter.encode() * 40 in held] == ["b", "d"]
+
+
+def test_terms_of_zero_have_no_end(home: Home) -> None:
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [Preview("a" * 64, b"jpeg")])
+        reviews.decide(name, "approve", reason="said Anna")
+    terms = RetentionTerms(review_photos=0, open_review_photos=0, review_texts=0)
+    with open_catalog(home) as catalog:
+        assert end_terms(home, catalog, terms).review_photos == 0
+        assert end_terms(home, catalog, replace(terms, review_texts=1e-9)).review_texts == 2
+        assert end_terms(home, catalog, replace(terms, review_texts=1e-9)).review_texts == 0
+    with open_reviews(home) as reviews:
+        found = reviews.get(name)
+        assert found.decided is not None
+        assert (found.decided["decision"], found.decided["reason"]) == ("approve", "")
+        assert len(found.photos) == 1
+
+
+def test_a_file_that_somebody_reads_says_that_it_must_be_written_anew(home: Home) -> None:
+    """Deleted bytes are still in the log of the file: that is said, remembered, and done later."""
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [Preview("a" * 64, b"p" * 40)])
+        reviews.decide(name, "approve", reason="")
+        assert not reviews.must_scrub()
+        reader = connect(home.reviews_file)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchone()
+        assert reviews.forget(["a" * 64]) == 1
+        reviews.database.connection.execute("PRAGMA busy_timeout = 1")
+        with pytest.raises(BusyError, match=r"reviews\.sqlite3 is being read by another process"):
+            reviews.scrub()
+        assert reviews.must_scrub()
+        reader.close()
+    with open_catalog(home) as catalog:
+        end_terms(home, catalog)
+    held = b"".join(path.read_bytes() for path in home.path.glob("reviews.sqlite3*"))
+    assert b"p" * 40 not in held
+    with open_reviews(home) as reviews:
+        assert not reviews.must_scrub()
 
 
 def test_a_newer_file_is_refused(home: Home) -> None:

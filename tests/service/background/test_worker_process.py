@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from indexer.operations import compaction, erasure, jobs, sync
 from service.background import worker_process
 from service.background.worker_process import WorkerProcess
 from tests.service.state.test_snapshots import wait_for
@@ -23,6 +28,19 @@ STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open("ready", "w").close()
+time.sleep(60)
+"""
+LASTING = """
+import os, time
+from indexer.core.parent_process import end_with_parent
+end_with_parent()
+open("child", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+SERVICE = """
+import time
+from service.background.worker_process import WorkerProcess
+process = WorkerProcess("lasting")
 time.sleep(60)
 """
 
@@ -59,3 +77,32 @@ def test_a_worker_that_does_not_end_is_killed(
     assert process.poll() == -9
     with pytest.raises(ProcessLookupError):
         os.kill(process._process.pid, 0)
+
+
+def test_no_worker_outlives_a_service_that_was_killed(elsewhere: Path) -> None:
+    """A service that can end nothing any more leaves no process that goes on rewriting the home."""
+    (elsewhere / "lasting.py").write_text(LASTING)
+    path = os.pathsep.join([str(elsewhere), str(Path(__file__).parents[3])])
+    service = subprocess.Popen(
+        [sys.executable, "-c", SERVICE], env={**os.environ, "PYTHONPATH": path}
+    )
+    child = elsewhere / "child"
+    wait_for(lambda: child.exists() and child.read_text() != "", seconds=30)
+    number = int(child.read_text())
+    os.kill(number, 0)
+    service.kill()
+    service.wait()
+    wait_for(lambda: not _runs(number), seconds=10)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+@pytest.mark.parametrize("module", [compaction, erasure, jobs, sync])
+def test_each_worker_ends_with_its_service(module: ModuleType) -> None:
+    assert "end_with_parent()" in inspect.getsource(module.main)

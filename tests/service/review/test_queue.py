@@ -15,9 +15,11 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.sqlite import IntegrityError, connect
 from indexer.operations.erasure import erase
+from indexer.operations.erasure_audit import find_traces
 from indexer.reviews.store import Preview, open_reviews
 from service.engine import Engine
 from service.products import writer
+from service.review.queue import TagPrecision
 from service.settings import Settings
 from tests.service.conftest import photo
 
@@ -96,6 +98,42 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
     held = b"".join(path.read_bytes() for path in own_home.glob("reviews.sqlite3*"))
     assert b"ring-blue" not in held
     assert content_hash.encode() not in held
+
+
+def test_free_text_about_an_erased_product_goes(own_home: Path) -> None:
+    """Reasons, added tags, texts read from photos: what was said of the product goes whole but for
+    codes and counts; where others' entries name it only that is covered."""
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        read = {"policy": "text", "decision": "review", "score": 0.5}
+        about = {**BODY, "prohibited": [{**read, "evidence": [{"text": "call Anna"}]}]}
+        own = engine.reviews.submit(about, [], product_id="ring-blue")
+        other = engine.reviews.submit(BODY, [], product_id="cross-red")
+        engine.reviews.decide(own, "reject", "Anna wrote")
+        engine.reviews.decide(other, "approve", "not ring-blue, it is ring-blue-2")
+        entry = {"accepted": ["rings"], "rejected": ["a", "b"], "added": ["of Anna"]}
+        pid = engine.catalog.pid("ring-blue")
+        with open_reviews(engine.home) as reviews:
+            reviews.add_feedback([{**entry, "category": ["X"], "pid": pid}])
+            reviews.add_feedback([{**entry, "added": ["like ring-blue"], "pid": pid + 1}])
+        engine.products.delete("ring-blue")
+    done = erase(Home(own_home))
+    assert done.texts == 5
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        shown = engine.reviews.get(own).content
+        assert shown.decided["reason"] == ""
+        assert (shown.decided["decision"], shown.decided["index_version"]) == ("reject", "v000001")
+        assert shown.review["prohibited"] == [{**read, "evidence": [{"text": ""}]}]
+        assert engine.reviews.get(other).content.decided["reason"] == (
+            "not [erased], it is [erased]-2"
+        )
+        assert engine.reviews.precision().tags == TagPrecision(2, 4, 2 / 6)
+        with open_reviews(engine.home) as reviews:
+            added = [entry["added"] for _, entry in reviews.feedback()]
+        assert added == [[""], ["like [erased]"]]
+        found = find_traces(engine.home, engine.catalog, "ring-blue")
+    assert found.found == []
+    held = b"".join(path.read_bytes() for path in own_home.glob("reviews.sqlite3*"))
+    assert b"Anna" not in held
 
 
 def test_a_preview_that_could_not_be_forgotten_goes_with_the_next_write(

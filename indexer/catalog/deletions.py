@@ -1,0 +1,218 @@
+"""Record of deletions: tombstones of ids, and what erasure looks for in other files."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from indexer.catalog.product_rows import StoredContent
+from indexer.core.errors import StaleVersionError
+from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
+
+# How long a deletion is remembered: a delivery of the product that comes later is no longer told
+# from a new product, and caches outside the home are no longer searched for its photos.
+TOMBSTONE_DAYS = 30
+_DAY_S = 86_400.0
+_DIGEST = 16
+_SALT = "tombstone_salt"
+# Ids and texts stand here as salted digests: enough to know them where they are met, and no text.
+_SCHEMA = (
+    META_TABLE,
+    "CREATE TABLE IF NOT EXISTS tombstones (digest BLOB PRIMARY KEY, external_version INTEGER, "
+    "until REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS tombstones_by_end ON tombstones (until)",
+    # Of each deleted product; ``marks``: JSON of [kind, length, digest], until an erasure has been
+    # through the home.
+    "CREATE TABLE IF NOT EXISTS deletions (pid INTEGER PRIMARY KEY, marks TEXT NOT NULL)",
+    # Photos that lost their last product.
+    "CREATE TABLE IF NOT EXISTS erased_photos (digest BLOB PRIMARY KEY, until REAL NOT NULL) "
+    "WITHOUT ROWID",
+)
+
+
+class Mark(NamedTuple):
+    """A text of a deleted product, without it. ``kind``: id or text; ``length``: characters."""
+
+    kind: str
+    length: int
+    check: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class DeletedProduct:
+    """What was deleted and may still be named in other files."""
+
+    pid: int
+    marks: tuple[Mark, ...]
+
+
+class Salted:
+    """Digests of texts under the salt of one catalog."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._seed = int.from_bytes(salt[:4], "big")
+
+    def check(self, text: str) -> int:
+        """A quick 16 bits: texts that differ in them are different."""
+        return zlib.crc32(_bytes(text), self._seed) & 0xFFFF
+
+    def digest(self, text: str) -> bytes:
+        return hmac.digest(self._salt, _bytes(text), "sha256")[:_DIGEST]
+
+    def mark(self, kind: str, text: str) -> Mark:
+        return Mark(kind, len(text), self.check(text), self.digest(text).hex())
+
+
+def record_deletion(
+    sql: Connection,
+    pid: int,
+    product_id: str,
+    content: StoredContent,
+    tags: Iterable[str],
+    external_version: int | None,
+) -> None:
+    """Record a deleted product and set its tombstone; inside the deleting transaction."""
+    salted = _salted(sql)
+    marks = [salted.mark("id", product_id)]
+    marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
+    sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", (pid, json.dumps(marks)))
+    set_tombstone(sql, product_id, external_version)
+
+
+def record_photos(sql: Connection, hashes: Iterable[str]) -> None:
+    """Record photos that lost their last product; inside a write transaction."""
+    hashes = list(hashes)
+    if hashes:
+        salted = _salted(sql)
+        rows = [(salted.digest(content_hash), _end()) for content_hash in hashes]
+        sql.executemany("INSERT OR REPLACE INTO erased_photos VALUES (?, ?)", rows)
+
+
+def set_tombstone(sql: Connection, product_id: str, external_version: int | None) -> None:
+    """Remember a deleted id with the highest version seen of it; inside a write transaction."""
+    query = (
+        "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET "
+        "external_version = CASE WHEN external_version IS NULL THEN excluded.external_version "
+        "WHEN excluded.external_version IS NULL THEN external_version "
+        "ELSE max(external_version, excluded.external_version) END, until = excluded.until"
+    )
+    sql.execute(query, (_salted(sql).digest(product_id), external_version, _end()))
+
+
+def refuse_late(sql: Connection, product_id: str, external_version: int | None) -> None:
+    """Raise ``StaleVersionError`` for a write that is older than the deletion of its product."""
+    if external_version is None or not has_table(sql, "tombstones"):
+        return
+    query = "SELECT external_version FROM tombstones WHERE digest = ? AND until >= ?"
+    row = sql.execute(query, (_salted(sql).digest(product_id), time.time())).fetchone()
+    if row is not None and row[0] is not None and external_version < row[0]:
+        raise StaleVersionError(
+            f"product {product_id!r} was deleted at external_version {row[0]}, "
+            f"{external_version} is older"
+        )
+
+
+class Deletions:
+    """What erasure asks of a catalog's database. Cheap to make."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def salted(self) -> Salted | None:
+        """The digests of this catalog; None where nothing was ever deleted."""
+        with self._database.read() as sql:
+            salt = read_meta(sql, _SALT)
+            return None if salt is None else Salted(bytes.fromhex(salt))
+
+    def pending(self) -> list[DeletedProduct]:
+        """Products that may still be named in other files."""
+        with self._database.read() as sql:
+            if not has_table(sql, "deletions"):
+                return []
+            rows = sql.execute("SELECT pid, marks FROM deletions ORDER BY pid")
+            return [
+                DeletedProduct(pid, tuple(Mark(*mark) for mark in json.loads(marks)))
+                for pid, marks in rows
+            ]
+
+    def photos(self) -> set[bytes]:
+        """Digests of the content hashes of photos that were erased lately."""
+        with self._database.read() as sql:
+            if not has_table(sql, "erased_photos"):
+                return set()
+            return {row[0] for row in sql.execute("SELECT digest FROM erased_photos")}
+
+    def is_pending(self) -> bool:
+        """Whether an erasure has something to look for."""
+        with self._database.read() as sql:
+            query = "SELECT 1 FROM deletions LIMIT 1"
+            return has_table(sql, "deletions") and sql.execute(query).fetchone() is not None
+
+    def has_ended(self) -> bool:
+        """Whether a tombstone came to its end."""
+        with self._database.read() as sql:
+            if not has_table(sql, "tombstones"):
+                return False
+            query = "SELECT 1 FROM tombstones WHERE until < ? LIMIT 1"
+            return sql.execute(query, (time.time(),)).fetchone() is not None
+
+    def settle(self, pids: Sequence[int]) -> None:
+        """Forget products that were erased everywhere, and tombstones that came to their end."""
+        with self._database.transaction() as sql:
+            if not has_table(sql, "deletions"):
+                return
+            for part, marks in chunks(pids):
+                sql.execute(f"DELETE FROM deletions WHERE pid IN ({marks})", part)
+            for table in ("tombstones", "erased_photos"):
+                sql.execute(f"DELETE FROM {table} WHERE until < ?", (time.time(),))
+
+    def was_deleted(self, product_id: str) -> bool:
+        """Whether a product of this id was deleted lately; it may be there again."""
+        salted = self.salted()
+        if salted is None:
+            return False
+        with self._database.read() as sql:
+            query = "SELECT 1 FROM tombstones WHERE digest = ? AND until >= ?"
+            found = sql.execute(query, (salted.digest(product_id), time.time())).fetchone()
+            return found is not None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _end() -> float:
+    return time.time() + TOMBSTONE_DAYS * _DAY_S
+
+
+def _salted(sql: Connection) -> Salted:
+    """The digests of the catalog, whose salt and tables are made where there are none."""
+    salt = read_meta(sql, _SALT)
+    if salt is None:
+        for statement in _SCHEMA:
+            sql.execute(statement)
+        salt = os.urandom(32).hex()
+        sql.execute("INSERT INTO meta VALUES (?, ?)", (_SALT, salt))
+    return Salted(bytes.fromhex(salt))
+
+
+def _texts_of(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:
+    """The texts of a product that may name it elsewhere, each once."""
+    stored = [json.loads(part) for part in (content.attributes, content.fields) if part]
+    yield from dict.fromkeys(filter(None, [content.title, *tags, *_strings(stored)]))
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _strings(entry)

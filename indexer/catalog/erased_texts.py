@@ -1,0 +1,139 @@
+"""Search of free text for deleted products, of which only salted digests are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from indexer.catalog.deletions import DeletedProduct, Mark, Salted
+
+COVER = "[erased]"
+# Shorter ids stand in any text by chance, so they are looked for as whole words only (bytes).
+SHORT_ID = 6
+# Shorter texts are looked for as whole values only.
+_SHORT_TEXT = 4
+_HASH = re.compile("[0-9a-f]{64}")
+
+# Length -> quick check -> digest -> kind.
+_Marks = dict[int, dict[int, dict[bytes, str]]]
+
+
+class ErasedTexts:
+    """What names deleted products, to be covered wherever it stands.
+
+    ``living``: gives the texts of products that are there, and of models, that hold a text. What is
+    itself such a text names nobody; an id inside a longer one is not the id.
+    """
+
+    def __init__(
+        self,
+        salted: Salted,
+        products: Iterable[DeletedProduct],
+        photos: Iterable[bytes],
+        living: Callable[[str], Iterable[str]],
+    ) -> None:
+        self._salted = salted
+        self._photos = frozenset(photos)
+        self._marks: _Marks = {}
+        self._living = living
+        self._held: dict[str, frozenset[str]] = {}
+        pids = []
+        for product in products:
+            pids.append(product.pid)
+            for mark in product.marks:
+                self._add(mark)
+        self.pids = frozenset(pids)
+
+    def _add(self, mark: Mark) -> None:
+        found = self._marks.setdefault(mark.length, {}).setdefault(mark.check, {})
+        digest = bytes.fromhex(mark.digest)
+        # An id is looked for more closely than another text.
+        found[digest] = "id" if "id" in (mark.kind, found.get(digest)) else mark.kind
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._marks and not self._photos
+
+    def holds_id(self, text: str) -> bool:
+        """Whether ``text`` is the id of a deleted product, and no living text."""
+        return self._kind(text) == "id" and text not in self._others(text)
+
+    def is_erased_photo(self, content_hash: str) -> bool:
+        """Whether a photo lost its last product lately."""
+        return self._salted.digest(content_hash) in self._photos
+
+    def cover(self, text: str) -> str:
+        """``text`` with each name of a deleted product covered; empty where it is nothing else."""
+        spans = sorted(self._found(text))
+        if (0, len(text)) in spans:
+            return ""
+        covered = []
+        end = 0
+        for begin, stop in spans:
+            if begin >= end:
+                covered += [text[end:begin], COVER]
+            end = max(end, stop)
+        return "".join([*covered, text[end:]])
+
+    def cover_all(self, value: Any) -> Any:
+        """A JSON value with all its texts covered, names of objects included."""
+        if isinstance(value, str):
+            return self.cover(value)
+        if isinstance(value, list):
+            return [self.cover_all(entry) for entry in value]
+        if isinstance(value, dict):
+            return {self.cover(name): self.cover_all(entry) for name, entry in value.items()}
+        return value
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        for match in _HASH.finditer(text) if self._photos else ():
+            if self.is_erased_photo(match[0]):
+                yield match.span()
+        for length in self._marks:
+            for begin in range(len(text) - length + 1):
+                window = text[begin : begin + length]
+                if self._names(window, text, begin):
+                    yield begin, begin + length
+
+    def _names(self, window: str, text: str, begin: int) -> bool:
+        """Whether ``window``, which begins there in ``text``, names a deleted product."""
+        kind = self._kind(window)
+        if kind is None:
+            return False
+        whole = len(window) == len(text)
+        if kind == "text" and len(window) < _SHORT_TEXT and not whole:
+            return False
+        bounded = kind == "text" or len(window.encode("utf-8", "surrogatepass")) < SHORT_ID
+        if bounded and not _is_bounded(text, begin, begin + len(window)):
+            return False
+        others = self._others(window)
+        return window not in others and not _inside(window, text, begin, others)
+
+    def _kind(self, text: str) -> str | None:
+        found = self._marks.get(len(text), {}).get(self._salted.check(text))
+        return None if found is None else found.get(self._salted.digest(text))
+
+    def _others(self, text: str) -> frozenset[str]:
+        if text not in self._held:
+            self._held[text] = frozenset(self._living(text))
+        return self._held[text]
+
+
+def _is_bounded(text: str, begin: int, end: int) -> bool:
+    """Whether no letter or digit continues a part of ``text`` on either side."""
+    before = begin > 0 and text[begin - 1].isalnum() and text[begin].isalnum()
+    after = end < len(text) and text[end].isalnum() and text[end - 1].isalnum()
+    return not before and not after
+
+
+def _inside(part: str, text: str, begin: int, others: Iterable[str]) -> bool:
+    """Whether this part of ``text`` is only a part of one of ``others``."""
+    for other in others:
+        at = other.find(part)
+        while at >= 0:
+            start = begin - at
+            if len(other) > len(part) and start >= 0 and text.startswith(other, start):
+                return True
+            at = other.find(part, at + 1)
+    return False

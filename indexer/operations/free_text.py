@@ -1,0 +1,120 @@
+"""Erasure of deleted products from free text: reviews, feedback, histories, audit findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from indexer.catalog.deletions import Deletions
+from indexer.catalog.erased_texts import ErasedTexts
+from indexer.catalog.schema import is_old
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import write_atomic
+from indexer.core.home import Home
+from indexer.model.bundle import DECISION
+from indexer.reviews.redaction import redact_erased
+from indexer.reviews.store import open_reviews
+
+_TEXTS = (
+    ("products", "product_id"),
+    ("products", "title"),
+    ("products", "category"),
+    ("products", "attributes"),
+    ("tags", "tag"),
+    ("photos", "path"),
+    ("attribute_types", "name"),
+)
+_SINCE_FORMAT_2 = (
+    ("products", "fields"),
+    ("products", "spellings"),
+    ("product_photos", "source"),
+    ("field_owners", "owner"),
+)
+_JSON = ("category", "attributes", "fields", "spellings")
+# Small files of JSON, a document or one a line, whose texts may name rows of a feed.
+_HISTORIES = ("sync/*.runs.jsonl", "alerts.json", "start/state.json")
+# What an address gave last: fetched again when it is needed.
+_FEED_COPIES = ("sync/*.feed*", "start/*.feed*")
+
+
+def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
+    """Take the products that were deleted out of all free text of the home.
+
+    Returns their pids, to be settled once everything else is erased too, and how many entries
+    changed. Raises ``BusyError``, ``StorageError``.
+    """
+    deletions = Deletions(catalog.database)
+    salted = deletions.salted()
+    products = deletions.pending()
+    if salted is None or not products:
+        return [], 0
+    erased = ErasedTexts(
+        salted, products, deletions.photos(), lambda text: living_texts(home, catalog, text)
+    )
+    count = 0
+    if home.reviews_file.exists():
+        with open_reviews(home) as reviews:
+            count += redact_erased(reviews.database, erased)
+    for name in _HISTORIES:
+        count += sum(_cover_file(path, erased) for path in home.path.glob(name))
+    for name in _FEED_COPIES:
+        for path in home.path.glob(name):
+            path.unlink(missing_ok=True)
+    return [product.pid for product in products], count
+
+
+def _cover_file(path: Path, erased: ErasedTexts) -> bool:
+    """Cover the texts of a file of JSON; whether it changed. A line that a power cut left
+    half-written goes with it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    parts = [text] if path.suffix == ".json" else text.splitlines()
+    stored = [document for part in parts if (document := _document(part)) is not None]
+    covered = [erased.cover_all(document) for document in stored]
+    if covered == stored:
+        return False
+    lines = [json.dumps(document, ensure_ascii=False) for document in covered]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    return True
+
+
+def _document(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def living_texts(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
+    """Texts of living products, and labels of models, that hold ``part``."""
+    with catalog.database.read() as sql:
+        newer = () if is_old(sql) else _SINCE_FORMAT_2
+        for table, column in (*_TEXTS, *newer):
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE instr({column}, ?)"
+            written = json.dumps(part, ensure_ascii=False)[1:-1] if column in _JSON else part
+            for (text,) in sql.execute(query, (written,)):
+                yield text
+                if column in _JSON:
+                    yield from _with_part(json.loads(text), part)
+    for path in home.models.glob(f"*/{DECISION}"):
+        try:
+            yield from _with_part(json.loads(path.read_text()), part)
+        except (OSError, ValueError):
+            continue
+
+
+def _with_part(value: Any, part: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if part in value:
+            yield value
+    elif isinstance(value, dict):
+        yield from (name for name in value if part in name)
+        for entry in value.values():
+            yield from _with_part(entry, part)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _with_part(entry, part)

@@ -1,0 +1,82 @@
+"""Retention: what of a home comes to its end by time, whatever else happens."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from indexer.catalog.deletions import Deletions
+from indexer.catalog.store import Catalog
+from indexer.core.home import Home
+from indexer.operations.jobs import Jobs
+from indexer.reviews.redaction import redact_before
+from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
+
+_DAY_S = 86_400.0
+# Days that no data is old.
+_ENDLESS = 365_000.0
+
+
+@dataclass(frozen=True)
+class RetentionTerms:
+    """How many days what is kept of people's work stays; 0: it has no end of its own."""
+
+    # Photos of reviews since the decision, and of reviews that nobody decides since they came in.
+    review_photos: float = KEPT_DAYS
+    open_review_photos: float = WAITING_DAYS
+    # Reasons, tags and texts read from photos, in decided reviews and in feedback.
+    review_texts: float = 0
+    # What a job that ended reported; it may name rows of a feed.
+    jobs: float = 30
+
+
+@dataclass
+class EndedTerms:
+    """How much came to its end."""
+
+    review_photos: int = 0
+    review_texts: int = 0
+    jobs: int = 0
+
+
+def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None) -> EndedTerms:
+    """Delete what came to its end, and write the file of reviews anew where something went.
+
+    Raises ``BusyError`` where another process reads that file: the next run tries again.
+    """
+    terms = terms or RetentionTerms()
+    done = EndedTerms()
+    if terms.jobs:
+        ended_before = time.time() - terms.jobs * _DAY_S
+        done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
+    Deletions(catalog.database).settle([])
+    if not home.reviews_file.exists():
+        return done
+    with open_reviews(home) as reviews:
+        if terms.review_texts:
+            done.review_texts = redact_before(reviews.database, days_ago(terms.review_texts))
+        if _is_review_due(reviews, terms):
+            done.review_photos = reviews.tidy(**_ends(terms), living=set)
+            reviews.scrub()
+    return done
+
+
+def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
+    """Whether ``end_terms`` would find something; cheap."""
+    if Deletions(catalog.database).has_ended():
+        return True
+    if not home.reviews_file.exists():
+        return False
+    with open_reviews(home) as reviews:
+        return _is_review_due(reviews, terms)
+
+
+def _is_review_due(reviews: Reviews, terms: RetentionTerms) -> bool:
+    return reviews.must_scrub() or reviews.are_previews_due(**_ends(terms))
+
+
+def _ends(terms: RetentionTerms) -> dict[str, str]:
+    return {
+        "decided_before": days_ago(terms.review_photos or _ENDLESS),
+        "opened_before": days_ago(terms.open_review_photos or _ENDLESS),
+    }

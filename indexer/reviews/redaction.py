@@ -1,0 +1,171 @@
+"""Redaction of the review log: free text that names erased products, or came to its end."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from indexer.catalog.erased_texts import ErasedTexts
+from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, write_meta
+
+MUST_SCRUB = "must_scrub"
+_PORTION = 200
+# Values that name no product and no person: codes, versions, what was decided and by whom.
+_CODES = frozenset(
+    {
+        *("verdict", "decision", "policy", "code", "level", "kind", "reasons", "by"),
+        *("model_version", "index_version", "request_id"),
+    }
+)
+# Columns of reviews that are no free text.
+_FIXED = frozenset({"review_id", "name", "opened", "state", "pid"})
+# Entries are never removed and never change but for this: a body whose redaction is recorded.
+# A release from before ignores the table and reads the log as ever.
+_SCHEMA = (
+    "CREATE TABLE redactions (entry INTEGER PRIMARY KEY, at TEXT NOT NULL, done INTEGER NOT NULL)",
+    "DROP TRIGGER log_keeps",
+    "CREATE TRIGGER log_keeps BEFORE UPDATE ON log WHEN NOT (NEW.entry = OLD.entry AND "
+    "NEW.at = OLD.at AND NEW.kind = OLD.kind AND NEW.review_id IS OLD.review_id AND EXISTS "
+    "(SELECT 1 FROM redactions WHERE entry = OLD.entry AND NOT done)) "
+    "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
+)
+
+
+class _LogEntry(NamedTuple):
+    """One entry of the log; ``pid``: of the stored product that its review looked at."""
+
+    entry: int
+    review_id: int | None
+    body: dict[str, Any]
+    pid: int | None
+
+
+def redact_erased(database: Database, erased: ErasedTexts) -> int:
+    """Take what names erased products out of all entries; how many changed.
+
+    What people and checks said of such a product goes whole, but for codes and counts; of other
+    reviews and feedback only the parts that name it.
+    """
+    reviews, count = _redact_rows(database, erased)
+    for entries in _portions(database):
+        changed = {}
+        for entry in entries:
+            own = entry.review_id in reviews or bool(
+                {entry.pid, entry.body.get("pid")} & erased.pids
+            )
+            body = _without_texts(entry.body) if own else erased.cover_all(entry.body)
+            if body != entry.body:
+                changed[entry.entry] = body
+        count += _replace(database, changed)
+    return count
+
+
+def redact_before(database: Database, time: str) -> int:
+    """Take the free text out of decided reviews and of feedback from before ``time`` (ISO 8601);
+    how many entries changed."""
+    count = 0
+    query = (
+        "(kind = 'feedback' OR review_id IN (SELECT review_id FROM log WHERE kind = 'decided' AND "
+        "at < ?1)) AND at < ?1 AND entry NOT IN (SELECT entry FROM redactions WHERE done = 2)"
+    )
+    with database.transaction() as sql:
+        _ensure(sql)
+    for entries in _portions(database, query, (time,)):
+        bodies = {entry.entry: _without_texts(entry.body) for entry in entries}
+        count += _replace(database, bodies, done=2)
+    return count
+
+
+def note_removal(sql: Connection) -> None:
+    """Remember that deleted bytes may still be in the file; inside a write transaction."""
+    sql.execute(META_TABLE)
+    write_meta(sql, MUST_SCRUB, uuid.uuid4().hex)
+
+
+def _redact_rows(database: Database, erased: ErasedTexts) -> tuple[set[int], int]:
+    """Cover texts beside the reviews' bodies; those that were of an erased product, and how many
+    rows changed."""
+    own: set[int] = set()
+    changed = []
+    with database.transaction() as sql:
+        columns = [row[1] for row in sql.execute("PRAGMA table_info(reviews)")]
+        texts = [column for column in columns if column not in _FIXED]
+        if not texts:
+            return own, 0
+        rows = sql.execute(f"SELECT review_id, pid, {', '.join(texts)} FROM reviews").fetchall()
+        for review_id, pid, *values in rows:
+            given = [value for value in values if isinstance(value, str)]
+            if pid in erased.pids or any(erased.holds_id(value) for value in given):
+                own.add(review_id)
+                covered = ["" if isinstance(value, str) else value for value in values]
+            else:
+                covered = [erased.cover_all(value) for value in values]
+            if covered != values:
+                changed.append((*covered, review_id))
+        if changed:
+            note_removal(sql)
+            sets = ", ".join(f"{column} = ?" for column in texts)
+            sql.executemany(f"UPDATE reviews SET {sets} WHERE review_id = ?", changed)
+    return own, len(changed)
+
+
+def _portions(
+    database: Database, where: str = "1", values: tuple[str, ...] = ()
+) -> Iterator[list[_LogEntry]]:
+    """The entries of the log in order, read a portion at a time, so that writers wait for none."""
+    after = 0
+    query = (
+        "SELECT entry, review_id, body, pid FROM log LEFT JOIN reviews USING (review_id) "
+        f"WHERE entry > {{}} AND {where} ORDER BY entry LIMIT {_PORTION}"
+    )
+    while True:
+        with database.read() as sql:
+            rows = sql.execute(query.format(after), values).fetchall()
+        if not rows:
+            return
+        yield [
+            _LogEntry(entry, review_id, json.loads(body), pid)
+            for entry, review_id, body, pid in rows
+        ]
+        after = rows[-1][0]
+
+
+def _replace(database: Database, bodies: dict[int, dict[str, Any]], *, done: int = 1) -> int:
+    if not bodies:
+        return 0
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with database.transaction() as sql:
+        _ensure(sql)
+        sql.executemany(
+            "INSERT OR REPLACE INTO redactions VALUES (?, ?, 0)", [(entry, at) for entry in bodies]
+        )
+        rows = [(dump_body(body), entry) for entry, body in bodies.items()]
+        sql.executemany("UPDATE log SET body = ? WHERE entry = ?", rows)
+        for part, marks in chunks(list(bodies)):
+            query = f"UPDATE redactions SET done = {done} WHERE entry IN ({marks})"
+            sql.execute(query, part)
+        note_removal(sql)
+    return len(bodies)
+
+
+def dump_body(body: dict[str, Any]) -> str:
+    """A body as it stands in the log."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _ensure(sql: Connection) -> None:
+    if not has_table(sql, "redactions"):
+        for statement in _SCHEMA:
+            sql.execute(statement)
+
+
+def _without_texts(value: Any, *, code: bool = False) -> Any:
+    """A JSON value whose texts are empty but for codes; its shape and numbers stay."""
+    if isinstance(value, dict):
+        return {name: _without_texts(entry, code=name in _CODES) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_texts(entry, code=code) for entry in value]
+    return "" if isinstance(value, str) and not code else value
