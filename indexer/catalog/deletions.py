@@ -139,7 +139,7 @@ class Deletions:
                 return []
             rows = sql.execute("SELECT pid, marks FROM deletions ORDER BY pid")
             return [
-                DeletedProduct(pid, tuple(Mark(*mark) for mark in json.loads(marks)))
+                DeletedProduct(pid, tuple(map(Mark._make, json.loads(marks))))
                 for pid, marks in rows
             ]
 
