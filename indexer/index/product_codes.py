@@ -77,12 +77,11 @@ class BaseCodes:
         found = self.column.positions([value]) if self.values else ()
         return found[0] if found else None
 
-    def value(self, code: int) -> Element:
-        """Look up the value of a code."""
+    def values_of(self, codes: np.ndarray) -> list[Element]:
+        """Look up the values of codes."""
         if self.numbers is not None:
-            return float(self.numbers[code])
-        text: str = self.column.keys[code].as_py()
-        return text
+            return list(self.numbers[codes].tolist())
+        return list(self.column.keys.take(codes).to_pylist())
 
 
 @dataclass(frozen=True)
@@ -150,32 +149,45 @@ class ProductCodes:
                 out = np.where(known[places] == pids, codes[places], out)
         return out
 
-    def value(self, code: int) -> Element | None:
-        """The value of a code; None of a product without one."""
-        if code < 0:
-            return None
-        if code < self.base.values:
-            return self.base.value(code)
-        return next(value for value, other in self.newer.items() if other == code)
+    def values_of(self, codes: np.ndarray) -> list[Element | None]:
+        """The values of codes; None of a product without one."""
+        out: list[Element | None] = [None] * len(codes)
+        stored = np.flatnonzero((codes >= 0) & (codes < self.base.values))
+        values = self.base.values_of(codes[stored]) if len(stored) else []
+        for at, value in zip(stored.tolist(), values, strict=True):
+            out[at] = value
+        newer = {code: value for value, code in self.newer.items()} if self.newer else {}
+        for at in np.flatnonzero(codes >= self.base.values).tolist():
+            out[at] = newer[int(codes[at])]
+        return out
 
     def numbers(self, codes: np.ndarray) -> np.ndarray:
         """The values of codes of a number field, float64 [n]; NaN where there is none."""
-        held = np.zeros(0) if self.base.numbers is None else self.base.numbers
-        known = np.concatenate([held, np.array(list(self.newer), np.float64), [np.nan]])
-        return known[np.where(codes < 0, len(known) - 1, codes)]
+        held = self.base.numbers
+        out = np.full(len(codes), np.nan)
+        stored = (codes >= 0) & (codes < self.base.values)
+        if held is not None:
+            out[stored] = held[codes[stored]]
+        if self.newer:
+            newer = np.array(list(self.newer), np.float64)
+            later = codes >= self.base.values
+            out[later] = newer[codes[later] - self.base.values]
+        return out
 
     def members(self, codes: np.ndarray) -> np.ndarray:
         """All products with these codes, stored or not, int64 ascending."""
         base = self.base
         asked = np.unique(codes)
         stored = asked[(asked >= 0) & (asked < base.values)]
-        counts = base.starts[stored + 1] - base.starts[stored] if len(stored) else stored
-        places = np.repeat(base.starts[stored] - np.cumsum(counts) + counts, counts)
+        starts = base.starts[stored]
+        counts = base.starts[stored + 1] - starts
+        places = np.repeat(starts - np.cumsum(counts) + counts, counts)
         pids = base.pids[base.order[places + np.arange(len(places))]]
-        pids = pids[~np.isin(pids, self.pids)] if len(self.pids) else pids
-        return np.unique(
-            np.concatenate([pids, self.pids[np.isin(self.codes, asked)], -1 - asked[asked < 0]])
-        )
+        alone = -1 - asked[asked < 0]
+        if len(self.pids):
+            pids = pids[~np.isin(pids, self.pids)]
+            alone = np.union1d(alone, self.pids[np.isin(self.codes, asked)])
+        return np.sort(pids) if not len(alone) else np.union1d(pids, alone)
 
 
 class CodedFields:

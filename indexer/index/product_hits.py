@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer.index.base import Hits
 
-# So few products that a search leaves out are compared one by one.
+# So few products are compared one by one.
 _FEW = 8
 
 
@@ -63,6 +63,17 @@ class StopRule:
         return full or (self.min_score is not None and floor < self.min_score)
 
 
+def is_among(pids: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Tell which of the ``pids`` are among ``some``: bool [n]."""
+    if len(some) > _FEW:
+        return np.isin(pids, some)
+    # Many times as quick.
+    found = np.zeros(len(pids), dtype=bool)
+    for pid in some.tolist():
+        found |= pids == pid
+    return found
+
+
 def by_product(
     pids: np.ndarray,
     photo_ids: np.ndarray,
@@ -73,13 +84,7 @@ def by_product(
 ) -> ProductHits:
     """The best photo of each product, the ``k`` best products; ties by pid, within a product by
     photo id."""
-    # Many times as quick as isin.
-    if len(excluded) <= _FEW:
-        keep = np.ones(len(pids), dtype=bool)
-        for pid in excluded.tolist():
-            keep &= pids != pid
-    else:
-        keep = ~np.isin(pids, excluded)
+    keep = ~is_among(pids, excluded)
     if min_score is not None:
         keep &= scores >= min_score
     pids = pids[keep]

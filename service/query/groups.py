@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from indexer.catalog.families import PARENT
-from indexer.catalog.filters import BUILT_IN, Filter
+from indexer.catalog.filters import BUILT_IN, Element, FieldKind, Filter
 from indexer.catalog.product_fields import FIELD_TYPES
 from indexer.catalog.records import Product
 from indexer.core.errors import BadFilterError
@@ -19,7 +20,7 @@ from indexer.index.filter_columns import BoundFilter, FilterColumns, shown
 from indexer.index.group_search import among
 from indexer.index.live import LiveIndex
 from indexer.index.product_codes import SINGLE, CodedFields, ProductCodes
-from indexer.index.product_hits import ProductHits
+from indexer.index.product_hits import ProductHits, is_among
 from service.query.filters import FilterParser, KnownFields
 from service.query.query import GroupFields, OutOfStock
 from service.query.response import FoundProduct, ResultGroup, photo_of
@@ -150,7 +151,7 @@ def group_cards(
     own = codes.of(leaders.pids)
     pids = codes.members(own)
     if exclude:
-        pids = pids[~np.isin(pids, np.fromiter(exclude, np.int64, len(exclude)))]
+        pids = pids[~is_among(pids, np.fromiter(exclude, np.int64, len(exclude)))]
     hits = None
     if grouping.size > 1 or search.exact:
         hits = search.find_members(max(len(pids), 1), among(where, grouping.columns, pids))
@@ -160,20 +161,30 @@ def group_cards(
     order = np.argsort(own)
     place = order[np.minimum(np.searchsorted(own[order], codes.of(pids)), len(own) - 1)]
     low, high = _prices(grouping, leaders.pids, pids, place)
-    stocked = live.passing(pids, grouping.in_stock)
-    in_stock = np.bincount(place[stocked], minlength=len(own)) > 0
-    members = _members(grouping, leaders, hits, place, stocked)
+    available = live.passing(pids, grouping.in_stock)
+    in_stock = np.bincount(place[available], minlength=len(own)) > 0
+    members = _members(grouping, leaders, hits, place, available)
     sizes = np.maximum(np.bincount(place, minlength=len(own)), 1)
+    rows = zip(
+        codes.values_of(own),
+        sizes.tolist(),
+        low.tolist(),
+        high.tolist(),
+        in_stock.tolist(),
+        members,
+        strict=True,
+    )
+    known = grouping.in_stock is not None
     return [
         GroupCard(
-            _value(codes, code),
+            _value(value, codes.kind),
             size,
-            number_or_none(low[at]),
-            number_or_none(high[at]),
-            bool(in_stock[at]) if grouping.in_stock is not None else None,
-            members[at],
+            number_or_none(least),
+            number_or_none(most),
+            stocked if known else None,
+            beside,
         )
-        for at, (code, size) in enumerate(zip(own.tolist(), sizes.tolist(), strict=True))
+        for value, size, least, most, stocked, beside in rows
     ]
 
 
@@ -224,19 +235,18 @@ def _members(
     return members
 
 
-def _value(codes: ProductCodes, code: int) -> str | float | bool | None:
-    value = codes.value(code)
+def _value(value: Element | None, kind: FieldKind) -> str | float | bool | None:
     if value is None:
         return None
-    if codes.kind == "datetime":
+    if kind == "datetime":
         return datetime.fromtimestamp(float(value), UTC).isoformat()
-    found: str | float | bool = shown(value, codes.kind)
+    found: str | float | bool = shown(value, kind)
     return found
 
 
 def number_or_none(value: float) -> float | None:
     """A number of an array as JSON has it."""
-    return None if np.isnan(value) else float(value)
+    return None if math.isnan(value) else float(value)
 
 
 def shown_group(

@@ -30,6 +30,8 @@ class StockFilter:
         self._handling = handling
         # Types of the catalog's attributes, and the conditions that fit them.
         self._fitting: tuple[Mapping[str, str], list[Mapping[str, Any]]] | None = None
+        # What is not out of stock, bound to the columns it was last asked of.
+        self._in_stock: tuple[KnownFields, BoundFilter | None] | None = None
         # Positions of conditions that a message was logged for.
         self._reported: set[int] = set()
 
@@ -54,12 +56,29 @@ class StockFilter:
 
         Raises ``BadFilterError``.
         """
+        if filter is None and not more and stock == "in":
+            return self._bind_in_stock(fields)
         if filter is not None:
             self._filters.parse(
                 filter, fields.types
             )  # so that a fault is named where the client put it
         must: list[Any] = [*([filter] if filter else []), *more]
         out = self.known(fields) if stock != "any" else []
+        return self._bind(fields, must, out, stock)
+
+    def _bind_in_stock(self, fields: KnownFields) -> BoundFilter | None:
+        last, out = self._in_stock, self.known(fields)
+        if last is not None and last[0].columns is fields.columns and last[0].types == fields.types:
+            return last[1]
+        bound = self._bind(fields, [], out, "in")
+        # A condition on ids is read anew: an id may stand for another product by now.
+        if not any(condition["field"] in BUILT_IN for condition in out):
+            self._in_stock = (fields, bound)
+        return bound
+
+    def _bind(
+        self, fields: KnownFields, must: list[Any], out: list[Mapping[str, Any]], stock: StockState
+    ) -> BoundFilter | None:
         if stock == "out":
             must.append({"should": out})
         must_not = out if stock == "in" else []

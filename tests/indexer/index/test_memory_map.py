@@ -133,6 +133,8 @@ def test_single_rows_are_read_right_and_map_nothing(tmp_path: Path) -> None:
     for asked in (
         np.array([19_999, 0, 0, 7]),
         rng.integers(0, 20_000, (3, 40)),
+        rng.permutation(np.arange(19_900, 20_000)),  # one run, in no order
+        np.repeat(rng.integers(0, 4000, 30) * 5, 5) + np.tile(np.arange(5), 30),  # and with repeats
         np.empty(0, np.int64),
     ):
         found = rows.take(asked)
@@ -155,6 +157,8 @@ def test_a_row_that_the_file_lost_is_an_error(tmp_path: Path) -> None:
     assert rows.take(np.array([19_998])).min() == 1
     with pytest.raises(DamagedIndexError, match=r"v\.npy ends before row 19999"):
         rows.take(np.array([0, 19_999]))
+    with pytest.raises(DamagedIndexError, match="ends before row 19900"):
+        rows.take(np.arange(19_900, 20_000))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
