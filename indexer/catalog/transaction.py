@@ -12,6 +12,7 @@ from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widenin
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.deletions import record_deletion, refuse_late, set_tombstone
 from indexer.catalog.product_checks import check_product, checked_field, checked_fields
+from indexer.catalog.product_photos import PhotoAssignment
 from indexer.catalog.product_rows import (
     ROW_COLUMNS,
     StoredContent,
@@ -23,7 +24,6 @@ from indexer.catalog.product_rows import (
 from indexer.catalog.records import (
     PATCHABLE,
     Delete,
-    NewPhoto,
     Patch,
     ProductInput,
     Put,
@@ -33,21 +33,17 @@ from indexer.catalog.records import (
     check_text,
     checked_tags,
     dump,
-    photo_file,
 )
 from indexer.catalog.schema import forget_orders
 from indexer.core.errors import (
     BadProductError,
     ChangedError,
     StaleVersionError,
-    UnknownPhotoError,
     UnknownProductError,
 )
 from indexer.core.sqlite import Connection, chunks
 
 _INT64 = 2**63
-# How well the bytes of a photo are kept.
-_KEPT = {"forget": 0, "reference": 1, "copy": 2}
 # One statement per changed product: prices and stocks are patched by the thousand.
 _CHANGE = """
 UPDATE products SET title = ?, category = ?, attributes = ?, fields = ?, spellings = ?,
@@ -83,14 +79,17 @@ class Transaction:
 
     def __init__(self, connection: Connection, photos: Path | None) -> None:
         self._sql = connection
-        self._photos = photos
+        self._photos = PhotoAssignment(connection, photos)
         self._types = StoredTypes(connection)
         # By product id: rows read ahead, as they are now.
         self._rows: dict[str, StoredRow] = {}
         # Fields that some product ever had.
         self._used = used_fields(connection)
-        # Photos that lost their last product.
-        self.orphaned: list[str] = []
+
+    @property
+    def orphaned(self) -> list[str]:
+        """Photos that lost their last product."""
+        return self._photos.orphaned
 
     def expect(self, product_ids: Sequence[str]) -> None:
         """Read the rows of products that are about to be patched, many at a time."""
@@ -134,7 +133,7 @@ class Transaction:
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         forget_orders(self._sql, pid)
-        orphaned = self._set_photos(pid, [], [])
+        orphaned = self._photos.set(pid, [], [])
         record_deletion(self._sql, pid, product_id, stored.content, tags, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
@@ -153,14 +152,14 @@ class Transaction:
         merchant = checked_tags(product.tags)
         photos = self._photos_of(product, stored, put.keep)
         offered = {photo.content_hash: photo for photo in put.photos}
-        self._check_photos(product.product_id, photos.hashes, offered)
+        self._photos.check(product.product_id, photos.hashes, offered)
         # All checks are done; from here on rows change.
         warnings = self._widen(read)
         if warnings:
             stored = self._row(product.product_id)
             content, read = self._content(product, stored, put.keep)
         photo_ids = [
-            self._photo_id(content_hash, offered.get(content_hash))
+            self._photos.photo_id(content_hash, offered.get(content_hash))
             for content_hash in photos.hashes
         ]
         self._types.set(read.new_types)
@@ -171,14 +170,14 @@ class Transaction:
         pid = stored.pid
         old_tags = self._tags(pid)
         tags = old_tags if "tags" in put.keep else _with_others(merchant, old_tags)
-        held = self._photo_rows(pid)
+        held = self._photos.rows(pid)
         photos_changed = [photo_id for photo_id, _ in held] != photo_ids
         addresses_changed = photos_changed or [source for _, source in held] != photos.sources
         if stored.content == content and old_tags == tags and not addresses_changed:
             self._keep_version(pid, put.external_version)
             return Written(stored.sequence, pid, "unchanged", warnings=warnings)
         orphaned = (
-            self._set_photos(pid, photo_ids, photos.sources) if addresses_changed else ((), ())
+            self._photos.set(pid, photo_ids, photos.sources) if addresses_changed else ((), ())
         )
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", photos_changed)
@@ -199,7 +198,7 @@ class Transaction:
             "external_version, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, 0)"
         )
         pid = self._insert(query, (put.product_id, *content, put.external_version))
-        self._set_photos(pid, photo_ids, sources)
+        self._photos.set(pid, photo_ids, sources)
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", True)
         self._sql.execute("UPDATE products SET sequence = ? WHERE pid = ?", (sequence, pid))
@@ -250,86 +249,6 @@ class Transaction:
         if not hashes:
             raise BadProductError(f"product {product.product_id!r} has no photo")
         return _Photos(hashes, [given.get(content_hash) or None for content_hash in hashes])
-
-    def _check_photos(
-        self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]
-    ) -> None:
-        known: dict[str, str] = {}
-        for part, marks in chunks(hashes):
-            query = f"SELECT content_hash, storage FROM photos WHERE content_hash IN ({marks})"
-            known.update(self._sql.execute(query, part))
-        for content_hash in hashes:
-            new = offered.get(content_hash)
-            if new is None and content_hash not in known:
-                raise UnknownPhotoError(
-                    f"product {product_id!r}: there is no stored photo {content_hash!a}"
-                )
-            # The file was written before this transaction and a delete may have removed it since.
-            becomes_copy = (
-                new is not None and new.storage == "copy" and known.get(content_hash) != "copy"
-            )
-            if (
-                becomes_copy
-                and self._photos is not None
-                and not photo_file(self._photos, content_hash).is_file()
-            ):
-                raise UnknownPhotoError(
-                    f"product {product_id!r}: the file of photo {content_hash} is gone, send it "
-                    "again"
-                )
-
-    def _photo_id(self, content_hash: str, new: NewPhoto | None) -> int:
-        query = "SELECT photo_id, storage, path FROM photos WHERE content_hash = ?"
-        found = self._sql.execute(query, (content_hash,)).fetchone()
-        if found is None and new is not None:
-            query = (
-                "INSERT INTO photos (content_hash, format, bytes, width, height, storage, path) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)"
-            )
-            size = (new.bytes, new.width, new.height)
-            values = (content_hash, new.format, *size, new.storage, new.path)
-            return self._insert(query, values)
-        # More replaces less, never the other way; a reference follows its file.
-        if new is not None and (
-            _KEPT[new.storage] > _KEPT[found[1]]
-            or (new.storage == found[1] == "reference" and new.path != found[2])
-        ):
-            query = "UPDATE photos SET storage = ?, path = ? WHERE photo_id = ?"
-            self._sql.execute(query, (new.storage, new.path, found[0]))
-        return int(found[0])
-
-    def _photo_rows(self, pid: int) -> list[tuple[int, str | None]]:
-        """Photo ids in order, and the shop's address of each."""
-        query = "SELECT photo_id, source FROM product_photos WHERE pid = ? ORDER BY position"
-        return self._sql.execute(query, (pid,)).fetchall()
-
-    def _set_photos(
-        self, pid: int, photo_ids: list[int], sources: list[str | None]
-    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Replace a product's photos; rows nobody uses any more are removed, their hashes and ids
-        returned."""
-        old = [photo_id for photo_id, _ in self._photo_rows(pid)]
-        self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
-        rows = [
-            (pid, position, photo_id, source)
-            for position, (photo_id, source) in enumerate(zip(photo_ids, sources, strict=True))
-        ]
-        self._sql.executemany(
-            "INSERT INTO product_photos (pid, position, photo_id, source) VALUES (?, ?, ?, ?)", rows
-        )
-        orphaned: list[tuple[str, int]] = []
-        for photo_id in set(old) - set(photo_ids):
-            query = (
-                "DELETE FROM photos WHERE photo_id = ?1 "
-                "AND NOT EXISTS (SELECT 1 FROM product_photos WHERE photo_id = ?1) RETURNING "
-                "content_hash, photo_id"
-            )
-            orphaned += self._sql.execute(query, (photo_id,)).fetchall()
-        orphaned.sort()
-        self.orphaned += [content_hash for content_hash, _ in orphaned]
-        return tuple(content_hash for content_hash, _ in orphaned), tuple(
-            photo_id for _, photo_id in orphaned
-        )
 
     # -- patch
 
