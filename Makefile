@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu prove-feeds
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu prove-feeds prove-sqlite
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -29,6 +29,14 @@ test-quick: $(READY)
 prove-live: $(READY)
 	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
 		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0
+
+# The stores under the standard library's SQLite, in a process that has no other, and a store of 1 GB scrubbed in 200 MB.
+prove-sqlite: $(READY)
+	$(BIN)/python -c 'import sys; sys.modules["pysqlite3"] = None; import pytest; sys.exit(pytest.main())' \
+		tests/indexer/core tests/indexer/catalog tests/indexer/reviews tests/indexer/fetch/test_state.py \
+		tests/indexer/index/test_embedding_store.py tests/indexer/text/test_keyword_index.py \
+		tests/indexer/duplicates/test_detect.py tests/indexer/operations/test_erasure.py
+	CATALENS_LIVE_SCRUB_MIB=1024 $(BIN)/python -m pytest tests/indexer/core/test_sqlite_rewrite.py
 
 # Random feeds of every format, whole and broken, at length: RUNS of each kind.
 prove-feeds: $(READY)

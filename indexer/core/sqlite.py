@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +23,7 @@ from indexer.core.errors import (
     StorageError,
 )
 from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
+from indexer.core.sqlite_rewrite import copy_database, rewrite
 
 Connection = library.Connection
 DatabaseError = library.DatabaseError
@@ -96,7 +97,7 @@ def connect(path: Path, **options: Any) -> Connection:
     """
     if not is_read_only(path):
         return library.connect(path, **options)
-    if _is_writable(path):
+    if not may_write() and _is_writable(path):
         # Another process may write it meanwhile: its log is read too, its locks are kept.
         if not path.exists():
             require_sound(path)
@@ -300,21 +301,10 @@ class Database:
     def checkpoint(self) -> bool:
         """Fold the write-ahead log into the file and empty it, so that erased text is in neither.
 
-        False where another process keeps it in use.
+        False where another process keeps it in use: look at it, or use ``empty_log``.
         """
         with self.statements() as sql:
             return not sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-
-    def vacuum(self) -> None:
-        """Write the file anew, without what was deleted: ``secure_delete`` overwrites rows, but not
-        the copies of them that moving rows between pages left."""
-        with self.statements() as sql:
-            sql.execute("VACUUM")
-
-    def scrub(self) -> None:
-        """``vacuum``, and empty the log. Raises ``BusyError`` where another process reads it."""
-        self.vacuum()
-        self.empty_log()
 
     def empty_log(self) -> None:
         """``checkpoint`` that must succeed. Raises ``BusyError`` where another process reads it."""
@@ -323,6 +313,27 @@ class Database:
                 f"{self.path} is being read by another process: its log cannot be emptied yet; "
                 "try again"
             )
+
+    def scrub(self) -> None:
+        """Write the file anew, without what was deleted, and empty the log.
+
+        ``secure_delete`` overwrites rows, but not the copies of them that moving rows between pages
+        left. Raises ``BusyError`` where another process writes or reads it all the time,
+        ``DiskFullError``.
+        """
+        if self.in_memory:
+            return
+        if self.read_only:
+            raise self._read_only_failure()
+        # Threads of this process wait their turn; other processes wait for SQLite's lock.
+        with self._using, self.failures():
+            rewrite(self.path, self._connect, wait_s=_BUSY_MS / 1000)
+        self.empty_log()
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the last commit's state to the new file ``path``, while others write."""
+        with self.failures(), closing(self._connect()) as source:
+            copy_database(source, path)
 
     # -- inside
 
@@ -373,6 +384,11 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
+    def _read_only_failure(self) -> ReadOnlyError:
+        if not may_write():
+            return ReadOnlyError(f"{self.path} cannot be written: {old_library_message()}")
+        return read_only_failure(self.path)
+
     def _failure(self, error: DatabaseError) -> CatalensError:
         # The primary code of extended ones; 0 where the library raised it without asking SQLite.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -388,9 +404,7 @@ class Database:
                 f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s: try again"
             )
         if code == _READONLY:
-            if not may_write():
-                return ReadOnlyError(f"{self.path} cannot be written: {old_library_message()}")
-            return read_only_failure(self.path)
+            return self._read_only_failure()
         if code == _FULL:
             return DiskFullError(f"{self.path}: {error}")
         return StorageError(f"{self.path}: {error}")

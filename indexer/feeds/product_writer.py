@@ -128,8 +128,18 @@ class ProductWriter:
             gone = [result.sequence for result in results if isinstance(result, Written)]
             self._report.deleted += len(gone)
             self.sequences.extend(gone)
-        if doomed and self._catalog is not None and not self._options.dry_run:
-            self._catalog.database.checkpoint()
+        catalog = self._catalog
+        if not doomed or catalog is None or self._options.dry_run:
+            return
+        if not catalog.database.checkpoint():
+            self._report.warnings.append(
+                Notice(
+                    catalog.path.name,
+                    "what was deleted still stands in its log, which another process reads; the "
+                    "service takes it out within erase_within_s, `catalens index erase` at once",
+                    code="log-in-use",
+                )
+            )
 
     def collect(self, orphaned: Sequence[str], *, own: Iterable[str] = ()) -> None:
         """Remove the files of photos that no product has any more, as ``PhotoStore.collect``."""

@@ -37,7 +37,7 @@ def migrate(home: Home) -> Migrated:
     A catalog of format 1 gets room for fields; one from before catalogs had an identity gets that
     too. The catalog's write-ahead log is folded in, so that a copy of the home can be served from a
     read-only disk. Raises ``NewerFormatError`` naming what a newer Catalens wrote,
-    ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``.
+    ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``, ``BusyError``.
     """
     versions = Versions(home)
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
@@ -48,7 +48,7 @@ def migrate(home: Home) -> Migrated:
         history = catalog.change_log
         if history.identity() is None:
             done.migrated.append(f"the catalog was given the identity {history.identify()}")
-        catalog.database.checkpoint()
+        catalog.database.empty_log()
     for name in versions.names():
         try:
             done.versions.append(read_manifest(versions.folder / name).version)

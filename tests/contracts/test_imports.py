@@ -115,7 +115,7 @@ SQLITE_LIBRARIES = frozenset(
 
 def test_sqlite_has_one_door() -> None:
     """No code, test, tool or benchmark imports a SQLite library: ``indexer.core.sqlite_library``
-    chooses one, and ``indexer.core.sqlite`` alone opens files with it."""
+    chooses one, and ``indexer.core.sqlite`` opens files with it, by ``sqlite_rewrite`` too."""
     tests = {module_name(path): path for path in sorted((ROOT / "tests").rglob("*.py"))}
     wrong = [
         f"{name} imports {target}"
@@ -126,9 +126,35 @@ def test_sqlite_has_one_door() -> None:
         or target.partition(".")[0] in SQLITE_LIBRARIES
         or (
             target == "indexer.core.sqlite_library.library"
-            and name not in ("indexer.core.sqlite", "tests.indexer.core.test_sqlite")
+            and name not in ("indexer.core.sqlite", "indexer.core.sqlite_rewrite")
         )
     ]
+    assert wrong == []
+
+
+def test_every_checkpoint_looks_at_busy() -> None:
+    """Whether a log was emptied is looked at wherever that was asked for, and SQLite is asked in
+    one place, as for a new form of a file: no VACUUM in place, which may hold all in memory."""
+    wrong = []
+    for name, path in SOURCES.items():
+        tree = parse(path)
+        wrong += [
+            f"{name}:{node.lineno} ignores what checkpoint() says"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and isinstance(node.value.func, ast.Attribute)
+            and node.value.func.attr == "checkpoint"
+        ]
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            if "wal_checkpoint" in node.value and name != "indexer.core.sqlite":
+                wrong.append(f"{name}:{node.lineno} folds a log in by itself")
+            if node.value.strip().upper().startswith("VACUUM") and (
+                name != "indexer.core.sqlite_rewrite" or "INTO" not in node.value
+            ):
+                wrong.append(f"{name}:{node.lineno} writes a database anew by itself")
     assert wrong == []
 
 

@@ -23,6 +23,7 @@ from indexer.catalog.records import Tag
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadDataError, BusyError, SyncRefusedError
 from indexer.core.home import Home
+from indexer.core.sqlite import Database
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
 from indexer.feeds.importer import import_feed
@@ -170,6 +171,19 @@ def test_sync_deletes_what_the_feed_lacks(home: Home, source: Path) -> None:
         assert catalog.product_ids() == {f"p{number}" for number in range(10)}
         assert catalog.photo_count() == 10
     assert len([path for path in home.photos.rglob("*") if path.is_file()]) == 10
+
+
+def test_a_sync_says_that_the_log_still_holds_what_it_deleted(
+    home: Home, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process reads the log, the report says so and what takes it out."""
+    run(home, feed(source, *lines(*range(10))))
+    monkeypatch.setattr(Database, "checkpoint", lambda self: False)
+    report = run(home, feed(source, *lines(*range(9))), sync=True)
+    assert report.deleted == 1
+    (notice,) = report.warnings
+    assert (notice.code, notice.where) == ("log-in-use", "catalog.sqlite3")
+    assert "catalens index erase" in notice.reason
 
 
 def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:
