@@ -114,7 +114,10 @@ class Engine:
     def _make_parts(self, settings: Settings) -> None:
         self.photos = PhotoStore(self.home)
         self.photo_urls = PhotoUrls(settings)
-        decoder = PhotoDecoder(ImageLimits(settings.max_image_bytes, settings.max_image_pixels))
+        decoder = PhotoDecoder(
+            ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+            settings.max_decoded_bytes or None,
+        )
         pinned = PinnedVersions(self.home, capacity=settings.other_versions, log=self.log)
         self.snapshots = SnapshotManager(
             self.home,
@@ -138,7 +141,6 @@ class Engine:
             self.photos,
             self.snapshots,
             writer,
-            decoder,
             self.embedder,
             log=self.log,
         )

@@ -24,12 +24,13 @@ class MemoryLease:
 
     def __init__(self, budget: MemoryBudget, size: int) -> None:
         self._budget = budget
-        self._size = size
+        self._size: int | None = size
 
     def release(self) -> None:
         """Give the bytes back."""
-        size, self._size = self._size, 0
-        self._budget._give(size)
+        size, self._size = self._size, None
+        if size is not None:
+            self._budget._give(size)
 
     def follow(self, thing: object) -> None:
         """Give the bytes back when ``thing`` is gone, which holds them."""
@@ -40,12 +41,14 @@ class MemoryBudget:
     """Bytes that may be taken at once; safe to use from many threads.
 
     Who asks first is served first. A single wish larger than all of it is granted when nothing else
-    is taken, so nothing is impossible. Nobody may wait for one budget twice at a time.
+    is taken, so nothing is impossible. ``most``: how many may take some at once.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, most: int | None = None) -> None:
         self.total = total
+        self._most = most
         self._taken = 0
+        self._takers = 0
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition(threading.RLock())
 
@@ -70,11 +73,12 @@ class MemoryBudget:
                     left = None if until is None else until - time.monotonic()
                     if left is not None and left <= 0:
                         raise NoMemoryError(
-                            f"{size:,} bytes of memory are needed, and other photos take "
+                            f"{size:,} bytes of memory are needed, and others take "
                             f"{self._taken:,} of {self.total:,}: try again shortly"
                         )
                     self._changed.wait(left)
                 self._taken += size
+                self._takers += 1
             finally:
                 self._waiting.remove(turn)
                 self._changed.notify_all()
@@ -90,13 +94,15 @@ class MemoryBudget:
             lease.release()
 
     def _fits(self, size: int) -> bool:
+        if self._most is not None and self._takers >= self._most:
+            return False
         return not self._taken or self._taken + size <= self.total
 
     def _give(self, size: int) -> None:
-        if size:
-            with self._changed:
-                self._taken -= size
-                self._changed.notify_all()
+        with self._changed:
+            self._taken -= size
+            self._takers -= 1
+            self._changed.notify_all()
 
 
 def photo_memory() -> int:
@@ -108,5 +114,8 @@ def photo_memory() -> int:
 
 @cache
 def decoding_budget() -> MemoryBudget:
-    """Return the budget of this process for photos while they are decoded, made at first use."""
-    return MemoryBudget(photo_memory() // 2)
+    """Return the budget of this process for photos while they are decoded, made at first use.
+
+    As many at once as there are cores: more would only hold memory longer.
+    """
+    return MemoryBudget(photo_memory() // 2, most=max(2, usable_cores()))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 from indexer.core.container import usable_memory
 from indexer.core.errors import BadImageError, CatalensError
 from indexer.core.native import THREADS
@@ -16,6 +18,8 @@ SourceT = TypeVar("SourceT")
 DecodedT = TypeVar("DecodedT")
 # decoded photos that wait for the network
 _AHEAD = 16
+# bytes of results that wait: beyond, nothing more is begun
+_MOST_HELD = 256 * 2**20
 # bytes that the largest photo takes while it is decoded, with its copies
 _LARGEST = 512 * 2**20
 
@@ -27,6 +31,18 @@ def decoding_threads(most: int) -> int:
     """
     memory = usable_memory()
     return max(1, most if memory is None else min(most, memory // 2 // _LARGEST))
+
+
+def held_bytes(result: object) -> int:
+    """Return the bytes of a decoded photo or of an array, 0 of anything else."""
+    if isinstance(result, Photo):
+        return 4 * result.pixels.width * result.pixels.height
+    return result.nbytes if isinstance(result, np.ndarray) else 0
+
+
+def _held(waiting: Iterable[tuple[object, Future[DecodedT]]]) -> int:
+    """Bytes of the results that are there and wait."""
+    return sum(held_bytes(one.result()) for _, one in waiting if one.done() and not one.exception())
 
 
 def decode_all(
@@ -58,9 +74,8 @@ def in_order(
 ) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
     """Yield each source with what ``work`` makes of it, or with why it could not; in order.
 
-    ``work`` runs in ``workers`` threads.
-    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are
-    raised.
+    ``work`` runs in ``workers`` threads. At most ``ahead`` results wait, fewer where they are large
+    photos. Other failures than ``CatalensError`` and ``OSError`` are raised.
     """
 
     def one(source: SourceT) -> DecodedT | CatalensError:
@@ -75,9 +90,10 @@ def in_order(
         waiting: deque[tuple[SourceT, Future[DecodedT | CatalensError]]] = deque()
         for source in sources:
             waiting.append((source, pool.submit(one, source)))
-            if len(waiting) > ahead:
+            while waiting and (len(waiting) > ahead or _held(waiting) > _MOST_HELD):
                 first, future = waiting.popleft()
                 yield first, future.result()
+                del future
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()

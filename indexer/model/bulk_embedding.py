@@ -11,11 +11,13 @@ from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo, file_limits
-from indexer.imaging.parallel import DecodedT, SourceT, decoding_threads, in_order
+from indexer.imaging.parallel import DecodedT, SourceT, decoding_threads, held_bytes, in_order
 from indexer.model.runtime_base import ParallelRuntime, Runtime
 
 # Photos given at once to a network that has one owner, while the next ones are decoded.
 _BATCH = 16
+# Bytes of decoded photos from which no more are added to a batch.
+_BATCH_BYTES = 128 * 2**20
 
 
 def embed_all(
@@ -73,7 +75,8 @@ def _in_batches(
     finish: Callable[[list[DecodedT]], np.ndarray],
     timer: StageTimer,
 ) -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
-    """Call ``finish`` with up to ``_BATCH`` at once; failures pass through in their places."""
+    """Call ``finish`` with up to ``_BATCH`` at once, fewer where they are large; failures pass
+    through in their places."""
     held: list[tuple[SourceT, DecodedT | CatalensError]] = []
 
     def flush() -> Iterator[tuple[SourceT, np.ndarray | CatalensError]]:
@@ -84,8 +87,11 @@ def _in_batches(
             yield source, found if isinstance(found, CatalensError) else next(vectors)
         held.clear()
 
+    size = 0
     for pair in pairs:
         held.append(pair)
-        if len(held) == _BATCH:
+        size += held_bytes(pair[1])
+        if len(held) == _BATCH or size > _BATCH_BYTES:
             yield from flush()
+            size = 0
     yield from flush()

@@ -140,36 +140,43 @@ class InferenceQueue:
             self._thread.join(timeout=self._timeout_s)
 
     def _run(self) -> None:
-        while (first := self._next()) is not None:
-            batch, size = [first], len(first.photos)
-            until = time.monotonic() + self._max_delay_s
-            while not first.alone and size < self._max_batch:
-                try:
-                    # Looked at again each millisecond: what was on its way may have failed.
-                    job = self._jobs.get(
-                        self._expected > 0 and time.monotonic() < until, timeout=0.001
-                    )
-                except queue.Empty:
-                    if self._expected and time.monotonic() < until:
-                        continue
-                    break
-                if job is None:
-                    self._ending = True
-                    break
-                fits = job.embedder is first.embedder and size + len(job.photos) <= self._max_batch
-                if job.alone or not fits:
-                    self._held = job
-                    break
-                batch.append(job)
-                size += len(job.photos)
-            batch = [job for job in batch if job.result.set_running_or_notify_cancel()]
-            if batch:
-                if not first.alone:
-                    self._batches[sum(len(job.photos) for job in batch)] += 1
-                _compute(batch)
+        while self._run_batch():
+            pass
         while not self._jobs.empty():  # came between the last look and the end
             if (late := self._jobs.get_nowait()) is not None:
                 late.result.set_exception(OverloadedError("the service is shutting down"))
+
+    def _run_batch(self) -> bool:
+        """Take what waits and compute it; False at the end. In a function of its own, so that no
+        photo is held while nothing is asked."""
+        first = self._next()
+        if first is None:
+            return False
+        batch, size = [first], len(first.photos)
+        until = time.monotonic() + self._max_delay_s
+        while not first.alone and size < self._max_batch:
+            try:
+                # Looked at again each millisecond: what was on its way may have failed.
+                job = self._jobs.get(self._expected > 0 and time.monotonic() < until, timeout=0.001)
+            except queue.Empty:
+                if self._expected and time.monotonic() < until:
+                    continue
+                break
+            if job is None:
+                self._ending = True
+                break
+            fits = job.embedder is first.embedder and size + len(job.photos) <= self._max_batch
+            if job.alone or not fits:
+                self._held = job
+                break
+            batch.append(job)
+            size += len(job.photos)
+        batch = [job for job in batch if job.result.set_running_or_notify_cancel()]
+        if batch:
+            if not first.alone:
+                self._batches[sum(len(job.photos) for job in batch)] += 1
+            _compute(batch)
+        return True
 
     def _next(self) -> _Job | None:
         held, self._held = self._held, None

@@ -17,7 +17,6 @@ from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
-from service.inference.decoder import PhotoDecoder
 from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
@@ -104,7 +103,6 @@ class ProductCatalog:
         photos: PhotoStore,
         snapshots: SnapshotManager,
         writer: Writer,
-        decoder: PhotoDecoder,
         embedder: PhotoEmbedder,
         *,
         log: Any,
@@ -114,7 +112,6 @@ class ProductCatalog:
         self._photos = photos
         self._snapshots = snapshots
         self._writer = writer
-        self._decoder = decoder
         self._embedder = embedder
         self._log = log
 
@@ -213,8 +210,7 @@ class ProductCatalog:
         if row is None:
             raise UnknownPhotoError(f"no photo {content_hash}")
         try:
-            with self._decoder.place():
-                return self._photos.thumbnail(row, width)
+            return self._photos.thumbnail(row, width)
         except CatalensError as error:  # its message may name a file of this machine
             self._log.warning(
                 "photo cannot be shown", hash=content_hash, code=error.code, error=str(error)

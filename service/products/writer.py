@@ -34,7 +34,7 @@ from service.inference.queue import InferenceQueue
 from service.state.snapshot import Snapshot
 from service.state.snapshots import SnapshotManager
 
-_PORTION = 8  # photos held decoded at once; a phone's photo takes 200 MB
+_PORTION = 8  # photos held decoded at once, fewer where they are large
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,11 @@ class Writer:
         )
         fresh = [h for h in uploads.data if h not in known]
         uploads.vectors, uploads.facts = known, {h: sent[h] for h in known}
-        for start in range(0, len(fresh), _PORTION):
-            self._embed(
-                fresh[start : start + _PORTION], uploads, snapshot, timer, patient=len(requests) > 1
+        while fresh:
+            done = self._embed(
+                fresh[:_PORTION], uploads, snapshot, timer, patient=len(requests) > 1
             )
+            fresh = fresh[done:]
         return hashes, uploads
 
     @staticmethod
@@ -198,21 +199,29 @@ class Writer:
         timer: StageTimer,
         *,
         patient: bool,
-    ) -> None:
+    ) -> int:
+        """Embed the first of ``hashes``, as many as there is room for; returns how many."""
         shrink_to = snapshot.embedder.shrink_to if snapshot else None
         photos: dict[str, Photo] = {}
+        done = 0
         with timer.stage("decode"):
             for content_hash in hashes:
+                if photos and not self._decoder.roomy:
+                    break
+                done += 1
                 data = uploads.data[content_hash]
                 try:
                     photo = self._decoder.decode(data, shrink_to=shrink_to)
                 except BadImageError as error:
-                    uploads.bad[content_hash] = error
+                    # Without its frames, which hold what was decoded.
+                    uploads.bad[content_hash] = error.with_traceback(None)
                     continue
-                photos[content_hash] = photo
                 uploads.facts[content_hash] = NewPhoto(
                     content_hash, photo.format, len(data), photo.width, photo.height, "copy", None
                 )
+                if snapshot is not None:
+                    photos[content_hash] = photo
+                del photo
         if snapshot is not None and photos:
             with timer.stage("embed"):
                 vectors = self._queue.embed(
@@ -220,6 +229,7 @@ class Writer:
                 )
             uploads.vectors.update(zip(photos, vectors, strict=True))
             uploads.fresh.update(photos)
+        return done
 
     # -- the commit
 

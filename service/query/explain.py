@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,7 @@ from indexer.imaging.decode import Photo
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.preprocessing import visible_box
 from indexer.model.runtime_base import Runtime
+from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
 from service.query.context import RequestContext
 from service.query.photo_embedder import PhotoEmbedder
@@ -71,6 +73,7 @@ class Explainer:
     def __init__(self, queue: InferenceQueue, embedder: PhotoEmbedder) -> None:
         self._queue = queue
         self._embedder = embedder
+        self._pairing = threading.Lock()
 
     def explain_category(
         self, ctx: RequestContext, query: Query, category: str | Sequence[str] | None
@@ -96,8 +99,14 @@ class Explainer:
 
     def explain_pair(self, ctx: RequestContext, query: Query, other: Query) -> Explanation:
         """What in two photos makes them similar, by block of the embedding."""
-        first = self._embedder.decode_query(ctx, query)
-        second = self._embedder.decode_query(ctx, other)
+        # One pair at a time: two that hold a photo and wait for memory would wait for each other.
+        if not self._pairing.acquire(timeout=ctx.left_s()):
+            raise DeadlineExceededError("no time to decode both photos: try again shortly")
+        try:
+            first = self._embedder.decode_query(ctx, query)
+            second = self._embedder.decode_query(ctx, other)
+        finally:
+            self._pairing.release()
         embedder = ctx.snapshot.embedder
         with ctx.timer.stage("explain"):
             found = self._queue.run_exclusive(embedder, _PairMapTask(embedder, (first, second)))

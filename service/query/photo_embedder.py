@@ -94,6 +94,11 @@ class PhotoEmbedder:
         self._photos = photos
         self._recent: LRUCache[_EmbeddingKey, np.ndarray] = LRUCache(_REMEMBERED)
 
+    @property
+    def roomy(self) -> bool:
+        """Whether a photo may be decoded beside one that is held."""
+        return self._decoder.roomy
+
     # -- queries
 
     def embed(self, ctx: RequestContext, query: Query) -> EmbeddedQuery:

@@ -46,6 +46,7 @@ class _PixelReport:
 
     quality: QualityReport
     detected: DetectorResults | None  # None where the shop has no policies
+    preview: Image.Image
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class _EmbeddedPhoto:
     photo: Photo
     vector: np.ndarray
     pixels: Future[_PixelReport]
+
+
+@dataclass(frozen=True)
+class _ReviewedPhoto:
+    """What is left of a photo once its pixels were looked at."""
+
+    review: PhotoReview
+    vector: np.ndarray
+    content_hash: str
+    preview: Image.Image
 
 
 class ChanceSimilarity:
@@ -125,23 +136,40 @@ class ListingReviewer:
             product = self._catalog.get(product_id)
             self_pids = frozenset({product.pid})
             photos = photos or self._photos_of(ctx, product)
-        embedded = []
-        for place, data in enumerate(photos):
-            try:
-                embedded.append(self._embed(ctx, data, profile))
-            except BadImageError as error:
-                raise type(error)(f"photo {place}: {error}") from error
-        parts = [self._review_photo(ctx, photo, self_pids) for photo in embedded]
+        seen = self._review_photos(ctx, photos, self_pids, profile)
         result = combine(
-            parts,
-            _by_product(ctx.snapshot, [photo.vector for photo in embedded]),
+            [photo.review for photo in seen],
+            _by_product(ctx.snapshot, [photo.vector for photo in seen]),
             policy_version=self.policies.version,
             duplicates_complete=self.duplicates.complete,
         )
         if not queue or result.verdict not in ("review", "block"):
             return result
         with ctx.timer.stage("queue"):
-            return replace(result, review_id=self._enqueue(ctx, result, embedded, product_id))
+            return replace(result, review_id=self._enqueue(ctx, result, seen, product_id))
+
+    def _review_photos(
+        self,
+        ctx: RequestContext,
+        photos: Sequence[bytes],
+        self_pids: frozenset[int],
+        profile: str | None,
+    ) -> list[_ReviewedPhoto]:
+        """One after another; while the pixels of one are looked at the next is decoded, where
+        there is room for both."""
+        done: list[_ReviewedPhoto] = []
+        held: list[_EmbeddedPhoto] = []
+        for place, data in enumerate(photos):
+            if held and not self._embedder.roomy:
+                done.append(self._review_photo(ctx, held.pop(), self_pids))
+            try:
+                held.append(self._embed(ctx, data, profile))
+            except BadImageError as error:
+                raise type(error)(f"photo {place}: {error}") from error
+            if len(held) > 1:
+                done.append(self._review_photo(ctx, held.pop(0), self_pids))
+        done.extend(self._review_photo(ctx, photo, self_pids) for photo in held)
+        return done
 
     def _photos_of(self, ctx: RequestContext, product: Product) -> list[bytes]:
         """A stored product's photos, whose stored embeddings are not computed again. Raises
@@ -166,11 +194,11 @@ class ListingReviewer:
         # In this order: quality wants the interpreter, which waits for the network now; detectors
         # do without it.
         quality = self.quality.examine(photo, profile)
-        return _PixelReport(quality, self.policies.detect(photo, snapshot))
+        return _PixelReport(quality, self.policies.detect(photo, snapshot), _preview(photo))
 
     def _review_photo(
         self, request: RequestContext, seen: _EmbeddedPhoto, self_pids: frozenset[int]
-    ) -> PhotoReview:
+    ) -> _ReviewedPhoto:
         ctx = request.for_photo()
         vectors = seen.vector[np.newaxis]
         embedded = EmbeddedQuery(Query(image=seen.data), {"image": vectors}, frozenset())
@@ -196,7 +224,7 @@ class ListingReviewer:
                 tags=[(entry.tag, entry.confidence) for entry in tags],
                 detected=pixels.detected,
             )
-        return PhotoReview(
+        review = PhotoReview(
             seen.photo.width,
             seen.photo.height,
             categories[:_SHOWN],
@@ -207,19 +235,20 @@ class ListingReviewer:
             prohibited,
             duplicates,
         )
+        return _ReviewedPhoto(review, seen.vector, seen.photo.content_hash, pixels.preview)
 
     def _enqueue(
         self,
         ctx: RequestContext,
         result: ReviewResult,
-        photos: Sequence[_EmbeddedPhoto],
+        photos: Sequence[_ReviewedPhoto],
         product_id: str | None,
     ) -> str:
         body = orjson.loads(orjson.dumps(fields_of(result)))
         del body["review_id"]
         body["model_version"] = ctx.snapshot.model_version
         body["index_version"] = ctx.snapshot.index_version
-        previews = [Preview(seen.photo.content_hash, _preview(seen.photo)) for seen in photos]
+        previews = [Preview(seen.content_hash, _to_jpeg(seen.preview)) for seen in photos]
         return self._queue.submit(body, previews, product_id=product_id)
 
 
@@ -238,9 +267,17 @@ def _by_product(snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[
     return sorted(sorted(group) for group in groups)
 
 
-def _preview(photo: Photo) -> bytes:
-    small = photo.pixels.copy()
-    small.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def _preview(photo: Photo) -> Image.Image:
+    """The photo as people see it in the queue, or the photo itself where that is no larger."""
+    if max(photo.pixels.size) <= _PREVIEW:
+        return photo.pixels
+    size = photo.pixels.width, photo.pixels.height
+    scale = _PREVIEW / max(size)
+    small = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+    return photo.pixels.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _to_jpeg(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
+    picture.save(stream, "JPEG", quality=80)
     return stream.getvalue()

@@ -246,6 +246,13 @@ class Settings(BaseModel):
     max_image_pixels: int = Field(
         default=64_000_000, ge=1, le=2**31, description="Pixels of one uploaded photo."
     )
+    max_decoded_bytes: int = Field(
+        default=0,
+        ge=0,
+        le=2**40,
+        description="Bytes that decoded photos take at once; 0: 1 GiB or more by cores, at most a "
+        "quarter of the memory.",
+    )
     max_body_bytes: int = Field(
         default=64 * 2**20,
         ge=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Active, Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
+from indexer.imaging.parallel import held_bytes
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
@@ -35,6 +36,7 @@ from service.state.pinned_versions import PinnedVersions, check_version_name
 from service.state.snapshot import Snapshot
 
 _CHUNK = 8  # photos embedded between two looks at the queue of requests
+_CHUNK_BYTES = 64 * 2**20  # of decoded photos, from which fewer are embedded at once
 # Changes laid over an index in one step, while own writes wait.
 _STEP = 1000
 # Between two tries of an activated pair that could not be opened.
@@ -391,12 +393,13 @@ class SnapshotManager:
         rows = self._catalog.photos_by_id(holders)
         # The others' products were deleted meanwhile.
         snapshot.pending.forget(holders.keys() - rows.keys())
-        done: list[int] = []
-        photos: list[Photo] = []
+        photos: dict[int, Photo] = {}
         for photo_id, row in rows.items():
+            if len(photos) == _CHUNK or sum(map(held_bytes, photos.values())) > _CHUNK_BYTES:
+                self._store(snapshot, photos)
+                photos = {}
             try:
-                photos.append(self._decode(snapshot, row))
-                done.append(photo_id)
+                photos[photo_id] = self._decode(snapshot, row)
             except CatalensError as error:
                 again_s = snapshot.pending.leave_out(
                     photo_id, holders[photo_id], damaged=isinstance(error, BadImageError)
@@ -408,10 +411,13 @@ class SnapshotManager:
                     code=error.code,
                     error=str(error),
                 )
-        for start in range(0, len(done), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            vectors = self._queue.embed(snapshot.embedder, photos[part], patient=True)
-            snapshot.store.put(np.array(done[part], dtype=np.int64), vectors)
+        self._store(snapshot, photos)
+
+    def _store(self, snapshot: Snapshot, photos: Mapping[int, Photo]) -> None:
+        """Embed decoded photos, by photo_id, and store the vectors."""
+        if photos:
+            vectors = self._queue.embed(snapshot.embedder, list(photos.values()), patient=True)
+            snapshot.store.put(np.array(list(photos), dtype=np.int64), vectors)
 
     def _decode(self, snapshot: Snapshot, row: PhotoRow) -> Photo:
         return decode_photo(
