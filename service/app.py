@@ -35,6 +35,7 @@ from service.access.caller import Caller
 from service.access.control import AccessControl
 from service.access.raw_path import read_path
 from service.access.refusal import RequestRefusedError
+from service.access.sharing import foreign_origin, is_shared, sharing_headers
 from service.api import metrics, routes
 from service.api.errors import InvalidRequestError, explain, install
 from service.api.memory_request import MemoryRequest
@@ -220,11 +221,27 @@ def _invalid(error: ValidationError) -> NoReturn:
     raise InvalidRequestError.from_error(error)
 
 
+def _headers(asked: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in asked.headers.items()}
+
+
+def _preflight(app: OpenAPI, access: AccessControl) -> Response:
+    """The answer to a browser that asks whether a page of another site may call something."""
+    method = request.headers["Access-Control-Request-Method"]
+    rule: Rule | None = None
+    with suppress(HTTPException):
+        adapter = app.url_map.bind_to_environ(request.environ)
+        rule, _ = adapter.match(method=method, return_rule=True)
+    named = None if rule is None else rule.rule
+    peer = request.remote_addr or ""
+    return Response(status=204, headers=access.preflight(method, named, _headers(request), peer))
+
+
 def _authorize(access: AccessControl, asked: Request, rule: Rule | None) -> Caller:
     """Who asks. Raises ``RequestRefusedError``."""
-    headers = {name.lower(): value for name, value in asked.headers.items()}
     named = None if rule is None else rule.rule
-    return access.authorize(asked.method, asked.path, named, headers, asked.remote_addr or "")
+    peer = asked.remote_addr or ""
+    return access.authorize(asked.method, asked.path, named, _headers(asked), peer)
 
 
 def _identify(access: AccessControl) -> Caller:
@@ -245,10 +262,12 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
     access: AccessControl = app.extensions["catalens-access"]
 
     @app.before_request
-    def begin() -> None:
+    def begin() -> Response | None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         g.started = time.perf_counter()
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return _preflight(app, access)
         g.caller = _identify(access)
         # Whom the key or a trusted proxy names; all that this request writes carries the name.
         g.acting = ExitStack()
@@ -257,6 +276,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
             raise OverloadedError(request.environ[REFUSED])
         if request.method == "TRACE":
             raise RequestRefusedError(405, "method-not-allowed", "TRACE is not offered")
+        return None
 
     @app.teardown_request
     def end(_: BaseException | None) -> None:
@@ -270,6 +290,9 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers.setdefault("Content-Security-Policy", _CLOSED)
+        rule = None if request.url_rule is None else request.url_rule.rule
+        if settings.allowed_origins and is_shared(request.method, rule):
+            response.headers.update(sharing_headers(foreign_origin(_headers(request), settings)))
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         response.headers.setdefault("Cache-Control", "no-store")
         if response.headers.get("Location", "").startswith("/"):

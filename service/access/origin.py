@@ -23,8 +23,11 @@ def check_host(headers: Mapping[str, str], settings: Settings) -> None:
         )
 
 
-def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """Raise ``RequestRefusedError`` where a browser asks for a page of another site."""
+def check_origin(headers: Mapping[str, str], settings: Settings, *, shared: bool) -> None:
+    """Raise ``RequestRefusedError`` where a browser asks for a page of another site.
+
+    ``shared``: the route is one that such pages can be allowed to call.
+    """
     origin = headers.get("origin")
     if origin is not None and not is_own_origin(origin, headers, settings):
         detail = f"requests from pages of {origin} are not taken"
@@ -33,6 +36,11 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
                 "; if that is this service behind a reverse proxy, start it with --public-url "
                 f"{origin} (setting public_url)"
             )
+            if shared:
+                detail += (
+                    "; if that is a shop's page that may search, allow it by --allow-origin "
+                    f"{origin} (setting allowed_origins)"
+                )
         raise RequestRefusedError(403, "forbidden-origin", detail)
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise RequestRefusedError(
@@ -42,10 +50,10 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
 
 def is_own_origin(origin: str, headers: Mapping[str, str], settings: Settings) -> bool:
     """Whether the page of ``origin`` is the service's own."""
-    return (
-        origin.lower() == settings.public_address.origin
-        or _netloc(origin) == headers.get("host", "").lower()
-    )
+    public = settings.public_address.origin
+    return (public != "" and origin.lower() == public) or _netloc(origin) == headers.get(
+        "host", ""
+    ).lower()
 
 
 def _host_name(host: str) -> str:

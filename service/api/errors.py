@@ -41,7 +41,18 @@ _HTTP_CODES = {
     413: "body-too-large",
     415: "unsupported-media-type",
     422: "invalid-request",
+    429: "too-many-requests",
     500: "internal",
+}
+
+
+# Refusals by the rules of access, which share a status.
+_REFUSALS = {
+    "forbidden": "The key is known, and what was asked is not for its role.",
+    "forbidden-host": "The name in Host is not one that this service answers under.",
+    "forbidden-origin": "A browser asked for a page of a site that is not allowed to ask.",
+    "too-many-requests": "This key, or this address, asked more often than it may: wait as long as "
+    "Retry-After says. The service itself has room.",
 }
 
 
@@ -136,6 +147,8 @@ def explain(code: str) -> str | None:
         if kind is not CatalensError and vars(kind).get("code") == code:
             return summary(kind)
         known.extend(kind.__subclasses__())
+    if code in _REFUSALS:
+        return _REFUSALS[code]
     return next(
         (HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code),
         None,

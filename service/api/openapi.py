@@ -71,7 +71,7 @@ def answer_suggestions(envelope: Envelope[Suggesting]) -> JsonResponse:
 
 def problem_responses(*statuses: int) -> dict[Any, Any]:
     """Documentation of problem answers; those that any call can get are added."""
-    return {status: {"content": PROBLEM} for status in sorted({*statuses, 401, 403, 422, 500})}
+    return {status: {"content": PROBLEM} for status in sorted({*statuses, 401, 403, 422, 429, 500})}
 
 
 def multipart_or_json(

@@ -56,7 +56,7 @@ from service.client.transport import (
 class Client(Transport):
     """Asks one service. Safe to use from several threads; ``close`` it, or use it in ``with``.
 
-    ``key``: where the service wants one. What was not sent (no connection, 503) is tried again
+    ``key``: where the service wants one. What was not sent (no connection, 429, 503) is tried again
     three times; what may have been read is not. Options of a call are the names of the HTTP
     contract, None and what is not given is not sent. Every method raises ``ProblemError``.
     """

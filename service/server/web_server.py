@@ -282,7 +282,8 @@ def make_server(
             max_request_body_size=limits.body_bytes + 1,
             inbuf_overflow=_IN_MEMORY,
             outbuf_overflow=_IN_MEMORY,
-            clear_untrusted_proxy_headers=True,
+            # Read where a trusted proxy wrote them: service.access.addresses.
+            clear_untrusted_proxy_headers=False,
         )
         return WebServer(
             app,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -21,10 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from indexer.core.errors import BadSettingsError, UrlRefusedError
+from indexer.core.errors import BadSettingsError
 from indexer.core.home import KEYS_FILE
 from indexer.duplicates.print_limit import PRINTS_DIFFER
-from indexer.fetch.address_check import check_endpoint, check_host_pattern
 from indexer.quality.profiles import profile
 from service.settings.alerts import AlertSettings
 from service.settings.description import (
@@ -34,131 +30,25 @@ from service.settings.description import (
     place_of,
     shorten,
 )
-from service.settings.public_address import PublicAddress, read_public_url
-
-Condition = Mapping[str, Any]
-ProfileChanges = Mapping[str, Mapping[str, float]]
-
-_SHORTEST_KEY = 16
-# Operators of a condition that bound a range, and those that bound the same side.
-_RANGE = ("gt", "gte", "lt", "lte")
-_SIDES = (("gt", "gte"), ("lt", "lte"))
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-
-
-def _to_path(value: object) -> object:
-    if isinstance(value, str) and not value:
-        raise ValueError("must be a path, not empty")
-    if isinstance(value, str | Path) and "\0" in str(value):
-        raise ValueError("must be a path without NUL")
-    return Path(value) if isinstance(value, str) else value
-
-
-def _to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _existing_folder(path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    if not path.resolve().is_dir():
-        raise ValueError(f"must be an existing folder, not {shorten(str(path))}")
-    return path.resolve()
-
-
-def _encoder_name(text: str) -> str:
-    if text and ":" not in text:
-        raise ValueError(f"must be package.module:function, not {shorten(repr(text))}")
-    return text
-
-
-def _sound_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    for key in keys:
-        if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(
-                f"must hold keys of at least {_SHORTEST_KEY} printable ASCII characters, no spaces"
-            )
-    return keys
-
-
-def _conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    """Conditions of the shape that filters take; whether the catalog has the fields shows later."""
-    for condition in conditions:
-        field = condition.get("field")
-        if not isinstance(field, str) or not field.strip():
-            raise ValueError("must be a list of conditions on fields, as filters have them")
-        reason = _condition_fault(condition)
-        if reason:
-            raise ValueError(f"must be conditions as filters have them: {shorten(field)} {reason}")
-    return conditions
-
-
-def _condition_fault(condition: Condition) -> str | None:
-    """What is wrong with a condition's operators and values; None where nothing is."""
-    given = sorted(set(condition) - {"field"})
-    bounded = set(given) <= set(_RANGE) and not any(set(side) <= set(given) for side in _SIDES)
-    if given not in (["eq"], ["exists"], ["in"]) and not (given and bounded):
-        names = shorten(", ".join(given)) or "none"
-        return f"takes one of eq, in, exists, or a range of gt or gte and lt or lte, not {names}"
-    if "exists" in condition:
-        return None if isinstance(condition["exists"], bool) else "exists must be true or false"
-    if "in" in condition and not isinstance(condition["in"], list):
-        return "in must be a list"
-    values = condition.get("in", [condition[name] for name in given])
-    if condition["field"] == "category":
-        # A path may be given level by level.
-        values = [
-            part for value in values for part in (value if isinstance(value, list) else [value])
-        ]
-    if not all(_is_scalar(value) for value in values):
-        return f"{given[0]} must be texts, finite numbers, true or false"
-    return None
-
-
-def _is_scalar(value: object) -> bool:
-    if isinstance(value, str):
-        return True
-    try:
-        return isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _endpoints(texts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return tuple(map(check_endpoint, texts))
-    except UrlRefusedError as error:
-        raise ValueError(f"must hold hosts with their ports: {error}") from error
-
-
-def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return tuple(map(check_host_pattern, texts))
-    except UrlRefusedError as error:
-        raise ValueError(f"must hold host names, or *. and one: {error}") from error
-
-
-def _public_url(value: str) -> str:
-    read_public_url(value)
-    return value
-
-
-def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and the loopback addresses; any other name may resolve anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-PathSetting = Annotated[Path, BeforeValidator(_to_path)]
-TextSetting = Annotated[str, Field(min_length=1)]
-TextsSetting = Annotated[tuple[TextSetting, ...], BeforeValidator(_to_tuple)]
-Conditions = Annotated[
-    tuple[Condition, ...], BeforeValidator(_to_tuple), AfterValidator(_conditions)
-]
+from service.settings.public_address import PublicAddress, read_origins, read_public_url
+from service.settings.values import (
+    LOOPBACK_NAMES,
+    Conditions,
+    PathSetting,
+    ProfileChanges,
+    TextsSetting,
+    encoder_name,
+    endpoints,
+    existing_folder,
+    header_name,
+    host_patterns,
+    is_loopback,
+    networks,
+    public_url_text,
+    read_api_keys,
+    sound_keys,
+    to_path,
+)
 
 
 class Settings(BaseModel):
@@ -182,7 +72,7 @@ class Settings(BaseModel):
         description="Keys, one per line; clients send them as `Authorization: Bearer`.",
     )
     api_keys: Annotated[
-        TextsSetting, AfterValidator(_sound_keys), SettingNames(has_option=False)
+        TextsSetting, AfterValidator(sound_keys), SettingNames(has_option=False)
     ] = Field(
         default=(),
         repr=False,
@@ -192,16 +82,48 @@ class Settings(BaseModel):
     allowed_hosts: Annotated[TextsSetting, SettingNames(option="--allow-host")] = Field(
         default=(), description="Names accepted in `Host` beside loopback's and `host`."
     )
-    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+    public_url: Annotated[str, AfterValidator(public_url_text)] = Field(
         default="",
         description="Address that browsers use, where a reverse proxy stands before the service: "
         "its host, port and path prefix.",
+    )
+    trusted_proxies: Annotated[
+        TextsSetting, AfterValidator(networks), SettingNames(option="--trusted-proxy")
+    ] = Field(
+        default=(),
+        description="Addresses or networks of the reverse proxies before the service: their "
+        "`X-Forwarded-For` names the client.",
+    )
+    user_header: Annotated[str, AfterValidator(header_name)] = Field(
+        default="",
+        description="Header in which a trusted proxy names the person who asks, such as "
+        "`X-Forwarded-Email`.",
+    )
+    allowed_origins: Annotated[
+        TextsSetting, AfterValidator(read_origins), SettingNames(option="--allow-origin")
+    ] = Field(
+        default=(),
+        description="Sites whose pages may search, such as `https://shop.example`; with keys of "
+        "the role `search` alone.",
+    )
+    key_rate: float = Field(
+        default=100.0,
+        ge=0,
+        le=1e6,
+        description="Requests a second of one key that is not `admin`, ten seconds' worth at once; "
+        "the next get 429. 0: no limit.",
+    )
+    address_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="The same of one address with a `search` key or none. 0: no limit.",
     )
     decoded_slashes: bool = Field(
         default=False,
         description="The reverse proxy decodes `%2F` in paths: join them to product ids again.",
     )
-    text_encoder: Annotated[str, AfterValidator(_encoder_name)] = Field(
+    text_encoder: Annotated[str, AfterValidator(encoder_name)] = Field(
         default="",
         description="`package.module:function`: a text model instead of the version's own tower.",
     )
@@ -209,12 +131,12 @@ class Settings(BaseModel):
         default=False,
         description="Fetch photos from the URLs in requests (docs/guides/photo-urls.md).",
     )
-    fetch_private: Annotated[TextsSetting, AfterValidator(_endpoints)] = Field(
+    fetch_private: Annotated[TextsSetting, AfterValidator(endpoints)] = Field(
         default=(),
         description="`host:port` of photo servers in a private network; all others are refused.",
     )
     fetch_hosts: Annotated[
-        TextsSetting, AfterValidator(_host_patterns), SettingNames(option="--fetch-host")
+        TextsSetting, AfterValidator(host_patterns), SettingNames(option="--fetch-host")
     ] = Field(
         default=(),
         description="The only hosts that photos are fetched from; `*.example.com`: all below.",
@@ -362,7 +284,7 @@ class Settings(BaseModel):
         description="What is out of stock in results: shown like all else, last, or hidden; auto: "
         "shown by searches, hidden by recommendations. A request may ask otherwise.",
     )
-    import_root: Annotated[PathSetting | None, AfterValidator(_existing_folder)] = Field(
+    import_root: Annotated[PathSetting | None, AfterValidator(existing_folder)] = Field(
         default=None,
         description="Folder that `POST /v1/imports` may read from; without it, uploads only.",
     )
@@ -449,7 +371,7 @@ class Settings(BaseModel):
             return frozenset()
         public = filter(None, [self.public_address.host])
         return frozenset(
-            name.lower() for name in (*_LOOPBACK_NAMES, self.host, *self.allowed_hosts, *public)
+            name.lower() for name in (*LOOPBACK_NAMES, self.host, *self.allowed_hosts, *public)
         )
 
     @property
@@ -458,31 +380,13 @@ class Settings(BaseModel):
         return read_public_url(self.public_url)
 
 
-def read_api_keys(path: Path) -> tuple[str, ...]:
-    """Keys of a file, one per line; empty lines and lines from ``#`` on are skipped. Raises
-    ``BadSettingsError``, which repeats none of them."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise BadSettingsError(f"api key file {path} cannot be read: {error}") from error
-    keys = tuple(
-        line.strip() for line in lines if line.strip() and not line.strip().startswith("#")
-    )
-    if not keys:
-        raise BadSettingsError(f"api key file {path} holds no key")
-    try:
-        return _sound_keys(keys)
-    except ValueError as error:
-        raise BadSettingsError(f"api key file {path} {error}") from None
-
-
 def _check_key_file(values: Any, origins: Mapping[str, SettingOrigin]) -> None:
     """Raise ``BadSettingsError`` where ``api_key_file`` holds no keys that can be used."""
     file = values.get("api_key_file")
     if not isinstance(file, str | Path):
         return
     try:
-        _to_path(file)
+        to_path(file)
     except ValueError:
         # The field itself refuses it.
         return

@@ -1,4 +1,4 @@
-"""Public address of the service: what browsers call it by, behind a reverse proxy."""
+"""Public addresses: what browsers call the service by, and the sites that may ask it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def read_public_url(url: str) -> PublicAddress:
     usual = {"http": 80, "https": 443}[parts.scheme]
     port = "" if parts.port in (None, usual) else f":{parts.port}"
     return PublicAddress(f"{parts.scheme}://{shown}{port}", name, prefix)
+
+
+def read_origins(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as browsers send them, of addresses such as ``https://shop.example``.
+
+    Raises ``ValueError`` that says what is wrong.
+    """
+    found = []
+    for url in urls:
+        try:
+            address = read_public_url(url)
+        except ValueError:
+            raise ValueError(
+                f"must hold sites such as https://shop.example, not {url[:80]!r}"
+            ) from None
+        if address.prefix or not address.origin:
+            raise ValueError(f"must hold sites without a path, not {url[:80]!r}")
+        found.append(address.origin)
+    return tuple(found)

@@ -60,6 +60,9 @@ def another_value(setting: Setting, folder: Path) -> Any:
         "import_root": ".",
         "public_url": "https://shop.example/visual",
         "decoded_slashes": True,
+        "trusted_proxies": ["10.0.0.0/8", "127.0.0.1"],
+        "user_header": "X-Forwarded-Email",
+        "allowed_origins": ["https://shop.example", "http://localhost:3000"],
         "quality_floors": {"blurred": {"fail": 0.9}},
         "out_of_stock": [{"field": "sold_out", "eq": True}],
         "alerts": {"webhooks": [{"url": "https://chat.example/hook"}], "disk_free": 0.2},
@@ -105,7 +108,9 @@ def test_every_setting_can_be_given_everywhere(
         tmp_path / found if name in ("home", "policy_file", "api_key_file") else found
     )
     if setting.option is not None:
-        given = [json.dumps(one) for one in value] if setting.kind == "objects" else [text]
+        given = [text]
+        if setting.kind in ("objects", "texts"):
+            given = [one if isinstance(one, str) else json.dumps(one) for one in value]
         arguments = [part for one in given for part in (setting.option, one)]
         assert getattr(from_options(*arguments), name) == found
 

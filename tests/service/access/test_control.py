@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from indexer.core.errors import BadSettingsError
+from service.access.keys import KeyFile
+from service.engine import Engine
 from service.settings import Settings, read_api_keys
 from tests.service.api.routes.test_queries import assert_problem
 
@@ -272,3 +274,94 @@ def test_a_public_url_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
     """With the setting's name."""
     with pytest.raises(BadSettingsError, match="public_url"):
         Settings(home=tmp_path, public_url=url)
+
+
+def test_beyond_its_limit_a_key_waits(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
+    """429 with ``Retry-After`` for its own excess, before the body is looked at; other keys and
+    `admin` go on."""
+    keys = KeyFile(own.home)
+    slow, quick, boss = (
+        {"Authorization": f"Bearer {keys.create(name, role, rate=rate).key}"}
+        for name, role, rate in (
+            ("slow", "search", 0.2),
+            ("quick", "search", None),
+            ("boss", "admin", None),
+        )
+    )
+    web = open_web(key_rate=0.3)
+    assert [web.get("/v1/whoami", headers=slow).status_code for _ in range(3)] == [200, 200, 429]
+    refused = web.post("/v1/search", data=b"{", headers=slow)
+    assert_problem(refused, 429, "too-many-requests")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 5
+    assert "'slow' may ask 0.2 times a second" in refused.get_json()["detail"]
+    assert [web.get("/v1/whoami", headers=quick).status_code for _ in range(4)].count(200) == 3
+    assert [web.get("/v1/whoami", headers=boss).status_code for _ in range(9)].count(200) == 9
+    assert web.get("/livez").status_code == 200
+    # Another process of the home has counted them too.
+    again = open_web(key_rate=0.3)
+    assert again.get("/v1/whoami", headers=slow).status_code == 429
+
+
+def test_beyond_its_limit_an_address_waits(
+    own: Engine, open_web: Callable[..., FlaskClient]
+) -> None:
+    """Whoever comes with a `search` key, a wrong one or none; not who writes. Behind a trusted
+    proxy each shopper has an address, and makes up none."""
+    keys = KeyFile(own.home)
+    page = {"Authorization": f"Bearer {keys.create('page', 'search').key}"}
+    boss = {"Authorization": f"Bearer {keys.create('boss', 'write').key}"}
+    web = open_web(address_rate=0.2, trusted_proxies=("127.0.0.1",))
+
+    def ask(forwarded: str, **headers: str) -> int:
+        sent = {"X-Forwarded-For": forwarded, **headers}
+        return web.get("/v1/whoami", headers=sent).status_code
+
+    assert [ask("198.51.100.1", **page) for _ in range(3)] == [200, 200, 429]
+    assert ask("10.9.9.9, 198.51.100.1", **page) == 429
+    assert ask("198.51.100.2", **page) == 200
+    assert [ask("198.51.100.3") for _ in range(3)] == [401, 401, 429]
+    assert ask("198.51.100.1", **boss) == 200
+    assert web.get("/", headers={"X-Forwarded-For": "198.51.100.1"}).status_code == 200
+
+
+def test_a_trusted_proxy_names_people(own: Engine, open_web: Callable[..., FlaskClient]) -> None:
+    """The header counts from that proxy alone, beside the proxy's key; a name is text."""
+    key = KeyFile(own.home).create("proxy", "review").key
+    web = open_web(trusted_proxies=("127.0.0.1",), user_header="X-Forwarded-Email")
+    headers = {"Authorization": f"Bearer {key}", "X-Forwarded-Email": "jane@shop.example"}
+
+    def name(**more: object) -> str:
+        said = web.get("/v1/whoami", headers=headers, **more).get_json()  # type: ignore[arg-type]
+        assert said["role"] == "review"
+        return str(said["name"])
+
+    assert name() == "jane@shop.example"
+    assert name(environ_overrides={"REMOTE_ADDR": "198.51.100.1"}) == "proxy"
+    headers["X-Forwarded-Email"] = "Zoë".encode().decode("latin-1")
+    assert name() == "Zoë"
+    headers["X-Forwarded-Email"] = ""
+    assert name() == "proxy"
+    for bad in ("x" * 101, b"a\x1bb".decode("latin-1")):
+        headers["X-Forwarded-Email"] = bad
+        assert_problem(web.get("/v1/whoami", headers=headers), 400, "bad-request")
+    del headers["Authorization"]
+    assert_problem(web.get("/v1/whoami", headers=headers), 401, "unauthorized")
+    with pytest.raises(BadSettingsError, match="user_header needs trusted_proxies"):
+        open_web(user_header="X-Forwarded-Email")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trusted_proxies", ("proxy.local",)),
+        ("user_header", "X Forwarded"),
+        ("allowed_origins", ("*",)),
+        ("allowed_origins", ("null",)),
+        ("allowed_origins", ("https://shop.example/page",)),
+        ("allowed_origins", ("",)),
+        ("key_rate", -1.0),
+    ],
+)
+def test_a_bad_rule_of_access_is_named(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(BadSettingsError, match=name):
+        Settings.make(home=tmp_path, **{name: value})
