@@ -20,6 +20,7 @@ from indexer.imaging.parallel import in_order
 from indexer.imaging.recapture import recapture
 from indexer.model.feature_store import FeatureCache, default_cache, features_id
 from indexer.model.runtime_base import Runtime
+from indexer.training.frozen_graph import FrozenGraph, quicker_extractor
 
 _BATCH = 64
 # names what ``recapture`` does: another number where that changes
@@ -150,6 +151,7 @@ class _Extraction:
     ) -> None:
         self._rows = rows
         self._runtime = runtime
+        self._extractor: FrozenGraph | Runtime = runtime
         self._store = store
         self._recaptured = recaptured
         self._skipped: list[Notice] = []
@@ -187,6 +189,7 @@ class _Extraction:
 
     def _compute(self, missing: Sequence[tuple[str, DatasetRow]], progress: OnStage) -> None:
         """Compute features of what is not cached, committed every 64 photos."""
+        self._extractor = quicker_extractor(self._runtime, len(missing))
         done = len(self._known) - len(missing)
         photos: list[tuple[str, Photo]] = []
         workers = min(4, THREADS)
@@ -213,7 +216,7 @@ class _Extraction:
         return recapture(decode_photo(data, limits=ImageLimits()))
 
     def _embed(self, photos: Sequence[tuple[str, Photo]]) -> int:
-        values = self._runtime.extract_features([photo for _, photo in photos]).astype(np.float16)
+        values = self._extractor.extract_features([photo for _, photo in photos]).astype(np.float16)
         entries = [
             (key, hashlib.sha256(photo.pixels.tobytes()).hexdigest(), value)
             for (key, photo), value in zip(photos, values, strict=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from indexer.catalog.filters import BUILT_IN
 from indexer.core.errors import BadFilterError
-from indexer.index.filter_columns import BoundFilter
+from indexer.index.filter_columns import BoundFilter, FilterColumns
 from service.query.filters import FilterParser, KnownFields
 from service.query.query import OutOfStock, RawFilter
 
@@ -31,7 +31,7 @@ class StockFilter:
         # Types of the catalog's attributes, and the conditions that fit them.
         self._fitting: tuple[Mapping[str, str], list[Mapping[str, Any]]] | None = None
         # What is not out of stock, bound to the columns it was last asked of.
-        self._in_stock: tuple[KnownFields, BoundFilter | None] | None = None
+        self._in_stock: tuple[FilterColumns, Mapping[str, str], BoundFilter | None] | None = None
         # Positions of conditions that a message was logged for.
         self._reported: set[int] = set()
 
@@ -68,12 +68,12 @@ class StockFilter:
 
     def _bind_in_stock(self, fields: KnownFields) -> BoundFilter | None:
         last, out = self._in_stock, self.known(fields)
-        if last is not None and last[0].columns is fields.columns and last[0].types == fields.types:
-            return last[1]
+        if last is not None and last[0] is fields.columns and last[1] == fields.types:
+            return last[2]
         bound = self._bind(fields, [], out, "in")
         # A condition on ids is read anew: an id may stand for another product by now.
         if not any(condition["field"] in BUILT_IN for condition in out):
-            self._in_stock = (fields, bound)
+            self._in_stock = (fields.columns, fields.types, bound)
         return bound
 
     def _bind(
