@@ -183,7 +183,12 @@ class Engine:
             self.home, self.catalog, self.queue, self.embedder, settings.policy_file, self.log
         )
         self._duplicates = DuplicateCheck(
-            self.home, self.catalog, self.photos, self._groups, self.log, settings.print_difference
+            self.home,
+            self.catalog,
+            self.photos,
+            self._groups,
+            print_limit=settings.print_difference,
+            followed=self._watches,
         )
         self._reviewer = ListingReviewer(
             self.catalog,

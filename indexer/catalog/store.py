@@ -341,10 +341,9 @@ class Catalog:
         """(last sequence, int64 [N, 2] of (pid, photo_id) by pid and position): one consistent
         snapshot."""
         with self.database.read() as connection:
-            rows = connection.execute(
-                "SELECT pid, photo_id FROM product_photos ORDER BY pid, position"
-            ).fetchall()
-            return last_sequence(connection), np.array(rows, dtype=np.int64).reshape(-1, 2)
+            query = "SELECT pid, photo_id FROM product_photos ORDER BY pid, position"
+            rows = np.fromiter(connection.execute(query), dtype="i8,i8")
+            return last_sequence(connection), rows.view(np.int64).reshape(-1, 2)
 
     def photo_ids(self, pids: Iterable[int]) -> dict[int, list[int]]:
         """pid -> the ids of its photos in order, of those of ``pids`` that exist: one consistent

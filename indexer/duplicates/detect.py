@@ -155,8 +155,8 @@ def _near_same(
     thumb = thumbnail(photo.pixels)
     if is_uniform(thumb[None])[0]:
         return []
-    places, distances = index.near(thumb, NEAR_BITS)
     signatures = index.signatures
+    places, distances = signatures.near(thumb, NEAR_BITS)
     small = signatures.coarse[places]
     # The photo as it is and mirrored against all of them at once.
     both_ways = coarse_thumbnails(np.stack([thumb, thumb[:, ::-1]]))[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,15 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnProgress
-from indexer.core.sqlite import META_TABLE, Database, Schema, has_table, read_meta, write_meta
+from indexer.core.sqlite import (
+    META_TABLE,
+    Database,
+    Schema,
+    chunks,
+    has_table,
+    read_meta,
+    write_meta,
+)
 from indexer.duplicates.alignment import SIDE
 from indexer.duplicates.perceptual_hash import (
     coarse_thumbnails,
@@ -49,6 +56,10 @@ _BYTES = SIDE * SIDE * 3
 _SHRINK_TO = 2 * SIDE  # a JPEG is decoded at the smallest scale that keeps twice this
 _CHUNK = 256
 _PORTION = 4096
+# Above so many, all ids are read at once.
+_MANY = 20_000
+# Signatures that there is room for at first.
+_ROOM = 1024
 
 
 class SignatureStore:
@@ -97,7 +108,16 @@ class SignatureStore:
 
     def missing(self, photo_ids: np.ndarray) -> np.ndarray:
         """Return those of ``photo_ids`` that have none: int64, sorted, each once."""
-        return np.setdiff1d(np.asarray(photo_ids, np.int64), self.ids())
+        wanted = np.unique(np.asarray(photo_ids, np.int64))
+        # All ids are read where most are asked for: rows are large, and a few are found sooner.
+        if len(wanted) > _MANY:
+            return np.setdiff1d(wanted, self.ids(), assume_unique=True)
+        held: list[int] = []
+        with self._database.read() as sql:
+            for part, marks in chunks(wanted.tolist()):
+                query = f"SELECT photo_id FROM signatures WHERE photo_id IN ({marks})"
+                held += [row[0] for row in sql.execute(query, part)]
+        return np.setdiff1d(wanted, np.array(held, np.int64), assume_unique=True)
 
     def put(self, photo_ids: Sequence[int] | np.ndarray, thumbs: np.ndarray) -> None:
         """Store thumbnails [N, 32, 32, 3] in one transaction."""
@@ -125,13 +145,15 @@ class SignatureStore:
         wanted = [int(photo_id) for photo_id in photo_ids]
         found = np.zeros(len(wanted), bool)
         thumbs = np.zeros((len(wanted), SIDE, SIDE, 3), np.uint8)
+        held: dict[int, bytes] = {}
         with self._database.read() as sql:
-            query = f"{self._select} WHERE photo_id = ?"
-            for at, photo_id in enumerate(wanted):
-                row = sql.execute(query, (photo_id,)).fetchone()
-                if row is not None and _is_whole(row[1], row[2]):
-                    found[at] = True
-                    thumbs[at] = np.frombuffer(row[1], np.uint8).reshape(SIDE, SIDE, 3)
+            for part, marks in chunks(list(dict.fromkeys(wanted))):
+                rows = sql.execute(f"{self._select} WHERE photo_id IN ({marks})", part)
+                held.update({row[0]: row[1] for row in rows if _is_whole(row[1], row[2])})
+        for at, photo_id in enumerate(wanted):
+            if photo_id in held:
+                found[at] = True
+                thumbs[at] = np.frombuffer(held[photo_id], np.uint8).reshape(SIDE, SIDE, 3)
         return found, thumbs
 
     def portions(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -202,11 +224,12 @@ def sign_photos(
     photo_ids: np.ndarray,
     *,
     progress: OnProgress | None = None,
+    in_threads: bool = True,
 ) -> list[SkippedPhoto]:
     """Sign those of ``photo_ids`` that have no signature; returns the photos that cannot be read.
 
     Committed every 256 photos, so a run that was killed goes on where it stopped. Reading and
-    decoding run in threads.
+    decoding run in threads, or ``in_threads=False`` in the calling one, with its priority.
     """
     missing = store.missing(photo_ids)
     skipped: list[SkippedPhoto] = []
@@ -231,7 +254,8 @@ def sign_photos(
         ids.clear()
         thumbs.clear()
 
-    signed = in_order(rows(), sign, workers=decoding_threads(min(4, THREADS)), ahead=64)
+    workers = decoding_threads(min(4, THREADS)) if in_threads else 0
+    signed = in_order(rows(), sign, workers=workers, ahead=64)
     for done, (row, made) in enumerate(signed, 1):
         if isinstance(made, CatalensError):
             skipped.append(SkippedPhoto(row.photo_id, row.content_hash, str(made)))
@@ -284,17 +308,52 @@ class Signatures:
             np.concatenate([self.coarse, other.coarse])[order],
         )
 
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.ids, self.codes, self.mirrored, self.coarse
+
+    def with_room(self, count: int) -> Signatures:
+        """Copy into arrays of ``count`` photos, of which those behind these are undefined."""
+        copies = [np.empty((count, *part.shape[1:]), part.dtype) for part in self._arrays]
+        room = Signatures(*copies)
+        room.write(self, 0)
+        return room
+
+    def write(self, other: Signatures, at: int) -> None:
+        """Write ``other`` over the photos from place ``at`` on."""
+        for mine, theirs in zip(self._arrays, other._arrays, strict=True):
+            mine[at : at + len(theirs)] = theirs
+
+    def first(self, count: int) -> Signatures:
+        """The first ``count`` photos, without a copy."""
+        return Signatures(*(part[:count] for part in self._arrays))
+
     def only(self, photo_ids: np.ndarray) -> Signatures:
         """Select those of ``photo_ids``."""
         kept = np.isin(self.ids, photo_ids)
         return Signatures(self.ids[kept], self.codes[kept], self.mirrored[kept], self.coarse[kept])
+
+    def near(self, thumb: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find photos within ``radius`` of ``thumb`` [32, 32, 3], by their code or mirrored code.
+
+        Returns (their places, their distances), int64, nearest first.
+        """
+        asked = Signatures.compute(np.zeros(1, np.int64), thumb[None])
+        if not len(asked.ids):  # a uniform photo
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        distance = np.minimum(
+            _distances(self.codes, asked.codes), _distances(self.codes, asked.mirrored)
+        )
+        places = np.flatnonzero(distance <= radius)
+        places = places[np.argsort(distance[places], kind="stable")]
+        return places, distance[places]
 
 
 def load_signatures(store: SignatureStore) -> Signatures:
     """Load all that ``store`` holds: 15,000 photos and more a second."""
     parts = [Signatures.compute(ids, thumbs) for ids, thumbs in store.portions()]
     if not parts:
-        return Signatures.compute(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
+        return _NOTHING
     return Signatures(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.codes for part in parts]),
@@ -303,19 +362,26 @@ def load_signatures(store: SignatureStore) -> Signatures:
     )
 
 
-class SignatureIndex:
-    """The catalog's signatures in memory, kept in sync with its change log.
+_NOTHING = Signatures.compute(np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8))
 
-    Searches take no lock, ``follow`` takes one. Photos of deleted products stay in until the next
-    start and do no harm: nobody holds them any more.
+
+class SignatureIndex:
+    """Signatures in memory, searched without a lock while one thread adds to them.
+
+    Photos of deleted products stay in until the next start and do no harm: nobody holds them any
+    more. ``sequence``: the change of the catalog up to which photos are known.
     """
 
     def __init__(self, signatures: Signatures, sequence: int) -> None:
         self._state = signatures
-        self._sequence = sequence
-        # Photos that could not be read: not tried with every write.
-        self._unreadable: set[int] = set()
-        self._following = threading.Lock()
+        # Has room behind what ``_state`` shows of it.
+        self._room = signatures
+        self.sequence = sequence
+
+    @classmethod
+    def empty(cls, sequence: int = 0) -> SignatureIndex:
+        """Know no photo yet."""
+        return cls(_NOTHING, sequence)
 
     @classmethod
     def open(
@@ -328,55 +394,36 @@ class SignatureIndex:
     ) -> SignatureIndex:
         """Index the whole catalog; what has no signature yet is signed first."""
         sequence, rows = catalog.entries()
-        skipped = sign_photos(catalog, photos, store, rows[:, 1], progress=progress)
-        index = cls(load_signatures(store).only(rows[:, 1]), sequence)
-        index._unreadable = {photo.photo_id for photo in skipped}
-        return index
-
-    @property
-    def sequence(self) -> int:
-        """The change up to which photos are known."""
-        return self._sequence
+        sign_photos(catalog, photos, store, rows[:, 1], progress=progress)
+        return cls(load_signatures(store).only(rows[:, 1]), sequence)
 
     @property
     def signatures(self) -> Signatures:
         return self._state
 
-    def follow(self, catalog: Catalog, photos: PhotoStore, store: SignatureStore) -> None:
-        """Add the photos of all writes since.
+    def holds(self, photo_ids: np.ndarray) -> np.ndarray:
+        """Mark the photos that are known, bool [n]; uniform ones never are."""
+        known = self._state.ids
+        places = np.searchsorted(known, photo_ids)
+        inside = places < len(known)
+        inside[inside] = known[places[inside]] == photo_ids[inside]
+        return inside
 
-        Raises ``OutdatedVersionError`` where the log was compacted past it.
-        """
-        with self._following:
-            changes = catalog.changes(self._sequence)
-            if not changes:
-                return
-            held = catalog.photo_ids({change.pid for change in changes if change.photos_changed})
-            wanted = np.unique(np.array([i for ids in held.values() for i in ids], np.int64))
-            new = np.setdiff1d(np.setdiff1d(wanted, self._state.ids), list(self._unreadable))
-            if len(new):
-                self._unreadable |= {
-                    photo.photo_id for photo in sign_photos(catalog, photos, store, new)
-                }
-                there, thumbs = store.get(new)
-                self._state = self._state + Signatures.compute(new[there], thumbs[there])
-            self._sequence = changes[-1].sequence
-
-    def near(self, thumb: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
-        """Find photos within ``radius`` of ``thumb`` [32, 32, 3], by their code or mirrored code.
-
-        Returns (places among ``signatures``, their distances), int64, nearest first.
-        """
-        asked = Signatures.compute(np.zeros(1, np.int64), thumb[None])
-        stored = self._state
-        if not len(asked.ids):  # a uniform photo
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        distance = np.minimum(
-            _distances(stored.codes, asked.codes), _distances(stored.codes, asked.mirrored)
-        )
-        places = np.flatnonzero(distance <= radius)
-        places = places[np.argsort(distance[places], kind="stable")]
-        return places, distance[places]
+    def add(self, new: Signatures) -> None:
+        """Add photos that are not known yet. Newer ones, by their ids, cost no more than they
+        are."""
+        old = self._state
+        if not len(new.ids):
+            return
+        if len(old.ids) and new.ids[0] <= old.ids[-1]:
+            self._state = self._room = old + new
+            return
+        count = len(old.ids) + len(new.ids)
+        if count > len(self._room.ids):
+            self._room = old.with_room(max(2 * len(old.ids), count, _ROOM))
+        # Nobody reads what lies behind the state.
+        self._room.write(new, len(old.ids))
+        self._state = self._room.first(count)
 
 
 def _distances(codes: np.ndarray, code: np.ndarray) -> np.ndarray:

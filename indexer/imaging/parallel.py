@@ -74,8 +74,14 @@ def in_order(
 ) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
     """Yield each source with what ``work`` makes of it, or with why it could not; in order.
 
+<<<<<<< HEAD
     ``work`` runs in ``workers`` threads. At most ``ahead`` results wait, fewer where they are large
     photos. Other failures than ``CatalensError`` and ``OSError`` are raised.
+=======
+    ``work`` runs in ``workers`` threads; 0: in the calling one, with its priority.
+    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are
+    raised.
+>>>>>>> e4da316 (A review after an import signs a few photos, a worker the others)
     """
 
     def one(source: SourceT) -> DecodedT | CatalensError:
@@ -86,6 +92,9 @@ def in_order(
         except OSError as error:
             return BadImageError(f"cannot be read: {error.strerror or error}")
 
+    if not workers:
+        yield from ((source, one(source)) for source in sources)
+        return
     with ThreadPoolExecutor(max_workers=workers) as pool:
         waiting: deque[tuple[SourceT, Future[DecodedT | CatalensError]]] = deque()
         for source in sources:

@@ -136,12 +136,13 @@ class ListingReviewer:
             product = self._catalog.get(product_id)
             self_pids = frozenset({product.pid})
             photos = photos or self._photos_of(ctx, product)
+        duplicates_complete = self.duplicates.is_complete()
         seen = self._review_photos(ctx, photos, self_pids, profile)
         result = combine(
             [photo.review for photo in seen],
             _by_product(ctx.snapshot, [photo.vector for photo in seen]),
             policy_version=self.policies.version,
-            duplicates_complete=self.duplicates.complete,
+            duplicates_complete=duplicates_complete,
         )
         if not queue or result.verdict not in ("review", "block"):
             return result

@@ -25,6 +25,7 @@ from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
 from indexer.duplicates.product_threshold import load_rule
 from indexer.duplicates.same_product import ProductRule
+from indexer.duplicates.signature_follower import SignatureFollower
 from indexer.imaging import decode as images
 from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex
@@ -277,7 +278,10 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
         # Writes since are followed, what was deleted is not named.
         add(home, catalog, "new", COPIES["resized"](drawn(7)))
         catalog.delete("p7")
-        signed.follow(catalog, PhotoStore(home), store)
+        follower = SignatureFollower(home, catalog, PhotoStore(home))
+        while not follower.follow_some():
+            pass
+        signed = follower.index
         assert signed.sequence == catalog.last_sequence()
         assert ask(COPIES["mirrored"](drawn(7))) == [("near_same_photo", "new")]
 
