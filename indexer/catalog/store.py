@@ -457,6 +457,12 @@ class Catalog:
             query = "SELECT DISTINCT category FROM products WHERE category IS NOT NULL"
             return {tuple(orjson.loads(row[0])) for row in connection.execute(query)}
 
+    def has_given_tags(self) -> bool:
+        """Whether a merchant or a curator gave any product a tag."""
+        with self.database.statements() as connection:
+            query = "SELECT 1 FROM tags WHERE source != 'machine' LIMIT 1"
+            return connection.execute(query).fetchone() is not None
+
     def given_tags(self) -> dict[int, list[str]]:
         """pid -> tags that a merchant or a curator gave, of all products that have any."""
         found: dict[int, list[str]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.core.errors import CatalensError
+from indexer.core.backoff import Backoff
 from indexer.core.home import Home
 from indexer.imaging.decode import Photo
 from indexer.moderation.checker import Checker, DetectorResults
@@ -24,6 +24,7 @@ from service.review.result import PolicyReport
 from service.state.snapshot import Snapshot
 
 _PORTION = 8  # photos embedded between two looks at the queue of requests
+_AGAIN_S, _LONGEST_S = 5.0, 600.0  # between two tries to fit galleries
 
 
 class PolicyCheck:
@@ -54,10 +55,7 @@ class PolicyCheck:
         self._due: dict[
             str, int
         ] = {}  # by embedding_id: from so many products on fitting is looked at again
-        self._tagged: tuple[int, bool] = (
-            -1,
-            False,
-        )  # at this sequence: is any product of the catalog
+        self._fitting = Backoff(_AGAIN_S, _LONGEST_S)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -112,10 +110,7 @@ class PolicyCheck:
             return True  # only where products were tagged a version has a rule of its own
         if decision.tag_heads and any(part.head for part in snapshot.tag_rule.parts):
             return True
-        sequence = snapshot.live.sequence
-        if not self._tagged[1] and self._tagged[0] != sequence:
-            self._tagged = (sequence, bool(self._catalog.given_tags()))
-        return self._tagged[1]
+        return self._catalog.has_given_tags()
 
     def detect(self, photo: Photo, snapshot: Snapshot) -> DetectorResults | None:
         """What detectors see in the pixels of ``photo``, for ``check``; None where the shop has no
@@ -132,8 +127,9 @@ class PolicyCheck:
             checker = self._checkers.get(name)
             if checker is None:
                 checker = self._checkers[name] = Checker(policies)
-            fitting = self._thread is not None and self._thread.is_alive()
-            if snapshot.live.product_count >= self._due.get(name, 0) and not fitting:
+            waits = self._thread is not None and self._thread.is_alive()
+            waits = waits or not self._fitting.is_due
+            if snapshot.live.product_count >= self._due.get(name, 0) and not waits:
                 self._thread = threading.Thread(
                     target=self._fit, args=(snapshot,), name="policies", daemon=True
                 )
@@ -146,7 +142,6 @@ class PolicyCheck:
         if self._policies is None:
             return
         products = snapshot.live.product_count
-        self._due[snapshot.bundle.embedding_id] = products + max(products // 4, 1)
 
         def embed(photos: Sequence[Photo]) -> np.ndarray:
             parts = [photos[start : start + _PORTION] for start in range(0, len(photos), _PORTION)]
@@ -158,11 +153,16 @@ class PolicyCheck:
         checker = Checker(self._policies, fitted)
         with self._starting:
             self._checkers[snapshot.bundle.embedding_id] = checker
+            self._due[snapshot.bundle.embedding_id] = products + max(products // 4, 1)
+            self._fitting.succeed()
 
     def _fit(self, snapshot: Snapshot) -> None:
         try:
             self.fit(snapshot)
-        except CatalensError as error:
+        except Exception as error:  # a later review tries again
             self._log.error(
-                "galleries of policies cannot be fitted: they answer review", error=str(error)
+                "galleries of policies cannot be fitted: they answer review",
+                error=str(error),
+                again_s=self._fitting.fail(),
+                exc_info=error,
             )

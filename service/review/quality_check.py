@@ -67,7 +67,10 @@ class QualityCheck:
         if stamp != self._stamp:
             try:
                 self._shop = ShopQuality.from_json(json.loads(self._file.read_text()))
-            except (OSError, ValueError, BadDataError) as error:
+            except OSError as error:  # the next look may read it
+                self._log.warning("the shop's own quality cannot be read now", error=str(error))
+                return self._shop
+            except (ValueError, BadDataError) as error:
                 self._log.warning("the shop's own quality cannot be read", error=str(error))
                 self._shop = None
             self._stamp = stamp

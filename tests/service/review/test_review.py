@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.core.errors import BadImageError, BadPolicyError, BadRequestError, UnknownProductError
+from indexer.core.errors import (
+    BadImageError,
+    BadPolicyError,
+    BadRequestError,
+    BusyError,
+    UnknownProductError,
+)
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo
@@ -27,6 +33,7 @@ from indexer.quality.findings import FINDINGS
 from service.app import create_app
 from service.engine import Engine, Query
 from service.products.writer import Draft
+from service.review import policy_check
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 
@@ -420,3 +427,32 @@ def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
             assert "score" in found.evidence[0]
             engine.policies.close()
     assert fits == [20, 25]
+
+
+def test_galleries_that_could_not_be_fitted_are_fitted_later(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that was away, a locked file: the policy answers review meanwhile, and not until the
+    catalog has grown."""
+    monkeypatch.setattr(policy_check, "_AGAIN_S", 0.01)
+    (tmp_path / "banned.png").write_bytes(photo("cross", "green"))
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\npolicies:\n  crosses:\n    gallery: {photos: [banned.png], match: [whole]}\n"
+    )
+    failures = [BusyError("somebody writes"), OSError("the share is away")]
+
+    def failing(*given: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return fit_home(*given)
+
+    monkeypatch.setattr(policy_check, "fit_home", failing)
+    with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
+        found = []
+        for _ in range(4):
+            (entry,) = engine.review([photo("dots", "red", turn=5)]).content.prohibited
+            found.append(entry.decision)
+            engine.policies.close()
+    assert failures == []
+    assert (found[0], found[-1]) == ("review", "allow")
