@@ -74,14 +74,9 @@ def in_order(
 ) -> Iterator[tuple[SourceT, DecodedT | CatalensError]]:
     """Yield each source with what ``work`` makes of it, or with why it could not; in order.
 
-<<<<<<< HEAD
-    ``work`` runs in ``workers`` threads. At most ``ahead`` results wait, fewer where they are large
-    photos. Other failures than ``CatalensError`` and ``OSError`` are raised.
-=======
-    ``work`` runs in ``workers`` threads; 0: in the calling one, with its priority.
-    At most ``ahead`` results wait. Other failures than ``CatalensError`` and ``OSError`` are
-    raised.
->>>>>>> e4da316 (A review after an import signs a few photos, a worker the others)
+    ``work`` runs in ``workers`` threads; 0: in the calling one, with its priority. At most
+    ``ahead`` results wait, fewer where they are large photos. Other failures than
+    ``CatalensError`` and ``OSError`` are raised.
     """
 
     def one(source: SourceT) -> DecodedT | CatalensError:
