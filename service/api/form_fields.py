@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from service.api.json_text import parse_json
 from service.query.shown_product import split_names
 
 FieldValues = dict[str, Any]
@@ -31,10 +32,7 @@ def decode_field(model: type[BaseModel], name: str, text: str) -> object:
         return text
     if not text.startswith("[") and _splits_texts(model.model_fields[name]):
         return text
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return parse_json(text.encode("utf-8", "surrogatepass"))
 
 
 def encode_fields(

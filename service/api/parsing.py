@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from flask import Request, g
 from pydantic import BaseModel, ValidationError
@@ -18,6 +15,12 @@ from indexer.core.errors import BadRequestError, CatalensError, UrlFailedError, 
 from service.access.refusal import RequestRefusedError
 from service.api.errors import InvalidRequestError
 from service.api.form_fields import FieldValues, decode_field
+from service.api.json_text import (
+    MOST_VALUES,
+    TooManyValuesError,
+    parse_base64,
+    parse_json,
+)
 from service.api.openapi import engine
 from service.api.product_requests import (
     FieldsRequest,
@@ -42,6 +45,7 @@ Model = TypeVar("Model", bound=BaseModel)
 PhotosRequestT = TypeVar("PhotosRequestT", bound=PhotosRequest)
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
+_VALUES_OF_AN_ITEM = 250  # of a batch of writes
 
 
 def read_ask(request: Request, model: type[Model]) -> tuple[Model, Query]:
@@ -163,7 +167,8 @@ def read_product(request: Request) -> tuple[ProductPutRequest, list[bytes | str]
         texts = request.form.getlist("product")
         if len(texts) > 1:
             raise BadRequestError("product is given twice")
-        fields = _object(texts[0] if texts else "{}", "form field product")
+        text = texts[0] if texts else "{}"
+        fields = _object(text.encode("utf-8", "surrogatepass"), "form field product")
         uploads = [upload.read() for upload in request.files.getlist("images")]
     product = validate(ProductPutRequest, fields)
     photos = [parse_photo(ref, f"images.{position}") for position, ref in enumerate(product.images)]
@@ -275,11 +280,7 @@ def require_json(request: Request) -> None:
 
 def read_object(request: Request) -> FieldValues:
     """The JSON object in the body. Raises ``RequestRefusedError`` 400 for anything else."""
-    try:
-        text = request.get_data().decode("utf-8")
-    except UnicodeDecodeError:
-        raise RequestRefusedError(400, "bad-json", "the body is not UTF-8") from None
-    return _object(text, "body")
+    return _object(request.get_data(), "the body")
 
 
 def validate(model: type[Model], fields: Any) -> Model:
@@ -299,15 +300,16 @@ def _kind(request: Request, *offered: str) -> str:
     return request.mimetype
 
 
-def _object(text: str, where: str) -> FieldValues:
-    def no_constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is no JSON")
-
+def _object(data: bytes, where: str) -> FieldValues:
+    most = max(MOST_VALUES, _VALUES_OF_AN_ITEM * engine().settings.max_batch_items)
     try:
-        fields = json.loads(text, parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RequestRefusedError(400, "bad-json", f"{where} is not JSON: {reason}") from None
+        fields = parse_json(data, most=most)
+    except TooManyValuesError as error:
+        raise RequestRefusedError(413, "too-many-values", f"{where} holds {error}") from None
+    except UnicodeDecodeError:
+        raise RequestRefusedError(400, "bad-json", f"{where} is not UTF-8") from None
+    except ValueError as error:
+        raise RequestRefusedError(400, "bad-json", f"{where} is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise RequestRefusedError(400, "bad-json", f"{where} must be a JSON object")
     return fields
@@ -367,8 +369,8 @@ def read_ref(ref: ImageRef | PhotoRef, where: str) -> bytes:
     if ref.base64 is None:
         raise InvalidRequestError([{"field": f"{where}.base64", "message": "missing"}])
     try:
-        return base64.b64decode(ref.base64, validate=True)
-    except (binascii.Error, ValueError):
+        return parse_base64(ref.base64)
+    except ValueError:
         raise InvalidRequestError([{"field": f"{where}.base64", "message": "not base64"}]) from None
 
 
