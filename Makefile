@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-live prove-gpu prove-feeds prove-sqlite
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -64,6 +64,11 @@ docs: $(READY)
 KILLS ?= 20
 prove-kill: $(READY)
 	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py
+
+# SIGTERM under 32 clients; make prove-stop STOPS=20 takes some minutes.
+STOPS ?= 20
+prove-stop: $(READY)
+	CATALENS_STOPS=$(STOPS) $(BIN)/python -m pytest -s tests/service/server/test_shutdown.py --timeout=0
 
 setup: $(READY)
 

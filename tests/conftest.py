@@ -16,7 +16,13 @@ from indexer.core.sqlite_library import ALLOW_OLD, LIBRARY
 # and wait for each other, which doubles the processor time. Set before torch or faiss is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_OWN_VARIABLES = ("CATALENS_CACHE", "CATALENS_DATA", "CATALENS_KILLS", "CATALENS_THREADS")
+_OWN_VARIABLES = (
+    "CATALENS_CACHE",
+    "CATALENS_DATA",
+    "CATALENS_KILLS",
+    "CATALENS_STOPS",
+    "CATALENS_THREADS",
+)
 _OWN_PREFIXES = ("CATALENS_BENCH_", "CATALENS_LIVE_")
 
 
