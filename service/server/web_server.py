@@ -142,6 +142,11 @@ class WebServer:
 
     # -- connections
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._count
+
     def add_channel(self, channel: HttpChannel) -> None:
         """Count a new connection; of a peer with many that say nothing the oldest ends."""
         self.accepted += 1

@@ -133,10 +133,11 @@ def _labelled(home: Home) -> Bundle:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with 20 products of two photos each, a labelled model and an active index. Copy it,
     never write to it."""
-    return build_once(tmp_path_factory, "shop", _build_shop) / "home"
+    return build_once(tmp_path_factory, "shop", build_shop) / "home"
 
 
-def _build_shop(folder: Path) -> None:
+def build_shop(folder: Path) -> None:
+    """Make ``home`` below ``folder``, with the shop's data beside it."""
     data = folder / "data"
     data.mkdir()
     with (data / "products.jsonl").open("w", encoding="utf-8") as manifest:

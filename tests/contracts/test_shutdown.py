@@ -20,10 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import COLOURS, KINDS, photo
+from tests.conftest import build_once
+from tests.service.conftest import COLOURS, KINDS, build_shop, photo
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 STOPS = int(os.environ.get("CATALENS_STOPS", "1"))
 CLIENTS = 32
 BOUNDARY = "b" * 20
@@ -93,14 +94,20 @@ class StoppedClient(threading.Thread):
         return "PUT", path, title, {"Content-Type": "application/json"}
 
 
-def test_whoever_was_heard_is_answered(template: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the service's tests."""
+    return build_once(tmp_path_factory, "shop", build_shop) / "home"
+
+
+def test_whoever_was_heard_is_answered(shop_home: Path, tmp_path: Path) -> None:
     """No request whose first byte was read fails, nothing is logged as failed, and the process
     ends by itself with 0."""
     seed = random.Random(0)
     failed: collections.Counter[str] = collections.Counter()
     for stop in range(STOPS):
         home = tmp_path / f"home-{stop}"
-        shutil.copytree(template, home)
+        shutil.copytree(shop_home, home)
         with (tmp_path / "log").open("w+") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, str(home)],
