@@ -10,11 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import orjson
+
 from indexer.core.actor import current_actor
 from indexer.core.errors import AlreadyDecidedError, UnknownReviewError
 from indexer.core.home import Home
-from indexer.core.sqlite import Database, Schema, chunks, read_meta
+from indexer.core.sqlite import Database, Schema, chunks, has_table, read_meta
 from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
+from indexer.reviews.tallies import count_log, ensure_tallies, is_counted, tallied
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
@@ -137,6 +140,7 @@ class Reviews:
                 ],
             )
             self._append("opened", body, review_id)
+            count_log(connection)
         return name
 
     def decide(
@@ -163,11 +167,19 @@ class Reviews:
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
         """Append what people accepted, rejected or clicked; how many entries."""
         count = 0
-        with self.database.transaction():
+        with self.database.transaction() as connection:
             for entry in entries:
                 self._append("feedback", entry, None)
                 count += 1
+            count_log(connection)
         return count
+
+    def count_some(self) -> bool:
+        """Count the next entries of a log that is not counted; whether none are left."""
+        if self.database.read_only or self.is_counted():
+            return True
+        with self.database.transaction() as connection:
+            return count_log(connection)
 
     def forget(self, hashes: Iterable[str]) -> int:
         """Delete the previews of these photos, of whatever review; how many."""
@@ -263,10 +275,7 @@ class Reviews:
                 "review_id LIMIT ?"
             )
             ids = [row[0] for row in connection.execute(query, (state, begin, limit))]
-            total = connection.execute(
-                "SELECT count(*) FROM reviews WHERE state = ?", (state,)
-            ).fetchone()[0]
-            return self._reviews(ids), int(total)
+            return self._reviews(ids), self.counts()[state]
 
     def preview(self, name: str, position: int) -> bytes:
         """The JPEG of one photo of a review. Raises ``UnknownReviewError`` where there is none (any
@@ -286,36 +295,36 @@ class Reviews:
             for at, body in connection.execute(query):
                 yield at, json.loads(body)
 
+    def is_counted(self) -> bool:
+        """Whether ``judged_tags`` and ``decided_alarms`` hold all of the log: one of an older
+        release is counted beside the answers."""
+        with self.database.read() as connection:
+            return is_counted(connection)
+
     def judged_tags(self) -> tuple[int, int]:
         """How many suggested tags people accepted, and how many they rejected."""
-        lengths = ", ".join(
-            f"sum(json_array_length(body, '$.{name}'))" for name in ("accepted", "rejected")
-        )
         with self.database.read() as connection:
-            row = connection.execute(
-                f"SELECT {lengths} FROM log WHERE kind = 'feedback'"
-            ).fetchone()
-        return int(row[0] or 0), int(row[1] or 0)
+            found = tallied(connection, "tags")
+        return found.get("accepted", 0), found.get("rejected", 0)
 
     def counts(self) -> dict[ReviewState, int]:
         """How many reviews are in each state."""
         with self.database.read() as connection:
-            found = dict(connection.execute("SELECT state, count(*) FROM reviews GROUP BY state"))
+            found = tallied(connection, "state")
+            if not found:  # of an older release, and read-only
+                query = "SELECT state, count(*) FROM reviews GROUP BY state"
+                found = dict(connection.execute(query))
         return {state: int(found.get(state, 0)) for state in STATES}
 
     def decided_alarms(self) -> list[tuple[ReviewState, str, int]]:
         """(state, policy, how many): of the reviews that a person decided, those a policy had asked
         for."""
-        query = (
-            "SELECT state, json_extract(found.value, '$.policy') AS policy, count(*) "
-            "FROM reviews JOIN log USING (review_id), json_each(log.body, '$.prohibited') AS found "
-            "WHERE kind = 'opened' AND state <> 'open' AND json_extract(found.value, '$.decision') "
-            "<> 'allow' "
-            "GROUP BY state, policy"
-        )
         with self.database.read() as connection:
             return [
-                (state, policy, int(count)) for state, policy, count in connection.execute(query)
+                (state, policy, count)
+                for state in OUTCOMES.values()
+                for policy, count in sorted(tallied(connection, f"alarms {state}").items())
+                if count
             ]
 
     # -- inside
@@ -334,24 +343,37 @@ class Reviews:
         return int(row[0]), str(row[1])
 
     def _reviews(self, ids: Sequence[int]) -> list[Review]:
+        """Those of ``ids``, in their order."""
         connection = self.database.connection
+        rows: dict[int, tuple[str, str, ReviewState, int | None]] = {}
+        bodies: dict[int, dict[str, dict[str, Any]]] = {}
+        hashes: dict[int, dict[int, str]] = {}
+        for part, marks in chunks(ids):
+            query = (
+                "SELECT review_id, name, opened, state, pid FROM reviews WHERE review_id IN "
+                f"({marks})"
+            )
+            for review_id, *row in connection.execute(query, part):
+                rows[review_id] = tuple(row)
+            query = (
+                f"SELECT review_id, kind, at, body FROM log WHERE review_id IN ({marks}) ORDER BY "
+                "entry"
+            )
+            for review_id, kind, at, text in connection.execute(query, part):
+                body = orjson.loads(text)
+                own = bodies.setdefault(review_id, {})
+                own[kind] = {"at": at, **body} if kind == "decided" else body
+            query = (
+                "SELECT review_id, position, content_hash FROM previews WHERE review_id IN "
+                f"({marks}) ORDER BY position"
+            )
+            for review_id, position, content_hash in connection.execute(query, part):
+                hashes.setdefault(review_id, {})[position] = content_hash
         found = []
         for review_id in ids:
-            query = "SELECT name, opened, state, pid FROM reviews WHERE review_id = ?"
-            name, opened, state, pid = connection.execute(query, (review_id,)).fetchone()
-            bodies: dict[str, dict[str, Any]] = {}
-            query = "SELECT kind, at, body FROM log WHERE review_id = ? ORDER BY entry"
-            for kind, at, body in connection.execute(query, (review_id,)):
-                bodies[kind] = (
-                    {"at": at, **json.loads(body)} if kind == "decided" else json.loads(body)
-                )
-            query = (
-                "SELECT position, content_hash FROM previews WHERE review_id = ? ORDER BY position"
-            )
-            hashes = dict(connection.execute(query, (review_id,)).fetchall())
-            found.append(
-                Review(name, opened, state, pid, bodies["opened"], bodies.get("decided"), hashes)
-            )
+            own = bodies[review_id]
+            photos = hashes.get(review_id, {})
+            found.append(Review(*rows[review_id], own["opened"], own.get("decided"), photos))
         return found
 
 
@@ -367,6 +389,12 @@ def open_reviews(home: Home) -> Reviews:
     reviews = Reviews(path)
     try:
         reviews.database.check()
+        if not reviews.database.read_only:
+            with reviews.database.read() as connection:
+                is_old = not has_table(connection, "tallies")
+            if is_old:
+                with reviews.database.transaction() as connection:
+                    ensure_tallies(connection)
     except BaseException:
         reviews.close()
         raise

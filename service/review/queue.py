@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from indexer.catalog.records import Product
@@ -94,13 +94,18 @@ class ReviewQueue:
         reviews = self._database.reviews
         found, total = reviews.waiting(state, limit=limit, after=after)
         page = ReviewPage(
-            [self._shown(review) for review in found],
+            _queued(self._catalog, found),
             total,
             found[-1].name if len(found) == limit else None,
             dict(reviews.counts().items()),
             self.precision(),
         )
-        return Envelope.around(page, self._snapshots.current, timer)
+        envelope = Envelope.around(page, self._snapshots.current, timer)
+        return replace(envelope, complete=reviews.is_counted())
+
+    def follow_some(self) -> bool:
+        """Count the next entries of a log from an older release; whether none are left."""
+        return not self._database.exists or self._database.reviews.count_some()
 
     def get(self, name: str) -> Envelope[QueuedReview]:
         """One review with its decision. Raises ``UnknownReviewError``."""
@@ -147,15 +152,24 @@ class ReviewQueue:
         return self._database.reviews.counts()
 
     def _shown(self, review: Review) -> QueuedReview:
-        products = self._catalog.by_pids(_pids(review.body))
-        return QueuedReview(
+        return _queued(self._catalog, [review])[0]
+
+
+def _queued(catalog: Catalog, reviews: Sequence[Review]) -> list[QueuedReview]:
+    """Reviews as they are shown; all products that they name are read at once."""
+    pids = [_pids(review.body) for review in reviews]
+    identifier = _Identifier(catalog.by_pids(set[int]().union(*pids), tags=False))
+    return [
+        QueuedReview(
             review.name,
             review.state,
             review.opened,
             [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
-            _Identifier(products).rewrite(review.body),
+            identifier.rewrite(review.body),
             review.decided,
         )
+        for review in reviews
+    ]
 
 
 def _share(right: int, wrong: int) -> float | None:
