@@ -159,17 +159,18 @@ def _queued(catalog: Catalog, reviews: Sequence[Review]) -> list[QueuedReview]:
     """Reviews as they are shown; all products that they name are read at once."""
     pids = [_pids(review.body) for review in reviews]
     identifier = _Identifier(catalog.by_pids(set[int]().union(*pids), tags=False))
-    return [
-        QueuedReview(
-            review.name,
-            review.state,
-            review.opened,
-            [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
-            identifier.rewrite(review.body),
-            review.decided,
-        )
-        for review in reviews
-    ]
+    return [_shown(review, identifier) for review in reviews]
+
+
+def _shown(review: Review, identifier: _Identifier) -> QueuedReview:
+    return QueuedReview(
+        review.name,
+        review.state,
+        review.opened,
+        [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
+        identifier.rewrite(review.body),
+        review.decided,
+    )
 
 
 def _share(right: int, wrong: int) -> float | None:
