@@ -223,7 +223,12 @@ class Engine:
             log=self.log,
         )
         self.eraser = Eraser(
-            self.home, self.catalog, leadership, within_s=settings.erase_within_s, log=self.log
+            self.home,
+            self.catalog,
+            leadership,
+            within_s=settings.erase_within_s,
+            terms=settings.retention_terms,
+            log=self.log,
         )
         derived = DerivedState({"photos": self.snapshots, "keywords": self._texts}, log=self.log)
         more = home_tasks(self.home, settings, leadership, self.log)

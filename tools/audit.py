@@ -25,6 +25,7 @@ from indexer.core.progress import OnStage
 from indexer.duplicates.groups import find_groups
 from indexer.imaging.parallel import in_order
 from indexer.model.open_runtime import open_embedder
+from indexer.operations.audit_findings import read_findings
 from indexer.quality.findings import Finding
 from indexer.quality.profiles import profile as quality_profile
 from indexer.quality.shop_percentiles import ShopQuality
@@ -233,14 +234,14 @@ class _Kept:
 
     def __enter__(self) -> _Kept:
         self._path.parent.mkdir(exist_ok=True)
-        if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    pid, key, rows, photos = json.loads(line)
-                    scores = [_scores(photo) for photo in photos]
-                    self._known[pid] = (key, AuditedProduct([Entry(*row) for row in rows], scores))
-                except (ValueError, TypeError):
-                    continue  # the end of a run that was killed
+        for pid, line in read_findings(self._path).items():
+            try:
+                _, key, rows, photos = line
+                scores = [_scores(photo) for photo in photos]
+                self._known[pid] = (key, AuditedProduct([Entry(*row) for row in rows], scores))
+            except (ValueError, TypeError):
+                # Of another release.
+                continue
         self._file = self._path.open("a", encoding="utf-8")
         self._file.write("\n")  # behind half a line, if there is one
         return self

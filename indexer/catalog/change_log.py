@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer.catalog.deletions import record_photos
+from indexer.catalog.deletions import TEXT_REMOVED, record_photos
 from indexer.catalog.records import Change
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import OutdatedVersionError
@@ -251,11 +251,13 @@ class ChangeLog:
             return bool(sql.execute(query, (sequence, newest_pid)).fetchone())
 
     def must_scrub(self) -> bool:
-        """Whether products were deleted since the file was last written anew."""
+        """Whether products were deleted, or texts of products replaced, since the file was last
+        written anew."""
         with self._database.read() as sql:
-            return bool(read_meta(sql, "must_scrub")) or _deleted_since(
-                sql, int(read_meta(sql, "scrubbed") or 0)
-            )
+            scrubbed = int(read_meta(sql, "scrubbed") or 0)
+            if read_meta(sql, "must_scrub") or int(read_meta(sql, TEXT_REMOVED) or 0) > scrubbed:
+                return True
+            return _deleted_since(sql, scrubbed)
 
     def scrub(self, through: int) -> None:
         """Write the file anew without anything deleted, and empty the write-ahead log.

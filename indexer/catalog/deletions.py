@@ -11,9 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from indexer.catalog.product_rows import StoredContent
+from indexer.catalog.product_rows import StoredContent, texts_in
 from indexer.core.errors import StaleVersionError
-from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
+from indexer.core.sqlite import (
+    META_TABLE,
+    Connection,
+    Database,
+    chunks,
+    has_table,
+    read_meta,
+    write_meta,
+)
 
 # How long a deletion is remembered: a delivery of the product that comes later is no longer told
 # from a new product, and caches outside the home are no longer searched for its photos.
@@ -21,6 +29,8 @@ TOMBSTONE_DAYS = 30
 _DAY_S = 86_400.0
 _DIGEST = 16
 _SALT = "tombstone_salt"
+# The last change that took a text from a product that stays.
+TEXT_REMOVED = "text_removed"
 # Ids and texts stand here as salted digests: enough to know them where they are met, and no text.
 _SCHEMA = (
     META_TABLE,
@@ -80,18 +90,25 @@ def record_deletion(
     external_version: int | None,
 ) -> None:
     """Record a deleted product and set its tombstone; inside the deleting transaction."""
-    salted = _salted(sql)
+    salted = salted_digests(sql)
     marks = [salted.mark("id", product_id)]
     marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
     sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", (pid, json.dumps(marks)))
     set_tombstone(sql, product_id, external_version)
 
 
+def record_removed_text(sql: Connection, sequence: int) -> None:
+    """Record that a change took a text from a product that stays: copies of it may lie in pages
+    that nothing uses; inside a write transaction."""
+    sql.execute(META_TABLE)
+    write_meta(sql, TEXT_REMOVED, str(sequence))
+
+
 def record_photos(sql: Connection, hashes: Iterable[str]) -> None:
     """Record photos that lost their last product; inside a write transaction."""
     hashes = list(hashes)
     if hashes:
-        salted = _salted(sql)
+        salted = salted_digests(sql)
         rows = [(salted.digest(content_hash), _end()) for content_hash in hashes]
         sql.executemany("INSERT OR REPLACE INTO erased_photos VALUES (?, ?)", rows)
 
@@ -104,7 +121,7 @@ def set_tombstone(sql: Connection, product_id: str, external_version: int | None
         "WHEN excluded.external_version IS NULL THEN external_version "
         "ELSE max(external_version, excluded.external_version) END, until = excluded.until"
     )
-    sql.execute(query, (_salted(sql).digest(product_id), external_version, _end()))
+    sql.execute(query, (salted_digests(sql).digest(product_id), external_version, _end()))
 
 
 def refuse_late(sql: Connection, product_id: str, external_version: int | None) -> None:
@@ -112,7 +129,7 @@ def refuse_late(sql: Connection, product_id: str, external_version: int | None) 
     if external_version is None or not has_table(sql, "tombstones"):
         return
     query = "SELECT external_version FROM tombstones WHERE digest = ? AND until >= ?"
-    row = sql.execute(query, (_salted(sql).digest(product_id), time.time())).fetchone()
+    row = sql.execute(query, (salted_digests(sql).digest(product_id), time.time())).fetchone()
     if row is not None and row[0] is not None and external_version < row[0]:
         raise StaleVersionError(
             f"product {product_id!r} was deleted at external_version {row[0]}, "
@@ -193,7 +210,7 @@ def _end() -> float:
     return time.time() + TOMBSTONE_DAYS * _DAY_S
 
 
-def _salted(sql: Connection) -> Salted:
+def salted_digests(sql: Connection) -> Salted:
     """The digests of the catalog, whose salt and tables are made where there are none."""
     salt = read_meta(sql, _SALT)
     if salt is None:
@@ -206,13 +223,5 @@ def _salted(sql: Connection) -> Salted:
 
 def _texts_of(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:
     """The texts of a product that may name it elsewhere, each once."""
-    stored = [json.loads(part) for part in (content.attributes, content.fields) if part]
-    yield from dict.fromkeys(filter(None, [content.title, *tags, *_strings(stored)]))
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for entry in value.values() if isinstance(value, dict) else value:
-            yield from _strings(entry)
+    stored = [*sorted(texts_in(content.attributes)), *sorted(texts_in(content.fields))]
+    yield from dict.fromkeys(filter(None, [content.title, *tags, *stored]))

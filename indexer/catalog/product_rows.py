@@ -51,6 +51,29 @@ class StoredRow(NamedTuple):
         return cls(row[0], StoredContent(*row[1:6]), row[6], row[7])
 
 
+def loses_text(old: StoredContent, new: StoredContent) -> bool:
+    """Whether a text of ``old`` is none of ``new``; numbers are no texts."""
+    if (old.title and old.title != new.title) or old.category not in (None, new.category):
+        return True
+    return any(
+        before and before != after and not texts_in(before) <= texts_in(after)
+        for before, after in ((old.attributes, new.attributes), (old.fields, new.fields))
+    )
+
+
+def texts_in(stored: str | None) -> set[str]:
+    """The texts among the values of a JSON column."""
+    return set(_strings(json.loads(stored or "{}")))
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _strings(entry)
+
+
 def kept_values(stored: str | None, keep: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in json.loads(stored or "{}").items() if name in keep}
 

@@ -78,8 +78,8 @@ def bring_up_to_date(sql: Connection) -> bool:
     return True
 
 
-# A product stands here by its number, an order by a digest of its id: enough to know it again, and
-# nobody's name.
+# A product stands here by its number, an order by a salted digest of its id: enough to know it
+# again. Who has the whole file, and so the salt, can still try order numbers one by one.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS orders (order_no INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB "
     "NOT NULL UNIQUE)",
@@ -97,6 +97,10 @@ def ensure_order_tables(sql: Connection) -> None:
     """Make the tables where there are none; inside a write transaction."""
     for statement in _SCHEMA:
         sql.execute(statement)
+    columns = {row[1] for row in sql.execute("PRAGMA table_info(orders)")}
+    if "salted" not in columns:
+        # A release that does not know the column adds orders whose digest has no salt.
+        sql.execute("ALTER TABLE orders ADD COLUMN salted INTEGER NOT NULL DEFAULT 0")
 
 
 def has_orders(sql: Connection) -> bool:

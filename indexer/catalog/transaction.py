@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from indexer.catalog import deletions
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
-from indexer.catalog.deletions import record_deletion, refuse_late, set_tombstone
 from indexer.catalog.product_checks import check_product, checked_field, checked_fields
 from indexer.catalog.product_photos import PhotoAssignment
 from indexer.catalog.product_rows import (
@@ -19,6 +19,7 @@ from indexer.catalog.product_rows import (
     StoredRow,
     dump_some,
     kept_values,
+    loses_text,
     merged_values,
 )
 from indexer.catalog.records import (
@@ -122,7 +123,7 @@ class Transaction:
         except UnknownProductError:
             if write.external_version is not None:
                 # Its put may come after it.
-                set_tombstone(self._sql, product_id, write.external_version)
+                deletions.set_tombstone(self._sql, product_id, write.external_version)
             raise
         pid = stored.pid
         self._rows.pop(product_id, None)
@@ -134,7 +135,7 @@ class Transaction:
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         forget_orders(self._sql, pid)
         orphaned = self._photos.set(pid, [], [])
-        record_deletion(self._sql, pid, product_id, stored.content, tags, version)
+        deletions.record_deletion(self._sql, pid, product_id, stored.content, tags, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
     # -- put
@@ -145,7 +146,7 @@ class Transaction:
         stored = self._row(product.product_id)
         _refuse_changed(put, stored)
         if stored is None:
-            refuse_late(self._sql, product.product_id, put.external_version)
+            deletions.refuse_late(self._sql, product.product_id, put.external_version)
         else:
             _refuse_stale(product.product_id, stored.external_version, put.external_version)
         content, read = self._content(product, stored, put.keep)
@@ -182,6 +183,8 @@ class Transaction:
         self._set_tags(pid, tags)
         sequence = self._log(pid, "put", photos_changed)
         self._sql.execute(_CHANGE, (*content, put.external_version, sequence, pid))
+        if addresses_changed or tags != old_tags or loses_text(stored.content, content):
+            deletions.record_removed_text(self._sql, sequence)
         replaced = Written(sequence, pid, "replaced", *orphaned, photos_changed=photos_changed)
         return replace(replaced, warnings=warnings)
 
@@ -279,6 +282,8 @@ class Transaction:
             self._set_tags(pid, tags)
         sequence = self._log(pid, "patch", False)
         self._sql.execute(_CHANGE, (*content, patch.external_version, sequence, pid))
+        if tags != old_tags or loses_text(stored.content, content):
+            deletions.record_removed_text(self._sql, sequence)
         if patch.product_id in self._rows:
             version = patch.external_version
             version = stored.external_version if version is None else version

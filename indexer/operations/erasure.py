@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -37,6 +38,8 @@ from indexer.model.registry import by_version
 from indexer.operations.free_text import erase_free_text
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy_locked
 from indexer.operations.jobs import Jobs
+from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.recommendation.orders import salt_orders
 from indexer.reviews.store import clean as clean_reviews
 from indexer.text.keyword_index import Keywords
 
@@ -73,7 +76,12 @@ class Erased:
 
 
 def erase(
-    home: Home, *, device: str = "cpu", wait_s: float = 60.0, progress: OnStage = no_progress
+    home: Home,
+    *,
+    device: str = "cpu",
+    wait_s: float = 60.0,
+    progress: OnStage = no_progress,
+    terms: RetentionTerms | None = None,
 ) -> Erased:
     """Republish every version that still holds a deleted product or photo without it, and remove
     the old ones.
@@ -81,7 +89,7 @@ def erase(
     A version is never edited: its rewrite has a number of its own and takes its place in what
     serves and in the history of activations. Versions that ``index gc`` would remove are removed
     instead. Then embeddings and files of deleted photos are deleted, and the databases are written
-    anew, so that no deleted byte stays in them.
+    anew, so that no deleted byte stays in them. What came to its end by its term goes first.
 
     Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog
     that was lost, or is not this home's, names nothing. Safe to repeat and to interrupt: a run that
@@ -91,7 +99,12 @@ def erase(
     started = time.monotonic()
     done = Erased()
     with open_catalog(home) as catalog:
-        # first of all: it may say that this is the wrong catalog
+        try:
+            # Not tied to deletions: where these cannot be erased, it has been done.
+            end_terms(home, catalog, terms)
+        except BusyError as error:
+            done.failed[home.reviews_file.name] = str(error)
+        # before anything is erased: it may say that this is the wrong catalog
         done.strays = stray_photos(home, catalog)
     _erase_all(home, done, device, wait_s, progress)
     done.seconds = time.monotonic() - started
@@ -127,9 +140,12 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
             # All else goes on; the file remembers that it is to be written anew.
             done.failed[home.reviews_file.name] = str(error)
         _forget_urls(home, catalog)
-        Jobs(home).forget(keep=0)
-        # What imports remember names photos' files; without it, the next one reads all rows again.
-        remove_folder(home.feeds)
+        salt_orders(catalog)
+        if pids or done.rows or done.vectors or done.photos:
+            Jobs(home).forget(keep=0)
+            # What imports remember names photos' files; without it, the next one reads all rows
+            # again.
+            remove_folder(home.feeds)
         if not done.failed:
             Deletions(catalog.database).settle(pids)
         _scrub(home, catalog, begun_at, progress)
@@ -263,16 +279,17 @@ def _scrub(home: Home, catalog: Catalog, through: int, progress: OnStage) -> Non
 
 def main(arguments: list[str] | None = None) -> int:
     """A run in a process of its own, behind all others: ``python -m indexer.operations.erasure
-    HOME``.
+    HOME [TERMS]``.
 
     Exits 0 done, 1 failed with a line on stderr, ``INCOMPLETE`` where another run is needed.
     """
-    path = (arguments or sys.argv[1:])[0]
+    path, *more = arguments or sys.argv[1:]
     if hasattr(os, "nice"):
         os.nice(10)
     end_with_parent()
+    terms = RetentionTerms(**json.loads(more[0])) if more else RetentionTerms()
     try:
-        done = erase(Home(path))
+        done = erase(Home(path), terms=terms)
     except CatalensError as error:
         print(f"catalens: {error}", file=sys.stderr)
         return 1

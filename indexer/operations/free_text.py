@@ -13,7 +13,9 @@ from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import write_atomic
 from indexer.core.home import Home
+from indexer.core.sqlite import has_table
 from indexer.model.bundle import DECISION
+from indexer.operations.audit_findings import erase_findings
 from indexer.reviews.redaction import redact_erased
 from indexer.reviews.store import open_reviews
 
@@ -53,16 +55,43 @@ def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
     erased = ErasedTexts(
         salted, products, deletions.photos(), lambda text: living_texts(home, catalog, text)
     )
-    count = 0
-    if home.reviews_file.exists():
-        with open_reviews(home) as reviews:
-            count += redact_erased(reviews.database, erased)
-    for name in _HISTORIES:
-        count += sum(_cover_file(path, erased) for path in home.path.glob(name))
+    count = sum(erase_from(home, catalog, erased) for erase_from in _STORES)
     for name in _FEED_COPIES:
         for path in home.path.glob(name):
             path.unlink(missing_ok=True)
     return [product.pid for product in products], count
+
+
+def _erase_reviews(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
+    if not home.reviews_file.exists():
+        return 0
+    with open_reviews(home) as reviews:
+        return redact_erased(reviews.database, erased)
+
+
+def _erase_audit(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
+    return erase_findings(home, erased, set(catalog.change_log.living().pids.tolist()))
+
+
+def _erase_histories(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
+    paths = [path for name in _HISTORIES for path in home.path.glob(name)]
+    return sum(_cover_file(path, erased) for path in paths)
+
+
+def _erase_action_notes(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
+    """Cover what people noted of their imports and edits."""
+    with catalog.database.transaction() as sql:
+        if not has_table(sql, "actions"):
+            return 0
+        rows = sql.execute("SELECT action_no, note FROM actions WHERE note <> ''").fetchall()
+        covered = [(erased.cover(note), number) for number, note in rows]
+        changed = [row for row, (_, note) in zip(covered, rows, strict=True) if row[0] != note]
+        sql.executemany("UPDATE actions SET note = ? WHERE action_no = ?", changed)
+    return len(changed)
+
+
+# Every store of free text; a new one adds its function here.
+_STORES = (_erase_reviews, _erase_audit, _erase_histories, _erase_action_notes)
 
 
 def _cover_file(path: Path, erased: ErasedTexts) -> bool:

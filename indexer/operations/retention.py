@@ -25,9 +25,9 @@ class RetentionTerms:
     review_photos: float = KEPT_DAYS
     open_review_photos: float = WAITING_DAYS
     # Reasons, tags and texts read from photos, in decided reviews and in feedback.
-    review_texts: float = 0
+    review_texts: float = 0.0
     # What a job that ended reported; it may name rows of a feed.
-    jobs: float = 30
+    jobs: float = 30.0
 
 
 @dataclass

@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from indexer.catalog.attributes import datetime_seconds
+from indexer.catalog.deletions import Salted, salted_digests
 from indexer.catalog.schema import ensure_order_tables, has_orders
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
@@ -19,6 +20,8 @@ from indexer.core.sqlite import Connection, chunks
 from indexer.recommendation.cooccurrence import MIN_SUPPORT, Pair, complementary
 
 _BATCH = 5000
+# Bytes that tell an order.
+_DIGEST = 16
 # Unknown products that a report names.
 _LISTED = 100
 
@@ -103,6 +106,7 @@ def import_orders(catalog: Catalog, path: Path, *, min_support: int = MIN_SUPPOR
     Committed in batches. Raises ``BadDataError``.
     """
     report = OrdersReport()
+    salt_orders(catalog)
     unknown: dict[str, None] = {}
     rows = _bought(path, report)
     while batch := list(islice(rows, _BATCH)):
@@ -142,13 +146,55 @@ def _bought(path: Path, report: OrdersReport) -> Iterator[Bought]:
 
 
 def _add(sql: Connection, row: Bought, pid: int) -> bool:
-    digest = hashlib.sha256(row.order_id.encode()).digest()[:16]
-    sql.execute("INSERT OR IGNORE INTO orders (digest) VALUES (?)", (digest,))
+    plain = hashlib.sha256(row.order_id.encode()).digest()[:_DIGEST]
+    digest = _salted_digest(salted_digests(sql), plain)
+    sql.execute("INSERT OR IGNORE INTO orders (digest, salted) VALUES (?, 1)", (digest,))
     query = (
         "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT order_no, ?, ? FROM orders "
         "WHERE digest = ?"
     )
     return sql.execute(query, (pid, row.time, digest)).rowcount > 0
+
+
+def salt_orders(catalog: Catalog) -> int:
+    """Salt the digests of orders that an older release stored; how many.
+
+    Without the salt an order's number is found from its digest by counting.
+    """
+    count = 0
+    while True:
+        with catalog.database.transaction() as sql:
+            if not has_orders(sql):
+                return count
+            ensure_order_tables(sql)
+            salted = salted_digests(sql)
+            query = f"SELECT order_no, digest FROM orders WHERE NOT salted LIMIT {_BATCH}"
+            rows = sql.execute(query).fetchall()
+            for number, plain in rows:
+                _salt_order(sql, number, _salted_digest(salted, plain))
+        count += len(rows)
+        if len(rows) < _BATCH:
+            return count
+
+
+def _salt_order(sql: Connection, number: int, digest: bytes) -> None:
+    """Give an order its salted digest; where one has it already, both are the same order."""
+    same = sql.execute("SELECT order_no FROM orders WHERE digest = ?", (digest,)).fetchone()
+    if same is None:
+        query = "UPDATE orders SET digest = ?, salted = 1 WHERE order_no = ?"
+        sql.execute(query, (digest, number))
+        return
+    query = (
+        "INSERT OR IGNORE INTO order_items (order_no, pid, time) SELECT ?, pid, time FROM "
+        "order_items WHERE order_no = ?"
+    )
+    sql.execute(query, (same[0], number))
+    sql.execute("DELETE FROM order_items WHERE order_no = ?", (number,))
+    sql.execute("DELETE FROM orders WHERE order_no = ?", (number,))
+
+
+def _salted_digest(salted: Salted, plain: bytes) -> bytes:
+    return salted.digest(plain.hex())[:_DIGEST]
 
 
 def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:

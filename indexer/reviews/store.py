@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 # How long the photos of a decided review can still be looked at, and those of one that nobody
 # decides.
-KEPT_DAYS = 30
-WAITING_DAYS = 180
+KEPT_DAYS = 30.0
+WAITING_DAYS = 180.0
 # Products are named by pid and photos by rows of their own, so that the log need not change when a
 # product is erased.
 _TABLES = (

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.operations import erasure
 from indexer.operations.garbage_collection import IN_FLIGHT_S
+from indexer.operations.retention import RetentionTerms, is_due
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
 
 
 class Eraser:
-    """Starts ``indexer.operations.erasure`` when deletions have waited half of the time allowed.
+    """Starts ``indexer.operations.erasure`` when deletions, and what came to its end by its term,
+    have waited half of the time allowed.
 
     Deletions of half that time share one rewrite; the other half is for the rewrite itself. How
     long a deletion waited before this service led the home is not known, so what is found then is
@@ -24,9 +28,17 @@ class Eraser:
     name = "erasure"
 
     def __init__(
-        self, home: Home, catalog: Catalog, leadership: Leadership, *, within_s: float, log: Any
+        self,
+        home: Home,
+        catalog: Catalog,
+        leadership: Leadership,
+        *,
+        within_s: float,
+        log: Any,
+        terms: RetentionTerms | None = None,
     ) -> None:
         self._home = home
+        self._terms = terms or RetentionTerms()
         self._catalog = catalog
         self._leadership = leadership
         self._within_s = within_s
@@ -47,12 +59,19 @@ class Eraser:
         if now < self._check_at or not self._leadership.holds():
             return
         self._check_at = now + min(60.0, self.longest_wait_s)
-        if not erasure.needs_erasing(self._home, self._catalog):
+        if not self._is_due():
             self._due = None
         elif self._due is None:
             self._due = now + self._within_s / 2
         elif now >= self._due:
-            self._process = WorkerProcess(erasure.__name__, str(self._home.path))
+            terms = json.dumps(asdict(self._terms))
+            self._process = WorkerProcess(erasure.__name__, str(self._home.path), terms)
+
+    def _is_due(self) -> bool:
+        """Whether a deletion left something, or something came to its end by its term."""
+        return is_due(self._home, self._catalog, self._terms) or erasure.needs_erasing(
+            self._home, self._catalog
+        )
 
     def close(self) -> None:
         """End a rewrite in work; the next start takes it up again."""

@@ -220,7 +220,7 @@ def test_nothing_collects_what_an_erasure_is_making(
 def test_without_deletions_nothing_is_rewritten(home: Home) -> None:
     """Versions keep their names and bytes, and the service is told that there is nothing to do."""
     with open_catalog(home) as catalog:
-        assert not erasure.needs_erasing(home, catalog)
+        assert erasure.needs_erasing(home, catalog)  # a title was replaced
         done = erasure.erase(home)
         assert (done.rewritten, done.rows, done.vectors, done.photos) == ({}, 0, 0, 0)
         assert not erasure.needs_erasing(home, catalog)
@@ -584,3 +584,56 @@ def test_histories_and_copies_of_feeds_do_not_name_it(home: Home) -> None:
         "shirt-10",
     ]
     assert (copy.exists(), source.exists()) == (False, True)
+
+
+def test_a_replaced_text_is_reason_to_write_the_catalog_anew(home: Home) -> None:
+    """Titles, tags, attributes and addresses that were patched or put away may lie in freed pages;
+    numbers may not, and what imports remember stays for the next run."""
+    erasure.erase(home)
+    home.feeds.mkdir(exist_ok=True)
+    with open_catalog(home) as catalog:
+        for number, (changes, needs) in enumerate(
+            (
+                ({"attributes": {"size": 4}}, False),
+                ({"fields": {"price": 5.0}}, False),
+                ({"tags": ["new"]}, True),
+                ({"tags": ["new", "newer"]}, True),
+                ({"title": "another"}, True),
+                ({"attributes": {"maker": "Anna"}}, False),
+                ({"attributes": {"maker": None}}, True),
+            )
+        ):
+            catalog.patch("shirt-15", changes)
+            assert erasure.needs_erasing(home, catalog) is needs, (number, changes)
+            if needs:
+                erasure.erase(home)
+                assert not erasure.needs_erasing(home, catalog)
+    assert home.feeds.is_dir()
+
+
+def test_findings_of_audits_go_with_their_product(home: Home) -> None:
+    """Its lines, superseded ones, and lines of others that name it; the rest stays."""
+    with open_catalog(home) as catalog:
+        gone, other, third = (catalog.pid(name) for name in (GONE, "shirt-15", "shirt-16"))
+    lines = [
+        [gone, "1 v", [], []],
+        [other, "1 v", [["tag-missing", other, "x", 0.9, f"as on {GONE}"]], []],
+        [third, "1 v", [["photo", third, "blurred", 0.9, "old"]], []],
+        [third, "2 v", [["photo", third, "blurred", 0.9, "like shirt-10"]], []],
+    ]
+    path = home.path / "audit" / "default.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "[1, ")
+    known = delete(home)
+    done = erasure.erase(home)
+    assert done.texts == 2
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [lines[3]]
+    assert traces(home, known) == []
+
+
+def test_a_file_of_findings_does_not_grow_for_ever(home: Home) -> None:
+    path = home.path / "audit" / "default.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps([1, f"{n} v", [], []]) + "\n" for n in range(1010)))
+    assert read_findings(path) == {1: [1, "1009 v", [], []]}
+    assert len(path.read_text().splitlines()) == 1

@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from indexer.catalog.records import NewPhoto, ProductInput, Put
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError
-from indexer.recommendation.orders import complements_of, import_orders
+from indexer.recommendation.orders import complements_of, import_orders, salt_orders
 
 KINDS = {"s1": "Shirt", "s2": "Shirt", "t1": "Tie", "h1": "Hat"}
 
@@ -88,6 +89,36 @@ def test_no_order_id_is_stored(catalog: Catalog, tmp_path: Path) -> None:
     import_orders(catalog, write(tmp_path, "ORDER-OF-JANE-DOE,s1,"))
     catalog.database.checkpoint()
     assert b"JANE" not in catalog.path.read_bytes()
+
+
+def test_digests_of_orders_are_salted_those_of_older_releases_too(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    """An order number is not found by counting; what an older release stored, and what it adds
+    after a downgrade, is salted with the next import and stays the same order."""
+    path = write(tmp_path, "1,s1,", "2,t1,")
+    import_orders(catalog, path)
+    plain = {number: hashlib.sha256(number.encode()).digest()[:16] for number in ("1", "2", "3")}
+    with catalog.database.transaction() as sql:
+        held = {row[0] for row in sql.execute("SELECT digest FROM orders")}
+        assert len(held) == 2
+        assert held.isdisjoint(plain.values())
+        # As an older release writes: a known order with another product, and a new one.
+        for number, product in (("1", "t1"), ("3", "h1")):
+            sql.execute("INSERT INTO orders (digest) VALUES (?)", (plain[number],))
+            query = "SELECT order_no FROM orders WHERE digest = ?"
+            (order_no,) = sql.execute(query, (plain[number],)).fetchone()
+            row = (order_no, catalog.pid(product), None)
+            sql.execute("INSERT INTO order_items VALUES (?, ?, ?)", row)
+    assert salt_orders(catalog) == 2
+    with catalog.database.read() as sql:
+        digests = [row[0] for row in sql.execute("SELECT digest FROM orders")]
+        assert len(digests) == 3
+        assert set(digests).isdisjoint(plain.values())
+        query = "SELECT count(*) FROM order_items GROUP BY order_no ORDER BY order_no"
+        assert [row[0] for row in sql.execute(query)] == [2, 1, 1]
+    again = import_orders(catalog, write(tmp_path, "1,s1,", "1,t1,", "2,t1,", "3,h1,"))
+    assert (again.added, again.known, again.orders) == (0, 4, 3)
 
 
 @pytest.mark.parametrize(
