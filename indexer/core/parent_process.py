@@ -6,8 +6,8 @@ import os
 import threading
 import time
 
-# Environment variable in which the parent gives its process number, to this child alone.
-PARENT = "CATALENS_PARENT"
+# Environment variable in which the parent gives its process number, to this child alone; no setting.
+PARENT = "_CATALENS_PARENT"
 _EVERY_S = 0.5
 
 

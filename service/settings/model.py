@@ -21,7 +21,9 @@ from pydantic import (
 from indexer.core.errors import BadSettingsError
 from indexer.core.home import KEYS_FILE
 from indexer.duplicates.print_limit import PRINTS_DIFFER
+from indexer.operations.retention import RetentionTerms
 from indexer.quality.profiles import profile
+from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS
 from service.settings.alerts import AlertSettings
 from service.settings.description import (
     SettingNames,
@@ -244,6 +246,31 @@ class Settings(BaseModel):
         le=365 * 86_400,
         description="How long a deleted product may stay in files before they are rewritten.",
     )
+    review_photos_days: float = Field(
+        default=KEPT_DAYS,
+        ge=0,
+        le=36_500,
+        description="How long the photos of a decided review can be looked at; 0: no end.",
+    )
+    open_review_photos_days: float = Field(
+        default=WAITING_DAYS,
+        ge=0,
+        le=36_500,
+        description="How long those of a review that nobody decides can; 0: no end.",
+    )
+    review_texts_days: float = Field(
+        default=0.0,
+        ge=0,
+        le=36_500,
+        description="After how long free text (reasons, tags, texts on photos) is taken out of "
+        "decided reviews and feedback; 0: never.",
+    )
+    job_days: float = Field(
+        default=30.0,
+        ge=0,
+        le=36_500,
+        description="How long what an ended job reported is kept; 0: no end.",
+    )
     max_batch_items: int = Field(
         default=1000, ge=1, le=100_000, description="Writes in one `products:batch`."
     )
@@ -362,6 +389,16 @@ class Settings(BaseModel):
     def out_of_stock_handling(self) -> Literal["show", "last", "hide"] | None:
         """What is set for all kinds of answers; None: each has its own default."""
         return None if self.out_of_stock_results == "auto" else self.out_of_stock_results
+
+    @property
+    def retention_terms(self) -> RetentionTerms:
+        """How long what is kept of people's work stays."""
+        return RetentionTerms(
+            self.review_photos_days,
+            self.open_review_photos_days,
+            self.review_texts_days,
+            self.job_days,
+        )
 
     @property
     def hosts(self) -> frozenset[str]:

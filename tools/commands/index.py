@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import AnyPath, FromSignature, device_option, given, home_option, json_option
+from tools.options import (
+    AnyPath,
+    FromSignature,
+    config_option,
+    device_option,
+    given,
+    home_option,
+    json_option,
+)
 from tools.output import log, print_result, print_table, stages
 
 BUILD = "indexer.index_build.pipeline:BuildOptions"
@@ -286,18 +294,27 @@ def rollback(home: Path, as_json: bool) -> None:
 
 @index.command("gc")
 @home_option
+@config_option
 @json_option
-def gc(home: Path, as_json: bool) -> None:
+def gc(home: Path, config: Path | None, as_json: bool) -> None:
     """Delete the versions that are not needed.
 
     Those that are neither active nor kept for rollback, and what only they needed. The change log
     is compacted below the oldest version left; embeddings and decision layers that no version needs
-    are deleted, and so is what killed processes left half-written.
+    are deleted, and so is what killed processes left half-written. What came to its end by the
+    settings review_photos_days, open_review_photos_days, review_texts_days and job_days goes too.
     """
     from indexer.core.home import Home
     from indexer.operations.garbage_collection import tidy
 
-    print_result(tidy(Home(home)), as_json, _show_tidied)
+    print_result(tidy(Home(home), _terms(home, config)), as_json, _show_tidied)
+
+
+def _terms(home: Path, config: Path | None) -> Any:
+    """The terms of retention as the service has them."""
+    from service.settings import load_settings
+
+    return load_settings({"home": home}, config=config).retention_terms
 
 
 def _show_tidied(found: dict[str, Any]) -> None:
@@ -317,9 +334,15 @@ def _show_tidied(found: dict[str, Any]) -> None:
     help="Write what `verify --erased` can look for; one ID only.",
 )
 @device_option("indexer.operations.erasure:erase")
+@config_option
 @json_option
 def erase(
-    products: tuple[str, ...], home: Path, ticket: Path | None, as_json: bool, **options: Any
+    products: tuple[str, ...],
+    home: Path,
+    ticket: Path | None,
+    config: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Erase deleted products from every version.
 
@@ -352,7 +375,7 @@ def erase(
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:
-        done = rewrite(opened, progress=callback, **given(**options))
+        done = rewrite(opened, progress=callback, terms=_terms(home, config), **given(**options))
     print_result(done, as_json, _show_erased)
     if done.failed:
         name, reason = next(iter(done.failed.items()))

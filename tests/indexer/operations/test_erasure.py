@@ -24,6 +24,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.operations import erasure, garbage_collection
+from indexer.operations.audit_findings import read_findings
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from indexer.operations.retention import RetentionTerms
+from indexer.reviews.store import Preview, days_ago, open_reviews
 from service.background import worker_process
 from service.background.erasure import Eraser
 from service.background.leadership import Leadership
@@ -37,7 +40,8 @@ def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.Mo
         eraser.poll()
         assert eraser.longest_wait_s == 3, "polled in time, whatever poll_s says"
     ((command, options),) = started
-    assert command[1:] == ["-m", "indexer.operations.erasure", str(own.home.path)]
+    assert command[1:4] == ["-m", "indexer.operations.erasure", str(own.home.path)]
+    assert RetentionTerms(**json.loads(command[4])) == own.settings.retention_terms
     assert options["env"]["OMP_NUM_THREADS"] == options["env"]["CATALENS_THREADS"] == "1"
     assert str(Path(__file__).parents[3]) in options["env"]["PYTHONPATH"].split(":")
     wait_for(lambda: (erasers[0].poll(), erasers[0]._process is None)[1], seconds=30)
@@ -45,4 +49,35 @@ def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.Mo
     assert len(started) == 1, "what is found again so soon waits"
     for eraser in erasers:
         eraser.close()
+    leader.release()
+
+
+def test_what_came_to_its_end_is_due_though_nothing_was_deleted(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos of a review that was decided long ago start the eraser, with the terms that were
+    set."""
+    started: list[list[str]] = []
+
+    class Started:
+        def __init__(self, *command: str) -> None:
+            started.append(list(command))
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("service.background.erasure.WorkerProcess", Started)
+    with open_reviews(own.home) as reviews:
+        name = reviews.open_review({}, [Preview("a" * 64, b"jpeg")])
+        with reviews.database.transaction() as sql:
+            query = "UPDATE reviews SET opened = ? WHERE name = ?"
+            sql.execute(query, (days_ago(20), name))
+    leader = Leadership(own.home)
+    for days, count in ((21.0, 0), (19.0, 1)):
+        terms = RetentionTerms(open_review_photos=days)
+        eraser = Eraser(own.home, own.catalog, leader, within_s=60, log=own.log, terms=terms)
+        eraser.poll()
+        assert len(started) == count
+        eraser.close()
+    assert json.loads(started[0][2])["open_review_photos"] == 19.0
     leader.release()
