@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-# Environment variable in which the parent gives its process number, to this child alone; no setting.
+# Environment variable, no setting: the number of the parent process, for this child alone.
 PARENT = "_CATALENS_PARENT"
 _EVERY_S = 0.5
 
