@@ -33,6 +33,7 @@ from service.query.batch import BatchAnswer, BatchRunner, Task
 from service.query.catalog_map import MOST, map_points
 from service.query.classify import classify, require_categories, shown_attributes
 from service.query.context import RequestContext
+from service.query.cursors import CursorSigner
 from service.query.explain import Explainer
 from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
@@ -157,7 +158,8 @@ class Engine:
         self._make_background_parts(settings)
 
     def _make_query_parts(self, settings: Settings) -> None:
-        self._chooser = SnapshotChooser(self.catalog, self.snapshots)
+        cursors = CursorSigner(self.catalog, settings.max_depth)
+        self._chooser = SnapshotChooser(self.catalog, self.snapshots, cursors)
         filters = FilterParser(self.catalog, log=self.log)
         self._texts = TextQueryParser(
             self.home, self.catalog, encoder=settings.text_encoder, followed=self._watches
@@ -165,7 +167,7 @@ class Engine:
         stock = StockFilter(filters, settings.out_of_stock, settings.out_of_stock_handling)
         self._groups = groups = GroupReader(filters, stock)
         self._facets = FacetCounter(filters, stock, groups)
-        self.searcher = Searcher(self.catalog, stock, groups, self._texts)
+        self.searcher = Searcher(self.catalog, stock, groups, self._texts, cursors)
         self.tag_suggester = TagSuggester(self.catalog, self.admission)
         self._explainer = Explainer(self.queue, self.embedder)
         self._recommender = Recommender(self.catalog, filters, stock, groups)

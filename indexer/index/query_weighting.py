@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -197,10 +197,11 @@ def vector_query(
     return VectorQuery(queries, lengths, spread, shares, weights, blocks)
 
 
-def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.ndarray:
-    """Keep the ranked embeddings [n, D] that repeat no kept one before; returns their places.
+def kept_portions(vectors: np.ndarray, threshold: float = COPY) -> Iterator[np.ndarray]:
+    """Keep the ranked embeddings [n, D] that repeat no kept one before; yields their places.
 
-    A near-duplicate has a cosine of at least ``threshold``.
+    A near-duplicate has a cosine of at least ``threshold``. Each step is one portion, so that a
+    caller can stop in between.
     """
     kept = np.empty(0, dtype=np.int64)
     for start in range(0, len(vectors), _PORTION):
@@ -209,7 +210,7 @@ def drop_near_duplicates(vectors: np.ndarray, threshold: float = COPY) -> np.nda
         alike = part[new] @ part[new].T >= threshold
         leads = group_near_duplicates(alike[None])[0] == np.arange(len(new))
         kept = np.concatenate([kept, start + new[leads]])
-    return kept
+        yield start + new[leads]
 
 
 def view_queries(vectors: np.ndarray, blocks: Sequence[Block], view: View) -> np.ndarray:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from indexer.core.timer import StageTimer
 from indexer.index.query_weighting import search_params
+from service.inference.admission import DeadlineExceededError
 from service.query.response import Envelope, Framed
 from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
 
+_DOUBT = 1.5  # how much quicker the rest of a request may yet become
 TAG_ROOM = 1.5  # products searched per voter wanted: some have no tags, some are near-duplicates
 
 
@@ -56,6 +58,26 @@ class RequestContext:
     def left_s(self) -> float:
         """Seconds to the deadline, not below 0."""
         return max(self.deadline_s - self.timer.elapsed(), 0.0)
+
+    def check(self) -> None:
+        """Raise ``DeadlineExceededError`` after the deadline; asked in every loop whose length a
+        client or the catalog decides."""
+        if not self.left_s():
+            raise DeadlineExceededError(
+                f"not answered within {self.deadline_s:g} s (setting deadline_s): ask for less, or "
+                "try again"
+            )
+
+    def check_pace(self, done: int, total: int) -> None:
+        """As ``check``, and also where ``total`` steps cannot be done by then at the pace of those
+        ``done``: what would be thrown away in the end is not worked on."""
+        self.check()
+        took = self.timer.elapsed()
+        if done and total * took > self.deadline_s * done * _DOUBT:
+            raise DeadlineExceededError(
+                f"{done} of {total} photos took {took:.1f} s, all of them would not be done within "
+                f"{self.deadline_s:g} s (setting deadline_s): send fewer or smaller ones"
+            )
 
     def respond(self, content: Framed, fields: Sequence[str] = ()) -> Envelope[Framed]:
         """Frame the answer, once; ``fields``: of its products these alone."""

@@ -229,6 +229,7 @@ class InterestRanking:
 
     def _ranked(self, state: StockState, k: int, exclude: AbstractSet[int]) -> RankedCandidates:
         """min(k, what is left of this stock) products."""
+        self.ctx.check()
         diversity = self.options.diversity
         if self.options.mode == "complete":
             candidates = self._complements(state, exclude)

@@ -19,13 +19,13 @@ from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import (
     VectorQuery,
     check_mix,
-    drop_near_duplicates,
+    kept_portions,
     search_params,
     vector_query,
 )
 from service.query.classify import most_probable_label
 from service.query.context import RequestContext
-from service.query.cursors import Cursor, fingerprint
+from service.query.cursors import Cursor, CursorSigner, fingerprint
 from service.query.filters import KnownFields
 from service.query.groups import GroupCard, Grouping, GroupReader, group_cards, shown_group
 from service.query.living import rank_living
@@ -81,9 +81,15 @@ class Searcher:
     """Finds products for embedded queries and texts; safe to call from many threads."""
 
     def __init__(
-        self, catalog: Catalog, stock: StockFilter, groups: GroupReader, texts: TextQueryParser
+        self,
+        catalog: Catalog,
+        stock: StockFilter,
+        groups: GroupReader,
+        texts: TextQueryParser,
+        cursors: CursorSigner,
     ) -> None:
         self._catalog = catalog
+        self._cursors = cursors
         self._stock = stock
         self._groups = groups
         self._texts = texts
@@ -95,7 +101,10 @@ class Searcher:
         handling = self._stock.handling(fields, options.out_of_stock, "show")
         options = options.model_copy(update={"out_of_stock": handling})
         question = fingerprint(fingerprint_fields(query, options))
-        cursor = _read_cursor(snapshot, options.cursor, question)
+        cursor = None
+        if options.cursor is not None:
+            cursor = _of_question(snapshot, self._cursors.read(options.cursor), question)
+            self._cursors.require_depth(cursor, options.k)
         tiers = self._stock.tiers(fields, options.filter, handling)
         where = tiers[0]
         if len(tiers) > 1:
@@ -112,7 +121,9 @@ class Searcher:
             page, products = rank_living(self._catalog, ranking, question.exclude, where=plan.where)
         with ctx.timer.stage("describe"):
             results = _results(ctx.snapshot, question, page, products, plan.options)
-        return SearchPage(results, _next_cursor(ctx.snapshot, page, plan), question.unknown_words)
+        further = _next_cursor(ctx.snapshot, page, plan)
+        next_cursor = None if further is None else self._cursors.write(further)
+        return SearchPage(results, next_cursor, question.unknown_words)
 
     def _question(
         self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan
@@ -166,7 +177,7 @@ class _PageRanking:
         depth = options.k + 1 + (cursor.depth if cursor else 0)
         while True:
             found, early = self._search(depth, exclude)
-            kept = _collapsed(self.ctx.snapshot, found, options.collapse)
+            kept = _collapsed(self.ctx, found, options.collapse)
             hits, late = found.at(kept), kept >= early
             start = cursor.passed(hits, late) if cursor else 0
             if len(hits) - start > options.k or len(found) < depth:
@@ -237,6 +248,7 @@ class _Tier:
         return self._find(k, where)
 
     def _find(self, depth: int, where: Filter | None) -> ProductHits:
+        self.ctx.check()
         live, min_score = self.ctx.snapshot.live, self.plan.options.min_score
         vectors, keywords = self.question.vectors, self.question.keywords
         params = None
@@ -259,10 +271,8 @@ class _Tier:
         )
 
 
-def _read_cursor(snapshot: Snapshot, text: str | None, question: str) -> Cursor | None:
-    if text is None:
-        return None
-    cursor = Cursor.read(text)
+def _of_question(snapshot: Snapshot, cursor: Cursor, question: str) -> Cursor:
+    """``cursor``, which has to belong to this question and version."""
     if cursor.question != question:
         raise BadRequestError(
             "cursor belongs to another question: repeat all that was asked but k, or begin anew"
@@ -275,7 +285,7 @@ def _read_cursor(snapshot: Snapshot, text: str | None, question: str) -> Cursor 
     return cursor
 
 
-def _next_cursor(snapshot: Snapshot, page: _Page, plan: SearchPlan) -> str | None:
+def _next_cursor(snapshot: Snapshot, page: _Page, plan: SearchPlan) -> Cursor | None:
     if not page.more:
         return None
     pid, _, score = page.hits[-1]
@@ -287,7 +297,7 @@ def _next_cursor(snapshot: Snapshot, page: _Page, plan: SearchPlan) -> str | Non
         page.depth,
         plan.fingerprint,
         page.late,
-    ).text()
+    )
 
 
 def _results(
@@ -344,7 +354,7 @@ def _by_block(vectors: VectorQuery) -> VectorQuery:
     return vectors if vectors.weights is not None else replace(vectors, weights=stored)
 
 
-def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
+def _collapsed(ctx: RequestContext, hits: ProductHits, how: str) -> np.ndarray:
     """Indices of the hits that stay: of those with the same photo, or nearly so, the first."""
     if how == "none":
         return np.arange(len(hits))
@@ -353,5 +363,9 @@ def _collapsed(snapshot: Snapshot, hits: ProductHits, how: str) -> np.ndarray:
     if how == "same_photo" or not len(kept):
         return kept
     # What was deleted a moment ago is zero, so nobody's duplicate.
-    vectors, _ = snapshot.live.vectors_at(hits.pids[kept], hits.photo_ids[kept])
-    return np.asarray(kept[drop_near_duplicates(vectors)])
+    vectors, _ = ctx.snapshot.live.vectors_at(hits.pids[kept], hits.photo_ids[kept])
+    portions = []
+    for portion in kept_portions(vectors):
+        ctx.check()
+        portions.append(portion)
+    return np.asarray(kept[np.concatenate(portions)])

@@ -7,7 +7,7 @@ import time
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError
 from service.inference.admission import OverloadedError
-from service.query.cursors import Cursor, version_of
+from service.query.cursors import CursorSigner, version_of
 from service.query.query import SearchOptions, SnapshotSelector
 from service.state.snapshot import Snapshot
 from service.state.snapshots import SnapshotManager
@@ -18,9 +18,10 @@ _PATIENCE_S = 2.0  # how long a query with `min_sequence` waits for a write of a
 class SnapshotChooser:
     """Finds the snapshot that a request asks for."""
 
-    def __init__(self, catalog: Catalog, snapshots: SnapshotManager) -> None:
+    def __init__(self, catalog: Catalog, snapshots: SnapshotManager, cursors: CursorSigner) -> None:
         self._catalog = catalog
         self._snapshots = snapshots
+        self._cursors = cursors
 
     def choose(self, at: SnapshotSelector) -> Snapshot:
         """The snapshot that answers; of a further page, the version that gave the page before.
@@ -30,7 +31,7 @@ class SnapshotChooser:
         """
         min_sequence, version, reached = at.min_sequence, at.version, 0
         if isinstance(at, SearchOptions) and at.cursor is not None:
-            page = Cursor.read(at.cursor)
+            page = self._cursors.read(at.cursor)
             reached = page.sequence
             version = version or version_of(page, self._snapshots)
         until = time.monotonic() + _PATIENCE_S

@@ -106,6 +106,7 @@ class TagSuggester:
         tags: dict[int, list[str]] = {}
         found: dict[_View, Voters] = {}
         while depths:
+            ctx.check()
             hits = self._search_views(searches, depths)
             pids = np.concatenate([one.pids for one, _ in hits.values()])
             photo_ids = np.concatenate([one.photo_ids for one, _ in hits.values()])

@@ -161,6 +161,7 @@ class ListingReviewer:
         done: list[_ReviewedPhoto] = []
         held: list[_EmbeddedPhoto] = []
         for place, data in enumerate(photos):
+            ctx.check_pace(place, len(photos))
             if held and not self._embedder.roomy:
                 done.append(self._review_photo(ctx, held.pop(), self_pids))
             try:

@@ -232,7 +232,13 @@ class Settings(BaseModel):
         default=10.0,
         ge=0.1,
         le=600,
-        description="A photo without its embedding by then gets 503 and is not computed.",
+        description="What is not answered by then gets 503 and is not computed further.",
+    )
+    max_depth: int = Field(
+        default=50_000,
+        ge=1000,
+        le=10**9,
+        description="Products that may be ranked for one page of results; deeper pages get 422.",
     )
     other_versions: int = Field(
         default=2,

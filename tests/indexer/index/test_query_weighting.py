@@ -10,7 +10,7 @@ import pytest
 from indexer.core.errors import BadRequestError
 from indexer.index.query_weighting import (
     check_weights,
-    drop_near_duplicates,
+    kept_portions,
     reweight_queries,
     vector_query,
 )
@@ -214,6 +214,6 @@ def test_distinct_keeps_the_first_of_each_group() -> None:
     for place, vector in enumerate(vectors):
         if all(float(vector @ vectors[other]) < 0.995 for other in kept):
             kept.append(place)
-    assert drop_near_duplicates(vectors).tolist() == kept
+    assert np.concatenate(list(kept_portions(vectors))).tolist() == kept
     assert 30 < len(kept) < 200
-    assert drop_near_duplicates(np.empty((0, 16), np.float32)).tolist() == []
+    assert list(kept_portions(np.empty((0, 16), np.float32))) == []

@@ -20,12 +20,14 @@ from indexer.catalog.store import open_catalog
 from indexer.core.timer import StageTimer
 from indexer.index.live import LiveIndex
 from service.engine import Engine, Query
+from service.inference.admission import DeadlineExceededError
 from service.query.catalog_map import Projection
 from service.query.context import RequestContext, TagDepths
 from service.query.filters import CatalogColumns, FilterParser
 from service.query.interest_ranking import ValueShares
 from service.query.objects import CatalogSimilarity
 from service.query.photo_embedder import PhotoEmbedder
+from service.query.query import SearchOptions
 from service.query.response import Envelope
 from service.query.search_cache import SearchCache
 from service.review.review import ChanceSimilarity
@@ -202,3 +204,31 @@ def test_threads_that_ask_at_once_make_a_value_once() -> None:
 def test_the_time_left_is_never_below_zero(shop: Engine) -> None:
     ctx = RequestContext(shop.ready(), StageTimer(), SearchCache(), 0.0)
     assert ctx.left_s() == 0.0
+
+
+@pytest.mark.parametrize("collapse", ["none", "near_duplicate"])
+def test_a_search_ends_at_its_deadline(shop: Engine, collapse: str) -> None:
+    """However long its loops would be: the deadline is asked for in each of them."""
+    snapshot = shop.snapshots.require()
+    options = SearchOptions(k=3, collapse=collapse)
+    query = Query(product_id="cross-red")
+    ctx = RequestContext.begin(snapshot, 60.0)
+    embedded = shop.embedder.embed(ctx, query)
+    plan = shop.searcher.plan(ctx, query, options)
+    assert len(shop.searcher.search(ctx, embedded, plan).results) == 3
+    late = RequestContext.begin(snapshot, 0.0)
+    with pytest.raises(DeadlineExceededError, match="deadline_s"):
+        shop.searcher.search(late, embedded, plan)
+    with pytest.raises(DeadlineExceededError, match="deadline_s"):
+        shop.tag_suggester.suggest(late, embedded)
+
+
+def test_a_request_that_cannot_be_done_in_time_is_given_up_early(shop: Engine) -> None:
+    """The work of the first photos is not thrown away at the last one."""
+    timer = StageTimer()
+    ctx = RequestContext.begin(shop.snapshots.require(), 1.0, timer=timer)
+    ctx.check_pace(0, 16)
+    timer.elapsed = lambda: 0.5  # type: ignore[method-assign]
+    ctx.check_pace(8, 16)
+    with pytest.raises(DeadlineExceededError, match="2 of 16 photos"):
+        ctx.check_pace(2, 16)

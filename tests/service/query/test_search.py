@@ -21,7 +21,7 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from service.app import create_app
 from service.engine import Engine, Query
-from service.query.cursors import Cursor
+from service.query.cursors import CursorSigner
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import COLOURS, KINDS, draw, encode, photo, product_id
@@ -276,7 +276,7 @@ def test_pages_go_on_with_the_version_that_began_them(own: Engine, own_web: Flas
     410, and says which."""
     whole = search(own_web, product_id="cross-red", k=6)["results"]
     cursor = search(own_web, product_id="cross-red", k=3)["next_cursor"]
-    assert Cursor.read(cursor).version == "v000001"
+    assert CursorSigner(own.catalog, 1000).read(cursor).version == "v000001"
     build_index(own.home, bundle=resolve(own.home, None), activate=True)
     own.refresh()
     page = search(own_web, product_id="cross-red", k=3, cursor=cursor)
