@@ -68,7 +68,7 @@ prove-kill: $(READY)
 # SIGTERM under 32 clients; make prove-stop STOPS=20 takes some minutes.
 STOPS ?= 20
 prove-stop: $(READY)
-	CATALENS_STOPS=$(STOPS) $(BIN)/python -m pytest -s tests/contracts/test_shutdown.py --timeout=0
+	CATALENS_LIVE_STOPS=$(STOPS) $(BIN)/python -m pytest -s tests/contracts/test_shutdown.py --timeout=0
 
 setup: $(READY)
 

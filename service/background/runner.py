@@ -7,7 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from indexer.core.backoff import Backoff
 from service.background.leadership import Leadership
+
+_AGAIN_S = 5.0
+_LONGEST_S = 3600.0
 
 
 class BackgroundTask(Protocol):
@@ -65,8 +69,20 @@ class BackgroundRunner:
         self._leadership.release()
 
     def _run(self, task: BackgroundTask) -> None:
+        # Polled several times a second: what stays wrong is said at the first time and then ever
+        # less often.
+        silence = Backoff(_AGAIN_S, _LONGEST_S)
         while not self._stop.wait(min(self._poll_s, task.longest_wait_s)):
             try:
                 task.poll()
             except Exception as error:  # the next poll may do
-                self._log.error("background work failed", task=task.name, exc_info=error)
+                if silence.is_due:
+                    again_s = silence.fail()
+                    self._log.error(
+                        "background work failed",
+                        task=task.name,
+                        said_again_after_s=again_s,
+                        exc_info=error,
+                    )
+            else:
+                silence.succeed()

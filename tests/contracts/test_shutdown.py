@@ -1,6 +1,6 @@
 """SIGTERM while 32 clients ask: whoever was heard is answered.
 
-One stop by default; ``CATALENS_STOPS`` asks for more (``make prove-stop STOPS=20``).
+One stop by default; ``CATALENS_LIVE_STOPS`` asks for more (``make prove-stop STOPS=20``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.service.conftest import COLOURS, KINDS, build_shop, photo
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-STOPS = int(os.environ.get("CATALENS_STOPS", "1"))
+STOPS = int(os.environ.get("CATALENS_LIVE_STOPS", "1"))
 CLIENTS = 32
 BOUNDARY = "b" * 20
 
