@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from indexer.core.atomic_files import storage_failure
 from indexer.core.errors import BadDataError
 from indexer.core.progress import OnProgress
 from indexer.feeds.text_encoding import looks_chinese
 
+# files and folders
 MOST_FILES = 200_000
 # Bytes from which the whole must have a plausible ratio to the archive, and that ratio.
 _FREE_BYTES = 256 << 20
@@ -22,6 +26,9 @@ _MOST_RATIO = 200
 _MOST_NAME = 255
 # Of a whole path; systems take 4096, with the folder that it is unpacked to.
 _MOST_PATH = 2048
+# Bytes of a directory, and how each of its entries begins.
+_MOST_DIRECTORY = 128 << 20
+_ENTRY = b"PK\1\2"
 _CHUNK = 1 << 20
 _UTF8 = 0x800
 
@@ -34,19 +41,61 @@ class _Entry:
     name: str
 
 
+class _CountedFile(io.BufferedReader):
+    """A zip on disk, whose directory is looked at before Python makes an object of each entry."""
+
+    def __init__(self, path: Path, refusal: str) -> None:
+        super().__init__(io.FileIO(path))
+        self.opening = True
+        self._refusal = refusal
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as a file does. Raises ``BadDataError`` for a directory of too many entries."""
+        if not self.opening:
+            return super().read(size)
+        if size is not None and size > _MOST_DIRECTORY:
+            raise BadDataError(f"{self._refusal}: its directory has {size} bytes")
+        data = super().read(size)
+        if data.count(_ENTRY) > MOST_FILES:
+            raise BadDataError(f"{self._refusal}: more than {MOST_FILES} files and folders")
+        return data
+
+
+@contextmanager
+def open_zip(
+    path: Path, refusal: str = "the archive is no readable zip file"
+) -> Iterator[zipfile.ZipFile]:
+    """Open a zip and read its directory.
+
+    Raises ``BadDataError``, whatever is wrong with it; the message begins with ``refusal``.
+    """
+    try:
+        file = _CountedFile(path, refusal)
+    except OSError as error:
+        raise BadDataError(f"{refusal}: {error.strerror or error}") from error
+    with file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except BadDataError:
+            raise
+        # Hostile bytes raise whatever they like: IndexError, struct.error, OverflowError...
+        except Exception as error:
+            raise BadDataError(f"{refusal}: {error}") from error
+        file.opening = False
+        with archive:
+            yield archive
+
+
 def check_archive(path: Path, *, most_bytes: int) -> int:
     """How many files a zip holds, after its directory was checked. Raises ``BadDataError`` naming
     the entry.
 
     Refused: names that lead out of the folder (absolute, ``..``, a drive), links and devices,
-    encrypted entries, the same name twice, too many files, more than ``most_bytes`` as the
-    directory declares them, and far more than the archive itself has.
+    encrypted entries, the same name twice, too many files and folders, more than ``most_bytes`` as
+    the directory declares them, and far more than the archive itself has.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return len(_files(archive, path, most_bytes))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise BadDataError(f"the archive is no readable zip file: {error}") from error
+    with open_zip(path) as archive:
+        return len(_files(archive, path, most_bytes))
 
 
 def unpack(
@@ -57,39 +106,59 @@ def unpack(
     progress: OnProgress | None = None,
 ) -> int:
     """Unpack a checked zip below ``folder``, which must not exist; how many files. Raises
-    ``BadDataError``.
+    ``BadDataError`` naming a damaged entry, ``StorageError``.
 
     Bytes are counted as they come out, so an archive that lies about its sizes stops at the limit.
     """
     folder.mkdir(parents=True)
     left = most_bytes
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = _files(archive, path, most_bytes)
-            _check_space(folder, files)
-            for number, entry in enumerate(files):
-                target = folder / entry.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry.info) as source, target.open("xb") as out:
-                    while chunk := source.read(min(_CHUNK, left + 1)):
-                        left -= len(chunk)
-                        if left < 0:
-                            raise BadDataError(
-                                f"the archive unpacks to more than the {most_bytes} bytes allowed"
-                            )
-                        out.write(chunk)
-                if progress is not None:
-                    progress(number + 1, len(files))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        EOFError,
-        FileExistsError,
-        NotADirectoryError,
-    ) as error:
-        raise BadDataError(f"the archive is damaged: {error}") from error
+    with open_zip(path) as archive:
+        files = _files(archive, path, most_bytes)
+        _check_space(folder, files)
+        for number, entry in enumerate(files):
+            left -= _unpack_entry(archive, entry, folder / entry.name, left)
+            if left < 0:
+                raise BadDataError(
+                    f"the archive unpacks to more than the {most_bytes} bytes allowed"
+                )
+            if progress is not None:
+                progress(number + 1, len(files))
     return len(files)
+
+
+def _unpack_entry(archive: zipfile.ZipFile, entry: _Entry, target: Path, most: int) -> int:
+    """Write an entry to ``target``; how many bytes, of which ``most`` and one more are read."""
+    written = 0
+    chunks = _chunks(archive, entry, most)
+    # Before the file is made, which a damaged entry leaves out.
+    chunk = next(chunks, b"")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            while chunk:
+                written += len(chunk)
+                out.write(chunk)
+                chunk = next(chunks, b"")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadDataError(
+            f"archive entry {entry.name[:200]!a} is a file and a folder at once"
+        ) from error
+    except OSError as error:
+        raise storage_failure(target, error) from error
+    return written
+
+
+def _chunks(archive: zipfile.ZipFile, entry: _Entry, most: int) -> Iterator[bytes]:
+    """Yield what an entry holds, at most one byte above ``most``. Raises ``BadDataError``."""
+    left = most + 1
+    try:
+        with archive.open(entry.info) as source:
+            while left > 0 and (chunk := source.read(min(_CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+    # Each of the unpackers has errors of its own, and bzip2 those of a disk.
+    except Exception as error:
+        raise BadDataError(f"archive entry {entry.name[:200]!a} is damaged: {error}") from error
 
 
 def _check_space(folder: Path, files: list[_Entry]) -> None:
@@ -100,9 +169,7 @@ def _check_space(folder: Path, files: list[_Entry]) -> None:
 
 
 def _files(archive: zipfile.ZipFile, path: Path, most_bytes: int) -> list[_Entry]:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    if len(infos) > MOST_FILES:
-        raise BadDataError(f"the archive holds {len(infos)} files, more than {MOST_FILES}")
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     entries = [entry for entry in _named(infos) if not entry.name.endswith("/")]
     if not entries:
         raise BadDataError("the archive is empty")
@@ -130,7 +197,9 @@ def _check(entry: _Entry) -> None:
     name = entry.name
     parts = PurePosixPath(name).parts
     # The name as it was stored: ZipInfo has cut it at a null byte.
-    if name.startswith("/") or "\0" in entry.info.orig_filename or ".." in parts or not parts:
+    if not parts:
+        raise BadDataError(f"archive entry {entry.info.orig_filename[:200]!a} names no file")
+    if name.startswith("/") or "\0" in entry.info.orig_filename or ".." in parts:
         raise BadDataError(
             f"archive entry {entry.info.orig_filename[:200]!a} leads out of the archive's folder"
         )

@@ -15,7 +15,7 @@ from indexer.feeds.notice import Notice
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.row_digests import RowGroups, RowScan, hash_texts, hash_values
 from indexer.feeds.spool import Spool
-from indexer.feeds.table import LostLines, Record
+from indexer.feeds.table import LostLines, Record, check_count
 
 # Rows of one group that are read together; a feed whose key is blank has but one group.
 MOST_ROWS = 20_000
@@ -62,8 +62,10 @@ def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = No
         if reader.repetitions != repetitions:
             repetitions = reader.repetitions
             repeated.append(number - 1)
-        if progress is not None and number % _EVERY == 0:
-            progress(number, 0)
+        if number % _EVERY == 0:
+            check_count(feed.table.name, number)
+            if progress is not None:
+                progress(number, 0)
     feed.skipped += lost.skipped
     # Of a folder, what was left out beside its photos.
     (feed.skipped if feed.table.format == "folder" else feed.warnings).extend(feed.table.notices)

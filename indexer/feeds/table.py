@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.notice import Notice
 
@@ -18,6 +19,8 @@ from indexer.feeds.notice import Notice
 MOST_NOTICES = 10_000
 # Columns that a feed may have.
 MOST_COLUMNS = 5_000
+# Records that a feed may have, of which some bytes are held each; a few bytes can hold any number.
+MOST_RECORDS = 10_000_000
 # Characters of one record; longer ones are lost lines.
 MOST_RECORD = 4 << 20
 # Lost lines after which a sample of a feed ends.
@@ -180,6 +183,14 @@ class Table(ABC):
         """Note what was guessed or left out, once for the whole feed."""
         where = self.name if line is None else f"{self.name}:{line}"
         self.notices.append(Notice(where, reason, code))
+
+
+def check_count(name: str, count: int) -> None:
+    """Raise ``BadDataError`` where a feed has more records than are read."""
+    if count > MOST_RECORDS:
+        raise BadDataError(
+            f"{name} has more than {MOST_RECORDS:,} records: import it in several parts"
+        )
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ from indexer.core.atomic_files import (
     write_json,
     written_aside,
 )
-from indexer.core.errors import BusyError, CatalensError, UnknownJobError
+from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
+from indexer.core.process_limits import IMPORT_SHARE, limit_memory
 from indexer.core.progress import OnStage
 
 JobKind = Literal["import", "build"]
@@ -46,6 +47,9 @@ _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
+_NO_MEMORY = (
+    "this takes more memory than a job may: import the feed in parts; what was committed stays"
+)
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
@@ -214,6 +218,8 @@ def run(home: Home, job_id: str) -> None:
         raise
     except CatalensError as error:
         jobs.set(job_id, state="failed", problem=JobProblem(error.code, str(error)))
+    except MemoryError:
+        jobs.set(job_id, state="failed", problem=JobProblem(NoMemoryError.code, _NO_MEMORY))
     except Exception as error:
         jobs.set(
             job_id,
@@ -289,6 +295,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end_with_parent()
     home, job_id = arguments
+    if Jobs(Home(home)).get(job_id).kind == "import":
+        limit_memory(IMPORT_SHARE)
     try:
         run(Home(home), job_id)
     except BusyError as error:

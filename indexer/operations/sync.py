@@ -23,6 +23,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
+from indexer.core.process_limits import IMPORT_SHARE, limit_memory
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -240,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with suppress(OSError, AttributeError):
         os.nice(10)
     end_with_parent()
+    limit_memory(IMPORT_SHARE)
     settings = json.loads(given.settings)
     for name in ("private", "hosts"):
         settings[name] = frozenset(settings[name])
@@ -248,6 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CatalensError as error:
         print(error, file=sys.stderr)
         sys.exit(BUSY if isinstance(error, BusyError) else 1)
+    except MemoryError:
+        print("the feed takes more memory than a sync may: part it", file=sys.stderr)
+        sys.exit(1)
     print(json.dumps({"outcome": run.outcome, "reason": run.reason, "counts": run.counts}))
 
 

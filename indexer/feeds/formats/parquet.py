@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.table import LostLines, ReadOptions, Record, Table
+from indexer.feeds.table import LostLines, ReadOptions, Record, Table, check_count
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ class ParquetTable(Table):
         try:
             with pq.ParquetFile(source.path) as file:
                 schema = file.schema_arrow
+                count = file.metadata.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BadDataError(f"{source.path} is not a readable Parquet file: {error}") from error
+        check_count(source.name, count)
+        self._texts = [field.name for field in schema if _is_text(field.type)]
         # Their places; pandas' own row labels are none.
         self._places = [
             place
@@ -63,7 +66,8 @@ class ParquetTable(Table):
         import pyarrow.parquet as pq
 
         try:
-            file = pq.ParquetFile(self.source.path)
+            # Texts as they are stored: repeated a million times, each is held once.
+            file = pq.ParquetFile(self.source.path, read_dictionary=self._texts)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BadDataError(
                 f"{self.source.path} is not a readable Parquet file: {error}"
@@ -78,6 +82,9 @@ class ParquetTable(Table):
                         for values in self._rows(batch):
                             done += 1
                             yield Record(f"{self.name} row {before + done}", values)
+                except MemoryError:
+                    # Arrow's own is an error of Arrow too.
+                    raise
                 except (pa.ArrowException, OSError, ValueError) as error:
                     reason = f"and the next {size - done - 1} rows are damaged: {error}"
                     lost.lose(f"{self.name} row {before + done + 1}", reason, code="damaged-file")
@@ -105,6 +112,11 @@ def _values(column: pa.Array) -> list[Any]:
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        codes = column.indices
+        used = codes.unique().drop_null()
+        values = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
+        return [values.get(code) for code in codes.to_pylist()]
     # Nanoseconds do not fit Python's datetime.
     if pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
@@ -118,6 +130,12 @@ def _inner(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _holds_attributes(kind: pa.DataType) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
+from indexer.feeds.archives import open_zip
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.table import MOST_COLUMNS, MOST_DEPTH, LostLines, ReadOptions, Record, Table
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
@@ -32,7 +34,16 @@ _ZEROS = re.compile(r"0{2,30}")
 _CODE_ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"})
 # What openpyxl raises at workbooks that are none.
 _BROKEN = (
-    *(zipfile.BadZipFile, ParseError, KeyError, ValueError, TypeError, OSError, IndexError),
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        ParseError,
+        KeyError,
+        ValueError,
+        TypeError,
+        OSError,
+        IndexError,
+    ),
     *(AttributeError, EOFError, NotImplementedError, RecursionError),
 )
 
@@ -182,7 +193,7 @@ def _check_parts(source: FeedFile) -> None:
     """Raise ``BadDataError`` for a workbook that unpacks to more than can be held, or nests deeper
     than workbooks do."""
     try:
-        with zipfile.ZipFile(source.path) as archive:
+        with open_zip(source.path, f"{source.path} is not a readable Excel workbook") as archive:
             parts = archive.infolist()
             total = sum(part.file_size for part in parts)
             texts = sum(p.file_size for p in parts if p.filename.lower().endswith("strings.xml"))
@@ -204,7 +215,10 @@ def _check_parts(source: FeedFile) -> None:
                     )
                 with archive.open(part) as file:
                     _check_depth(source, file)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    except BadDataError:
+        raise
+    # Each of the unpackers has errors of its own.
+    except Exception as error:
         raise BadDataError(f"{source.path} is not a readable Excel workbook: {error}") from error
 
 

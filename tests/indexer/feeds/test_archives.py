@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadDataError
+from indexer.core.errors import BadDataError, StorageError
 from indexer.feeds import archives
 from indexer.feeds.archives import check_archive, unpack
 
@@ -76,3 +77,82 @@ def test_a_path_longer_than_systems_take_is_refused_by_name(tmp_path: Path) -> N
     path = packed(tmp_path / "a.zip", b"d/" * 3000 + b"a.jpg")
     with pytest.raises(BadDataError, match="too long a name"):
         check_archive(path, most_bytes=100)
+
+
+@pytest.mark.parametrize("name", ["", ".", "./", "a/..", "/", "\0"])
+def test_a_name_of_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    """No index error: whatever a directory holds, the refusal is of the archive."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name or "x"), b"x")
+    if not name:
+        path.write_bytes(_nameless(path.read_bytes()))
+    with pytest.raises(BadDataError):
+        check_archive(path, most_bytes=100)
+    with pytest.raises(BadDataError):
+        unpack(path, tmp_path / "out", most_bytes=100)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def _nameless(data: bytes) -> bytes:
+    """A zip of one entry called x, with its name of no length."""
+    central = data.index(b"PK\1\2")
+    end = data.index(b"PK\5\6")
+    entry = data[central : central + 28] + b"\0\0" + data[central + 30 : central + 46]
+    tail = data[end : end + 12] + len(entry).to_bytes(4, "little") + data[end + 16 :]
+    return data[:central] + entry + tail
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_damage_of_any_kind_is_said_of_the_archive(tmp_path: Path, method: int) -> None:
+    """Each unpacker has errors of its own; none gets out, and the entry is named."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr("one.jpg", bytes(range(256)) * 64)
+    good = stream.getvalue()
+    body = 30 + len("one.jpg")
+    path = tmp_path / "a.zip"
+    messages = []
+    for at in range(0, min(good.index(b"PK\1\2"), body + 64)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
+        folder = tmp_path / f"out{at}"
+        try:
+            unpack(path, folder, most_bytes=1 << 20)
+        except BadDataError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert any("'one.jpg' is damaged" in message for message in messages)
+
+
+def test_folders_count_before_an_object_is_made_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of folders alone took memory and seconds until it was counted."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(300):
+            archive.writestr(f"{number}/", b"")
+    monkeypatch.setattr(archives, "MOST_FILES", 299)
+    monkeypatch.setattr(zipfile, "ZipInfo", None)
+    with pytest.raises(BadDataError, match="more than 299 files and folders"):
+        check_archive(path, most_bytes=100)
+    monkeypatch.setattr(archives, "MOST_FILES", 1000)
+    monkeypatch.setattr(archives, "_MOST_DIRECTORY", 1000)
+    with pytest.raises(BadDataError, match="directory has"):
+        check_archive(path, most_bytes=100)
+
+
+def test_a_full_disk_is_not_the_archive_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent is right: it can be sent again when there is room."""
+    path = packed(tmp_path / "a.zip", b"a.jpg", data=b"x" * 100)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageError):
+        unpack(path, tmp_path / "out", most_bytes=1000)

@@ -1,0 +1,32 @@
+"""Limit on the memory of a process that reads what strangers sent."""
+
+from __future__ import annotations
+
+import sys
+
+from indexer.core.container import usable_memory
+
+# of the memory, for a process that imports a feed
+IMPORT_SHARE = 0.75
+# The least that is left to a process: below, nothing could be imported on a small machine.
+_LEAST = 2**30
+
+
+def limit_memory(share: float) -> None:
+    """Let this process take no more than ``share`` of the memory, but 1 GiB in any case.
+
+    What goes beyond raises ``MemoryError`` here, instead of taking the memory of the service that
+    started it. Counts what the process writes to, not files that it maps. Linux only; a tighter
+    limit stays.
+    """
+    memory = usable_memory()
+    if memory is None or not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    wanted = max(round(memory * share), _LEAST)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    for limit in (soft, hard):
+        if limit != resource.RLIM_INFINITY:
+            wanted = min(wanted, limit)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
