@@ -65,7 +65,7 @@ def answer(envelope: Envelope[object], status: int = 200) -> JsonResponse:
 
 def answer_suggestions(envelope: Envelope[Suggesting]) -> JsonResponse:
     """``answer`` that feedback can name by the request's id."""
-    engine().feedback.remember(g.request_id, envelope)
+    g.request_id = engine().feedback.remember(g.request_id, envelope)
     return answer(envelope)
 
 

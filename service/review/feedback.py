@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,24 +79,33 @@ class FeedbackLog:
             max_answers, max_weight=max_names, weigh=_count_names
         )
         self._max_answers = max_answers
+        self._naming = threading.Lock()
 
     @property
     def request_ids(self) -> list[str]:
         """The answers that feedback can name, the oldest first."""
         return [request_id for request_id, _ in self._answers.items()]
 
-    def remember(self, request_id: str, answer: Envelope[Suggesting]) -> None:
-        """Keep what an answer suggests, so that feedback can name it."""
+    def remember(self, request_id: str, answer: Envelope[Suggesting]) -> str:
+        """Keep what an answer suggests; returns the id by which feedback can name it.
+
+        That is another one than ``request_id`` where an answer of this id is remembered already:
+        clients choose ids, and none may put its answer in the place of another's.
+        """
         found = answer.content.suggestions()
         if found is None:
-            return
+            return request_id
         record = SuggestionRecord(
             tuple(dict.fromkeys(sys.intern(tag) for tag in found.tags)),
             tuple(dict.fromkeys(sys.intern(product_id) for product_id in found.products)),
             answer.model_version,
             answer.index_version,
         )
-        self._answers.put(request_id, record)
+        with self._naming:
+            if self._answers.get(request_id) is not None:
+                request_id = uuid.uuid4().hex
+            self._answers.put(request_id, record)
+        return request_id
 
     def add(self, feedback: Feedback) -> Envelope[FeedbackReceipt]:
         """Log what people made of an answer.

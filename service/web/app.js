@@ -2,6 +2,7 @@
 import { $, element, hush, tell } from "./dom.js";
 import * as search from "./search.js";
 import { LANGUAGES, lang, setLang, t } from "./strings.js";
+import * as who from "./who.js";
 
 // The first view comes with the page; the others when they are asked for.
 const VIEWS = {
@@ -30,7 +31,7 @@ const context = {
 function where() {
   const [, view, rest] = location.hash.match(/^#\/([a-z]*)\/?(.*)$/s) || ["", "", ""];
   try {
-    return [view in VIEWS ? view : "search", [view, decodeURIComponent(rest)]];
+    return [Object.hasOwn(VIEWS, view) ? view : "search", [view, decodeURIComponent(rest)]];
   } catch {
     return ["search", ["", ""]]; // an address that is no text
   }
@@ -74,6 +75,7 @@ function write() {
   for (const place of document.querySelectorAll("[data-t]")) place.textContent = t(place.dataset.t);
   $("language").setAttribute("aria-label", t("language"));
   document.querySelector("nav.views").setAttribute("aria-label", t("nav"));
+  who.show();
 }
 
 $("language").append(...Object.entries(LANGUAGES).map(([code, name]) => element("option", { value: code, textContent: name, selected: code === lang(), lang: code })));
@@ -122,5 +124,6 @@ document.addEventListener("drop", (event) => {
 window.addEventListener("hashchange", () => { route(); });
 write();
 tell("");
+who.ask();
 await route();
 performance.mark("catalens-interactive");

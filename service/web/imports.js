@@ -17,7 +17,7 @@ export function imports(signal, begun, done) {
     element("label", { htmlFor: "archive-url", textContent: t("import.url") }), address);
   const pathPart = element("div", { className: "field", hidden: true },
     element("label", { htmlFor: "archive-path", textContent: t("import.path") }), path);
-  const kind = element("select", { id: "import-profile", on: { change: () => { asked.profile = kind.value; changes = {}; found.hidden = true; } } });
+  const kind = element("select", { id: "import-profile", on: { change: () => { asked.profile = kind.value; changes = Object.create(null); found.hidden = true; } } });
   const kindPart = element("div", { className: "field", hidden: true },
     element("label", { htmlFor: "import-profile", textContent: t("import.profile") }), kind);
   const look = button(t("import.look"), { type: "submit", quiet: false });
@@ -35,7 +35,7 @@ export function imports(signal, begun, done) {
     element("p", { className: "muted", textContent: t("import.lead") }), start, bar, stage, found);
 
   let offer = { folders: false, addresses: false, profiles: [], meanings: [], max_body_bytes: Infinity };
-  let changes = {}; // column -> meaning that was chosen instead
+  let changes = Object.create(null); // column -> meaning that was chosen instead
   let asked = { profile: "auto", fetch: true, sync: false, accept: false };
 
   async function refresh() {
@@ -50,7 +50,7 @@ export function imports(signal, begun, done) {
   }
 
   function fresh() {
-    changes = {};
+    changes = Object.create(null);
     asked = { profile: "auto", fetch: true, sync: false, accept: false };
     found.hidden = kindPart.hidden = wrong.hidden = true;
   }
@@ -203,7 +203,7 @@ export function imports(signal, begun, done) {
       ...noticeList(result),
       element("div", { className: "way" }, element("a", { className: "button quiet", href: "#/", textContent: t("import.see") })));
     start.reset();
-    changes = {};
+    changes = Object.create(null);
     title.focus();
     tell(title.textContent);
   }

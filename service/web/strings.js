@@ -10,6 +10,8 @@ const EN = {
 
   "key.title": "This catalog asks for a key", "key.kept": "It is kept until this tab is closed.", "key.label": "API key",
   "key.wrong": "That key is not known here.", "key.go": "Continue",
+  who: "{name} · {role}", "who.leave": "Forget the key of this tab",
+  "who.search": "search", "who.write": "write", "who.review": "review", "who.admin": "admin",
 
   "problem.bad-image": "That file cannot be read as a photo", "problem.unsupported-format": "That kind of file is not supported",
   "problem.image-too-large": "That photo is too large", "problem.body-too-large": "That is too much at once",
@@ -135,6 +137,8 @@ const ZH = {
 
   "key.title": "此目录需要密钥", "key.kept": "密钥只保留到关闭此标签页为止。", "key.label": "API 密钥",
   "key.wrong": "此密钥无效。", "key.go": "继续",
+  who: "{name} · {role}", "who.leave": "在此标签页中忘记密钥",
+  "who.search": "搜索", "who.write": "写入", "who.review": "审核", "who.admin": "管理",
 
   "problem.bad-image": "无法把此文件读取为照片", "problem.unsupported-format": "不支持此类文件",
   "problem.image-too-large": "照片太大", "problem.body-too-large": "一次发送的内容太多",
@@ -255,7 +259,7 @@ const ZH = {
 export const TEXTS = { en: EN, zh: ZH };
 
 let chosen = localStorage.getItem("language") || (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
-if (!(chosen in LANGUAGES)) chosen = "en";
+if (!Object.hasOwn(LANGUAGES, chosen)) chosen = "en";
 
 /** The language the page speaks now. */
 export const lang = () => chosen;

@@ -137,7 +137,7 @@ def _answered(task: Task, model: type[PhotosRequest]) -> JsonResponse:
     fields = {name: getattr(ask, name) for name in (*names, *SnapshotSelector.model_fields)}
     good = [photo for photo in photos if isinstance(photo, bytes)]
     found = engine().batch(task, good, SearchOptions(**fields))
-    engine().feedback.remember(g.request_id, found)
+    g.request_id = engine().feedback.remember(g.request_id, found)
     answers = iter(found.content.rows)
     outcomes = [next(answers) if isinstance(photo, bytes) else photo for photo in photos]
     rows = [_row(index, outcome) for index, outcome in enumerate(outcomes)]

@@ -103,13 +103,27 @@ def test_answers_about_many_things_can_be_judged(own: Engine, open_web) -> None:
 
 
 def test_remembered_names_are_bounded(own: Engine) -> None:
-    """The oldest answers go where the tags and products of all are too many; asked again an id
-    counts once."""
+    """The oldest answers go where the tags and products of all are too many."""
     log = FeedbackLog(own.catalog, own.snapshots, own.review_database, max_names=25)
     answer = own.search(Query(product_id="ring-blue"), k=10)
-    for request_id in ("a", "b", "b", "c"):
-        log.remember(request_id, answer)
+    for request_id in ("a", "b", "c"):
+        assert log.remember(request_id, answer) == request_id
     assert log.request_ids == ["b", "c"]
+
+
+def test_no_client_answers_for_another(own: Engine, open_web) -> None:  # type: ignore[no-untyped-def]
+    """An answer stays under its id whoever sends that id again; the second has one of its own."""
+    web = open_web()
+    sent = {"X-Request-Id": "shop-1"}
+    mine = web.post("/v1/search", json={"product_id": "ring-blue", "k": 3}, headers=sent)
+    theirs = web.post("/v1/search", json={"product_id": "dots-red", "k": 3}, headers=sent)
+    named = [answer.get_json()["request_id"] for answer in (mine, theirs)]
+    assert named[0] == "shop-1"
+    assert named[1] == theirs.headers["X-Request-Id"] not in ("", "shop-1")
+    for answer, request_id in zip((mine, theirs), named, strict=True):
+        clicked = [row["product_id"] for row in answer.get_json()["results"]]
+        said = web.post("/v1/feedback", json={"request_id": request_id, "clicked": clicked})
+        assert said.status_code == 200
 
 
 def test_precision_counts_what_people_confirmed(own: Engine) -> None:

@@ -178,3 +178,36 @@ def test_a_key_is_asked_for_once(open_page: Callable[..., Any]) -> None:
         "0).length > 5"
     )
     assert page.locator("dialog").count() == 0
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString/x", "hasOwnProperty"])
+def test_an_address_of_no_view_leads_to_the_search(
+    open_page: Callable[..., Any], name: str
+) -> None:
+    """Names that every object has are no views; no script fails."""
+    page = open_page(f"#/{name}")
+    page.wait_for_selector("#grid .card")
+
+
+def test_the_page_shows_who_asks(open_page: Callable[..., Any]) -> None:
+    """Name and role of the key stand in the header, as text; a click forgets the key."""
+    asked = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.headers.get("authorization"))
+        route.fulfill(json={"name": "<b>jane</b>", "role": "review"})
+
+    def prepare(page: Any) -> None:
+        page.add_init_script("sessionStorage.setItem('key', 'a-key')")
+        page.route("**/v1/whoami", answer)
+
+    page = open_page("#/", before=prepare)
+    page.wait_for_selector("#who:not([hidden])")
+    assert page.text_content("#who") == "<b>jane</b> · review"
+    assert asked == ["Bearer a-key"]
+    page.select_option("#language", "zh")
+    assert page.text_content("#who") == "<b>jane</b> · 审核"
+    quiet = open_page("#/")
+    quiet.wait_for_selector("#grid .card")
+    quiet.wait_for_load_state("networkidle")
+    assert quiet.is_hidden("#who")
