@@ -21,7 +21,7 @@ from service.api.json_text import (
     parse_base64,
     parse_json,
 )
-from service.api.openapi import engine
+from service.api.openapi import engine, settings
 from service.api.product_requests import (
     FieldsRequest,
     PhotoRef,
@@ -301,7 +301,7 @@ def _kind(request: Request, *offered: str) -> str:
 
 
 def _object(data: bytes, where: str) -> FieldValues:
-    most = max(MOST_VALUES, _VALUES_OF_AN_ITEM * engine().settings.max_batch_items)
+    most = max(MOST_VALUES, _VALUES_OF_AN_ITEM * settings().max_batch_items)
     try:
         fields = parse_json(data, most=most)
     except TooManyValuesError as error:
