@@ -17,6 +17,7 @@ from indexer.catalog.attributes import (
     read,
     reads_as_number,
 )
+from indexer.catalog.limits import check_given_attributes
 from indexer.catalog.records import check_text, dump
 from indexer.core.errors import BadProductError
 from indexer.core.sqlite import Connection
@@ -74,6 +75,7 @@ class StoredTypes:
         """
         if not isinstance(given, Mapping):
             raise BadProductError(f"attributes must be an object, got {given!a}")
+        check_given_attributes(given)
         found = ReadAttributes()
         for name, value in given.items():
             if name in RESERVED or not check_text("an attribute's name", name).strip():
@@ -92,7 +94,7 @@ class StoredTypes:
         if new and len(self.kinds) + len(new) > _MOST_NAMES:
             raise BadProductError(
                 f"attribute {min(new)[:60]!a} is new, and a catalog has {_MOST_NAMES} attributes "
-                "at most"
+                "at most (catalens index gc forgets those that no product has)"
             )
 
     def _read_one(self, found: ReadAttributes, name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from indexer.catalog.limits import LONGEST_TITLE, check_length
 from indexer.catalog.product_fields import AVAILABILITIES, FIELD_NAMES, NO_FIELDS, ProductFields
 from indexer.catalog.records import (
     ProductInput,
@@ -40,7 +41,7 @@ def check_product(product: ProductInput, *, needs_photo: bool = True) -> None:
     if reason:
         raise BadProductError(reason)
     if product.title is not None:
-        check_text("title", product.title)
+        checked_title(product.title)
     category_path(product.category)
     checked_tags(product.tags)
     checked_fields(product.fields)
@@ -48,6 +49,13 @@ def check_product(product: ProductInput, *, needs_photo: bool = True) -> None:
         checked_url("the address of a photo", check_text("the address of a photo", address))
     if needs_photo and not product.photos:
         raise BadProductError(f"product {product.product_id!r} has no photo")
+
+
+def checked_title(title: object) -> str:
+    """A title as it is stored. Raises ``BadProductError``."""
+    text = check_text("title", title)
+    check_length("title", text, LONGEST_TITLE)
+    return text
 
 
 def checked_fields(given: ProductFields) -> dict[str, Any]:
@@ -132,7 +140,7 @@ def _by_key(name: str, value: Any) -> dict[str, Any]:
             raise BadProductError(f"{name}: {key!a} is not {wanted}")
         where = f"{name}.{key}"
         if name == "titles":
-            entry = check_text(where, entry).strip() or None if entry is not None else None
+            entry = checked_title(entry).strip() or None if entry is not None else None
         elif name == "categories":
             path = category_path(entry)
             entry = None if path is None else list(path)

@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from indexer.catalog.limits import (
+    LONGEST_LEVEL,
+    LONGEST_TAG,
+    MOST_LEVELS,
+    MOST_TAGS,
+    check_count,
+    check_length,
+)
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.core.category_path import CategoryPath, parse_path
 from indexer.core.errors import BadProductError, CatalensError
@@ -181,7 +189,10 @@ def category_path(value: object) -> CategoryPath | None:
         )
     if not all(level.strip() for level in levels):
         raise BadProductError(f"category {value!a} has an empty level")
-    return tuple(check_text("category", level) for level in levels)
+    check_count("levels of a category", len(levels), MOST_LEVELS)
+    for level in levels:
+        check_length("a level of a category", check_text("category", level), LONGEST_LEVEL)
+    return tuple(levels)
 
 
 def check_text(what: str, value: object) -> str:
@@ -207,7 +218,9 @@ def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
             raise BadProductError(f"tag source {source!a} is none of {', '.join(TAG_SOURCES)}")
         if not check_text("a tag", tag).strip():
             raise BadProductError("a tag is empty")
+        check_length("a tag", tag, LONGEST_TAG)
         pairs[tag, source] = None
+    check_count("tags", len(pairs), MOST_TAGS)
     return list(pairs)
 
 

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 from indexer.catalog import deletions
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
-from indexer.catalog.product_checks import check_product, checked_field, checked_fields
+from indexer.catalog.limits import check_stored_attributes
+from indexer.catalog.product_checks import (
+    check_product,
+    checked_field,
+    checked_fields,
+    checked_title,
+)
 from indexer.catalog.product_photos import PhotoAssignment
 from indexer.catalog.product_rows import (
     ROW_COLUMNS,
@@ -232,7 +238,9 @@ class Transaction:
             fields = {name: value for name, value in fields.items() if name not in keep}
             fields |= kept_values(old.fields, keep)
         spelled = dump_some(spellings)
-        return StoredContent(title, category, dump(attributes), dump_some(fields), spelled), read
+        stored_as = dump(attributes)
+        check_stored_attributes(attributes, stored_as)
+        return StoredContent(title, category, stored_as, dump_some(fields), spelled), read
 
     def _photos_of(
         self, product: ProductInput, stored: StoredRow | None, keep: frozenset[str]
@@ -300,14 +308,16 @@ class Transaction:
         spellings = old.spellings
         read = ReadAttributes()
         if "title" in changes:
-            title = None if changes["title"] is None else check_text("title", changes["title"])
+            title = None if changes["title"] is None else checked_title(changes["title"])
         if "category" in changes:
             path = category_path(changes["category"])
             category = None if path is None else dump(path)
         if "attributes" in changes:
             given = changes["attributes"]
             read = self._types.read(given)
-            attributes = dump(merged_values(json.loads(old.attributes), given, read.values))
+            merged = merged_values(json.loads(old.attributes), given, read.values)
+            attributes = dump(merged)
+            check_stored_attributes(merged, attributes)
             before = json.loads(old.spellings or "{}")
             written = {name: text for name, text in before.items() if name not in given}
             spellings = dump_some({**written, **read.spellings})

@@ -253,11 +253,18 @@ class FilterColumns:
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
     def fits(self, types: Mapping[str, str]) -> bool:
-        """Whether attributes still have the types that the columns were built with."""
-        return all(
-            column.kind in ("category", "tags") or types.get(column.field) == column.kind
+        """Whether attributes still have the types that the columns were built with; those that were
+        forgotten ask for nothing."""
+        return not self.misfits(types)
+
+    def misfits(self, types: Mapping[str, str]) -> set[str]:
+        """The attributes whose type is another one than the columns were built with."""
+        return {
+            column.field
             for column in self._columns.values()
-        )
+            if column.kind not in ("category", "tags")
+            and types.get(column.field, column.kind) != column.kind
+        }
 
     def select(self, clause: Filter | FilterCondition) -> np.ndarray:
         """Bool [P]: which products a filter lets through."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from indexer.catalog.attribute_names import forget_unused_names
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
@@ -47,6 +48,7 @@ class Tidied:
     embeddings: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)  # superseded revisions of a decision layer
     leftovers: int = 0  # half-written files and folders
+    attributes: int = 0  # names of attributes that no product has
 
 
 def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
@@ -76,6 +78,8 @@ def tidy_locked(home: Home) -> Tidied:
     with open_catalog(home) as catalog:
         history = catalog.change_log
         through = min(manifest.last_sequence for manifest in kept)
+        # Before the log is compacted: it tells what was written meanwhile.
+        done.attributes = forget_unused_names(catalog)
         if through > history.begins():
             done.changes = history.compact(through)
     done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})

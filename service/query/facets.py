@@ -55,7 +55,11 @@ class FacetCounter:
         hidden = self._stock.handling(read, out_of_stock, "show") == "hide"
         where = self._stock.bind(read, filter, stock="in" if hidden else "any")
         where = where or self._filters.bind(read, {})
-        known = {column.field: column for column in where.columns.facets()}
+        known = {
+            column.field: column
+            for column in where.columns.facets()
+            if column.kind in ("category", "tags") or column.field in read.types
+        }
         # A type may be newer than the version: then only products that changed since have such a
         # value.
         for name, kind in read.types.items():

@@ -430,7 +430,7 @@ def test_a_full_disk_loses_nothing(catalog: Catalog) -> None:
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="full"):
-        put(catalog, product("b", title="x" * 1_000_000))
+        put(catalog, product("b", attributes=dict.fromkeys("abcdefghi", "x" * 100_000)))
     connection.execute("PRAGMA max_page_count = 1000000")
     assert catalog.product_ids() == {"a"}
     assert put(catalog, product("b")).sequence == 2
