@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite prove-backup
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -37,6 +37,11 @@ prove-sqlite: $(READY)
 		tests/indexer/index/test_embedding_store.py tests/indexer/text/test_keyword_index.py \
 		tests/indexer/duplicates/test_detect.py tests/indexer/operations/test_erasure.py
 	CATALENS_LIVE_SCRUB_MIB=1024 $(BIN)/python -m pytest tests/indexer/core/test_sqlite_rewrite.py
+
+# A backup while WRITERS threads write and an import runs, restored: nothing acknowledged before its time is lost.
+prove-backup: $(READY)
+	CATALENS_LIVE_BACKUP_WRITERS=$(or $(WRITERS),32) CATALENS_LIVE_BACKUP_SECONDS=$(or $(SECONDS),60) \
+		$(BIN)/python -m pytest tests/indexer/operations/test_backup.py
 
 # Random feeds of every format, whole and broken, at length: RUNS of each kind.
 prove-feeds: $(READY)

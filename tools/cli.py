@@ -39,6 +39,8 @@ COMMANDS = (
     "keys",
     "alerts",
     "migrate",
+    "backup",
+    "restore",
     "classify",
     "similar",
     "objects",

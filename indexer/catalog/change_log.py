@@ -259,6 +259,12 @@ class ChangeLog:
                 return True
             return _deleted_since(sql, scrubbed)
 
+    def require_scrub(self) -> None:
+        """Have the next erasure look at everything, whether products were deleted or not."""
+        with self._database.transaction() as sql:
+            ensure_tables(sql)
+            write_meta(sql, "must_scrub", "1")
+
     def scrub(self, through: int) -> None:
         """Write the file anew without anything deleted, and empty the write-ahead log.
 

@@ -3,6 +3,7 @@
 The four kinds carry no code; the service answers each with one status (422, 404, 409, 503).
 
 * CatalensError
+  * BadBackupError
   * BadHomeError
     * CatalogBehindError
     * MissingCatalogError
@@ -174,6 +175,12 @@ class BadHomeError(CatalensError):
     """The home folder does not exist or is not a home."""
 
     code = "bad-home"
+
+
+class BadBackupError(CatalensError):
+    """A backup that is not there, damaged, or does not hold what it names."""
+
+    code = "bad-backup"
 
 
 class MissingCatalogError(BadHomeError):

@@ -112,6 +112,21 @@ def connect(path: Path, **options: Any) -> Connection:
     return library.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Connection]:
+    """One consistent snapshot of a database of any kind, for reading; failures name the file."""
+    if not path.is_file():
+        raise BadHomeError(f"there is no database at {path}")
+    with Database(path, Schema(0)) as database, database.read() as sql:
+        yield sql
+
+
+def copy_file(path: Path, target: Path) -> None:
+    """Copy the last commit's state of a database to the new file ``target``, while others write."""
+    with Database(path, Schema(0)) as database:
+        database.copy_to(target)
+
+
 def has_table(sql: Connection, name: str) -> bool:
     """Whether the file has a table of this name."""
     return sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None

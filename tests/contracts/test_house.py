@@ -306,7 +306,11 @@ def renames(tree: ast.Module) -> Iterator[int]:
 def test_one_place_renames_and_replaces_files() -> None:
     """``indexer/core/atomic_files.py`` does, so that each is flushed and locked; ``os.link`` makes
     a second name and stays where it is named here."""
-    links = {"indexer/model/bundle.py", "indexer/index/transfer.py"}
+    links = {
+        "indexer/model/bundle.py",
+        "indexer/index/transfer.py",
+        "indexer/operations/backup.py",
+    }
     found = {
         str(path)
         for package in ("indexer", "service", "tools")

@@ -1,0 +1,152 @@
+"""What a backup is: a home's files under a sealed list of their checksums."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from indexer.core.atomic_files import canonical_json, is_claimed
+from indexer.core.errors import BadBackupError, NewerFormatError
+from indexer.core.sqlite import Connection
+
+FORMAT = 1
+LIST = "BACKUP.json"
+CATALOG = "catalog.sqlite3"
+PHOTOS = "photos"
+# Made again by whoever needs them: a damaged one is no reason not to restore the rest.
+DERIVED = ("embeddings/", "feeds/", "fetch.sqlite3", "keywords.sqlite3", "signatures.sqlite3")
+_CHUNK = 1 << 20
+_PORTION = 5000
+
+
+@dataclass(frozen=True)
+class BackupFile:
+    """One file: its checksum, and how the home had it (size in bytes, time in ns)."""
+
+    sha256: str
+    size: int
+    mtime_ns: int = 0
+
+
+@dataclass
+class BackupList:
+    """All that one backup holds. ``at``: what was acknowledged before is in it (ISO 8601, UTC)."""
+
+    at: str
+    # The release that made it.
+    catalens: str
+    # Of the catalog: its name, its last change.
+    identity: str
+    sequence: int
+    files: dict[str, BackupFile] = field(default_factory=dict)
+    # Copied originals; each is named by its checksum and stands in no list.
+    photos: int = 0
+    photo_bytes: int = 0
+    # Of photos that lie outside of the home, or were forgotten.
+    elsewhere: int = 0
+    # Originals that the catalog names and the home had not, or had damaged; derived files.
+    left_out: list[str] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """Readable JSON with its own SHA-256, so that a changed byte anywhere is seen."""
+        body = {"format": FORMAT, **asdict(self)}
+        seal = hashlib.sha256(canonical_json(body)).hexdigest()
+        return (json.dumps({**body, "seal": seal}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_list(folder: Path) -> BackupList:
+    """The list of the backup in ``folder``. Raises ``BadBackupError``, ``NewerFormatError``."""
+    path = folder / LIST
+    try:
+        stored = json.loads(path.read_bytes())
+        found = stored.pop("format")
+        if isinstance(found, int) and found > FORMAT:
+            raise NewerFormatError(
+                f"backup {folder} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
+                "it"
+            )
+        seal = stored.pop("seal")
+        if hashlib.sha256(canonical_json({"format": found, **stored})).hexdigest() != seal:
+            raise ValueError("it does not match its own checksum")
+        stored["files"] = {name: BackupFile(**known) for name, known in stored["files"].items()}
+        made = BackupList(**stored)
+    except FileNotFoundError as error:
+        raise BadBackupError(f"there is no backup at {folder}: {LIST} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadBackupError(f"{path} is damaged: {error}; take another backup") from error
+    for name in made.files:
+        if not _is_inside(name):
+            raise BadBackupError(f"{path} names {name!r}, which lies outside of a home")
+    return made
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and not {"..", "."} & set(name.split("/"))
+
+
+def list_backups(folder: Path) -> list[Path]:
+    """The backups in ``folder``, oldest first, by their names. Raises nothing."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.glob("[!.]*") if (path / LIST).is_file())
+
+
+def newest_backup(folder: Path) -> Path:
+    """``folder`` itself where it is a backup, else the newest in it. Raises ``BadBackupError``."""
+    if (folder / LIST).is_file():
+        return folder
+    found = list_backups(folder)
+    if not found:
+        raise BadBackupError(f"there is no backup at {folder} (make one: catalens backup FOLDER)")
+    return found[-1]
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed processes left that were putting the folder ``path`` together."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not is_claimed(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def is_derived(name: str) -> bool:
+    """Whether a file can be made again from the others."""
+    return name.startswith(DERIVED)
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copy a file; the SHA-256 of what was copied. Raises ``OSError``."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with source.open("rb") as read, target.open("xb") as write:
+        while chunk := read.read(_CHUNK):
+            digest.update(chunk)
+            write.write(chunk)
+    return digest.hexdigest()
+
+
+def kept_photos(sql: Connection) -> Iterator[list[tuple[str, int]]]:
+    """Content hash and bytes of each original that the home keeps a copy of, in portions."""
+    last = 0
+    query = (
+        "SELECT photo_id, content_hash, bytes FROM photos WHERE photo_id > ? AND storage = 'copy' "
+        "ORDER BY photo_id LIMIT ?"
+    )
+    while rows := sql.execute(query, (last, _PORTION)).fetchall():
+        last = rows[-1][0]
+        yield [(row[1], row[2]) for row in rows]
+
+
+def count_photos(sql: Connection) -> tuple[int, int]:
+    """How many originals the home keeps, and how many lie elsewhere or were forgotten."""
+    row: tuple[Any, ...] = sql.execute(
+        "SELECT count(*) FILTER (WHERE storage = 'copy'), count(*) FILTER (WHERE storage <> "
+        "'copy') FROM photos"
+    ).fetchone()
+    return int(row[0]), int(row[1])

@@ -1,0 +1,189 @@
+"""Restore of a backup into a new home, every file against its checksum."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.catalog.records import photo_file
+from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import folder_aside, publish_folder, storage_failure
+from indexer.core.errors import BadBackupError, BadHomeError, BadRequestError, DiskFullError
+from indexer.core.home import Home
+from indexer.core.progress import OnStage, no_progress
+from indexer.core.sqlite import opened
+from indexer.operations.backup_files import (
+    CATALOG,
+    PHOTOS,
+    BackupList,
+    copy_hashed,
+    is_derived,
+    kept_photos,
+    newest_backup,
+    read_list,
+    remove_leftovers,
+)
+
+_SPARE_BYTES = 64 * 2**20
+_MOST_NAMED = 5
+# Without these there is no home.
+_NEEDED = (CATALOG, "home.json")
+
+
+@dataclass
+class RestoreReport:
+    """What stands in the restored home. ``at``: what was acknowledged before is in it."""
+
+    home: Path
+    backup: Path
+    at: str
+    # The release that made the backup.
+    catalens: str
+    sequence: int
+    products: int
+    photos: int
+    # The pair that serves.
+    index_version: str | None
+    model_version: str | None
+    # Files that are damaged or missing in the backup, or were when it was made.
+    left_out: list[str] = field(default_factory=list)
+
+
+def restore(
+    source: Path, path: Path, *, partial: bool = False, progress: OnStage = no_progress
+) -> RestoreReport:
+    """Make the home ``path``, which must not be there yet, from the backup ``source``.
+
+    ``source`` is one backup, or a folder of them: then the newest. Everything is checked while it
+    is copied; the home stands there once it is whole. What is damaged and can be made again is left
+    out. ``partial``: other damaged or missing files are left out too. The first erasure in the home
+    looks at everything, since products may have been deleted while the backup was made. Raises
+    ``BadBackupError``, ``BadHomeError``, ``BadRequestError``, ``NewerFormatError``,
+    ``DiskFullError``, ``StorageError``.
+    """
+    path = path.absolute()
+    backup = newest_backup(source.absolute())
+    made = read_list(backup)
+    _check_place(path, backup)
+    needed = made.photo_bytes + sum(file.size for file in made.files.values()) + _SPARE_BYTES
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise DiskFullError(
+                f"{path}: the restored home needs {needed >> 20:,} MiB, {free >> 20:,} MiB are free"
+            )
+        remove_leftovers(path)
+        with folder_aside(path) as aside:
+            done = _Restore(backup, made, aside, progress)
+            done.copy(partial=partial)
+            report = _examined(aside, backup, made, done.left_out)
+            if path.is_dir():
+                path.rmdir()
+            publish_folder(aside, path)
+    except OSError as error:
+        raise storage_failure(Path(error.filename or path), error) from error
+    report.home = path
+    return report
+
+
+def _check_place(path: Path, backup: Path) -> None:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise BadHomeError(
+            f"{path} is there already: restore into a new folder, look at it (catalens doctor "
+            "--home NEW), then put it in the place of the other while nothing serves it"
+        )
+    if backup.resolve() in (path.resolve(), *path.resolve().parents):
+        raise BadRequestError(f"{path} lies in the backup {backup}: name a folder outside of it")
+
+
+class _Restore:
+    """Files on their way from a backup, and what is wrong with some."""
+
+    def __init__(self, backup: Path, made: BackupList, aside: Path, progress: OnStage) -> None:
+        self._backup = backup
+        self._made = made
+        self._aside = aside
+        self._progress = progress
+        self.left_out = list(made.left_out)
+        self._damaged: list[str] = []
+
+    def copy(self, *, partial: bool) -> None:
+        """Raises ``BadBackupError`` that names damaged files."""
+        files = self._made.files
+        for number, (name, known) in enumerate(files.items()):
+            self._progress("files", number, len(files))
+            if not self._copied(name, known.sha256):
+                (self.left_out if is_derived(name) else self._damaged).append(name)
+        if any(name not in files or name in self._damaged for name in _NEEDED):
+            raise BadBackupError(
+                f"{self._backup / CATALOG} is missing or damaged: take another backup"
+            )
+        self._copy_photos()
+        if self._damaged and not partial:
+            named = ", ".join(self._damaged[:_MOST_NAMED])
+            more = len(self._damaged) - _MOST_NAMED
+            raise BadBackupError(
+                f"{len(self._damaged):,} files of {self._backup} are missing or damaged: {named}"
+                + (f" and {more:,} more" if more > 0 else "")
+                + "; take another backup, or restore the others by --partial"
+            )
+        self.left_out += self._damaged
+
+    def _copy_photos(self) -> None:
+        absent = set(self._made.left_out)
+        count = 0
+        with opened(self._backup / CATALOG) as sql:
+            for portion in kept_photos(sql):
+                self._progress("photos", count, self._made.photos)
+                count += len(portion)
+                for content_hash, _ in portion:
+                    name = photo_file(Path(PHOTOS), content_hash).as_posix()
+                    if f"{PHOTOS}/{content_hash}" in absent:
+                        continue
+                    if not self._copied(name, content_hash):
+                        self._damaged.append(name)
+
+    def _copied(self, name: str, sha256: str) -> bool:
+        """Whether a file of the backup is sound; it is then in the new home."""
+        source, target = self._backup / name, self._aside / name
+        try:
+            if source.is_file() and copy_hashed(source, target) == sha256:
+                return True
+        except FileNotFoundError:
+            pass
+        target.unlink(missing_ok=True)
+        return False
+
+
+def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) -> RestoreReport:
+    """Open the new home as a service would, and have its first erasure look at everything."""
+    home = Home(aside)
+    with closing(open_catalog(home)) as catalog:
+        if catalog.last_sequence() != made.sequence:
+            raise BadBackupError(
+                f"{backup / CATALOG} ends with change {catalog.last_sequence()}, not "
+                f"{made.sequence}: take another backup"
+            )
+        catalog.change_log.require_scrub()
+        products, photos = len(catalog), catalog.photo_count()
+        catalog.database.empty_log()
+    try:
+        active = home.active()
+    except BadHomeError:
+        # As the home had it; activating a version writes it anew.
+        active = None
+    return RestoreReport(
+        aside,
+        backup,
+        made.at,
+        made.catalens,
+        made.sequence,
+        products,
+        photos,
+        None if active is None else active.index_version,
+        None if active is None else active.model_version,
+        left_out,
+    )

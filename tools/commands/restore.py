@@ -1,0 +1,38 @@
+"""Command ``restore``: a home from a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import AnyPath, home_option, json_option
+from tools.output import print_result, print_table, stages
+
+
+@click.command()
+@click.argument("source", metavar="FROM", type=AnyPath)
+@home_option
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Restore the rest where files are damaged or missing in the backup, and name them.",
+)
+@json_option
+def restore(source: Path, home: Path, partial: bool, as_json: bool) -> None:
+    """Make a new home from FROM: one backup, or a folder of them, of which the newest.
+
+    Every file is checked. The home must not be there yet.
+    """
+    from indexer.operations.restore import restore as job
+
+    with stages() as progress:
+        found = job(source, home, partial=partial, progress=progress)
+    print_result(found, as_json, _show)
+
+
+def _show(found: dict[str, Any]) -> None:
+    print_table(("", "found"), [(k, value) for k, value in found.items() if k != "left_out"])
+    for name in found["left_out"]:
+        click.echo(f"left out, missing or damaged in the backup: {name}")
