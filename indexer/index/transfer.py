@@ -95,7 +95,7 @@ def push(
     manifest = versions.verify(version)
     # Verifies its files.
     bundle = by_version(home, manifest.model_version)
-    with _locked(folder):
+    with locked_folder(folder):
         copy = _Copy(progress)
         copy.model(bundle.path, folder / "models")
         there = folder / "indexes" / version
@@ -137,7 +137,7 @@ def pull(
     versions = Versions(home)
     copy = _Copy(progress)
     home.indexes.mkdir(exist_ok=True)
-    with _locked(home.indexes), _naming(folder):
+    with locked_folder(home.indexes), _naming(folder):
         copy.model(model, home.models)
         for own in versions.list():
             if own.content == manifest.content:
@@ -392,7 +392,8 @@ def _naming(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Nobody else pushes to or pulls into ``folder``. Raises ``BusyError``."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".transfer.lock")
     try:

@@ -78,6 +78,24 @@ class FeatureCache:
                     found[content.hex()] = np.frombuffer(value, np.float16)
         return found
 
+    def contents(self) -> list[str]:
+        """All content hashes there are features of."""
+        with self._database.statements() as sql:
+            return [row[0].hex() for row in sql.execute("SELECT content FROM features")]
+
+    def forget(self, contents: Sequence[str]) -> int:
+        """Delete the features of these content hashes and write the file anew; how many.
+
+        Raises ``BusyError`` where another process reads it.
+        """
+        count = 0
+        with self._database.transaction() as sql:
+            for part, marks in chunks([bytes.fromhex(content) for content in contents]):
+                query = f"DELETE FROM features WHERE content IN ({marks})"
+                count += sql.execute(query, part).rowcount
+        self._database.scrub()
+        return count
+
     def close(self) -> None:
         self._database.close()
 

@@ -138,6 +138,11 @@ def recapture_features(
     )
 
 
+def recapture_key(content: str) -> str:
+    """Under what the features of the recapture of a photo with that content hash are cached."""
+    return hashlib.sha256(f"{RECAPTURE} {content}".encode()).hexdigest()
+
+
 class _Extraction:
     """One run of ``photo_features``: what is cached, what has to go through the network."""
 
@@ -177,7 +182,7 @@ class _Extraction:
                 self._skipped.append(Notice(row.where, reason))
                 continue
             if self._recaptured:
-                key = hashlib.sha256(f"{RECAPTURE} {key}".encode()).hexdigest()
+                key = recapture_key(key)
             self._keys[number] = key
             if key in self._known:
                 continue

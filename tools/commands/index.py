@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tools.commands.index_erase import erase, retention_terms
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import (
     AnyPath,
@@ -26,6 +27,9 @@ BUILD = "indexer.index_build.pipeline:BuildOptions"
 @click.group("index")
 def index() -> None:
     """Build, check and switch index versions."""
+
+
+index.add_command(erase)
 
 
 @index.command("build")
@@ -307,14 +311,7 @@ def gc(home: Path, config: Path | None, as_json: bool) -> None:
     from indexer.core.home import Home
     from indexer.operations.garbage_collection import tidy
 
-    print_result(tidy(Home(home), _terms(home, config)), as_json, _show_tidied)
-
-
-def _terms(home: Path, config: Path | None) -> Any:
-    """The terms of retention as the service has them."""
-    from service.settings import load_settings
-
-    return load_settings({"home": home}, config=config).retention_terms
+    print_result(tidy(Home(home), retention_terms(home, config)), as_json, _show_tidied)
 
 
 def _show_tidied(found: dict[str, Any]) -> None:
@@ -322,82 +319,6 @@ def _show_tidied(found: dict[str, Any]) -> None:
     rest = {name: value for name, value in found.items() if name != "removed" and value}
     if rest:
         print_table(("also", ""), rest.items())
-
-
-@index.command("erase")
-@click.argument("products", nargs=-1, metavar="[ID]...")
-@home_option
-@click.option(
-    "--ticket",
-    type=AnyPath,
-    metavar="FILE",
-    help="Write what `verify --erased` can look for; one ID only.",
-)
-@device_option("indexer.operations.erasure:erase")
-@config_option
-@json_option
-def erase(
-    products: tuple[str, ...],
-    home: Path,
-    ticket: Path | None,
-    config: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Erase deleted products from every version.
-
-    The products ID are deleted first, if any are given; then every version is rewritten without
-    deleted products. A running service does so by itself within the setting erase_within_s. A
-    rewrite is a new version that takes the old one's place; photos that another product has stay.
-    """
-    from indexer.catalog.deletions import Deletions
-    from indexer.catalog.photo_store import PhotoStore
-    from indexer.catalog.store import open_catalog
-    from indexer.core.atomic_files import write_json
-    from indexer.core.errors import NotErasedError
-    from indexer.core.home import Home
-    from indexer.operations.erasure import erase as rewrite
-    from indexer.operations.erasure_audit import ticket as make_ticket
-    from indexer.reviews.store import forget_photos
-
-    if ticket is not None and len(products) != 1:
-        raise click.UsageError("--ticket is of one product: give one ID")
-    opened = Home(home)
-    with open_catalog(opened) as catalog:
-        for product_id in products:
-            if catalog.pid(product_id) is None and Deletions(catalog.database).was_deleted(
-                product_id
-            ):
-                log(f"product {product_id!r} is deleted already: its erasure goes on")
-                continue
-            if ticket is not None:
-                write_json(ticket, make_ticket(opened, catalog, product_id))
-            orphaned = catalog.delete(product_id).orphaned
-            forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
-    with stages() as callback:
-        done = rewrite(opened, progress=callback, terms=_terms(home, config), **given(**options))
-    print_result(done, as_json, _show_erased)
-    if done.failed:
-        name, reason = next(iter(done.failed.items()))
-        more = f" (and {len(done.failed) - 1} more)" if len(done.failed) > 1 else ""
-        raise NotErasedError(f"not erased everywhere: {name}: {reason}{more}")
-
-
-def _show_erased(found: dict[str, Any]) -> None:
-    from indexer.operations.erasure import describe_strays
-
-    for old, new in found["rewritten"].items():
-        click.echo(f"{old} is now {new}")
-    for name, reason in found["failed"].items():
-        log(f"not rewritten: {name}: {reason}")
-    if found["strays"]:
-        log(describe_strays(found["strays"]))
-    rest = {
-        name: found[name]
-        for name in ("removed", "rows", "vectors", "photos", "texts")
-        if found[name]
-    }
-    print_table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
 
 
 @index.command("push")
@@ -412,10 +333,12 @@ def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
     lacks is copied, and all of it is verified on both sides; an interrupted push goes on.
     """
     from indexer.core.home import Home
+    from indexer.index.pushed import note_pushed
     from indexer.index.transfer import push as move
 
     with stages() as callback:
         moved = move(Home(home), folder, version, progress=callback)
+    note_pushed(Home(home), folder)
     print_result(moved, as_json, _show_moved)
 
 

@@ -1,0 +1,86 @@
+"""Erasure outside the home: the cache of features, and folders that versions were pushed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.catalog.deletions import Deletions
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
+from indexer.index.pushed import PushedErasure, erase_pushed, pushed_folders
+from indexer.model.feature_store import FeatureCache, default_cache
+from indexer.training.feature_cache import recapture_key
+
+_FILES = "f" + "[0-9a-f]" * 32 + ".sqlite3"
+
+
+@dataclass
+class OutsideErasure:
+    """What was erased outside the home, and what was not asked for."""
+
+    # Features of photos; None: not asked for.
+    cached: int | None = None
+    # Folder -> what was done there.
+    pushed: dict[str, PushedErasure] = field(default_factory=dict)
+    # Folder or cache -> why it is not erased.
+    failed: dict[str, str] = field(default_factory=dict)
+    # Folders that versions were pushed to and that were not named.
+    not_named: list[str] = field(default_factory=list)
+
+
+def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> OutsideErasure:
+    """Erase what the home, which is erased already, still has outside of it.
+
+    A place that fails keeps no other from being erased.
+    """
+    done = OutsideErasure()
+    folders = [path.absolute() for path in pushed]
+    with open_catalog(home) as catalog:
+        if cache:
+            try:
+                done.cached = erase_cached(catalog)
+            except CatalensError as error:
+                done.failed["cache"] = str(error)
+        for folder in folders:
+            try:
+                found = done.pushed[str(folder)] = erase_pushed(home, catalog, folder)
+            except CatalensError as error:
+                done.failed[str(folder)] = str(error)
+            else:
+                reasons = [f"{name}: {reason}" for name, reason in found.failed.items()]
+                if reasons:
+                    done.failed[str(folder)] = "; ".join(reasons)
+    done.not_named = [str(path) for path in pushed_folders(home) if path not in folders]
+    return done
+
+
+def cached_files(folder: Path | None = None) -> list[Path]:
+    """The files of the cache, by default of this user's."""
+    return sorted((folder or default_cache()).glob(_FILES))
+
+
+def erase_cached(catalog: Catalog, folder: Path | None = None) -> int:
+    """Delete the features of photos that lost their last product lately, and of their recaptures;
+    how many.
+
+    Photos are known by salted digests for as long as their tombstones stand. A photo that is stored
+    again keeps its features. Raises ``BusyError``, ``StorageError``.
+    """
+    record = Deletions(catalog.database)
+    salted = record.salted()
+    erased = record.photos()
+    if salted is None or not erased:
+        return 0
+    count = 0
+    for path in cached_files(folder):
+        with closing(FeatureCache(path.parent, path.stem)) as cache:
+            held = [found for found in cache.contents() if salted.digest(found) in erased]
+            stored = set(catalog.photos_by_hash(held))
+            gone = [content for content in held if content not in stored]
+            if gone:
+                count += cache.forget([*gone, *map(recapture_key, gone)])
+    return count

@@ -1,0 +1,139 @@
+"""Erasure outside the home: no folder that versions were pushed to, and no cache, keeps a deleted
+product; what is not this home's is left alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.catalog.store import open_catalog
+from indexer.core.errors import BadHomeError, UnknownVersionError
+from indexer.core.home import Home
+from indexer.index.pushed import erase_pushed, pushed_folders
+from indexer.index.transfer import pull, push
+from indexer.index.version import Versions
+from indexer.model.bundle import Bundle
+from indexer.model.feature_store import FeatureCache
+from indexer.operations.erasure import erase
+from indexer.operations.outside_erasure import erase_cached
+from indexer.training.feature_cache import recapture_key
+from tests.indexer.index.test_transfer import build, bundle, home
+from tests.indexer.index_build.test_pipeline import add_photo, put
+from tools import cli
+
+__all__ = ["bundle", "home"]
+
+GONE = "p7"
+CACHE = "f" + "0" * 32
+
+
+def held(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "indexes").glob("v*"))
+
+
+def test_the_rewrite_lies_where_the_version_was_pushed(
+    home: Home, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says where versions were pushed to, and named folders get the rewrite, which a
+    copy of the home can pull; no row of the product is left there."""
+    depot = tmp_path / "depot"
+    shutil.copytree(home.path, tmp_path / "other")
+    assert cli.run(["index", "push", str(depot), "--home", str(home.path)]) == 0
+    assert pushed_folders(home) == [depot]
+    with open_catalog(home) as catalog:
+        pid = catalog.pid(GONE)
+    words = ["index", "erase", "--home", str(home.path), "--json"]
+    capsys.readouterr()
+    assert cli.run([*words, GONE]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["rewritten"] == {"v000001": "v000002"}
+    assert first["outside"]["not_named"] == [str(depot)]
+    assert held(depot) == ["v000001"]
+    (depot / "indexes" / ".incoming-0123").mkdir()
+    assert cli.run([*words, "--pushed", str(depot)]) == 0
+    outside = json.loads(capsys.readouterr().out)["outside"]
+    assert outside["pushed"][str(depot)] == {
+        "replaced": {"v000001": "v000002"},
+        "removed": [],
+        "failed": {},
+    }
+    assert (outside["not_named"], outside["failed"], outside["cached"]) == ([], {}, None)
+    assert held(depot) == ["v000002"]
+    assert not (depot / "indexes" / ".incoming-0123").exists()
+    rows = np.load(depot / "indexes" / "v000002" / "rows.npy")
+    assert len(rows) == 29
+    assert pid not in rows[:, 0]
+    pulled = pull(depot, Home(tmp_path / "other"))
+    assert Versions(Home(tmp_path / "other")).manifest(pulled.version).counts["entries"] == 29
+
+
+def test_a_version_of_which_the_home_has_none_any_more_goes(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
+    """What nobody at home would go back to is taken out, with nothing in its place."""
+    depot = tmp_path / "depot"
+    push(home, depot)
+    for _ in range(2):
+        build(home, bundle)
+    Versions(home).gc()
+    with open_catalog(home) as catalog:
+        catalog.delete(GONE)
+    erase(home)
+    with open_catalog(home) as catalog:
+        done = erase_pushed(home, catalog, depot)
+        assert (done.replaced, done.removed, done.failed) == ({}, ["v000001"], {})
+        assert held(depot) == []
+        assert erase_pushed(home, catalog, depot).removed == []
+
+
+def test_what_is_not_this_home_s_is_left_alone(home: Home, bundle: Bundle, tmp_path: Path) -> None:
+    """Numbers of another catalog mean other products; a damaged version is named; a home, and a
+    folder that nothing was pushed to, are refused."""
+    depot = tmp_path / "depot"
+    push(home, depot)
+    other = Home.create(tmp_path / "other")
+    with open_catalog(other) as catalog:
+        catalog.change_log.identify()
+        found = erase_pushed(other, catalog, depot)
+    assert "of another catalog" in found.failed["v000001"]
+    (depot / "indexes" / "v000001" / "rows.npy").write_bytes(b"damaged")
+    with open_catalog(home) as catalog:
+        catalog.delete(GONE)
+        assert "cannot be read" in erase_pushed(home, catalog, depot).failed["v000001"]
+        with pytest.raises(BadHomeError, match="index erase --home"):
+            erase_pushed(home, catalog, home.path)
+        with pytest.raises(UnknownVersionError, match="nothing was pushed there"):
+            erase_pushed(home, catalog, tmp_path)
+    assert held(depot) == ["v000001"]
+
+
+def test_features_of_its_photos_leave_the_cache(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of its own photo and of the recapture go, byte by byte, also after the home was erased;
+    those of other photos and of a photo that was stored again stay."""
+    monkeypatch.setenv("CATALENS_CACHE", str(tmp_path / "cache"))
+    with open_catalog(home) as catalog:
+        gone, kept, again = (catalog.get(name).photos[0] for name in (GONE, "p8", "p9"))
+        product = catalog.get("p9")
+    rows = [gone, recapture_key(gone), kept, again, "e" * 64]
+    with closing(FeatureCache(tmp_path / "cache", CACHE)) as cache:
+        cache.put([(row, "f" * 64, np.full(8, 3, np.float16)) for row in rows])
+    for product_id in (GONE, "p9"):
+        assert cli.run(["index", "erase", product_id, "--home", str(home.path)]) == 0
+    with open_catalog(home) as catalog:
+        put(catalog, product.product_id, add_photo(home, 9))
+    capsys.readouterr()
+    assert cli.run(["index", "erase", "--cache", "--home", str(home.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outside"]["cached"] == 2
+    with closing(FeatureCache(tmp_path / "cache", CACHE)) as cache:
+        assert sorted(cache.contents()) == sorted([kept, again, "e" * 64])
+    files = b"".join(path.read_bytes() for path in (tmp_path / "cache").iterdir())
+    assert bytes.fromhex(gone) not in files
+    with open_catalog(home) as catalog:
+        assert erase_cached(catalog, tmp_path / "cache") == 0

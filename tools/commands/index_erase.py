@@ -1,0 +1,134 @@
+"""Command ``index erase``: deleted products out of every file that holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import (
+    AnyPath,
+    config_option,
+    device_option,
+    given,
+    home_option,
+    json_option,
+)
+from tools.output import log, print_result, print_table, stages, to_plain
+
+
+@click.command("erase")
+@click.argument("products", nargs=-1, metavar="[ID]...")
+@home_option
+@click.option(
+    "--ticket",
+    type=AnyPath,
+    metavar="FILE",
+    help="Write what `verify --erased` can look for; one ID only.",
+)
+@click.option(
+    "--cache",
+    is_flag=True,
+    help="Also delete what trainings and builds of this user cached of their photos.",
+)
+@click.option(
+    "--pushed",
+    type=AnyPath,
+    multiple=True,
+    metavar="DIR",
+    help="Also erase in a folder that versions were pushed to. Repeatable.",
+)
+@device_option("indexer.operations.erasure:erase")
+@config_option
+@json_option
+def erase(
+    products: tuple[str, ...],
+    home: Path,
+    ticket: Path | None,
+    cache: bool,
+    pushed: tuple[Path, ...],
+    config: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Erase deleted products from every version.
+
+    The products ID are deleted first, if any are given; then every version is rewritten without
+    deleted products. A running service does so by itself within the setting erase_within_s. A
+    rewrite is a new version that takes the old one's place; photos that another product has stay.
+    In folders named by --pushed the rewrites take the place of the versions they are of; who pulled
+    one pulls and erases there too. `catalens where` lists every place.
+    """
+    from indexer.catalog.deletions import Deletions
+    from indexer.catalog.photo_store import PhotoStore
+    from indexer.catalog.store import open_catalog
+    from indexer.core.atomic_files import write_json
+    from indexer.core.errors import NotErasedError
+    from indexer.core.home import Home
+    from indexer.operations.erasure import erase as rewrite
+    from indexer.operations.erasure_audit import ticket as make_ticket
+    from indexer.operations.outside_erasure import erase_outside
+    from indexer.reviews.store import forget_photos
+
+    if ticket is not None and len(products) != 1:
+        raise click.UsageError("--ticket is of one product: give one ID")
+    opened = Home(home)
+    with open_catalog(opened) as catalog:
+        for product_id in products:
+            if catalog.pid(product_id) is None and Deletions(catalog.database).was_deleted(
+                product_id
+            ):
+                log(f"product {product_id!r} is deleted already: its erasure goes on")
+                continue
+            if ticket is not None:
+                write_json(ticket, make_ticket(opened, catalog, product_id))
+            orphaned = catalog.delete(product_id).orphaned
+            forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
+    terms = retention_terms(home, config)
+    with stages() as callback:
+        done = rewrite(opened, progress=callback, terms=terms, **given(**options))
+    outside = erase_outside(opened, cache=cache, pushed=pushed)
+    document = {**to_plain(done), "outside": to_plain(outside)}
+    print_result(document, as_json, _show_erased)
+    failed = {**done.failed, **outside.failed}
+    if failed:
+        name, reason = next(iter(failed.items()))
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise NotErasedError(f"not erased everywhere: {name}: {reason}{more}")
+
+
+def _show_erased(found: dict[str, Any]) -> None:
+    from indexer.operations.erasure import describe_strays
+
+    for old, new in found["rewritten"].items():
+        click.echo(f"{old} is now {new}")
+    for name, reason in found["failed"].items():
+        log(f"not rewritten: {name}: {reason}")
+    if found["strays"]:
+        log(describe_strays(found["strays"]))
+    rest = {
+        name: found[name]
+        for name in ("removed", "rows", "vectors", "photos", "texts")
+        if found[name]
+    }
+    outside = found["outside"]
+    if outside["cached"] is not None:
+        rest["cached"] = outside["cached"]
+    print_table(("", "erased"), [*rest.items(), ("seconds", found["seconds"])])
+    for folder, seen in outside["pushed"].items():
+        for old, new in seen["replaced"].items():
+            click.echo(f"{folder}: {new} lies there instead of {old}")
+        for old in seen["removed"]:
+            click.echo(f"{folder}: {old} is gone; push another one")
+    for name, reason in outside["failed"].items():
+        log(f"not erased: {name}: {reason}")
+    for folder in outside["not_named"]:
+        log(f"versions were pushed to {folder}: erase there with --pushed {folder}")
+
+
+def retention_terms(home: Path, config: Path | None) -> Any:
+    """The terms of retention as the service has them."""
+    from service.settings import load_settings
+
+    return load_settings({"home": home}, config=config).retention_terms
