@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tools.commands.index_erase import erase, retention_terms
+from tools.erase_command import erase, retention_terms
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import (
     AnyPath,
