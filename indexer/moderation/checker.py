@@ -18,6 +18,7 @@ from indexer.moderation.detector import (
 )
 from indexer.moderation.gallery import Embed, FittedGallery, PhotoCrops
 from indexer.moderation.policy import Policy, PolicySet
+from indexer.moderation.text_pattern import PATTERN_S, PatternTimeoutError
 from indexer.moderation.thresholds import Verdict, worst
 
 PolicyEvidence = dict[str, Any]
@@ -130,6 +131,9 @@ class Checker:
                 found = detector.judge(rule, seen, context)
             except DetectorFailedError as error:
                 found = [Evidence(reason=str(error))]
+            except PatternTimeoutError:
+                reason = f"{name}: its patterns took more than {PATTERN_S} s on this photo's text"
+                found = [Evidence(reason=reason)]
             except Exception as error:
                 # A detector's own fault must not pass as "nothing found".
                 reason = f"{name} failed: {type(error).__name__}: {error}"[:300]

@@ -17,6 +17,7 @@ from indexer.core.registry import LAST, Registry
 from indexer.imaging.decode import Photo
 from indexer.imaging.geometry import Box
 from indexer.moderation.located_yaml import YamlScalar
+from indexer.moderation.text_pattern import TextPattern
 from indexer.moderation.thresholds import Bounds
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def _parse_share(value: Any) -> Any:
     return float(given)
 
 
-def _compile(value: Any) -> re.Pattern[str]:
+def _compile(value: Any) -> TextPattern:
     text = _require_text(value)
     try:
-        return re.compile(text, re.IGNORECASE)
+        return TextPattern(text)
     except re.error as error:
         raise ValueError(f"{text!r} is no regular expression: {error}") from error
 
@@ -55,7 +56,7 @@ def _compile(value: Any) -> re.Pattern[str]:
 # Types of the values in a policy file.
 Text = Annotated[str, BeforeValidator(_require_text)]
 TextList = Annotated[tuple[Text, ...], Field(min_length=1)]
-Pattern = Annotated[re.Pattern[str], BeforeValidator(_compile)]
+Pattern = Annotated[TextPattern, BeforeValidator(_compile)]
 PatternList = Annotated[tuple[Pattern, ...], Field(min_length=1)]
 Share = Annotated[float, BeforeValidator(_parse_share)]
 
@@ -73,6 +74,10 @@ class DetectorConfig(BaseModel):
 
     def files(self) -> Iterable[tuple[str, str]]:
         """Name and content hash of each file that the section refers to."""
+        return ()
+
+    def patterns_used(self) -> Iterable[TextPattern]:
+        """The regular expressions of the section."""
         return ()
 
 

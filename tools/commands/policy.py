@@ -41,6 +41,7 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         "file": str(file),
         "policy_version": loaded.policy_version,
         "policies": [_describe(one) for one in loaded.policies],
+        "warnings": [warning for one in loaded.policies for warning in _warnings(one)],
         "missing": {one.name: reason for one in DETECTORS if (reason := one.missing())},
     }
     if home is not None:
@@ -72,6 +73,19 @@ def _describe(one: Policy) -> dict[str, Any]:
     }
 
 
+def _warnings(one: Policy) -> list[str]:
+    """Patterns that a text could be made for, so that they are stopped by their time limit."""
+    from indexer.moderation.text_pattern import PATTERN_S
+
+    return [
+        f"policy {one.name}, {name}: the pattern {pattern.pattern!r} {pattern.risk}: where a text "
+        f"takes it more than {PATTERN_S} s it is stopped, and the photo is for a person to review"
+        for name, rule in one.rules.items()
+        for pattern in rule.patterns_used()
+        if pattern.risk
+    ]
+
+
 def _show(found: dict[str, Any]) -> None:
     rows = [
         (
@@ -83,6 +97,8 @@ def _show(found: dict[str, Any]) -> None:
         for one in found["policies"]
     ]
     print_table(("policy", "at most", "detectors", "photos"), rows)
+    for warning in found["warnings"]:
+        log(warning)
     used = {name for one in found["policies"] for name in one["detectors"]}
     for name, reason in found["missing"].items():
         log(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from indexer.moderation.detector import (
     PhotoContext,
     Text,
 )
+from indexer.moderation.text_pattern import PatternTime, TextPattern
 from indexer.moderation.thresholds import Bounds
 
 # px of the long side on which codes are looked for: the cheap pass first
@@ -101,6 +102,10 @@ class CodesRule(DetectorConfig):
     ] = frozenset()
     allow_text: PatternList = ()
 
+    def patterns_used(self) -> Iterable[TextPattern]:
+        """Those of texts that are allowed."""
+        return self.allow_text
+
 
 class CodesDetector(Detector[CodesRule, list[ScannedCode]]):
     """Reads QR and bar codes."""
@@ -134,17 +139,16 @@ class CodesDetector(Detector[CodesRule, list[ScannedCode]]):
     ) -> list[Evidence]:
         """Every code that is not allowed."""
         found = []
+        left = PatternTime()
         for code in seen:
-            if code.format in config.allow_formats or _is_allowed(code.text, config.allow_text):
+            if code.format in config.allow_formats:
+                continue
+            if any(pattern.fullmatch(code.text, left) for pattern in config.allow_text):
                 continue
             score = _SURE_SCORE if code.sure else _DOUBTFUL_SCORE
             details = {"format": code.format, "text": code.text, "box": context.upright(code.box)}
             found.append(Evidence(score, _BOUNDS, details))
         return found
-
-
-def _is_allowed(text: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
-    return any(pattern.fullmatch(text) for pattern in patterns)
 
 
 def _to_code(code: Any, scale: float) -> ScannedCode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from indexer.moderation.detector import (
     PhotoContext,
     TextList,
 )
+from indexer.moderation.text_pattern import PatternTime, TextPattern
 
 # px of the long side on which text is read
 _LONG_SIDE = 1280
@@ -55,14 +57,18 @@ class TextRule(BoundedConfig):
             raise ValueError("needs words or patterns")
         return self
 
-    def find(self, line: str) -> str | None:
-        """The first banned word or pattern of a line."""
+    def patterns_used(self) -> Iterable[TextPattern]:
+        """Those of banned texts."""
+        return self.patterns
+
+    def find(self, line: str, left: PatternTime) -> str | None:
+        """The first banned word or pattern of a line. Raises ``PatternTimeoutError``."""
         bare = "".join(line.split())
         for word in self.words:
             if "".join(word.split()).casefold() in bare.casefold():
                 return word
         for pattern in self.patterns:
-            if pattern.search(line) or pattern.search(bare.casefold()):
+            if pattern.search(line, left) or pattern.search(bare.casefold(), left):
                 return pattern.pattern
         return None
 
@@ -102,8 +108,9 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
     ) -> list[Evidence]:
         """Every line that holds a banned word or pattern."""
         found = []
+        left = PatternTime()
         for line in seen:
-            name = config.find(line.text)
+            name = config.find(line.text, left)
             if name is not None:
                 details = {"name": name, "text": line.text, "box": context.upright(line.box)}
                 found.append(Evidence(line.confidence, config.bounds, details))

@@ -3,6 +3,7 @@ unseen is allowed."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from indexer.imaging.geometry import iou
 from indexer.model.spec import Block
 from indexer.moderation.checker import Checker, PolicyResult
 from indexer.moderation.detector import DETECTORS, DetectorFailedError
+from indexer.moderation.detectors.codes import ScannedCode
 from indexer.moderation.detectors.text import TextLine
 from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import galleries_of
@@ -344,3 +346,19 @@ def test_a_gallery_that_nothing_is_known_about_asks_for_a_person(tmp_path: Path)
     ] * 2
     reasons = [piece["reason"].partition(" yet: ")[0] for piece in result.evidence]
     assert reasons == [f"gallery has no threshold for {match}" for match in ("symbol", "whole")]
+
+
+def test_a_code_that_was_made_for_a_pattern_is_reviewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither allowed nor waited for: a person looks, and the reason says why."""
+    text = "  codes:\n    codes: {allow_text: ['(?=(x|x)+y)z|((x|x)+)+y']}\n"
+    made = Checker(load_policies(drawn.write(tmp_path, text)))
+    code = ScannedCode("QRCode", "é" + "x" * 4000, (0, 0, 9, 9), True)
+    monkeypatch.setattr(DETECTORS["codes"], "run", lambda photo: [code] * 40)
+    monkeypatch.setattr(DETECTORS["codes"], "package", None)
+    started = time.monotonic()
+    result = made.check(drawn.photo(drawn.product(1)), None, None, None, None)[0]
+    assert time.monotonic() - started < 3
+    assert result.decision == "review"
+    assert "took more than 0.5 s" in result.evidence[0]["reason"]

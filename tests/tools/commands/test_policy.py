@@ -40,3 +40,20 @@ def test_check_refuses_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     error = capsys.readouterr().err.strip()
     assert "line 4: policies.a.nudty" in error
     assert "\n" not in error
+
+
+def test_check_warns_of_patterns_that_are_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A repeat in a repeat, and what looks back or around: each by policy, section and pattern."""
+    text = (
+        "  codes:\n    codes: {allow_text: ['(a+)+b', 'https://shop\\.example/.*']}\n"
+        "  words:\n    text: {patterns: ['we(?!b)chat']}\n"
+    )
+    file = drawn.write(tmp_path, text)
+    assert run(["policy", "check", str(file), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["warnings"]
+    assert first.startswith("policy codes, codes: the pattern '(a+)+b' repeats what is repeated")
+    assert second.startswith("policy words, text: the pattern 'we(?!b)chat' looks around or back")
+    assert run(["policy", "check", str(file)]) == 0
+    assert "is for a person to review" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from PIL import Image
 
 from indexer.imaging.decode import Photo
 from indexer.moderation.detectors import text
+from indexer.moderation.text_pattern import PatternTime
 
 
 class StandInReader:
@@ -84,4 +85,4 @@ def test_a_photo_too_thin_for_text_is_not_read(package: Path) -> None:
 def test_words_come_before_patterns(line: str, found: str | None) -> None:
     """A word counts in any case and spacing, a pattern as read and without spaces."""
     rule = text.TextRule.model_validate({"words": ["WeChat", "微信"], "patterns": [r"\d{11}"]})
-    assert rule.find(line) == found
+    assert rule.find(line, PatternTime()) == found
