@@ -200,18 +200,21 @@ def _salted_digest(salted: Salted, plain: bytes) -> bytes:
 def learn(catalog: Catalog, *, min_support: int = MIN_SUPPORT) -> tuple[int, int]:
     """Find the complementary categories of all orders stored; returns (orders, pairs).
 
-    Products count by their present category.
+    Products count by their present category. All orders are read before anything is locked: other
+    writes wait for the few pairs only.
     """
     with catalog.database.transaction() as sql:
         ensure_order_tables(sql)
+    with catalog.database.read() as sql:
         query = (
             "SELECT order_no, category FROM order_items JOIN products USING (pid) ORDER BY order_no"
         )
         pairs = complementary(_baskets(sql.execute(query)), min_support=min_support)
+        orders = int(sql.execute("SELECT count(*) FROM orders").fetchone()[0])
+    with catalog.database.transaction() as sql:
         sql.execute("DELETE FROM complements")
         rows = [(pair.one, pair.other, pair.together, pair.lift) for pair in pairs]
         sql.executemany("INSERT INTO complements VALUES (?, ?, ?, ?)", rows)
-        orders = int(sql.execute("SELECT count(*) FROM orders").fetchone()[0])
     return orders, len(pairs)
 
 

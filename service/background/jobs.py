@@ -18,7 +18,6 @@ from indexer.core.atomic_files import file_stamp, storage_failure
 from indexer.core.errors import (
     BadDataError,
     BadRequestError,
-    CatalensError,
     JobEndedError,
     UnknownJobError,
 )
@@ -27,10 +26,10 @@ from indexer.feeds.archives import check_archive
 from indexer.feeds.reader import check_feed, is_workbook
 from indexer.fetch.settings import FetchSettings
 from indexer.operations import jobs
-from indexer.operations.garbage_collection import sweep
 from indexer.operations.import_job import upload_name
 from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
 from service.background.leadership import Leadership
+from service.background.leftovers import LeftoverSweeper
 from service.background.worker_process import WorkerProcess
 from service.inference.admission import OverloadedError
 
@@ -101,6 +100,9 @@ class JobRunner:
         self._running: dict[str, WorkerProcess] = {}
         self._owned: dict[str, FileLock] = {}
         self._not_before: dict[str, float] = {}
+        # Running ones that were asked to end.
+        self._cancelled: set[str] = set()
+        self._sweeper = LeftoverSweeper(home, log)
         self._streams = threading.BoundedSemaphore(streams)
 
     def close(self) -> None:
@@ -113,6 +115,7 @@ class JobRunner:
                 if self._jobs.get(job_id).state == "queued":
                     self._fail(job_id, "interrupted", _INTERRUPTED)
                 self._forget(job_id)
+        self._sweeper.close()
 
     # -- what clients ask
 
@@ -309,12 +312,15 @@ class JobRunner:
         self._interrupt_running()
 
     def _interrupt_running(self) -> None:
-        for job_id, process in list(self._running.items()):
-            self._stop(process)
+        stopped = list(self._running.items())
+        for job_id, process in stopped:
+            process.stop()
             with suppress(UnknownJobError):  # the new leader has forgotten it
                 if self._jobs.get(job_id).state not in ENDED:
                     self._fail(job_id, "interrupted", _INTERRUPTED)
             self._forget(job_id)
+        if stopped:
+            self._sweeper.start()
 
     def _fail_lost(self) -> None:
         """Fail the jobs that a leader left running when it died."""
@@ -359,11 +365,17 @@ class JobRunner:
                 continue
             process = self._running.get(job_id)
             if process is not None:
-                self._stop(process)
-            if self._jobs.get(job_id).state not in ENDED:  # else it was quicker
-                self._jobs.set(job_id, state="cancelled")
-                self._log.info("job cancelled", job_id=job_id)
-            self._forget(job_id)
+                # Nobody waits for it here: the poll that finds it ended says so.
+                process.ask_to_end()
+                self._cancelled.add(job_id)
+            else:
+                self._note_cancelled(job_id)
+
+    def _note_cancelled(self, job_id: str) -> None:
+        if self._jobs.get(job_id).state not in ENDED:  # else it was quicker
+            self._jobs.set(job_id, state="cancelled")
+            self._log.info("job cancelled", job_id=job_id)
+        self._forget(job_id)
 
     def _start_waiting(self) -> None:
         busy = {self._jobs.get(job_id).kind for job_id in self._running}
@@ -388,6 +400,10 @@ class JobRunner:
 
     def _note_end(self, job_id: str, process: WorkerProcess, code: int) -> None:
         _, reason = process.finish()
+        if job_id in self._cancelled:
+            self._note_cancelled(job_id)
+            self._sweeper.start()
+            return
         job = self._jobs.get(job_id)
         if code == jobs.NOT_NOW:
             self._not_before[job_id] = time.monotonic() + _AGAIN_S
@@ -410,14 +426,6 @@ class JobRunner:
             self._fail(job_id, "worker-died", detail)
             self._log.error("job died", job_id=job_id, kind=job.kind, how=how, reason=reason)
 
-    def _stop(self, process: WorkerProcess) -> None:
-        """Stop a process, and take away what it had half made."""
-        process.stop()
-        try:
-            sweep(self._home, after_s=0.0)  # of processes that are gone
-        except (CatalensError, OSError) as error:
-            self._log.warning("leftovers of a job stay for now", error=str(error))
-
     def _fail(self, job_id: str, code: str, detail: str) -> None:
         self._jobs.set(job_id, state="failed", problem=JobProblem(code, detail))
         self._forget(job_id)
@@ -427,6 +435,7 @@ class JobRunner:
         self._waiting.pop(job_id, None)
         self._running.pop(job_id, None)
         self._not_before.pop(job_id, None)
+        self._cancelled.discard(job_id)
         lock = self._owned.pop(job_id, None)
         if lock is not None:
             lock.release()

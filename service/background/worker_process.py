@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import indexer
@@ -27,6 +28,7 @@ class WorkerProcess:
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         # One thread: what answers has the other cores.
         limits = {"CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._asked: float | None = None
         # On disk: a pipe that nobody reads would stop a worker that says much.
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
@@ -57,13 +59,22 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Ask it to end, and kill it where it does not."""
-        self._process.terminate()
+        self.ask_to_end()
         try:
             self._process.wait(_PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._close()
+
+    def ask_to_end(self) -> None:
+        """Ask it to end without waiting for that; asked again after a while, it is killed."""
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+            self._process.terminate()
+        elif now - self._asked > _PATIENCE_S:
+            self._process.kill()
 
     def _close(self) -> None:
         self._stdout.close()

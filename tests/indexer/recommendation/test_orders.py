@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from indexer.catalog.records import NewPhoto, ProductInput, Put
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError
+from indexer.recommendation import orders as orders_module
+from indexer.recommendation.cooccurrence import Pair, complementary
 from indexer.recommendation.orders import complements_of, import_orders, salt_orders
 
 KINDS = {"s1": "Shirt", "s2": "Shirt", "t1": "Tie", "h1": "Hat"}
@@ -139,3 +142,23 @@ def test_without_orders_nothing_is_complementary(catalog: Catalog) -> None:
     """A catalog that never had orders: no tables, no answer, and deleting works."""
     assert complements_of(catalog, ["Apparel > Tie"]) == {}
     catalog.delete("t1")
+
+
+def test_products_are_written_while_orders_are_learned(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many orders take a minute to read: nobody waits for that to write."""
+    written: list[str] = []
+
+    def learn_slowly(baskets: Iterable[Iterable[str]], *, min_support: int) -> list[Pair]:
+        with Catalog.open(catalog.path) as other:
+            other.database.connection.execute("PRAGMA busy_timeout = 50")
+            with other.database.transaction() as sql:
+                sql.execute("PRAGMA busy_timeout = 50")
+            product = next(catalog.iterate())
+            written.append(other.patch(product.product_id, {"title": "meanwhile"}).outcome)
+        return complementary(baskets, min_support=min_support)
+
+    monkeypatch.setattr(orders_module, "complementary", learn_slowly)
+    import_orders(catalog, write(tmp_path, *orders(("shirt", "jeans"))))
+    assert written == ["patched"]

@@ -24,7 +24,7 @@ from indexer.feeds.archives import unpack
 from indexer.index.version import Versions
 from indexer.operations import erasure
 from indexer.operations.jobs import JobProblem, Jobs, run
-from service.background import worker_process
+from service.background import leftovers, worker_process
 from service.background.leadership import Leadership
 from service.engine import Engine
 from service.settings import Settings
@@ -157,6 +157,49 @@ def test_jobs_of_a_kind_wait_for_each_other(own: Engine, lasting: list[Any]) -> 
     assert own.jobs.cancel(first.job_id).state == "cancelled"
     assert lasting[0].poll() is not None
     assert own.jobs.get(second.job_id).state == "running"
+
+
+def test_a_job_that_does_not_end_holds_up_nobody(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ignores the request to end, and a walk over many files: what else is asked of
+    the jobs is answered meanwhile; the process is killed, and the job is cancelled then."""
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=1)"
+    real, started = subprocess.Popen, []
+    walking, may_end = threading.Event(), threading.Event()
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        home, job_id = command[-2:]
+        Jobs(Home(home)).set(job_id, state="running")
+        options["stdout"] = subprocess.PIPE
+        script = f"{stubborn}; time.sleep(120)"
+        started.append(real([sys.executable, "-c", script], **options))
+        assert started[0].stdout is not None
+        started[0].stdout.readline()
+        return started[-1]
+
+    def walk(home: Home, *, after_s: float) -> int:
+        walking.set()
+        assert may_end.wait(20)
+        return 0
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", start)
+    monkeypatch.setattr(worker_process, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(leftovers, "sweep", walk)
+    job_id = own.jobs.add_build().job_id
+    states: list[str] = []
+    asking = threading.Thread(target=lambda: states.append(own.jobs.cancel(job_id).state))
+    asking.start()
+    wait_for((own.home.path / "jobs" / job_id / "cancel").exists)
+    began = time.monotonic()
+    assert own.jobs.get(job_id).state == "running"
+    assert time.monotonic() - began < 0.9
+    asking.join(20)
+    assert states == ["cancelled"]
+    assert walking.wait(20)
+    assert own.jobs.list()[0].state == "cancelled"
+    may_end.set()
+    assert started[0].wait(5) == -9
 
 
 def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> None:
