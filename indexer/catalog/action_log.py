@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from indexer.core.actor import WriteAction, current_action
-from indexer.core.sqlite import Connection, Database, chunks, has_table
+from indexer.core.actor import WriteAction
+from indexer.core.errors import UnknownActionError
+from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
 
 # Beside the catalog's first tables; a release that does not know them leaves them alone, and what
 # it writes has no name.
@@ -19,13 +20,27 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS action_changes (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, "
     "first_pid INTEGER NOT NULL, last_pid INTEGER NOT NULL, action_no INTEGER NOT NULL)",
     "CREATE INDEX IF NOT EXISTS action_changes_by_action ON action_changes (action_no)",
+    # What they replaced (``undo_journal``), by number of product: erasing one takes its values out.
+    # Parts: JSON of {part: [before, digest of what came]}.
+    "CREATE TABLE IF NOT EXISTS kept (action_no INTEGER NOT NULL, pid INTEGER NOT NULL, parts TEXT "
+    "NOT NULL, PRIMARY KEY (action_no, pid)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS kept_by_pid ON kept (pid)",
+    "CREATE TABLE IF NOT EXISTS kept_types (action_no INTEGER NOT NULL, name TEXT NOT NULL, "
+    "before TEXT, mark INTEGER, after TEXT NOT NULL, PRIMARY KEY (action_no, name)) WITHOUT ROWID",
+    # What an action replaced beside products: a model's categories.
+    "CREATE TABLE IF NOT EXISTS kept_decisions (action_no INTEGER PRIMARY KEY, before TEXT NOT "
+    "NULL, after TEXT NOT NULL)",
 )
+_LAST_TABLE = "kept_decisions"
+# In ``meta``: what actions up to this number replaced is no longer kept.
+EXPIRED = "undo_expired"
 _COLUMNS = "action_no, name, at, kind, actor, note, undoes, undone"
 
 
 @dataclass(frozen=True)
 class StoredAction:
-    """An action that changed the catalog. ``undone``: the action that took it back."""
+    """An action that changed the catalog. ``undone``: the action that took it back; ``expired``:
+    what it replaced is no longer kept."""
 
     number: int
     name: str
@@ -36,6 +51,16 @@ class StoredAction:
     note: str
     undoes: str | None
     undone: str | None
+    expired: bool = False
+
+
+@dataclass(frozen=True)
+class ActionCounts:
+    """Products that an action changed, added and erased."""
+
+    changed: int
+    added: int
+    erased: int
 
 
 @dataclass(frozen=True)
@@ -54,14 +79,13 @@ class Marks:
 
 def ensure_action_tables(sql: Connection) -> None:
     """Make the tables where there are none; inside a write transaction."""
-    if not has_table(sql, "action_changes"):
+    if not has_table(sql, _LAST_TABLE):
         for statement in _SCHEMA:
             sql.execute(statement)
 
 
-def begin_action(sql: Connection, action: WriteAction | None = None) -> int:
-    """The number of an action, by default the current one; inside a write transaction."""
-    action = action or current_action()
+def begin_action(sql: Connection, action: WriteAction) -> int:
+    """The number of an action, which is stored if it is new; inside a write transaction."""
     ensure_action_tables(sql)
     row = sql.execute("SELECT action_no FROM actions WHERE name = ?", (action.name,)).fetchone()
     if row is not None:
@@ -71,7 +95,7 @@ def begin_action(sql: Connection, action: WriteAction | None = None) -> int:
     return int(sql.execute(query, values).lastrowid or 0)
 
 
-def record_changes(sql: Connection, before: Marks, action: WriteAction | None = None) -> int:
+def record_changes(sql: Connection, before: Marks, action: WriteAction) -> int:
     """Record whose the changes since ``before`` are; inside their transaction. The action's
     number."""
     number = begin_action(sql, action)
@@ -99,8 +123,33 @@ class ActionLog:
                 f"SELECT {_COLUMNS} FROM actions WHERE action_no < ? ORDER BY action_no DESC LIMIT "
                 "?"
             )
-            rows = sql.execute(query, (2**62 if before is None else before, limit))
-            return [StoredAction(*row) for row in rows]
+            rows = sql.execute(query, (2**62 if before is None else before, limit)).fetchall()
+            last = _last_expired(sql)
+            return [replace(StoredAction(*row), expired=row[0] <= last) for row in rows]
+
+    def get(self, name: str) -> StoredAction:
+        """The action of this name. Raises ``UnknownActionError``."""
+        with self._database.read() as sql:
+            return find_action(sql, name)
+
+    def counts(self, number: int) -> ActionCounts:
+        """How many products an action changed, added and erased; what is no longer kept does not
+        count."""
+        with self._database.read() as sql:
+            one = (number,)
+            query = "SELECT count(*) FROM kept WHERE action_no = ?"
+            (changed,) = sql.execute(query, one).fetchone()
+            query = (
+                "SELECT coalesce(sum(last_pid - first_pid + 1), 0) FROM action_changes WHERE "
+                "action_no = ?"
+            )
+            (added,) = sql.execute(query, one).fetchone()
+            query = (
+                "SELECT count(*) FROM action_changes JOIN changes ON sequence BETWEEN first AND "
+                "last WHERE action_no = ? AND kind = 'delete'"
+            )
+            (erased,) = sql.execute(query, one).fetchone()
+            return ActionCounts(int(changed), int(added), int(erased))
 
     def actors(self, sequences: Iterable[int]) -> dict[int, str]:
         """Change -> who made it, of those of ``sequences`` that have a name."""
@@ -116,6 +165,21 @@ class ActionLog:
                 )
                 found.update(sql.execute(query, part))
         return found
+
+
+def find_action(sql: Connection, name: str) -> StoredAction:
+    """The action of this name. Raises ``UnknownActionError``."""
+    row = None
+    if has_table(sql, _LAST_TABLE):
+        query = f"SELECT {_COLUMNS} FROM actions WHERE name = ?"
+        row = sql.execute(query, (name,)).fetchone()
+    if row is None:
+        raise UnknownActionError(f"there is no action {name[:64]!a} (see catalens undo list)")
+    return replace(StoredAction(*row), expired=row[0] <= _last_expired(sql))
+
+
+def _last_expired(sql: Connection) -> int:
+    return int(read_meta(sql, EXPIRED) or 0)
 
 
 def _now() -> str:

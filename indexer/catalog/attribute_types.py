@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from indexer.catalog.attributes import (
     RESERVED,
@@ -19,6 +19,7 @@ from indexer.catalog.attributes import (
 )
 from indexer.catalog.limits import check_given_attributes
 from indexer.catalog.records import check_text, dump
+from indexer.catalog.undo_journal import KeptType
 from indexer.core.errors import BadProductError
 from indexer.core.sqlite import Connection
 
@@ -161,11 +162,46 @@ class StoredTypes:
             if row[1:] != (text, spelled):
                 yield row
 
-    def set(self, types: Mapping[str, AttributeType], *, given: Iterable[str] = ()) -> None:
+    def misfits(self, parts: dict[str, Any]) -> list[str]:
+        """Those of ``parts`` (``undo_journal.Part``) that are no values of their attribute's type.
+
+        What became text is put into ``parts`` as it was written.
+        """
+        refused = []
+        changed = {}
+        for part, value in parts.items():
+            name = part.removeprefix("attributes/")
+            if name == part or value is None:
+                continue
+            kind = self.kinds.get(name) or _first_type(name, value[0])
+            try:
+                if kind == "string" and not isinstance(value[0], str):
+                    text = value[1] if value[1] is not None else read(value[0], kind)
+                    changed[part] = [text, None]
+                else:
+                    check(value[0], kind)
+            except ValueError:
+                refused.append(part)
+        parts.update(changed)
+        return refused
+
+    def lacking(self, parts: Mapping[str, Any]) -> dict[str, AttributeType]:
+        """Types for attributes among ``parts`` that have none (any more)."""
+        named = {part.removeprefix("attributes/"): (part, value) for part, value in parts.items()}
+        return {
+            name: _first_type(name, value[0])
+            for name, (part, value) in named.items()
+            if name != part and value is not None and name not in self.kinds
+        }
+
+    def set(
+        self, types: Mapping[str, AttributeType], *, given: Iterable[str] = ()
+    ) -> list[KeptType]:
         """Keep types; a person ``given`` type is not widened, and what became text takes numbers
-        as their text."""
+        as their text. Returns what was replaced."""
         fixed = set(given)
         rows = []
+        replaced = []
         for name, kind in types.items():
             before = self.kinds.get(name)
             mark = self._marks.get(name, 0)
@@ -177,10 +213,24 @@ class StoredTypes:
                 mark = _LOOSE
             if (before, self._marks.get(name)) != (kind, mark):
                 rows.append((name, kind, mark))
+                replaced.append(KeptType(name, before, self._marks.get(name), kind))
                 self.kinds[name] = kind
                 self._marks[name] = mark
         query = "INSERT OR REPLACE INTO attribute_types (name, type, fixed) VALUES (?, ?, ?)"
         self._sql.executemany(query, rows)
+        return replaced
+
+    def restore(self, kept: KeptType) -> None:
+        """Give an attribute the type it had, whose values fit; without one, it goes."""
+        if kept.before is None:
+            self._sql.execute("DELETE FROM attribute_types WHERE name = ?", (kept.name,))
+            self.kinds.pop(kept.name, None)
+            self._marks.pop(kept.name, None)
+            return
+        query = "UPDATE attribute_types SET type = ?, fixed = ? WHERE name = ?"
+        self._sql.execute(query, (kept.before, kept.mark or 0, kept.name))
+        self.kinds[kept.name] = cast(AttributeType, kept.before)
+        self._marks[kept.name] = kept.mark or 0
 
 
 def _first_type(name: str, value: Any) -> AttributeType:

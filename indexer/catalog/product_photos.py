@@ -68,6 +68,24 @@ class PhotoAssignment:
             self._sql.execute(query, (new.storage, new.path, found[0]))
         return int(found[0])
 
+    def addresses(self, pid: int) -> list[list[str | None]]:
+        """[content hash, the shop's address] of a product's photos, in order."""
+        query = (
+            "SELECT content_hash, source FROM product_photos JOIN photos USING (photo_id) WHERE "
+            "pid = ? ORDER BY position"
+        )
+        return [list(row) for row in self._sql.execute(query, (pid,))]
+
+    def ids(self, hashes: list[str]) -> list[int] | None:
+        """The numbers of these photos; None where one is not stored, or there are none."""
+        found: dict[str, int] = {}
+        for part, marks in chunks(hashes):
+            query = f"SELECT content_hash, photo_id FROM photos WHERE content_hash IN ({marks})"
+            found.update(self._sql.execute(query, part))
+        if not hashes or len(found) < len(set(hashes)):
+            return None
+        return [found[content_hash] for content_hash in hashes]
+
     def rows(self, pid: int) -> list[tuple[int, str | None]]:
         """Photo ids in order, and the shop's address of each."""
         query = "SELECT photo_id, source FROM product_photos WHERE pid = ? ORDER BY position"

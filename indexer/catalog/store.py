@@ -196,7 +196,7 @@ class Catalog:
         """
         results: list[Written | CatalensError] = []
         writes = list(writes)
-        with self._writing(dry_run) as session:
+        with self.writing(dry_run) as session:
             session.set_types(checked_types(types or {}))
             session.expect([write.product_id for write in writes if isinstance(write, Patch)])
             for write in writes:
@@ -212,14 +212,15 @@ class Catalog:
         """Set attribute types; stored values are converted. Those ``given`` by a person no value
         widens. Raises ``BadProductError`` for a value that does not fit."""
         wanted = checked_types(types)
-        with self._writing(dry_run) as session:
+        with self.writing(dry_run) as session:
             session.set_types(wanted, given)
 
     def _one(self, write: Write) -> Written:
         return require_written(self.apply([write])[0])
 
     @contextmanager
-    def _writing(self, dry_run: bool = False) -> Iterator[Transaction]:
+    def writing(self, dry_run: bool = False) -> Iterator[Transaction]:
+        """One transaction of writes, all of whoever acts; ``dry_run`` gives it up at its end."""
         with self.database.transaction() as connection:
             before = Marks.read(connection)
             bring_up_to_date(connection)
@@ -229,10 +230,11 @@ class Catalog:
             if dry_run:
                 connection.execute("ROLLBACK")
                 return
+            session.journal.flush()
             note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before.sequence:
                 stamp_state(connection, sequence)
-                record_changes(connection, before)
+                record_changes(connection, before, session.journal.action)
         self._old = False
 
     # -- reading
@@ -443,7 +445,7 @@ class Catalog:
         for name, owner in owners.items():
             if not name.strip() or (owner is not None and not owner.strip()):
                 raise BadProductError(f"{name!a} cannot be owned by {owner!a}: a name is empty")
-        with self._writing():
+        with self.writing():
             sql = self.database.connection
             for name, owner in owners.items():
                 if owner is None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from indexer.catalog import deletions
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
@@ -42,6 +42,14 @@ from indexer.catalog.records import (
     dump,
 )
 from indexer.catalog.schema import forget_orders
+from indexer.catalog.undo_journal import (
+    KeptType,
+    Part,
+    Parts,
+    UndoJournal,
+    content_parts,
+    with_parts,
+)
 from indexer.core.errors import (
     BadProductError,
     ChangedError,
@@ -92,6 +100,7 @@ class Transaction:
         self._rows: dict[str, StoredRow] = {}
         # Fields that some product ever had.
         self._used = used_fields(connection)
+        self.journal = UndoJournal(connection)
 
     @property
     def orphaned(self) -> list[str]:
@@ -140,6 +149,7 @@ class Transaction:
         self._sql.execute("DELETE FROM products WHERE pid = ?", (pid,))
         self._sql.execute("DELETE FROM tags WHERE pid = ?", (pid,))
         forget_orders(self._sql, pid)
+        self.journal.erase(pid)
         orphaned = self._photos.set(pid, [], [])
         deletions.record_deletion(self._sql, pid, product_id, stored.content, tags, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
@@ -169,7 +179,7 @@ class Transaction:
             self._photos.photo_id(content_hash, offered.get(content_hash))
             for content_hash in photos.hashes
         ]
-        self._types.set(read.new_types)
+        self._set_types(read.new_types)
         self._use_fields(content.fields)
         if stored is None:
             added = self._added(put, content, merchant, photo_ids, photos.sources)
@@ -183,6 +193,11 @@ class Transaction:
         if stored.content == content and old_tags == tags and not addresses_changed:
             self._keep_version(pid, put.external_version)
             return Written(stored.sequence, pid, "unchanged", warnings=warnings)
+        replaced_parts: dict[str, tuple[Part, Part]] = {"tags": (_listed(old_tags), _listed(tags))}
+        if addresses_changed:
+            new = zip(photos.hashes, photos.sources, strict=True)
+            replaced_parts["photos"] = (self._photos.addresses(pid), _listed(new))
+        self.journal.change(pid, stored.content, content, replaced_parts)
         orphaned = (
             self._photos.set(pid, photo_ids, photos.sources) if addresses_changed else ((), ())
         )
@@ -284,10 +299,13 @@ class Transaction:
             self._keep_version(pid, patch.external_version)
             self._rows.pop(patch.product_id, None)
             return Written(stored.sequence, pid, "unchanged", warnings=warnings)
-        self._types.set(read.new_types)
+        self._set_types(read.new_types)
         self._use_fields(content.fields)
-        if tags is not None:
+        others: dict[str, tuple[Part, Part]] = {}
+        if tags is not None and old_tags is not None:
+            others["tags"] = (_listed(old_tags), _listed(tags))
             self._set_tags(pid, tags)
+        self.journal.change(pid, stored.content, content, others)
         sequence = self._log(pid, "patch", False)
         self._sql.execute(_CHANGE, (*content, patch.external_version, sequence, pid))
         if tags != old_tags or loses_text(stored.content, content):
@@ -333,11 +351,77 @@ class Transaction:
         chose, which no value widens. Raises ``BadProductError`` naming product and value."""
         self._types.check_room(wanted)
         for row in list(self._types.converted(wanted)):
+            before = self._content_of(row.pid)
+            after = before._replace(attributes=row.attributes, spellings=row.spellings)
+            self.journal.change(row.pid, before, after)
             query = "UPDATE products SET attributes = ?, spellings = ?, sequence = ? WHERE pid = ?"
             sequence = self._log(row.pid, "patch", False)
             self._sql.execute(query, (row.attributes, row.spellings, sequence, row.pid))
         self._rows.clear()
-        self._types.set(wanted, given=given)
+        self._set_types(wanted, given)
+
+    def _set_types(self, types: Mapping[str, AttributeType], given: Iterable[str] = ()) -> None:
+        self.journal.change_types(self._types.set(types, given=given))
+
+    # -- undo
+
+    def parts_of(self, pid: int) -> Parts:
+        """All that can be undone of a product, as it is now."""
+        parts = content_parts(self._content_of(pid))
+        return {**parts, "tags": _listed(self._tags(pid)), "photos": self._photos.addresses(pid)}
+
+    def restore(self, pid: int, parts: Parts) -> list[str]:
+        """Give a product parts that it had before; those that cannot be given any more.
+
+        Photos come back as far as they are still stored, attributes in the types that they have
+        now.
+        """
+        before = self._content_of(pid)
+        wanted = dict(parts)
+        refused = self._types.misfits(wanted)
+        photos = wanted.get("photos")
+        photo_ids = None if photos is None else self._photos.ids([found for found, _ in photos])
+        if photos is not None and photo_ids is None:
+            refused.append("photos")
+        for part in refused:
+            wanted.pop(part, None)
+        if not wanted:
+            return refused
+        self._set_types(self._types.lacking(wanted))
+        others: dict[str, tuple[Part, Part]] = {}
+        if "tags" in wanted:
+            others["tags"] = (_listed(self._tags(pid)), wanted["tags"])
+            self._set_tags(pid, [(tag, source) for tag, source in wanted["tags"]])
+        if photos is not None and photo_ids is not None:
+            others["photos"] = (self._photos.addresses(pid), photos)
+            self._photos.set(pid, photo_ids, [source for _, source in photos])
+        content = with_parts(before, wanted)
+        self.journal.change(pid, before, content, others)
+        sequence = self._log(pid, "put" if "photos" in wanted else "patch", "photos" in wanted)
+        self._sql.execute(_CHANGE, (*content, None, sequence, pid))
+        self._rows.clear()
+        return refused
+
+    def restore_type(self, kept: KeptType) -> bool:
+        """Give an attribute the type it had; False where values or the type are others by now."""
+        if self._types.kinds.get(kept.name) != kept.after:
+            return False
+        if kept.before is None:
+            query = "SELECT 1 FROM products WHERE instr(attributes, ?) LIMIT 1"
+            if self._sql.execute(query, (f"{dump(kept.name)}:",)).fetchone() is not None:
+                return False
+        else:
+            try:
+                list(self._types.converted({kept.name: cast(AttributeType, kept.before)}))
+            except BadProductError:
+                return False
+            self.set_types({kept.name: cast(AttributeType, kept.before)})
+        self._types.restore(kept)
+        return True
+
+    def _content_of(self, pid: int) -> StoredContent:
+        query = "SELECT title, category, attributes, fields, spellings FROM products WHERE pid = ?"
+        return StoredContent(*self._sql.execute(query, (pid,)).fetchone())
 
     def _widen(self, read: ReadAttributes) -> tuple[str, ...]:
         """Make text of attributes that met text; what is said of it."""
@@ -395,6 +479,11 @@ class Transaction:
             query = "INSERT OR IGNORE INTO used_fields (name) VALUES (?)"
             self._sql.executemany(query, [(name,) for name in sorted(fresh)])
             self._used |= fresh
+
+
+def _listed(pairs: Iterable[tuple[str, str | None]]) -> list[list[str | None]]:
+    """Pairs as JSON has them."""
+    return [list(pair) for pair in pairs]
 
 
 def _with_others(

@@ -153,6 +153,18 @@ class ChangedError(ConflictError):
     code = "changed"
 
 
+class UnknownActionError(NotFoundError):
+    """No action of this name changed the catalog, or it is no longer remembered."""
+
+    code = "unknown-action"
+
+
+class NotUndoableError(ConflictError):
+    """It was undone already, or what it replaced is no longer kept."""
+
+    code = "not-undoable"
+
+
 class SyncRefusedError(CatalensError):
     """``import --sync`` would delete more than the allowed share of the catalog."""
 

@@ -37,8 +37,8 @@ def test_a_catalog_of_an_older_release_gets_the_tables_with_its_next_write(tmp_p
     with Catalog.create(path) as catalog:
         catalog.put(product("a"), photos=[photo(1)])
     with connect(path) as sql:
-        sql.execute("DROP TABLE actions")
-        sql.execute("DROP TABLE action_changes")
+        for table in ("actions", "action_changes", "kept", "kept_types", "kept_decisions"):
+            sql.execute(f"DROP TABLE {table}")
     with Catalog.open(path) as catalog:
         assert catalog.actions.actions() == []
         assert catalog.actions.actors([1]) == {}

@@ -1,0 +1,230 @@
+"""Undo of an action on the catalog: what it replaced comes back, later changes stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from indexer.catalog.action_log import StoredAction, begin_action, find_action
+from indexer.catalog.records import Delete
+from indexer.catalog.store import Catalog
+from indexer.catalog.transaction import Transaction
+from indexer.catalog.undo_journal import (
+    KeptPart,
+    KeptType,
+    Parts,
+    changed_since,
+    digest,
+    read_kept,
+)
+from indexer.core.actor import doing
+from indexer.core.errors import NotUndoableError
+from indexer.core.sqlite import Connection, chunks
+
+# Products per transaction: others write in between.
+_PORTION = 500
+# Kept values that a report names.
+LISTED = 100
+
+
+@dataclass(frozen=True)
+class SkippedUndo:
+    """A value that stays as it is, or a product ("" for its part). ``reason``: changed-since,
+    photo-erased, type-changed."""
+
+    product_id: str
+    part: str
+    reason: str
+
+
+@dataclass
+class UndoReport:
+    """What an undo did. ``undone_by``: the undo's own name, by which it can be undone in turn."""
+
+    action: str
+    kind: str
+    by: str
+    at: str
+    undone_by: str = ""
+    dry_run: bool = False
+    # Products that have again what they had.
+    restored: int = 0
+    # Products that the action had added, and that are erased now.
+    removed: int = 0
+    # Products that the action had erased: they stay so.
+    erased: int = 0
+    skipped: list[SkippedUndo] = field(default_factory=list)
+    skipped_count: int = 0
+    # Photos that no product has any more, for ``PhotoStore.collect``.
+    orphaned: list[str] = field(default_factory=list, repr=False)
+
+    def skip(self, product_id: str, part: str, reason: str) -> None:
+        """Note what stays."""
+        self.skipped_count += 1
+        if len(self.skipped) < LISTED:
+            self.skipped.append(SkippedUndo(product_id, part, reason))
+
+
+def undo_action(catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoReport:
+    """Take back what the action of this name did to products and attribute types.
+
+    A value comes back only where it still is what the action left and nobody changed it since; an
+    erased product never does. In portions: one that was interrupted is done again by the same call.
+    Raises ``UnknownActionError``, ``NotUndoableError``.
+    """
+    with catalog.database.read() as sql:
+        action = find_action(sql, name)
+        _require_undoable(sql, action)
+        pids = _pids(sql, action.number)
+        report = UndoReport(action.name, action.kind, action.by, action.at, dry_run=dry_run)
+        report.erased = catalog.actions.counts(action.number).erased
+    with doing("undo", action.kind, undoes=action.name) as undo:
+        report.undone_by = "" if dry_run else undo.name
+        for start in range(0, len(pids.changed), _PORTION):
+            with catalog.writing(dry_run) as session:
+                _restore(session, catalog, action, pids.changed[start : start + _PORTION], report)
+        for start in range(0, len(pids.added), _PORTION):
+            with catalog.writing(dry_run) as session:
+                _remove(session, catalog, action, pids.added[start : start + _PORTION], report)
+        with catalog.writing(dry_run) as session:
+            sql = catalog.database.connection
+            if not dry_run:
+                _restore_types(session, sql, action, report)
+            if report.restored or report.removed or not report.skipped_count:
+                _mark_undone(sql, action, begin_action(sql, undo))
+    if dry_run:
+        report.orphaned.clear()
+    return report
+
+
+@dataclass(frozen=True)
+class _Pids:
+    changed: list[int]
+    added: list[int]
+
+
+def _require_undoable(sql: Connection, action: StoredAction) -> None:
+    if action.undone is not None:
+        raise NotUndoableError(
+            f"action {action.name} was undone already, by {action.undone}: undo that to have it "
+            "again"
+        )
+    if action.expired:
+        raise NotUndoableError(
+            f"action {action.name} of {action.at} cannot be undone any more: what it replaced is "
+            "no longer kept"
+        )
+
+
+def _pids(sql: Connection, number: int) -> _Pids:
+    added: list[int] = []
+    query = (
+        "SELECT pid FROM action_changes JOIN products ON pid BETWEEN first_pid AND last_pid WHERE "
+        "action_no = ? ORDER BY pid"
+    )
+    added += [row[0] for row in sql.execute(query, (number,))]
+    new = set(added)
+    rows = sql.execute("SELECT pid FROM kept WHERE action_no = ? ORDER BY pid", (number,))
+    return _Pids([pid for (pid,) in rows if pid not in new], added)
+
+
+def _restore(
+    session: Transaction,
+    catalog: Catalog,
+    action: StoredAction,
+    pids: Sequence[int],
+    report: UndoReport,
+) -> None:
+    sql = catalog.database.connection
+    ids = _ids(sql, pids)
+    kept = read_kept(sql, action.number, pids)
+    later = changed_since(sql, action.number, pids)
+    for pid, product_id in ids.items():
+        parts = _restorable(
+            session.parts_of(pid), kept.get(pid, {}), later.get(pid, set()), product_id, report
+        )
+        refused = session.restore(pid, parts) if parts else []
+        for part in refused:
+            report.skip(product_id, part, "photo-erased" if part == "photos" else "type-changed")
+        report.restored += len(parts) > len(refused)
+    report.orphaned += session.orphaned
+
+
+def _restorable(
+    now: Parts, kept: dict[str, KeptPart], later: set[str], product_id: str, report: UndoReport
+) -> Parts:
+    """The values that come back."""
+    found: Parts = {}
+    for part, pair in sorted(kept.items()):
+        current = now.get(part)
+        if current == pair.before:
+            continue
+        if part in later or digest(current) != pair.after:
+            report.skip(product_id, part, "changed-since")
+        else:
+            found[part] = pair.before
+    return found
+
+
+def _remove(
+    session: Transaction,
+    catalog: Catalog,
+    action: StoredAction,
+    pids: Sequence[int],
+    report: UndoReport,
+) -> None:
+    """Erase products that the action added and that nobody changed since."""
+    sql = catalog.database.connection
+    ids = _ids(sql, pids)
+    touched = set(changed_since(sql, action.number, pids)) | _foreign(sql, action, pids)
+    for pid, product_id in ids.items():
+        if pid in touched:
+            report.skip(product_id, "", "changed-since")
+            continue
+        session.write(Delete(product_id))
+        report.removed += 1
+    report.orphaned += session.orphaned
+
+
+def _foreign(sql: Connection, action: StoredAction, pids: Sequence[int]) -> set[int]:
+    """Those of ``pids`` whose last change is neither of the action nor of an undo, nor undone."""
+    found: set[int] = set()
+    for part, marks in chunks(list(pids)):
+        query = (
+            "SELECT pid FROM products LEFT JOIN action_changes ON last = (SELECT min(last) FROM "
+            "action_changes WHERE last >= sequence) AND first <= sequence LEFT JOIN actions USING "
+            f"(action_no) WHERE pid IN ({marks}) AND (action_no IS NULL OR (action_no <> ? AND "
+            "undone IS NULL AND undoes IS NULL))"
+        )
+        found.update(row[0] for row in sql.execute(query, (*part, action.number)))
+    return found
+
+
+def _restore_types(
+    session: Transaction, sql: Connection, action: StoredAction, report: UndoReport
+) -> None:
+    query = "SELECT name, before, mark, after FROM kept_types WHERE action_no = ? ORDER BY name"
+    for row in sql.execute(query, (action.number,)).fetchall():
+        kept = KeptType(*row)
+        # An attribute that others use by now keeps its type, and nothing is lost by that.
+        if not session.restore_type(kept) and kept.before is not None:
+            report.skip("", f"attributes/{kept.name}", "type-changed")
+
+
+def _mark_undone(sql: Connection, action: StoredAction, undo: int) -> None:
+    query = (
+        "UPDATE actions SET undone = (SELECT name FROM actions WHERE action_no = ?) WHERE name = ?"
+    )
+    sql.execute(query, (undo, action.name))
+    if action.undoes is not None:
+        # Done again: it can be undone again.
+        sql.execute("UPDATE actions SET undone = NULL WHERE name = ?", (action.undoes,))
+
+
+def _ids(sql: Connection, pids: Iterable[int]) -> dict[int, str]:
+    """The ids of those that are still there."""
+    found: dict[int, str] = {}
+    for part, marks in chunks(list(pids)):
+        query = f"SELECT pid, product_id FROM products WHERE pid IN ({marks}) ORDER BY pid"
+        found.update(sql.execute(query, part))
+    return found

@@ -1,0 +1,245 @@
+"""Journal of what writes replaced: the values before, kept in the same transaction as the write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from indexer.catalog.action_log import EXPIRED, begin_action
+from indexer.catalog.product_rows import StoredContent
+from indexer.catalog.records import dump
+from indexer.core.actor import current_action
+from indexer.core.sqlite import Connection, chunks, has_table, read_meta, write_meta
+
+# How long what was done can be undone.
+KEPT_DAYS = 30
+# Changed products that are kept for it in all; the oldest actions go first.
+MOST_KEPT = 2_000_000
+_BATCH = 500
+# What a product has under a name: "title", "category", "tags", "photos", "attributes/NAME" or
+# "fields/NAME". Of an attribute: [value, as written]; absent is None.
+Part = Any
+Parts = dict[str, Part]
+
+
+@dataclass(frozen=True)
+class KeptPart:
+    """A part as it was before an action, and a digest of how the action left it."""
+
+    before: Part
+    after: str
+
+
+@dataclass(frozen=True)
+class KeptType:
+    """An attribute's type before an action, None where it had none, and the one it left."""
+
+    name: str
+    before: str | None
+    mark: int | None
+    after: str
+
+
+def digest(part: Part) -> str:
+    """Short, and the same for equal parts."""
+    return hashlib.blake2b(dump(part).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def content_parts(content: StoredContent) -> Parts:
+    """All parts that stand in a product's row."""
+    parts: Parts = {"title": content.title, "category": _loaded(content.category)}
+    spellings = json.loads(content.spellings or "{}")
+    for name, value in json.loads(content.attributes).items():
+        parts[f"attributes/{name}"] = [value, spellings.get(name)]
+    for name, value in json.loads(content.fields or "{}").items():
+        parts[f"fields/{name}"] = value
+    return parts
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def with_parts(content: StoredContent, parts: Parts) -> StoredContent:
+    """``content`` with ``parts`` in place of its own."""
+    attributes = json.loads(content.attributes)
+    spellings = json.loads(content.spellings or "{}")
+    fields = json.loads(content.fields or "{}")
+    title = content.title
+    category = content.category
+    for part, value in parts.items():
+        kind, _, name = part.partition("/")
+        if part == "title":
+            title = value
+        elif part == "category":
+            category = None if value is None else dump(value)
+        elif kind == "attributes":
+            _put(attributes, name, None if value is None else value[0])
+            _put(spellings, name, None if value is None else value[1])
+        elif kind == "fields":
+            _put(fields, name, value)
+    return StoredContent(
+        title,
+        category,
+        dump(attributes),
+        dump(fields) if fields else None,
+        dump(spellings) if spellings else None,
+    )
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    if value is None:
+        values.pop(name, None)
+    else:
+        values[name] = value
+
+
+class UndoJournal:
+    """What the writes of one open transaction replaced. Nothing is read before the first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._sql = connection
+        # What all writes of the transaction are part of.
+        self.action = current_action()
+        self._number: int | None = None
+        self._buffer: dict[int, dict[str, list[Part]]] = {}
+
+    def change(
+        self,
+        pid: int,
+        before: StoredContent,
+        after: StoredContent,
+        others: Mapping[str, tuple[Part, Part]] = {},
+    ) -> None:
+        """Keep what differs of a product; ``others``: its tags and photos before and after."""
+        parts = {name: pair for name, pair in others.items() if pair[0] != pair[1]}
+        if before != after:
+            old = content_parts(before)
+            new = content_parts(after)
+            for name in old.keys() | new.keys():
+                if old.get(name) != new.get(name):
+                    parts[name] = (old.get(name), new.get(name))
+        kept = self._buffer.setdefault(pid, {})
+        for name, (was, now) in parts.items():
+            # Of several changes by one action the first has what stood before it.
+            kept[name] = [kept[name][0] if name in kept else was, digest(now)]
+        if len(self._buffer) >= _BATCH:
+            self.flush()
+
+    def change_types(self, types: Iterable[KeptType]) -> None:
+        """Keep the types that attributes had."""
+        rows = [(kept.name, kept.before, kept.mark, kept.after) for kept in types]
+        if not rows:
+            return
+        number = self._begin()
+        query = (
+            "INSERT INTO kept_types (action_no, name, before, mark, after) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET after = excluded.after"
+        )
+        self._sql.executemany(query, [(number, *row) for row in rows])
+
+    def erase(self, pid: int) -> None:
+        """Forget all that was ever kept of a product, which is erased."""
+        self._buffer.pop(pid, None)
+        if has_table(self._sql, "kept"):
+            self._sql.execute("DELETE FROM kept WHERE pid = ?", (pid,))
+
+    def flush(self) -> None:
+        """Write what is kept so far; at the latest before the transaction ends."""
+        buffer = {pid: parts for pid, parts in self._buffer.items() if parts}
+        self._buffer = {}
+        if not buffer:
+            return
+        number = self._begin()
+        for part, marks in chunks(list(buffer)):
+            query = f"SELECT pid, parts FROM kept WHERE action_no = ? AND pid IN ({marks})"
+            for pid, text in self._sql.execute(query, (number, *part)):
+                earlier = json.loads(text)
+                for name, (was, now) in buffer[pid].items():
+                    earlier[name] = [earlier[name][0] if name in earlier else was, now]
+                buffer[pid] = earlier
+        rows = [(number, pid, dump(parts)) for pid, parts in buffer.items()]
+        self._sql.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
+
+    def _begin(self) -> int:
+        if self._number is None:
+            self._number = begin_action(self._sql, self.action)
+        return self._number
+
+
+def read_kept(sql: Connection, number: int, pids: Sequence[int]) -> dict[int, dict[str, KeptPart]]:
+    """What an action replaced of those of ``pids``."""
+    found: dict[int, dict[str, KeptPart]] = {}
+    for part, marks in chunks(list(pids)):
+        query = f"SELECT pid, parts FROM kept WHERE action_no = ? AND pid IN ({marks})"
+        for pid, text in sql.execute(query, (number, *part)):
+            found[pid] = {name: KeptPart(*pair) for name, pair in json.loads(text).items()}
+    return found
+
+
+def changed_since(sql: Connection, number: int, pids: Sequence[int]) -> dict[int, set[str]]:
+    """The parts of those of ``pids`` that actions above ``number`` changed and that nobody undid.
+
+    What an undo did counts for nothing: it brought back what stood before another action.
+    """
+    found: dict[int, set[str]] = {}
+    for part, marks in chunks(list(pids)):
+        query = (
+            "SELECT pid, parts FROM kept JOIN actions USING (action_no) WHERE action_no > ? AND "
+            f"undone IS NULL AND undoes IS NULL AND pid IN ({marks})"
+        )
+        for pid, text in sql.execute(query, (number, *part)):
+            found.setdefault(pid, set()).update(json.loads(text))
+    return found
+
+
+def expire(sql: Connection, *, days: float = KEPT_DAYS, most: int = MOST_KEPT) -> int:
+    """Forget what older actions replaced; how many products it was. Inside a write transaction.
+
+    ``most``: products kept in all; the oldest actions go first, the newest one stays.
+    """
+    if not has_table(sql, "kept_decisions"):
+        return 0
+    before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
+    (last,) = sql.execute("SELECT max(action_no) FROM actions WHERE at < ?", (before,)).fetchone()
+    last = max(int(read_meta(sql, EXPIRED) or 0), last or 0)
+    held = 0
+    query = (
+        "SELECT action_no, count(*) FROM kept WHERE action_no > ? GROUP BY action_no ORDER BY "
+        "action_no DESC"
+    )
+    for number, count in sql.execute(query, (last,)).fetchall():
+        if held and held + count > most:
+            last = max(last, number)
+            break
+        held += count
+    removed = sql.execute("DELETE FROM kept WHERE action_no <= ?", (last,)).rowcount
+    for table in ("kept_types", "kept_decisions"):
+        sql.execute(f"DELETE FROM {table} WHERE action_no <= ?", (last,))
+    # Who did what is known as long as the log has what was done.
+    query = (
+        "DELETE FROM actions WHERE action_no <= ? AND action_no NOT IN (SELECT action_no FROM "
+        "action_changes)"
+    )
+    sql.execute(query, (last,))
+    write_meta(sql, EXPIRED, str(last))
+    if removed:
+        write_meta(sql, "must_scrub", "1")
+    return removed
+
+
+def is_expiry_due(sql: Connection, *, days: float = KEPT_DAYS) -> bool:
+    """Whether ``expire`` would find something by its age; cheap."""
+    if not has_table(sql, "kept_decisions"):
+        return False
+    before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
+    query = (
+        "SELECT 1 FROM actions WHERE at < ? AND (action_no IN (SELECT action_no FROM kept) OR "
+        "action_no IN (SELECT action_no FROM kept_types) OR action_no IN (SELECT action_no FROM "
+        "kept_decisions)) LIMIT 1"
+    )
+    return sql.execute(query, (before,)).fetchone() is not None
