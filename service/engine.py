@@ -25,6 +25,7 @@ from service.inference.admission import AdmissionGate, OverloadedError
 from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
 from service.logging import make_log
+from service.products.actions import ActionHistory
 from service.products.catalog import ProductCatalog
 from service.products.classes import ClassManager
 from service.products.versions import IndexVersions
@@ -146,6 +147,7 @@ class Engine:
             log=self.log,
         )
         self.versions = IndexVersions(self.home, self.catalog, self.snapshots)
+        self.actions = ActionHistory(self.home, self.catalog, self.snapshots)
         self.classes = ClassManager(
             self.home,
             self.catalog,

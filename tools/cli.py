@@ -33,6 +33,7 @@ COMMANDS = (
     "index",
     "class",
     "taxonomy",
+    "undo",
     "policy",
     "sync",
     "serve",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
-from indexer.core.actor import WriteAction
+from indexer.core.actor import WriteAction, current_action
 from indexer.core.errors import UnknownActionError
 from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
 
@@ -61,6 +63,14 @@ class ActionCounts:
     changed: int
     added: int
     erased: int
+
+
+@dataclass(frozen=True)
+class KeptDecision:
+    """How a model's categories were grouped before an action and after it."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,23 @@ class ActionLog:
         """The action of this name. Raises ``UnknownActionError``."""
         with self._database.read() as sql:
             return find_action(sql, name)
+
+    def keep_decision(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Keep how a model's categories were grouped before the current action changes that."""
+        with self._database.transaction() as sql:
+            number = begin_action(sql, current_action())
+            query = (
+                "INSERT INTO kept_decisions (action_no, before, after) VALUES (?, ?, ?) ON "
+                "CONFLICT DO UPDATE SET after = excluded.after"
+            )
+            sql.execute(query, (number, json.dumps(before), json.dumps(after)))
+
+    def kept_decision(self, number: int) -> KeptDecision | None:
+        """What an action replaced of the model; None where it was nothing, or is kept no more."""
+        with self._database.read() as sql:
+            query = "SELECT before, after FROM kept_decisions WHERE action_no = ?"
+            row = sql.execute(query, (number,)).fetchone()
+            return None if row is None else KeptDecision(*map(json.loads, row))
 
     def counts(self, number: int) -> ActionCounts:
         """How many products an action changed, added and erased; what is no longer kept does not

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -187,6 +187,15 @@ class ChangeLog:
             query = "SELECT pid FROM changes WHERE sequence = ?"
             row = sql.execute(query, (sequence,)).fetchone()
             return None if row is None else int(row[0])
+
+    def sequences_of(self, product_ids: Sequence[str]) -> dict[str, int]:
+        """The last change of those of ``product_ids`` that exist."""
+        found: dict[str, int] = {}
+        with self._database.read() as sql:
+            for part, marks in chunks(product_ids):
+                query = f"SELECT product_id, sequence FROM products WHERE product_id IN ({marks})"
+                found.update(sql.execute(query, part))
+        return found
 
     def begins(self) -> int:
         """The log holds the changes above this sequence number."""

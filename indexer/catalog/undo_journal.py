@@ -20,6 +20,8 @@ KEPT_DAYS = 30
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
+# In ``meta``: about how many products are kept, erased ones included.
+_HELD = "undo_kept"
 # What a product has under a name: "title", "category", "tags", "photos", "attributes/NAME" or
 # "fields/NAME". Of an attribute: [value, as written]; absent is None.
 Part = Any
@@ -164,6 +166,10 @@ class UndoJournal:
                 buffer[pid] = earlier
         rows = [(number, pid, dump(parts)) for pid, parts in buffer.items()]
         self._sql.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
+        held = int(read_meta(self._sql, _HELD) or 0) + len(rows)
+        write_meta(self._sql, _HELD, str(held))
+        if held > MOST_KEPT:
+            expire(self._sql)
 
     def _begin(self) -> int:
         if self._number is None:
@@ -217,6 +223,7 @@ def expire(sql: Connection, *, days: float = KEPT_DAYS, most: int = MOST_KEPT) -
             last = max(last, number)
             break
         held += count
+    write_meta(sql, _HELD, str(held))
     removed = sql.execute("DELETE FROM kept WHERE action_no <= ?", (last,)).rowcount
     for table in ("kept_types", "kept_decisions"):
         sql.execute(f"DELETE FROM {table} WHERE action_no <= ?", (last,))

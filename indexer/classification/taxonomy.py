@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog.records import Patch, category_path
+from indexer.catalog.records import Patch, Product, Written, category_path
 from indexer.catalog.store import Catalog
 from indexer.core.actor import doing
 from indexer.core.category_path import CategoryPath, format_path
-from indexer.core.errors import BadDataError, BadProductError, CatalensError
+from indexer.core.errors import BadDataError, BadProductError, CatalensError, ChangedError
 from indexer.core.home import Home
 from indexer.index.active_model import serve_decision
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.registry import by_version
+
+# Rounds for products that are written while the map is applied.
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -143,28 +146,59 @@ def apply_taxonomy(
         before = bundle.decision if bundle else Decision()
         after, renamed = relabel(before, moves)
         used = {moves.source(category.path) for category in before.categories}
-        writes = []
-        for product in catalog.iterate():
-            if product.category is None:
-                continue
-            used.add(moves.source(product.category))
-            if moves(product.category) != product.category:
-                writes.append(Patch(product.product_id, {"category": moves(product.category)}))
-        if not dry_run:
-            failed = [
-                result for result in catalog.apply(writes) if isinstance(result, CatalensError)
-            ]
-            if failed:
-                raise failed[0]
-            if active and bundle and renamed:
-                bundle = serve_decision(home, active, bundle, after)
+        moved = _move_products(catalog, moves, used, dry_run)
+        if not dry_run and active and bundle and renamed:
+            catalog.actions.keep_decision(before.grouping(), after.grouping())
+            bundle = serve_decision(home, active, bundle, after)
         return TaxonomyReport(
             dry_run=dry_run,
             categories=renamed,
-            products=len(writes),
+            products=moved,
             unknown=[path for path in moves.moves if path not in used],
             model_version=bundle.model_version if bundle else None,
         )
+
+
+def _move_products(
+    catalog: Catalog, moves: TaxonomyMap, used: set[CategoryPath | None], dry_run: bool
+) -> int:
+    """Move the products' categories; how many. ``used`` gets the paths that some had.
+
+    Each is moved from the very state that it was read in: what somebody wrote meanwhile is looked
+    at again. All that was read is written in one transaction.
+    """
+    moved = 0
+    found: Iterable[Product] = catalog.iterate()
+    for _ in range(_TRIES):
+        writes = []
+        for product in found:
+            if product.category is None:
+                continue
+            used.add(moves.source(product.category))
+            new = moves(product.category)
+            if new != product.category:
+                patch = Patch(
+                    product.product_id, {"category": new}, expected_sequence=product.sequence
+                )
+                writes.append(patch)
+        if dry_run:
+            return len(writes)
+        results = catalog.apply(writes)
+        moved += sum(isinstance(result, Written) for result in results)
+        changed = []
+        for write, result in zip(writes, results, strict=True):
+            if isinstance(result, ChangedError):
+                changed.append(write.product_id)
+            elif isinstance(result, CatalensError):
+                raise result
+        pids = [pid for one in changed if (pid := catalog.pid(one)) is not None]
+        if not pids:
+            return moved
+        found = catalog.by_pids(pids).values()
+    raise ChangedError(
+        f"{len(pids)} products were changed again and again while the map was applied: apply it "
+        "once more"
+    )
 
 
 def relabel(decision: Decision, moves: TaxonomyMap) -> tuple[Decision, list[Renamed]]:

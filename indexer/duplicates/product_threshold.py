@@ -101,9 +101,13 @@ def _stored_rules(home: Home) -> dict[str, Any]:
 
 def _store_rule(home: Home, embedding_id: str, rule: ProductRule) -> None:
     """Keep ``rule``; a read-only home keeps none."""
-    rules = _stored_rules(home) | {embedding_id: asdict(rule)}
     try:
-        write_json(home.path / _FILE, {"format": _FORMAT, "rules": rules})
+        # Two that fit rules of different models at once keep both.
+        with home.lock("duplicates", wait_s=30.0):
+            rules = _stored_rules(home) | {embedding_id: asdict(rule)}
+            write_json(home.path / _FILE, {"format": _FORMAT, "rules": rules})
+    except ReadOnlyError:
+        return
     except OSError as error:
         failure = storage_failure(home.path / _FILE, error)
         if not isinstance(failure, ReadOnlyError):

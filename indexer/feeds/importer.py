@@ -286,7 +286,7 @@ class _Import:
     def _guard(self, unnamed: list[str]) -> None:
         """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted."""
         options = self.options
-        self.doomed: list[str] = []
+        self.doomed: dict[str, int] = {}
         if options.sync and self.catalog is not None and options.only_first is None:
             self.doomed = self._doomed(unnamed)
         last = self.memory.last
@@ -301,10 +301,20 @@ class _Import:
             raise FeedHeldError(reason)
         self.report.warnings.append(Notice(self.feed.table.name, reason, FeedHeldError.code))
 
-    def _doomed(self, unnamed: list[str]) -> list[str]:
-        """The products that ``sync`` deletes. Raises ``SyncRefusedError``."""
+    def _doomed(self, unnamed: list[str]) -> dict[str, int]:
+        """The products that ``sync`` deletes, each with its last change.
+
+        What was written since the run began the feed cannot know: it stays. Raises
+        ``SyncRefusedError``.
+        """
         assert self.catalog is not None
-        doomed = sorted(missing_ids(self.catalog, self.mentioned))
+        listed = sorted(missing_ids(self.catalog, self.mentioned))
+        sequences = self.catalog.change_log.sequences_of(listed)
+        doomed = {
+            product_id: sequence
+            for product_id, sequence in sequences.items()
+            if sequence <= self.memory.sequence
+        }
         stored = len(self.catalog)
         lost = len(unnamed)
         allowed = max(0 if lost else int(stored * _FREE_DELETES), self.options.allow_deletes or 0)

@@ -23,7 +23,12 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.store import Catalog
-from indexer.core.errors import CatalensError, UnknownPhotoError, UnknownProductError
+from indexer.core.errors import (
+    CatalensError,
+    ChangedError,
+    UnknownPhotoError,
+    UnknownProductError,
+)
 from indexer.feeds.attribute_typing import AttributeTyping
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -121,10 +126,25 @@ class ProductWriter:
                 break
         self.collect((), own=refused & self._intake.made)
 
-    def delete(self, doomed: Sequence[str]) -> None:
-        """Erase products, photos that nobody else uses included."""
-        for start in range(0, len(doomed), BATCH):
-            results = self._apply([Delete(found) for found in doomed[start : start + BATCH]])
+    def delete(self, doomed: Mapping[str, int]) -> None:
+        """Erase products, photos that nobody else uses included.
+
+        ``doomed``: id -> its last change as it was decided on; one that was changed since stays.
+        """
+        deletes = [Delete(found, expected_sequence=last) for found, last in doomed.items()]
+        for start in range(0, len(deletes), BATCH):
+            batch = deletes[start : start + BATCH]
+            results = self._apply(batch)
+            self._report.warnings += [
+                Notice(
+                    write.product_id,
+                    "is not in the feed, but was changed while the feed was read: it stays until "
+                    "the next run",
+                    ChangedError.code,
+                )
+                for write, result in zip(batch, results, strict=True)
+                if isinstance(result, ChangedError)
+            ]
             gone = [result.sequence for result in results if isinstance(result, Written)]
             self._report.deleted += len(gone)
             self.sequences.extend(gone)

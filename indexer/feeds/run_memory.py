@@ -63,7 +63,8 @@ class RunMemory:
         self._evidence = self._file.with_suffix(".photos")
         self._store = PhotoStore(home)
         self._catalog = catalog
-        self._sequence = 0 if catalog is None else catalog.last_sequence()
+        # The catalog's last change when the run began.
+        self.sequence = 0 if catalog is None else catalog.last_sequence()
         self.last = read_last_run(self._file)
 
     def unchanged(self, groups: RowGroups, salt: str, recheck_s: float | None) -> np.ndarray:
@@ -125,7 +126,7 @@ class RunMemory:
         the catalog as they stand now; ``own``: numbers of the changes that this run made. Raises
         ``OSError``."""
         assert self._catalog is not None
-        changes = self._catalog.change_log.since(self._sequence)
+        changes = self._catalog.change_log.since(self.sequence)
         if self._is_same(groups, unchanged, len(changes.sequences)):
             return
         kept = unchanged | done
@@ -137,7 +138,7 @@ class RunMemory:
             if changes.deleted:
                 # Which products those were is no longer known.
                 kept[:] = False
-        sequence = int(changes.sequences[-1]) if len(changes.sequences) else self._sequence
+        sequence = int(changes.sequences[-1]) if len(changes.sequences) else self.sequence
         keys = groups.keys[kept]
         stays = find(keys, run.product_groups)
         stored = replace(
@@ -161,7 +162,7 @@ class RunMemory:
         """Whether what is stored holds for the next run, too."""
         last = self.last
         same = last is not None and len(last.keys) == len(groups) and bool(unchanged.all())
-        return same and last is not None and not changes and last.sequence == self._sequence
+        return same and last is not None and not changes and last.sequence == self.sequence
 
 
 def _portions(ids: Iterable[str]) -> Iterator[list[str]]:

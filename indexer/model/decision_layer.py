@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -143,6 +143,28 @@ class Decision:
             k=plain.k, temperature=plain.temperature, head=plain.heads, vote=1 - plain.heads
         )
         return TagRule(rest=rest, threshold=plain.threshold, thresholds=self.tag_thresholds)
+
+    def grouping(self) -> dict[str, Any]:
+        """Return what a change of categories changes: they, and the few-shot rows that count for
+        each."""
+        return {
+            "categories": [category.to_json() for category in self.categories],
+            "few_shot": {str(entry.id): entry.category for entry in self.few_shot},
+        }
+
+    def regrouped(self, grouping: Mapping[str, Any]) -> Decision:
+        """Return the decision with another ``grouping`` of the same categories and rows."""
+        return replace(
+            self,
+            categories=tuple(
+                Category(entry["id"], tuple(entry["path"]), tuple(entry["columns"] or ()))
+                for entry in grouping["categories"]
+            ),
+            few_shot=tuple(
+                replace(entry, category=grouping["few_shot"].get(str(entry.id), entry.category))
+                for entry in self.few_shot
+            ),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the stored form without the vectors, which ``tensors`` returns."""

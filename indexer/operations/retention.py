@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog
+from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
+from indexer.catalog.undo_journal import expire, is_expiry_due
 from indexer.core.home import Home
 from indexer.operations.jobs import Jobs
 from indexer.reviews.redaction import redact_before
@@ -28,6 +30,8 @@ class RetentionTerms:
     review_texts: float = 0.0
     # What a job that ended reported; it may name rows of a feed.
     jobs: float = 30.0
+    # What was replaced, for its undo. That of an erased product goes with it.
+    undo: float = UNDO_DAYS
 
 
 @dataclass
@@ -37,6 +41,7 @@ class EndedTerms:
     review_photos: int = 0
     review_texts: int = 0
     jobs: int = 0
+    undo: int = 0
 
 
 def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None) -> EndedTerms:
@@ -50,6 +55,9 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
         ended_before = time.time() - terms.jobs * _DAY_S
         done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
     Deletions(catalog.database).settle([])
+    if is_undo_due(catalog, terms):
+        with catalog.database.transaction() as sql:
+            done.undo = expire(sql, days=terms.undo or _ENDLESS)
     if not home.reviews_file.exists():
         return done
     with open_reviews(home) as reviews:
@@ -65,10 +73,18 @@ def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
     """Whether ``end_terms`` would find something; cheap."""
     if Deletions(catalog.database).has_ended():
         return True
+    if is_undo_due(catalog, terms):
+        return True
     if not home.reviews_file.exists():
         return False
     with open_reviews(home) as reviews:
         return _is_review_due(reviews, terms)
+
+
+def is_undo_due(catalog: Catalog, terms: RetentionTerms) -> bool:
+    """Whether what an action replaced came to its end."""
+    with catalog.database.read() as sql:
+        return is_expiry_due(sql, days=terms.undo or _ENDLESS)
 
 
 def _is_review_due(reviews: Reviews, terms: RetentionTerms) -> bool:

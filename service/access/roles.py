@@ -50,6 +50,7 @@ _SEARCH = (
 _READ_BY_STAFF = (
     "GET /metrics",
     "GET /v1/classes",
+    "GET /v1/actions",
     "GET /v1/indexes",
     "GET /v1/indexes/<string:version>/comparison",
     "GET /v1/map",
@@ -82,6 +83,7 @@ _ADMIN = (
     "POST /v1/indexes",
     "POST /v1/indexes/<string:version>:activate",
     "POST /v1/indexes:rollback",
+    "POST /v1/actions/<string:name>:undo",
 )
 
 

@@ -14,8 +14,10 @@ from pydantic_core import CoreSchema
 
 from indexer.index.version_comparison import VersionComparison
 from indexer.operations.jobs import Job
+from indexer.operations.undo import UndoResult
 from service.access.caller import CallerInfo
 from service.background.import_offer import ImportOffer
+from service.products.actions import ActionList
 from service.products.catalog import ProductSample, StoredProduct, WriteResult
 from service.products.classes import ClassChange, ClassList
 from service.products.schema import CatalogSchema
@@ -108,6 +110,14 @@ class IndexesResponse(Response, VersionList, frozen=True):
 
 class ComparisonResponse(Response, VersionComparison, frozen=True):
     """What changes where `then` serves instead of `now`; `warnings` are what gets worse."""
+
+
+class ActionsResponse(Response, ActionList, frozen=True):
+    """What was done, and whether it can be undone."""
+
+
+class UndoResponse(Response, UndoResult, frozen=True):
+    """What came back, and what stays."""
 
 
 class ActivateResponse(Response, Activation, frozen=True):

@@ -13,6 +13,7 @@ from service.api import requests
 from service.api.form_fields import FieldValues, encode_fields
 from service.api.product_requests import ProductPutRequest
 from service.api.responses import (
+    ActionsResponse,
     ActivateResponse,
     CallerResponse,
     ClassesResponse,
@@ -40,6 +41,7 @@ from service.api.responses import (
     SearchResponse,
     SearchResult,
     TagsResponse,
+    UndoResponse,
     WriteResponse,
 )
 from service.client.transport import (
@@ -266,6 +268,16 @@ class Client(Transport):
         return self._answer(
             self._send("POST", f"/v1/indexes/{quoted(version)}:activate"), ActivateResponse
         )
+
+    def list_actions(self, limit: int = 50, writes: bool = False) -> ActionsResponse:
+        """What was done and by whom; ``writes``: single writes too."""
+        options = {"limit": limit, "writes": writes}
+        return self._get("/v1/actions", ActionsResponse, options)
+
+    def undo_action(self, name: str, dry_run: bool = False) -> UndoResponse:
+        """Take back an action of ``list_actions``; what others changed since stays."""
+        path = f"/v1/actions/{quoted(name)}:undo"
+        return self._post(path, UndoResponse, {"dry_run": dry_run})
 
     def map(self, limit: int = 2000) -> MapResponse:
         """Products as points, alike ones near each other."""

@@ -12,6 +12,7 @@ __all__ = [  # noqa: RUF022 - what shoppers and merchants ask comes first in the
     "classes",
     "images",
     "indexes",
+    "actions",
     "map",
     "jobs",
     "access",

@@ -3,7 +3,9 @@ repeated is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.records import ProductInput
+from indexer.catalog.records import ProductInput, Write
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.classification.taxonomy import (
@@ -225,6 +227,28 @@ def home(tmp_path: Path) -> Home:
 
 def stored(catalog: Catalog) -> list[tuple[str, ...] | None]:
     return [product.category for product in catalog.iterate()]
+
+
+def test_what_somebody_writes_while_a_map_is_applied_stays(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product that was moved elsewhere between the look and the write is looked at again; an
+    erased one is left out."""
+    moves = TaxonomyMap({("Top",): ("Wear",)})
+    apply = Catalog.apply
+    done: list[str] = []
+
+    def meanwhile(catalog: Catalog, writes: Iterable[Write], **options: Any) -> Any:
+        if not done:
+            done.append("once")
+            catalog.patch("p0", {"category": "Shoe"})
+            catalog.patch("p1", {"category": "Top > Hood"})
+        return apply(catalog, writes, **options)
+
+    monkeypatch.setattr(Catalog, "apply", meanwhile)
+    with open_catalog(home) as catalog:
+        assert apply_taxonomy(home, catalog, moves).products == 1
+        assert stored(catalog)[:2] == [("Shoe",), ("Wear", "Hood")]
 
 
 def test_products_follow_without_touching_a_vector(home: Home) -> None:

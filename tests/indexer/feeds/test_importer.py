@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,10 +26,12 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadDataError, BusyError, SyncRefusedError
 from indexer.core.home import Home
 from indexer.core.sqlite import Database
+from indexer.feeds import importer
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
 from indexer.feeds.importer import import_feed
 from indexer.feeds.notice import Notice
+from indexer.feeds.product_writer import Candidate, ProductWriter
 from indexer.operations import jobs
 from tools import cli
 
@@ -184,6 +188,35 @@ def test_a_sync_says_that_the_log_still_holds_what_it_deleted(
     (notice,) = report.warnings
     assert (notice.code, notice.where) == ("log-in-use", "catalog.sqlite3")
     assert "catalens index erase" in notice.reason
+
+
+def test_sync_deletes_nothing_that_was_written_while_it_ran(
+    home: Home, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what came before the deletions were listed nor what was changed after."""
+    path = feed(source, *lines(*range(11)))
+    run(home, path)
+    feed(source, *lines(*range(8)), *lines(11))
+    real = importer.missing_ids
+    put = ProductWriter.put_batch
+
+    def meanwhile(catalog: Catalog, mentioned: np.ndarray) -> Iterator[str]:
+        catalog.put(replace(catalog.get("p0"), product_id="fresh"))
+        yield from real(catalog, mentioned)
+
+    def then(writer: ProductWriter, batch: list[Candidate]) -> None:
+        with open_catalog(home) as catalog:
+            catalog.patch("p9", {"title": "somebody's"})
+        put(writer, batch)
+
+    monkeypatch.setattr(importer, "missing_ids", meanwhile)
+    monkeypatch.setattr(ProductWriter, "put_batch", then)
+    report = run(home, path, sync=True, allow_deletes=3)
+    with open_catalog(home) as catalog:
+        left = catalog.product_ids()
+    assert {"fresh", "p9"} <= left
+    assert not {"p8", "p10"} & left
+    assert [(each.where, each.code) for each in report.warnings] == [("p9", "changed")]
 
 
 def test_sync_refuses_to_empty_the_catalog(home: Home, source: Path) -> None:

@@ -1,0 +1,201 @@
+"""Undo over the whole home: actions on the catalog with the model's categories, activations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+
+from indexer.catalog.action_log import ActionCounts, KeptDecision, StoredAction
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.store import Catalog
+from indexer.catalog.undo import SkippedUndo, UndoReport, undo_action
+from indexer.catalog.undo_journal import KEPT_DAYS
+from indexer.core.actor import doing
+from indexer.core.errors import CatalensError, NotUndoableError, UnknownActionError
+from indexer.core.home import Home
+from indexer.index.active_model import active_model, serve_decision
+from indexer.index.version import Versions
+from indexer.reviews.store import forget_photos
+
+# Of activations, whose names are their versions and times.
+ACTIVATION = "activation"
+# What a report names where the model's categories stay.
+CATEGORIES = "model categories"
+
+
+@dataclass(frozen=True)
+class ListedAction:
+    """Something that was done and may be undone.
+
+    ``kind``: write, batch, import, sync, taxonomy, types, undo or activation; ``note``: what it is
+    about; ``until``: when it can be undone no more (ISO 8601, UTC); ``state``: undoable, undone or
+    expired. Counts are of products.
+    """
+
+    name: str
+    at: str
+    kind: str
+    by: str
+    note: str
+    changed: int
+    added: int
+    erased: int
+    until: str
+    state: str
+    undone_by: str | None
+
+
+@dataclass(frozen=True)
+class UndoResult:
+    """What an undo did. ``undone_by``: the undo's own name, by which it can be undone in turn.
+
+    Counts are of products: those that have again what they had, those that the action had added and
+    that are erased now, and those that it had erased, which stay so. ``skipped``: values that stay,
+    the first of ``skipped_count``.
+    """
+
+    action: str
+    kind: str
+    by: str
+    at: str
+    undone_by: str
+    dry_run: bool
+    restored: int
+    removed: int
+    erased: int
+    skipped: list[SkippedUndo]
+    skipped_count: int
+
+    @classmethod
+    def of(cls, report: UndoReport) -> UndoResult:
+        """What a client is told of it."""
+        return cls(**{entry.name: getattr(report, entry.name) for entry in fields(cls)})
+
+
+def list_actions(
+    home: Home, catalog: Catalog, *, limit: int = 50, writes: bool = True
+) -> list[ListedAction]:
+    """What was done last, the newest first. ``writes``: single writes too."""
+    found: list[ListedAction] = []
+    before: int | None = None
+    while len(found) < limit:
+        portion = catalog.actions.actions(limit=max(limit, 100), before=before)
+        found += [
+            _listed(action, catalog.actions.counts(action.number))
+            for action in portion
+            if writes or action.kind != "write"
+        ]
+        if len(portion) < max(limit, 100):
+            break
+        before = portion[-1].number
+    found += _activations(home)
+    return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
+
+
+def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoResult:
+    """Undo one action of ``list_actions``.
+
+    Of an import or an edit as ``undo_action``; of a map of categories the model's too, where they
+    are still as the map left them; of the last activation as ``Versions.rollback``. Raises
+    ``UnknownActionError``, ``NotUndoableError``, ``ChangedError`` where another version was
+    activated since.
+    """
+    if name.startswith(f"{ACTIVATION}-"):
+        return UndoResult.of(_undo_activation(home, name, dry_run))
+    action = catalog.actions.get(name)
+    with home.lock("decision", wait_s=30.0), doing("undo", action.kind, undoes=name):
+        kept = catalog.actions.kept_decision(action.number)
+        report = undo_action(catalog, name, dry_run=dry_run)
+        if kept is not None and not dry_run:
+            _restore_decision(home, catalog, kept, report)
+    removed = PhotoStore(home).collect(catalog, report.orphaned)
+    if removed:
+        forget_photos(home, removed)
+    return UndoResult.of(report)
+
+
+def _listed(action: StoredAction, counts: ActionCounts) -> ListedAction:
+    state = "undone" if action.undone else "expired" if action.expired else "undoable"
+    return ListedAction(
+        action.name,
+        action.at,
+        action.kind,
+        action.by,
+        action.note,
+        counts.changed,
+        counts.added,
+        counts.erased,
+        _until(action.at),
+        state,
+        action.undone,
+    )
+
+
+def _until(at: str) -> str:
+    try:
+        end = datetime.fromisoformat(at) + timedelta(days=KEPT_DAYS)
+    except ValueError:
+        return ""
+    return end.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _activations(home: Home) -> list[ListedAction]:
+    past = Versions(home).history()
+    found = []
+    for place, entry in enumerate(past):
+        if not entry.at or not place:
+            continue
+        last = place == len(past) - 1
+        found.append(
+            ListedAction(
+                _activation_name(entry.version, entry.at),
+                entry.at,
+                ACTIVATION,
+                entry.by,
+                f"{past[place - 1].version} -> {entry.version}",
+                changed=0,
+                added=0,
+                erased=0,
+                until="",
+                state="undoable" if last else "changed-since",
+                undone_by=None,
+            )
+        )
+    return found
+
+
+def _activation_name(version: str, at: str) -> str:
+    return f"{ACTIVATION}-{version}-{''.join(filter(str.isdigit, at))[:17]}"
+
+
+def _undo_activation(home: Home, name: str, dry_run: bool) -> UndoReport:
+    found = {action.name: action for action in _activations(home)}.get(name)
+    if found is None:
+        raise UnknownActionError(f"there is no action {name[:64]!a} (see catalens undo list)")
+    if found.state != "undoable":
+        raise NotUndoableError(
+            f"another version was activated after {found.note}: undo that first, or activate the "
+            "version that is to serve"
+        )
+    report = UndoReport(found.name, found.kind, found.by, found.at, dry_run=dry_run)
+    if not dry_run:
+        Versions(home).rollback(instead_of=found.note.rpartition(" ")[2])
+        report.undone_by = _activations(home)[-1].name
+    return report
+
+
+def _restore_decision(home: Home, catalog: Catalog, kept: KeptDecision, report: UndoReport) -> None:
+    """Give the model its categories back, unless they were changed since."""
+    try:
+        active, bundle = active_model(home)
+    except CatalensError:
+        report.skip("", CATEGORIES, "changed-since")
+        return
+    now = json.loads(json.dumps(bundle.decision.grouping()))
+    if now != kept.after:
+        report.skip("", CATEGORIES, "changed-since")
+        return
+    # Part of the undo, which can be undone in turn.
+    catalog.actions.keep_decision(kept.after, kept.before)
+    serve_decision(home, active, bundle, bundle.decision.regrouped(kept.before))

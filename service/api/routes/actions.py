@@ -1,0 +1,60 @@
+"""Routes of actions: what was done and by whom, and its undo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from flask import request
+from flask_openapi import APIBlueprint
+from pydantic import BaseModel, Field
+
+from service.api.openapi import SECURITY, JsonResponse, answer, engine, json_body, problem_responses
+from service.api.parsing import read_json
+from service.api.requests import RequestModel
+from service.api.responses import ActionsResponse, UndoResponse
+
+api = APIBlueprint(
+    "actions", __name__, url_prefix="/v1", abp_tags=[{"name": "actions"}], abp_security=SECURITY
+)
+
+
+class ActionPath(BaseModel):
+    name: str
+
+
+class ActionsQuery(RequestModel):
+    """Which actions."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    writes: bool = Field(default=False, description="Single writes too.")
+
+
+class UndoRequest(RequestModel):
+    """How an action is undone."""
+
+    dry_run: bool = Field(default=False, description="Only say what would come back.")
+
+
+@api.get(
+    "/actions", operation_id="list_actions", responses={200: ActionsResponse, **problem_responses()}
+)
+def list_actions(query: ActionsQuery) -> JsonResponse:
+    """Imports, bulk edits, maps of categories and activations, by whom, and whether they can be
+    undone; the newest first."""
+    return answer(engine().actions.list(limit=query.limit, writes=query.writes))
+
+
+@api.post(
+    "/actions/<string:name>:undo",
+    operation_id="undo_action",
+    request_body=json_body(UndoRequest),
+    responses={200: UndoResponse, **problem_responses(400, 404, 409, 412, 415, 503, 507)},
+)
+def undo_action(path: ActionPath) -> JsonResponse:
+    """Take an action back, up to 30 days after it.
+
+    A value comes back where it is still as the action left it: what somebody changed since stays
+    (`skipped`), and so do erased products. The undo is an action itself, `undone_by`.
+    """
+    wanted = read_json(request, UndoRequest)
+    return answer(engine().actions.undo(path.name, dry_run=wanted.dry_run))

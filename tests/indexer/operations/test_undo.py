@@ -1,0 +1,144 @@
+"""Undo over a whole home: products with their index, a model's categories, activations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.catalog.store import open_catalog
+from indexer.classification.taxonomy import TaxonomyMap, apply_taxonomy
+from indexer.core.actor import acting
+from indexer.core.errors import NotUndoableError, UnknownActionError
+from indexer.core.home import Home
+from indexer.feeds.import_options import ImportOptions
+from indexer.index.active_model import active_model
+from indexer.index.version import Versions
+from indexer.index_build.pipeline import build_index
+from indexer.operations.feed_import import run_import
+from indexer.operations.retention import RetentionTerms, end_terms, is_due
+from indexer.operations.undo import list_actions, undo
+from service.engine import Engine
+from tests.service.api.routes.test_queries import assert_problem
+from tests.service.conftest import (  # noqa: F401  (the drawn shop, as fixtures)
+    open_web,
+    own,
+    own_home,
+    photo,
+    template,
+)
+from tools.cli import run
+
+
+def paths(engine: Engine) -> set[tuple[str, ...]]:
+    return {category.path for category in active_model(engine.home)[1].decision.categories}
+
+
+def test_an_import_is_listed_and_undone_over_http(
+    own: Engine,  # noqa: F811
+    open_web: Callable[..., FlaskClient],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """By whom and what, without its products' ids; a dry run first; then the next question finds
+    what was before, photos of what it added are gone from the disk."""
+    web = open_web()
+    (tmp_path / "feed").mkdir()
+    (tmp_path / "feed" / "n.png").write_bytes(photo("ring", "red", turn=33))
+    rows = [{"product_id": "new-one", "image": "n.png", "title": "New"}]
+    (tmp_path / "feed" / "spring.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    before = own.catalog.product_ids()
+    with acting("Anna"):
+        run_import(own.home, tmp_path / "feed" / "spring.jsonl", ImportOptions())
+    own.refresh()
+    (content_hash,) = own.catalog.get("new-one").photos
+    (listed,) = web.get("/v1/actions").get_json()["actions"][:1]
+    assert (listed["kind"], listed["by"], listed["note"]) == ("import", "Anna", "spring.jsonl")
+    assert (listed["added"], listed["changed"], listed["state"]) == (1, 0, "undoable")
+    url = f"/v1/actions/{listed['name']}:undo"
+    assert web.post(url, json={"dry_run": True}).get_json()["removed"] == 1
+    assert own.catalog.get("new-one").title == "New"
+    done = web.post(url, json={}).get_json()
+    assert (done["removed"], done["skipped"]) == (1, [])
+    assert own.catalog.product_ids() == before
+    assert own.snapshot is not None
+    assert own.snapshot.live.sequence == own.last_sequence()
+    assert web.get(f"/v1/images/{content_hash}").status_code == 404
+    assert not list(own.home.photos.rglob(content_hash))
+    assert_problem(web.post(url, json={}), 409, "not-undoable")
+    assert_problem(web.post("/v1/actions/nothing:undo", json={}), 404, "unknown-action")
+
+
+def test_a_map_of_categories_is_taken_back_with_the_models_labels(own: Engine) -> None:  # noqa: F811
+    """Merged ones are two again, ids and few-shot rows with them; done again, they are one; changed
+    since, they stay and that is said."""
+    start = {product.product_id: product.category for product in own.catalog.iterate()}
+    labels = active_model(own.home)[1].decision.grouping()
+    moves = TaxonomyMap({("Shapes", "ring"): ("Shapes", "cross"), ("Shapes", "dots"): ("Dots",)})
+    apply_taxonomy(own.home, own.catalog, moves)
+    assert paths(own) == {("Shapes", "stripes"), ("Shapes", "cross"), ("Dots",)}
+    name = list_actions(own.home, own.catalog)[0].name
+    done = undo(own.home, own.catalog, name)
+    assert (done.kind, done.restored, done.skipped) == ("taxonomy", 10, [])
+    assert active_model(own.home)[1].decision.grouping() == labels
+    assert {each.product_id: each.category for each in own.catalog.iterate()} == start
+    undo(own.home, own.catalog, done.undone_by)
+    assert paths(own) == {("Shapes", "stripes"), ("Shapes", "cross"), ("Dots",)}
+    apply_taxonomy(own.home, own.catalog, TaxonomyMap({("Dots",): ("Spots",)}))
+    again = undo(own.home, own.catalog, name)
+    assert {skip.part for skip in again.skipped} == {"category", "model categories"}
+    assert ("Spots",) in paths(own)
+
+
+def test_the_last_activation_is_undone_by_name(own: Engine) -> None:  # noqa: F811
+    """An earlier one is refused, since what came after would go with it."""
+    bundle = active_model(own.home)[1]
+    build_index(own.home, bundle=bundle)
+    with acting("Bo"):
+        Versions(own.home).activate("v000002")
+        first = list_actions(own.home, own.catalog)[0]
+        Versions(own.home).activate("v000001")
+    assert (first.kind, first.by, first.note) == ("activation", "Bo", "v000001 -> v000002")
+    with pytest.raises(NotUndoableError, match="another version was activated"):
+        undo(own.home, own.catalog, first.name)
+    last = list_actions(own.home, own.catalog)[0]
+    assert undo(own.home, own.catalog, last.name, dry_run=True).undone_by == ""
+    undo(own.home, own.catalog, last.name)
+    active = own.home.active()
+    assert active is not None
+    assert active.index_version == "v000002"
+    with pytest.raises(UnknownActionError):
+        undo(own.home, own.catalog, "activation-v000009-1")
+
+
+def test_what_was_kept_ends_with_its_term(own: Engine) -> None:  # noqa: F811
+    """Retention finds it by its age, whatever else happens in the home."""
+    own.catalog.patch("ring-blue", {"title": "x"})
+    end_terms(own.home, own.catalog)
+    assert not is_due(own.home, own.catalog, RetentionTerms())
+    with own.catalog.database.transaction() as sql:
+        sql.execute("UPDATE actions SET at = '2020-01-01T00:00:00.000+00:00'")
+    assert is_due(own.home, own.catalog, RetentionTerms())
+    assert end_terms(own.home, own.catalog).undo == 1
+    assert list_actions(own.home, own.catalog)[0].state == "expired"
+
+
+def test_the_command_lists_and_takes_back(
+    own_home: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As JSON, under the name of who is logged in; single writes are listed where they are asked
+    for."""
+    with open_catalog(Home(own_home)) as catalog:
+        catalog.patch("ring-blue", {"title": "x"})
+    assert run(["undo", "list", "--home", str(own_home), "--json"]) == 0
+    kinds = {each["kind"] for each in json.loads(capsys.readouterr().out)["actions"]}
+    assert "write" not in kinds
+    assert run(["undo", "list", "--writes", "--home", str(own_home), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["actions"][0]
+    assert run(["undo", found["name"], "--home", str(own_home), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["restored"] == 1
+    assert run(["undo", "nothing", "--home", str(own_home)]) == 1
+    assert "there is no action 'nothing'" in capsys.readouterr().err
