@@ -175,11 +175,8 @@ class Catalog:
         return self._one(Patch(product_id, changes, external_version))
 
     def delete(self, product_id: str, *, external_version: int | None = None) -> Written:
-        """Erase a product with its id, tags and the photo rows no other product uses
-        (``Written.orphaned``).
-
-        Raises ``UnknownProductError``, ``StaleVersionError``.
-        """
+        """Erase a product with its id, tags and the photo rows no other product uses. Raises
+        ``UnknownProductError``, ``StaleVersionError``."""
         return self._one(Delete(product_id, external_version))
 
     def apply(

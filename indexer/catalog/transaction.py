@@ -12,6 +12,7 @@ from indexer.catalog import deletions
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.limits import check_stored_attributes
+from indexer.catalog.preconditions import refuse_changed, refuse_stale
 from indexer.catalog.product_checks import (
     check_product,
     checked_field,
@@ -52,8 +53,6 @@ from indexer.catalog.undo_journal import (
 )
 from indexer.core.errors import (
     BadProductError,
-    ChangedError,
-    StaleVersionError,
     UnknownProductError,
 )
 from indexer.core.sqlite import Connection, chunks
@@ -160,11 +159,11 @@ class Transaction:
         product = put.product
         check_product(product, needs_photo="photos" not in put.keep)
         stored = self._row(product.product_id)
-        _refuse_changed(put, stored)
+        refuse_changed(put, stored)
         if stored is None:
             deletions.refuse_late(self._sql, product.product_id, put.external_version)
         else:
-            _refuse_stale(product.product_id, stored.external_version, put.external_version)
+            refuse_stale(product.product_id, stored.external_version, put.external_version)
         content, read = self._content(product, stored, put.keep)
         merchant = checked_tags(product.tags)
         photos = self._photos_of(product, stored, put.keep)
@@ -434,10 +433,10 @@ class Transaction:
 
     def _known(self, write: Write) -> StoredRow:
         stored = self._rows.get(write.product_id) or self._row(write.product_id)
-        _refuse_changed(write, stored)
+        refuse_changed(write, stored)
         if stored is None:
             raise UnknownProductError(f"there is no product {write.product_id!r}")
-        _refuse_stale(write.product_id, stored.external_version, write.external_version)
+        refuse_stale(write.product_id, stored.external_version, write.external_version)
         return stored
 
     def _row(self, product_id: str) -> StoredRow | None:
@@ -491,25 +490,3 @@ def _with_others(
 ) -> list[tuple[str, str]]:
     """The merchant's tags, then the stored ones of other sources."""
     return merchant + [pair for pair in stored if pair[1] != "merchant" and pair not in merchant]
-
-
-def _refuse_changed(write: Write, stored: StoredRow | None) -> None:
-    expected = write.expected_sequence
-    if expected is None:
-        return
-    if type(expected) is not int or expected < 0:
-        raise BadProductError(f"expected_sequence must be 0 or a sequence number, got {expected!a}")
-    if expected == (0 if stored is None else stored.sequence):
-        return
-    what = "was erased" if stored is None else f"was changed (change {stored.sequence})"
-    if expected == 0:
-        what = "exists already"
-    since = f" since change {expected}" if expected else ""
-    raise ChangedError(f"product {write.product_id!r} {what}{since}: read it again")
-
-
-def _refuse_stale(product_id: str, stored: int | None, given: int | None) -> None:
-    if stored is not None and given is not None and given < stored:
-        raise StaleVersionError(
-            f"product {product_id!r} has external_version {stored}, {given} is older"
-        )
