@@ -10,11 +10,12 @@ from typing import Any
 
 from indexer.core.actor import WriteAction, current_action
 from indexer.core.errors import UnknownActionError
-from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
+from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
 
 # Beside the catalog's first tables; a release that does not know them leaves them alone, and what
 # it writes has no name.
 _SCHEMA = (
+    META_TABLE,
     "CREATE TABLE IF NOT EXISTS actions (action_no INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT "
     "NOT NULL UNIQUE, at TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL, note TEXT NOT "
     "NULL, undoes TEXT, undone TEXT)",
