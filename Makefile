@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite prove-backup
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite prove-backup prove-damage
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -74,6 +74,11 @@ prove-kill: $(READY)
 STOPS ?= 20
 prove-stop: $(READY)
 	CATALENS_LIVE_STOPS=$(STOPS) $(BIN)/python -m pytest -s tests/contracts/test_shutdown.py --timeout=0
+
+# Each file of a home, one at a time, missing, cut, zeroed, one bit flipped: found, and mended by the command named.
+prove-damage: $(READY)
+	CATALENS_LIVE_DAMAGE=all CATALENS_LIVE_DAMAGE_SEED=$(or $(SEED),1) \
+		$(BIN)/python -m pytest -s --timeout=0 tests/contracts/test_damage.py
 
 setup: $(READY)
 

@@ -198,6 +198,11 @@ def serve(settings: Settings) -> None:
         allow_old_sqlite()
     _log_sqlite(log)
     with Engine(settings, log=log) as engine:
+        log.info(
+            "not checked at start",
+            what="originals, rows of the catalog, reviews, vectors",
+            check=f"catalens verify --home {settings.home}",
+        )
         app = create_app(engine, settings)
         run_server(app, settings, engine.log, head_check(app))
 

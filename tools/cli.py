@@ -42,6 +42,7 @@ COMMANDS = (
     "migrate",
     "backup",
     "restore",
+    "verify",
     "classify",
     "similar",
     "objects",

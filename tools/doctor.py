@@ -242,6 +242,7 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
     from indexer.core.home import Home
     from indexer.index.version import Versions
     from indexer.model.registry import registered
+    from indexer.operations.verification import verify_home
 
     found: dict[str, Any] = {"path": path}
     try:
@@ -259,10 +260,23 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
                 f"home {path} has no active index: catalens index build --home {path} --activate"
             )
         else:
-            versions.verify(active.index_version)
             found["network"] = _network(home, active.model_version)
     except (CatalensError, OSError) as error:
         problems.append(str(error))
+    try:
+        verified = verify_home(path, read_photos=False)
+    except (CatalensError, OSError):
+        # Named above.
+        return found
+    found["checked"] = verified.checked
+    found["not_checked"] = verified.not_checked
+    problems += [
+        f"{damage.where} is damaged: {damage.what}; mend: {damage.mend}"
+        for damage in verified.damages
+    ]
+    try:
+        home = Home(path)
+    except CatalensError:
         return found
     free = shutil.disk_usage(home.path).free
     found["free_gib"] = round(free / 2**30, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,28 @@ _DIGITS = 16
 def checksum_of(value: bytes) -> int:
     """Checksum of a stored row."""
     return zlib.crc32(value)
+
+
+class CatalogState(NamedTuple):
+    """A state of a catalog: its identity, its last change, and that state's stamp."""
+
+    identity: str | None
+    sequence: int
+    stamp: str | None
+
+
+def known_state(database: Database) -> CatalogState | None:
+    """The last state of the catalog that a store saw; None where it says none."""
+    with database.read() as sql:
+        return _state(read_meta(sql, _STATE))
+
+
+def _state(text: str | None) -> CatalogState | None:
+    try:
+        identity, sequence, stamp = json.loads(text or "")
+        return CatalogState(identity, int(sequence), stamp)
+    except (ValueError, TypeError):
+        return None
 
 
 class PhotoKeys:
@@ -79,15 +101,13 @@ class PhotoKeys:
 
     def _is_past(self, known: str) -> bool:
         """Whether the catalog went through the state that is named."""
-        try:
-            identity, sequence, stamp = json.loads(known)
-        except (ValueError, TypeError):
-            return False
+        seen = _state(known)
         history = self._catalog.change_log
         return (
-            identity is not None
-            and history.identity() == identity
-            and history.stamp(int(sequence)) == stamp
+            seen is not None
+            and seen.identity is not None
+            and history.identity() == seen.identity
+            and history.stamp(seen.sequence) == seen.stamp
         )
 
     def _note(self, sql: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import fsync_path, storage_failure, write_atomic
+from indexer.core.atomic_files import fsync_path, replace_file, storage_failure, write_atomic
 from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
@@ -23,6 +24,8 @@ KEPT_WIDTH = 320
 # A thumbnail is at most this many times higher than its width class.
 _TALLEST = 4
 _QUALITY = 85
+# Begins the comment of a thumbnail that holds its checksum.
+_SEAL = b"catalens "
 
 
 class PhotoStore:
@@ -32,6 +35,7 @@ class PhotoStore:
     def __init__(self, home: Home) -> None:
         self._photos = home.photos
         self._thumbnails = home.thumbnails
+        self._damaged = home.damaged
 
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by
@@ -41,7 +45,8 @@ class PhotoStore:
         """
         path = photo_file(self._photos, photo.content_hash)
         try:
-            if not path.is_file():
+            # One that was damaged since is replaced.
+            if self.read_copy(photo.content_hash) is None:
                 _make_folder(path.parent)
                 write_atomic(path, data)
         except OSError as error:
@@ -98,10 +103,8 @@ class PhotoStore:
                 f"thumbnail width {width!r} is none of {', '.join(map(str, THUMBNAIL_WIDTHS))}"
             )
         path = self._thumbnail_file(row.content_hash, width)
-        try:
-            return path.read_bytes()
-        except OSError:
-            pass
+        if (kept := _read_sealed(path)) is not None:
+            return kept
         original = row.storage != "forget" or self.has_copy(row.content_hash)
         width = width if original else min(width, KEPT_WIDTH)
         data = self.read(row) if original else self._kept_thumbnail(row)
@@ -112,7 +115,7 @@ class PhotoStore:
             pixels = pixels.resize(size, Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         pixels.save(stream, "JPEG", quality=_QUALITY)
-        data = stream.getvalue()
+        data = _sealed(stream.getvalue())
         try:
             write_atomic(path, data)
         except OSError:
@@ -124,11 +127,9 @@ class PhotoStore:
         return data
 
     def _kept_thumbnail(self, row: PhotoRow) -> bytes:
-        try:
-            return self._thumbnail_file(row.content_hash, KEPT_WIDTH).read_bytes()
-        except OSError:
-            # Says how it can be had.
-            return self.read(row)
+        kept = _read_sealed(self._thumbnail_file(row.content_hash, KEPT_WIDTH), older=True)
+        # Reading says how it can be had.
+        return self.read(row) if kept is None else kept
 
     def drop(self, row: PhotoRow) -> None:
         """Delete the bytes of a photo that is forgotten, once its thumbnail is kept."""
@@ -143,7 +144,15 @@ class PhotoStore:
     def remove(self, content_hash: str) -> None:
         """Delete the copy and the thumbnails. Only ``collect`` knows that nobody uses them."""
         photo_file(self._photos, content_hash).unlink(missing_ok=True)
+        (self._damaged / content_hash).unlink(missing_ok=True)
         self._remove_thumbnails(content_hash)
+
+    def set_aside(self, content_hash: str) -> None:
+        """Move a copy that is not what its name says out of the way, so that it can come again."""
+        path = photo_file(self._photos, content_hash)
+        if path.exists():
+            self._damaged.mkdir(exist_ok=True)
+            replace_file(path, self._damaged / content_hash)
 
     def _remove_thumbnails(self, content_hash: str) -> None:
         for width in THUMBNAIL_WIDTHS:
@@ -192,6 +201,29 @@ class PhotoStore:
 
     def _thumbnail_file(self, content_hash: str, width: int) -> Path:
         return self._thumbnails / content_hash[:2] / f"{content_hash}-{width}.jpg"
+
+
+def _sealed(jpeg: bytes) -> bytes:
+    """A JPEG with a comment that holds a checksum of all the rest."""
+    length = (2 + len(_SEAL) + 4).to_bytes(2, "big")
+    checksum = zlib.crc32(jpeg).to_bytes(4, "big")
+    return jpeg[:2] + b"\xff\xfe" + length + _SEAL + checksum + jpeg[2:]
+
+
+def _read_sealed(path: Path, *, older: bool = False) -> bytes | None:
+    """A thumbnail that is as it was written; None for a damaged one, which is made again.
+
+    ``older``: also one that an older Catalens wrote without a checksum.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    end = 6 + len(_SEAL)
+    if data[6:end] != _SEAL:
+        return data if older else None
+    whole = zlib.crc32(data[:2] + data[end + 4 :]).to_bytes(4, "big") == data[end : end + 4]
+    return data if whole and data == _sealed(data[:2] + data[end + 4 :]) else None
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.catalog.transaction import last_sequence
@@ -13,7 +15,7 @@ from indexer.core.errors import (
     NewerFormatError,
 )
 from indexer.core.home import Home
-from indexer.core.manifest import read_manifest, version_number
+from indexer.core.manifest import Manifest, read_manifest, version_number
 from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
 
 # Bytes of one of SQLite's pages.
@@ -71,6 +73,13 @@ def _derived(home: Home) -> list[str]:
 def check_lineage(home: Home, database: Database) -> None:
     """Raises ``CatalogBehindError`` where an index version knows of changes that this catalog never
     saw."""
+    for error in unfit_versions(home, database).values():
+        raise error
+
+
+def unfit_versions(home: Home, database: Database) -> dict[str, CatalogBehindError]:
+    """Index versions that are of another catalog, or of a state that this one never had, and
+    why."""
     known = []
     for path in sorted(home.indexes.glob("v*")):
         try:
@@ -79,40 +88,63 @@ def check_lineage(home: Home, database: Database) -> None:
             # Reported by whoever opens it.
             continue
     if not known:
-        return
+        return {}
     with database.read() as sql:
-        last = last_sequence(sql)
-        identity = read_meta(sql, "identity")
-        begins = int(read_meta(sql, "compacted") or 0)
-        stamps = _stamps(sql, [manifest.last_sequence for manifest in known])
+        own = _Lineage(
+            last_sequence(sql),
+            read_meta(sql, "identity"),
+            int(read_meta(sql, "compacted") or 0),
+            _stamps(sql, [manifest.last_sequence for manifest in known]),
+        )
+    place = shlex.quote(str(home.path))
     mend = (
-        "put the newest catalog back from a backup; without one, catalens verify --repair removes "
-        "what was made from the other one, and catalens index build --activate makes it again"
+        f"put the newest catalog back from a backup (catalens restore FROM --home {place}); "
+        f"without one, catalens verify --repair --home {place} removes what was made from the "
+        "other one and makes it again"
     )
+    found = {}
     for manifest in known:
-        named = (manifest.source or {}).get("catalog")
-        if named and named != identity:
-            raise CatalogBehindError(
-                f"{database.path} is not the catalog that index version {manifest.version} was "
-                "built from (it is "
-                f"{identity or 'one without a name'}, not {named}), so its numbers mean other "
-                f"products: {mend}"
+        reason = own.misfit(manifest)
+        if reason is not None:
+            found[manifest.version] = CatalogBehindError(f"{database.path} {reason}: {mend}")
+    return found
+
+
+@dataclass(frozen=True)
+class _Lineage:
+    """What tells a catalog's history from another's."""
+
+    last: int
+    identity: str | None
+    # The log holds the changes above this sequence number.
+    begins: int
+    # Of the states that versions ask for; None where the catalog has none at all.
+    stamps: dict[int, str] | None
+
+    def misfit(self, manifest: Manifest) -> str | None:
+        """Why a version is not of this history."""
+        source = manifest.source or {}
+        version, sequence = manifest.version, manifest.last_sequence
+        if source.get("catalog") not in (None, "", self.identity):
+            return (
+                f"is not the catalog that index version {version} was built from (it is "
+                f"{self.identity or 'one without a name'}, not {source['catalog']}), so its "
+                "numbers mean other products"
             )
-        if manifest.last_sequence > last:
-            raise CatalogBehindError(
-                f"{database.path} ends with change {last}, but index version {manifest.version} "
-                "holds changes up to "
-                f"{manifest.last_sequence}: it is an older state, or another catalog; {mend}"
+        if sequence > self.last:
+            return (
+                f"ends with change {self.last}, but index version {version} holds changes up to "
+                f"{sequence}, so it is an older state, or another catalog"
             )
-        stamp = (manifest.source or {}).get("stamp")
-        own = (stamps or {}).get(manifest.last_sequence)
-        if stamp and stamps is not None and manifest.last_sequence >= begins and own != stamp:
-            raise CatalogBehindError(
-                f"{database.path} never had the state that index version {manifest.version} was "
-                f"built from: its change {manifest.last_sequence} is another one, so it was put "
-                "back from an older backup and written to since, and its numbers mean other "
-                f"products; {mend}"
+        stamp = source.get("stamp")
+        asked = bool(stamp) and self.stamps is not None and sequence >= self.begins
+        if asked and (self.stamps or {}).get(sequence) != stamp:
+            return (
+                f"never had the state that index version {version} was built from (its change "
+                f"{sequence} is another one), so it was put back from an older backup and written "
+                "to since, and its numbers mean other products"
             )
+        return None
 
 
 def _stamps(sql: Connection, sequences: list[int]) -> dict[int, str] | None:

@@ -19,6 +19,7 @@ from indexer.catalog.change_log import (
     require_log_coverage,
     stamp_state,
 )
+from indexer.catalog.checksums import CheckedDatabase
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.product_fields import FIELD_TYPES
@@ -87,15 +88,13 @@ class Catalog:
     """
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
-        """Use ``open`` or ``create``. ``photos``: where copied photos lie; new rows are checked
-        against it."""
-        self.database = Database(path, _SCHEMA)
+        """Use ``open`` or ``create``. ``photos``: where the copies lie that new rows must have."""
+        self.database: Database = CheckedDatabase(path, _SCHEMA)
         self.change_log = ChangeLog(self.database)
         self.actions = ActionLog(self.database)
         self._photos = photos
-        # Whether ``open`` gave an older file today's format.
+        # Whether ``open`` gave an older file today's format, and whether it could not yet.
         self.migrated = False
-        # Whether the file has an older format: it could not be written yet.
         self._old = False
 
     @classmethod

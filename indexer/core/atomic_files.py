@@ -156,6 +156,30 @@ def write_json(path: Path, value: Any) -> None:
     )
 
 
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """``write_json`` with a checksum under "seal": one changed byte must not be another answer."""
+    write_json(path, {**value, "seal": _seal(value)})
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """What ``write_sealed_json`` wrote, or ``write_json`` before there were seals.
+
+    Raises ``OSError``, ``ValueError`` for a damaged file.
+    """
+    stored = json.loads(path.read_text())
+    if not isinstance(stored, dict):
+        raise ValueError("it holds no object")
+    seal = stored.pop("seal", None)
+    if seal is not None and seal != _seal(stored):
+        raise ValueError("it does not match its checksum")
+    return stored
+
+
+def _seal(value: dict[str, Any]) -> str:
+    # As it is read again: tuples are lists, keys are text.
+    return hashlib.sha256(canonical_json(json.loads(json.dumps(value)))).hexdigest()[:16]
+
+
 def publish_folder(aside: Path, final: Path) -> None:
     """Flush every file of ``aside`` and rename it to ``final``, which must not exist; same file
     system."""

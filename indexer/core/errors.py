@@ -25,6 +25,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * NoOrdersError
     * OutdatedVersionError
     * StaleVersionError
+  * DamagedHomeError
   * InvalidInputError
     * BadDataError
       * NoProfileError
@@ -52,6 +53,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
   * TrainingError
   * UnavailableError
     * BusyError
+    * MissingReviewsError
     * NoIndexError
     * NoMemoryError
     * ReadOnlyError
@@ -209,6 +211,12 @@ class CatalogBehindError(BadHomeError):
     code = "catalog-behind"
 
 
+class DamagedHomeError(CatalensError):
+    """Something that a home holds is not as it was written; what mends it is named."""
+
+    code = "damaged-home"
+
+
 class NewerFormatError(ConflictError):
     """A stored thing (home, model, index version) was written by a newer Catalens."""
 
@@ -293,6 +301,12 @@ class UnknownVersionError(NotFoundError):
     """No such index version."""
 
     code = "unknown-version"
+
+
+class MissingReviewsError(UnavailableError):
+    """The home had reviews, and their file is not there: people's decisions would be lost."""
+
+    code = "missing-reviews"
 
 
 class NoIndexError(UnavailableError):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,31 @@ class Home:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
+
+    def mark(self, name: str) -> None:
+        """Note that the home holds ``name``, so that a lost file is not taken for none at all."""
+        marker = self._marker()
+        if marker.get(name) is not True:
+            with suppress(OSError):  # a read-only home is marked when it is written next
+                write_json(self.path / "home.json", {**marker, name: True})
+
+    def unmark(self, name: str) -> None:
+        """Take a mark back."""
+        marker = self._marker()
+        marker.pop(name, None)
+        write_json(self.path / "home.json", marker)
+
+    def has_mark(self, name: str) -> bool:
+        """Whether the home was said to hold ``name``."""
+        return self._marker().get(name) is True
+
+    def _marker(self) -> dict[str, Any]:
+        return dict(json.loads((self.path / "home.json").read_text()))
+
+    @property
+    def damaged(self) -> Path:
+        """Originals that are not what their names say, set aside by a repair."""
+        return self.path / "damaged"
 
     @property
     def catalog_file(self) -> Path:

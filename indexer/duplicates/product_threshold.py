@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 from indexer.catalog.families import Families
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import storage_failure, write_json
+from indexer.core.atomic_files import read_sealed_json, storage_failure, write_sealed_json
 from indexer.core.errors import ReadOnlyError, StorageError
 from indexer.core.home import Home
 from indexer.duplicates.same_product import LEAST_PHOTOS, ProductRule, product_rule
@@ -93,7 +92,7 @@ def photo_holders(rows: np.ndarray) -> dict[int, list[int]]:
 
 def _stored_rules(home: Home) -> dict[str, Any]:
     try:
-        found = json.loads((home.path / _FILE).read_text())
+        found = read_sealed_json(home.path / _FILE)
         return dict(found["rules"]) if found["format"] == _FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # derived: it is fitted again
@@ -105,7 +104,7 @@ def _store_rule(home: Home, embedding_id: str, rule: ProductRule) -> None:
         # Two that fit rules of different models at once keep both.
         with home.lock("duplicates", wait_s=30.0):
             rules = _stored_rules(home) | {embedding_id: asdict(rule)}
-            write_json(home.path / _FILE, {"format": _FORMAT, "rules": rules})
+            write_sealed_json(home.path / _FILE, {"format": _FORMAT, "rules": rules})
     except ReadOnlyError:
         return
     except OSError as error:

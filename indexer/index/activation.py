@@ -105,7 +105,8 @@ class Activations(ABC):
         except BadHomeError:
             return written
         if current is None:
-            return []
+            # Lost, or about to be written for the first time.
+            return written
         # By the version alone: a changed decision layer is another model of the same entry, not an
         # entry of its own.
         last = max(
@@ -288,6 +289,13 @@ class Activations(ABC):
                 )
             self._activate(before.index_version, past, None, model_embedding_id)
             return before.index_version
+
+    def is_recorded(self) -> bool:
+        """Whether the record of activations can be read by itself, whatever ``CURRENT`` repeats."""
+        try:
+            return bool([PastActivation.read(entry) for entry in self._record()])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def settled(self) -> bool:
         """Tell whether it is known what serves and what served before.

@@ -76,6 +76,13 @@ class EmbeddingStore:
                 "that made them"
             )
 
+    @staticmethod
+    def dim_of(path: Path) -> int | None:
+        """The dimensions of the vectors in a file; None where it does not say."""
+        with Database(path, _SCHEMA) as database, database.read() as sql:
+            dim = read_meta(sql, "dim")
+        return int(dim) if dim is not None and dim.isdecimal() else None
+
     def close(self) -> None:
         """Close all connections; a later call opens a new one."""
         self.database.close()
@@ -198,8 +205,6 @@ def stored_embeddings(folder: Path) -> Iterator[EmbeddingStore]:
     """Every store below ``folder``, one after another, each closed again. Raises as
     ``EmbeddingStore``."""
     for path in sorted(folder.glob("*.sqlite3")):
-        with Database(path, _SCHEMA) as database, database.read() as sql:
-            dim = read_meta(sql, "dim")
-        if dim is not None and dim.isdecimal():
-            with closing(EmbeddingStore(folder, path.stem, int(dim))) as store:
+        if (dim := EmbeddingStore.dim_of(path)) is not None:
+            with closing(EmbeddingStore(folder, path.stem, dim)) as store:
                 yield store

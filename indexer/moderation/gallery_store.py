@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import structlog
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
 from indexer.core.vectors import evenly_spaced
@@ -76,7 +75,7 @@ def fit_home(
         galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread()
     )
     try:
-        write_json(
+        write_sealed_json(
             fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)}
         )
     except OSError as error:
@@ -174,7 +173,7 @@ def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], in
     fitted again.
     """
     try:
-        stored = json.loads(file.read_text())
+        stored = read_sealed_json(file)
         if any(stored[name] != value for name, value in key.items()):
             return None
         rivals = Rivals(_unpacked(stored["rivals"]["weight"]), _unpacked(stored["rivals"]["bias"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexer.catalog.integrity import seal_catalog
 from indexer.catalog.schema import FORMAT as CATALOG_FORMAT
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import DamagedIndexError
@@ -12,7 +13,7 @@ from indexer.core.home import FORMAT, Home
 from indexer.core.manifest import read_manifest
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
-from indexer.model.registry import registered
+from indexer.model.registry import examine_models
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Migrated:
     embeddings: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     migrated: list[str] = field(default_factory=list)  # empty: nothing had to be
-    # versions that cannot be read, by name and reason
+    # versions and models that cannot be read, and why
     damaged: list[str] = field(default_factory=list)
 
 
@@ -35,9 +36,9 @@ def migrate(home: Home) -> Migrated:
     """Read everything that a home holds and change what is older than today's format.
 
     A catalog of format 1 gets room for fields; one from before catalogs had an identity gets that
-    too. The catalog's write-ahead log is folded in, so that a copy of the home can be served from a
-    read-only disk. Raises ``NewerFormatError`` naming what a newer Catalens wrote,
-    ``BadModelError``, ``BadHomeError``, ``ReadOnlyError``, ``BusyError``.
+    too; rows without checksums get them. The catalog's write-ahead log is folded in, so that a copy
+    of the home can be served from a read-only disk. Raises ``NewerFormatError`` naming what a newer
+    Catalens wrote, ``BadHomeError``, ``ReadOnlyError``, ``BusyError``.
     """
     versions = Versions(home)
     done = Migrated(home.path, FORMAT, CATALOG_FORMAT, 0)
@@ -48,6 +49,8 @@ def migrate(home: Home) -> Migrated:
         history = catalog.change_log
         if history.identity() is None:
             done.migrated.append(f"the catalog was given the identity {history.identify()}")
+        if sealed := seal_catalog(catalog):
+            done.migrated.append(f"{sealed:,} rows of the catalog were given checksums")
         catalog.database.empty_log()
     for name in versions.names():
         try:
@@ -57,5 +60,7 @@ def migrate(home: Home) -> Migrated:
     for store in stored_embeddings(home.embeddings):
         done.embeddings.append(store.embedding_id)
         store.database.empty_log()
-    done.models = [bundle.model_version for bundle in registered(home)]
+    whole, damaged = examine_models(home)
+    done.models = [bundle.model_version for bundle in whole]
+    done.damaged += damaged.values()
     return done

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import orjson
 
 from indexer.core.actor import current_actor
-from indexer.core.errors import AlreadyDecidedError, UnknownReviewError
+from indexer.core.errors import AlreadyDecidedError, MissingReviewsError, UnknownReviewError
 from indexer.core.home import Home
 from indexer.core.sqlite import Database, Schema, chunks, has_table, read_meta
 from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
@@ -379,13 +379,20 @@ class Reviews:
 
 def open_reviews(home: Home) -> Reviews:
     """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormatError``,
-    ``BadHomeError``."""
+    ``BadHomeError``, ``MissingReviewsError``: decisions that are lost are not taken for none."""
     path = home.reviews_file
     if not path.exists() or path.stat().st_size == 0:
+        if home.has_mark("reviews"):
+            raise MissingReviewsError(
+                f"{path} is missing or empty, but people decided reviews in this home: put it back "
+                f"from a backup (catalens restore FROM --home {home.path}); without one, catalens "
+                f"verify --repair --home {home.path} begins a new one"
+            )
         with home.lock("reviews", wait_s=30):
             if not path.exists() or path.stat().st_size == 0:
                 with Reviews(path) as reviews:
                     reviews.database.prepare()
+    home.mark("reviews")
     reviews = Reviews(path)
     try:
         reviews.database.check()

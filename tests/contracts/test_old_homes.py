@@ -116,9 +116,10 @@ def test_migrate_changes_the_catalog_s_format_and_gives_it_an_identity(
     found = json.loads(capsys.readouterr().out)
     assert (found["format"], found["products"], found["versions"]) == (1, 5, ["v000001", "v000002"])
     assert found["embeddings"] == ["e1"]
-    assert len(found["migrated"]) == 2
+    assert len(found["migrated"]) == 3
     assert "format 2" in found["migrated"][0]
     assert "identity" in found["migrated"][1]
+    assert "checksums" in found["migrated"][2]
     assert migrate(old).migrated == []
     with connect(old.embeddings / "e1.sqlite3") as connection:
         connection.execute("PRAGMA user_version = 7")

@@ -196,7 +196,8 @@ def verify(
 ) -> None:
     """Check versions, or an erasure, byte by byte.
 
-    Every file of VERSION (default: of all versions) is checked against its checksum. With --erased
+    Every file of VERSION (default: of all versions) is checked against its checksum; `catalens
+    verify` checks the whole home. With --erased
     ID every byte of the home is searched for a deleted product's id and, given its ticket or
     photos, for its content hashes and vectors; exit 1 where something is found.
     """
@@ -224,7 +225,10 @@ def verify(
     print_result(
         {"verified": names},
         as_json,
-        lambda found: click.echo(f"intact: {', '.join(names) or 'no versions'}"),
+        lambda found: click.echo(
+            f"intact: {', '.join(names) or 'no versions'} (index versions alone; the whole home: "
+            f"catalens verify --home {home})"
+        ),
     )
 
 

@@ -131,14 +131,19 @@ def test_thumbnails_are_upright(store: PhotoStore) -> None:
 
 
 def test_thumbnails_are_kept(store: PhotoStore, home: Home) -> None:
-    """The second call is answered from disk; another width is refused."""
+    """The second call is answered from disk; one that was changed there is made again; another
+    width is refused."""
     data = jpeg()
     row = stored(store.add(data, decode_photo(data)))
     first = store.thumbnail(row, 160)
     (kept,) = [path for path in home.thumbnails.rglob("*") if path.is_file()]
     assert kept.read_bytes() == first
-    kept.write_bytes(b"kept")
-    assert store.thumbnail(row, 160) == b"kept"
+    written = kept.stat().st_mtime_ns
+    assert store.thumbnail(row, 160) == first
+    assert kept.stat().st_mtime_ns == written
+    for changed in (b"kept", first[:-9] + bytes([first[-9] ^ 1]) + first[-8:], first[:40], b""):
+        kept.write_bytes(changed)
+        assert store.thumbnail(row, 160) == first
     with pytest.raises(BadRequestError, match="161 is none of 160, 320, 640"):
         store.thumbnail(row, 161)
 

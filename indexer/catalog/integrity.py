@@ -1,0 +1,189 @@
+"""Checks of everything that a catalog holds: pages, relations, checksums of rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from indexer.catalog.checksums import (
+    CHECKSUMS_TABLE,
+    PHOTO,
+    PRODUCT,
+    WHOLE,
+    current_checksums,
+    seal_rows,
+    seal_table,
+    stored_checksums,
+    table_checksum,
+)
+from indexer.catalog.schema import is_old
+from indexer.catalog.store import Catalog
+from indexer.core.sqlite import Connection, Database, read_meta
+
+_NAMED = 5
+# What must hold between tables: (words, query that gives offending rows).
+_RELATIONS = (
+    (
+        "photos of products name {} that are not there",
+        "SELECT DISTINCT photo_id FROM product_photos LEFT JOIN photos USING (photo_id) "
+        "WHERE content_hash IS NULL",
+    ),
+    (
+        "photos are of products {} that are not there",
+        "SELECT DISTINCT pid FROM product_photos LEFT JOIN products USING (pid) "
+        "WHERE product_id IS NULL",
+    ),
+    (
+        "tags are of products {} that are not there",
+        "SELECT DISTINCT pid FROM tags LEFT JOIN products USING (pid) WHERE product_id IS NULL",
+    ),
+    (
+        "photos {} are of no product",
+        "SELECT photo_id FROM photos LEFT JOIN product_photos USING (photo_id) WHERE pid IS NULL",
+    ),
+    (
+        "photos {} have no content hash",
+        "SELECT photo_id FROM photos WHERE length(content_hash) <> 64 "
+        "OR content_hash GLOB '*[^0-9a-f]*'",
+    ),
+    (
+        "products {} have another last change than the log says",
+        "SELECT pid FROM (SELECT pid, max(sequence) AS last, kind FROM changes GROUP BY pid) "
+        "JOIN products USING (pid) WHERE kind = 'delete' OR last <> sequence",
+    ),
+    (
+        "the counter of {} is below a number that was given",
+        "SELECT name FROM sqlite_sequence WHERE seq < CASE name "
+        "WHEN 'products' THEN (SELECT max(pid) FROM products) "
+        "WHEN 'photos' THEN (SELECT max(photo_id) FROM photos) "
+        "WHEN 'changes' THEN (SELECT max(sequence) FROM changes) ELSE seq END",
+    ),
+)
+_JSON = ("category", "attributes", "fields", "spellings")
+
+
+@dataclass
+class CatalogCheck:
+    """What a check of a catalog found."""
+
+    damages: list[str] = field(default_factory=list)
+    products: int = 0
+    # Rows that an older Catalens wrote: they have no checksum.
+    unchecked: int = 0
+
+
+def page_damages(database: Database) -> list[str]:
+    """What SQLite's own check finds in a file; empty where all is well. Raises as a read does."""
+    with database.read() as sql:
+        found = [str(row[0]) for row in sql.execute("PRAGMA integrity_check(10)")]
+    return [line for line in found if line != "ok"]
+
+
+def check_catalog(catalog: Catalog) -> CatalogCheck:
+    """Everything the catalog holds, in one consistent snapshot. Raises ``BadHomeError`` where its
+    file cannot be read at all."""
+    state = CatalogCheck(page_damages(catalog.database))
+    if state.damages:
+        return state
+    with catalog.database.read() as sql:
+        state.products = int(sql.execute("SELECT count(*) FROM products").fetchone()[0])
+        for words, query in _RELATIONS:
+            if rows := sql.execute(f"{query} LIMIT {_NAMED + 1}").fetchall():
+                state.damages.append(words.format(_named(row[0] for row in rows)))
+        if is_old(sql):
+            state.unchecked = state.products
+            return state
+        state.damages += _bad_json(sql)
+        for kind in (PRODUCT, PHOTO):
+            _check_rows(sql, kind, state)
+        state.damages += _changed_tables(sql)
+    return state
+
+
+def seal_catalog(catalog: Catalog) -> int:
+    """Give checksums to rows that have none or an older one; returns to how many."""
+    with catalog.database.transaction() as sql:
+        sql.execute(CHECKSUMS_TABLE)
+        count = 0
+        for kind in (PRODUCT, PHOTO):
+            known = stored_checksums(sql, kind)
+            old = [
+                row.key
+                for row in current_checksums(sql, kind)
+                if row.key not in known or known[row.key][0] != row.sequence
+            ]
+            seal_rows(sql, kind, old)
+            count += len(old)
+        for name in WHOLE:
+            if not stored_checksums(sql, name):
+                seal_table(sql, name)
+    return count
+
+
+def _check_rows(sql: Connection, kind: str, state: CatalogCheck) -> None:
+    known = stored_checksums(sql, kind)
+    begins = int(read_meta(sql, "compacted") or 0)
+    changed: list[int] = []
+    for row in current_checksums(sql, kind):
+        sequence, checksum = known.pop(row.key, (-1, 0))
+        if sequence == row.sequence:
+            if checksum != row.checksum:
+                changed.append(row.key)
+        elif sequence > row.sequence:
+            changed.append(row.key)
+        else:
+            # Of an older Catalens, which wrote it later; the log agrees with it.
+            state.unchecked += 1
+    gone = [key for key, (sequence, _) in known.items() if not _was_deleted(sql, kind, key, begins)]
+    if changed:
+        where = _words(sql, kind, changed)
+        state.damages.append(f"{len(changed)} {kind}s do not match their checksum: {where}")
+    if gone:
+        state.damages.append(f"{len(gone)} {kind}s are lost: {_named(gone)}")
+
+
+def _was_deleted(sql: Connection, kind: str, key: int, begins: int) -> bool:
+    """Whether an older Catalens, which leaves checksums alone, deleted the row."""
+    if kind == PHOTO:
+        return bool(sql.execute("SELECT 1 FROM changes WHERE kind = 'delete' LIMIT 1").fetchone())
+    query = "SELECT 1 FROM changes WHERE pid = ? AND kind = 'delete'"
+    return begins > 0 or sql.execute(query, (key,)).fetchone() is not None
+
+
+def _changed_tables(sql: Connection) -> Iterator[str]:
+    for name in WHOLE:
+        known = stored_checksums(sql, name).get(0)
+        if known is not None and known[1] != table_checksum(sql, name):
+            yield f"the table {name} does not match its checksum"
+
+
+def _bad_json(sql: Connection) -> Iterator[str]:
+    """Products whose stored values cannot be read."""
+    bad = []
+    for pid, *values in sql.execute(f"SELECT pid, {', '.join(_JSON)} FROM products"):
+        try:
+            for value in values:
+                if value is not None:
+                    json.loads(value)
+        except (ValueError, TypeError):
+            bad.append(pid)
+    if bad:
+        yield f"values of {len(bad)} products cannot be read: {_words(sql, PRODUCT, bad)}"
+
+
+def _words(sql: Connection, kind: str, keys: list[int]) -> str:
+    if kind != PRODUCT:
+        return _named(keys)
+    query = "SELECT product_id FROM products WHERE pid = ?"
+    names = []
+    for key in keys[: _NAMED + 1]:
+        row = sql.execute(query, (key,)).fetchone()
+        names.append(ascii(row[0]) if row else str(key))
+    return _named(names)
+
+
+def _named(values: Iterator[object] | list[object] | list[int] | list[str]) -> str:
+    shown = [str(value) for value in values]
+    more = ", ..." if len(shown) > _NAMED else ""
+    return ", ".join(shown[:_NAMED]) + more

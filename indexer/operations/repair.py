@@ -1,0 +1,210 @@
+"""Repair of a home: what is derived is made again, what is true and damaged is set aside."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.presence import has_catalog, unfit_versions
+from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import read_sealed_json, remove_folder, replace_file, write_json
+from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
+from indexer.core.home import FORMAT, Home
+from indexer.core.progress import OnStage, no_progress
+from indexer.core.sqlite import Database, Schema
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.index.version import Versions
+from indexer.index_build.pipeline import BuildOptions, build_index
+from indexer.model.registry import by_version
+from indexer.operations.garbage_collection import stray_photos
+from indexer.operations.verification import (
+    looks_like_home,
+    page_damages,
+    photo_damage,
+    photo_rows,
+)
+
+# Databases that are made again from the catalog and its photos.
+_DERIVED = ("keywords.sqlite3", "signatures.sqlite3", "fetch.sqlite3")
+_DERIVED_JSON = ("duplicates.json", "moderation.json", "alerts.json")
+
+
+def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
+    """Mend what can be mended without a backup; returns what was done, in sentences.
+
+    Derived files that are damaged go and are made again, an index that serves is built anew, the
+    record of what serves is written anew. Damaged originals and reviews are set aside, so that
+    they can come again. The catalog is never changed, and nothing is taken away because it does
+    not name it. Raises ``CatalogBehindError`` where most photos are of another catalog,
+    ``BusyError``, ``StorageError``.
+    """
+    done: list[str] = []
+    home = _marker(path, done)
+    _reviews(home, done)
+    with home.lock("build", wait_s=60.0):
+        rebuild = _versions(home, done)
+        _derived(home, done)
+        if has_catalog(home):
+            _originals(home, done)
+        model = _active(home, rebuild, done)
+    if model is not None and has_catalog(home):
+        report = build_index(
+            home, by_version(home, model), BuildOptions(), activate=True, progress=progress
+        )
+        done.append(f"index version {report.version} was built and serves")
+    return done
+
+
+def _marker(path: Path, done: list[str]) -> Home:
+    """The home; its marker is written anew where it is lost or cannot be read."""
+    try:
+        return Home(path)
+    except (BadHomeError, NewerFormatError):
+        if not looks_like_home(path):
+            raise
+        catalog = path / "catalog.sqlite3"
+        if catalog.exists():
+            # A newer home has a newer catalog, which is refused here.
+            Catalog.open(catalog).close()
+        marks = {"keys": "keys", "reviews": "reviews"}
+        held = {mark: True for mark, name in marks.items() if list(path.glob(f"{name}.*"))}
+        write_json(path / "home.json", {"format": FORMAT, **held})
+        done.append("home.json was written anew")
+        return Home(path)
+
+
+def _reviews(home: Home, done: list[str]) -> None:
+    """A file of reviews that is lost or cannot be read stands aside for a new one."""
+    path = home.reviews_file
+    if path.exists() and path.stat().st_size and not _damages(path):
+        return
+    if not path.exists() and not home.has_mark("reviews"):
+        return
+    home.damaged.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            replace_file(file, home.damaged / f"{stamp}-{file.name}")
+    home.unmark("reviews")
+    done.append("reviews begin anew; what was left of the old ones is in damaged/")
+
+
+def _damages(path: Path) -> list[str]:
+    try:
+        with Database(path, Schema(format=0)) as database:
+            return page_damages(database)
+    except CatalensError as error:
+        return [str(error)]
+
+
+def _versions(home: Home, done: list[str]) -> bool:
+    """Remove index versions that are damaged or of another catalog; whether any was."""
+    versions = Versions(home)
+    doomed = set()
+    for name in versions.names():
+        try:
+            versions.verify(name)
+        except NewerFormatError:
+            continue
+        except CatalensError:
+            doomed.add(name)
+    if has_catalog(home):
+        with Catalog.open(home.catalog_file, photos=home.photos) as catalog:
+            unfit = unfit_versions(home, catalog.database)
+            if unfit:
+                # Raises where this is not the catalog of these photos at all.
+                stray_photos(home, catalog)
+            doomed |= set(unfit)
+    with home.lock("activate", wait_s=60.0), home.lock("publish", wait_s=60.0):
+        for name in sorted(doomed):
+            remove_folder(versions.folder / name)
+            done.append(f"index version {name} was removed")
+    return bool(doomed)
+
+
+def _derived(home: Home, done: list[str]) -> None:
+    paths = [home.path / name for name in _DERIVED] + sorted(home.embeddings.glob("*.sqlite3"))
+    for path in paths:
+        if not path.exists():
+            continue
+        odd = path.parent == home.embeddings and not _forget_changed_vectors(path, done)
+        if odd or _damages(path):
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            done.append(f"{path.relative_to(home.path)} was removed; it is made again")
+    for name in _DERIVED_JSON:
+        file = home.path / name
+        try:
+            read_sealed_json(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            file.unlink()
+            done.append(f"{name} was removed; it is made again")
+
+
+def _forget_changed_vectors(path: Path, done: list[str]) -> bool:
+    """Forget vectors that do not match their checksum; False where the file cannot be read."""
+    try:
+        dim = EmbeddingStore.dim_of(path)
+        if dim is None or _damages(path):
+            return False
+        store = EmbeddingStore(path.parent, path.stem, dim)
+        with store.database:
+            bad = store.damaged()
+            store.delete(bad)
+    except CatalensError:
+        return False
+    if len(bad):
+        done.append(f"{len(bad):,} vectors of {path.stem} were forgotten; they are made again")
+    return True
+
+
+def _originals(home: Home, done: list[str]) -> None:
+    """Set damaged copies aside; the next import reads all rows, and brings them again."""
+    store = PhotoStore(home)
+    count = 0
+    with Catalog.open(home.catalog_file, photos=home.photos) as catalog:
+        for row in photo_rows(catalog):
+            if row.storage == "copy" and photo_damage(home, row, read=True) is not None:
+                store.set_aside(row.content_hash)
+                count += 1
+    if count:
+        remove_folder(home.feeds)
+        done.append(f"{count:,} damaged originals were set aside in damaged/: import them again")
+
+
+def _active(home: Home, rebuild: bool, done: list[str]) -> str | None:
+    """Write anew what serves, where that is not known; the model to build for where its index is
+    gone."""
+    versions = Versions(home)
+    names = versions.names()
+    past = versions.history()
+    record = versions.folder / "ACTIVATIONS"
+    try:
+        active = home.active()
+        sound = active is None or versions.is_recorded()
+    except BadHomeError:
+        active, sound = None, False
+    serving = active or (past[-1].pair if past else None)
+    if serving is None or not names:
+        if rebuild and serving is not None:
+            _forget_activations(home)
+            return serving.model_version
+        if not sound or (record.exists() and not names):
+            _forget_activations(home)
+            done.append("what served is not known: catalens index build --activate")
+        return None
+    if serving.index_version not in names:
+        return serving.model_version
+    if not sound or active is None:
+        versions.activate(serving.index_version)
+        done.append(f"index version {serving.index_version} was activated again")
+    return None
+
+
+def _forget_activations(home: Home) -> None:
+    home.current_file.unlink(missing_ok=True)
+    (home.indexes / "ACTIVATIONS").unlink(missing_ok=True)

@@ -1,0 +1,334 @@
+"""Verification of a whole home: every file that it holds, and the counts between them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.catalog.integrity import check_catalog, page_damages
+from indexer.catalog.photo_keys import known_state
+from indexer.catalog.presence import has_catalog
+from indexer.catalog.records import PhotoRow, photo_file
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import read_sealed_json, sha256_file
+from indexer.core.errors import (
+    BadHomeError,
+    CatalensError,
+    NewerFormatError,
+)
+from indexer.core.home import Active, Home
+from indexer.core.progress import OnStage, no_progress
+from indexer.core.sqlite import Database, Schema
+from indexer.index.embedding_store import EmbeddingStore
+from indexer.index.version import Versions
+from indexer.model.registry import examine_models
+
+_PORTION = 1000
+# Each file of this kind is listed by itself up to here.
+_LISTED = 20
+_TRUTH = ("reviews.sqlite3", "keys.sqlite3")
+_JSON_FILES = ("*.json", "jobs/*/job.json", "sync/*.json", "indexes/ACTIVATIONS")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is not as it was written. ``where`` is below the home."""
+
+    where: str
+    what: str
+    # The command that mends it.
+    mend: str
+    # Whether ``repair`` makes it again, or may take it away: what is lost is in other files.
+    derived: bool = False
+
+
+@dataclass
+class Verification:
+    """What ``verify_home`` found."""
+
+    home: Path
+    damages: list[Damage] = field(default_factory=list)
+    # Kind -> how many were looked at.
+    checked: dict[str, int] = field(default_factory=dict)
+    not_checked: list[str] = field(default_factory=list)
+    # What ``repair`` did; empty of a check alone.
+    repaired: list[str] = field(default_factory=list)
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damages
+
+
+@dataclass(frozen=True)
+class _Check:
+    home: Home
+    found: Verification
+    progress: OnStage
+    # Whether originals are read, and not only looked at.
+    read_photos: bool
+
+    @property
+    def repair(self) -> str:
+        return mend_command("verify --repair", self.home.path)
+
+    @property
+    def restore(self) -> str:
+        return mend_command("restore FROM", self.home.path)
+
+    def damaged(self, path: Path, what: object, mend: str, *, derived: bool = False) -> None:
+        where = path.relative_to(self.home.path) if path != self.home.path else Path()
+        said = str(what).replace(f"{self.home.path}/", "")
+        self.found.damages.append(Damage(str(where), said, mend, derived))
+
+
+def mend_command(words: str, home: Path) -> str:
+    """A command line that can be copied."""
+    return f"catalens {words} --home {shlex.quote(str(home))}"
+
+
+def verify_home(
+    path: Path, *, read_photos: bool = True, progress: OnStage = no_progress
+) -> Verification:
+    """Check everything that the home at ``path`` holds; changes nothing.
+
+    Pages, relations and row checksums of the catalog; SQLite's own check of all other databases;
+    hashes of originals; checksums of models and index versions; what serves, and that it is there;
+    vectors and their photos. ``read_photos`` False: of originals only the size. Raises
+    ``BadHomeError`` where there is no home at all.
+    """
+    found = Verification(path)
+    try:
+        home = Home(path)
+    except CatalensError as error:
+        if not looks_like_home(path):
+            raise
+        mend = mend_command("verify --repair", path)
+        found.damages.append(Damage("home.json", str(error), mend, derived=True))
+        return found
+    check = _Check(home, found, progress, read_photos)
+    for step in (_catalog, _models, _versions, _active, _databases, _small_files):
+        progress("verify", len(found.checked), 0)
+        step(check)
+    return found
+
+
+def looks_like_home(path: Path) -> bool:
+    """Whether a folder whose marker is lost or damaged holds a home."""
+    return any((path / name).exists() for name in ("catalog.sqlite3", "photos", "indexes"))
+
+
+def _catalog(check: _Check) -> None:
+    home = check.home
+    try:
+        if not has_catalog(home):
+            check.found.checked["products"] = 0
+            return
+        with Catalog.open(home.catalog_file, photos=home.photos) as catalog:
+            state = check_catalog(catalog)
+            for damage in state.damages:
+                check.damaged(home.catalog_file, damage, check.restore)
+            check.found.checked["products"] = state.products
+            if state.unchecked:
+                check.found.not_checked.append(
+                    f"{state.unchecked:,} rows of the catalog that an older Catalens wrote have no "
+                    f"checksum ({mend_command('migrate', home.path)} gives them one)"
+                )
+            if not state.damages:
+                _photos(check, catalog)
+                _vectors(check, catalog)
+        # Also whether it is the catalog that the versions were built from.
+        open_catalog(home).close()
+    except CatalensError as error:
+        mend = check.repair if "verify --repair" in str(error) else check.restore
+        check.damaged(home.catalog_file, error, mend)
+
+
+def photo_rows(catalog: Catalog) -> Iterator[PhotoRow]:
+    """All photos of a catalog, in portions."""
+    with catalog.database.read() as sql:
+        ids = [row[0] for row in sql.execute("SELECT photo_id FROM photos ORDER BY photo_id")]
+    for start in range(0, len(ids), _PORTION):
+        yield from catalog.photos_by_id(ids[start : start + _PORTION]).values()
+
+
+def photo_damage(home: Home, row: PhotoRow, *, read: bool) -> str | None:
+    """What is wrong with an original; None where nothing is, or its bytes are not kept."""
+    if row.storage == "forget":
+        return None
+    path = Path(row.path or "") if row.storage == "reference" else None
+    path = path or photo_file(home.photos, row.content_hash)
+    try:
+        size = path.stat().st_size
+        if size != row.bytes:
+            return f"{path} has {size:,} bytes, not {row.bytes:,}"
+        if read and sha256_file(path) != row.content_hash:
+            return f"{path} was changed: its content is not what its name says"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    return None
+
+
+def _photos(check: _Check, catalog: Catalog) -> None:
+    home = check.home
+    count = 0
+    bad: list[tuple[PhotoRow, str]] = []
+    total = catalog.photo_count()
+    for row in photo_rows(catalog):
+        if count % _PORTION == 0:
+            check.progress("photos", count, total)
+        count += 1
+        if (what := photo_damage(home, row, read=check.read_photos)) is not None:
+            bad.append((row, what))
+    for row, what in bad[:_LISTED]:
+        ids = ", ".join(ascii(name) for name in _holders(catalog, row)[:3])
+        mend = (
+            f"{check.repair} sets it aside, then {mend_command('import DATA', home.path)} (or a "
+            f"PUT of the product) brings it again; or {check.restore}"
+        )
+        check.damaged(home.photos, f"photo of {ids}: {what}", mend)
+    if len(bad) > _LISTED:
+        check.damaged(home.photos, f"and {len(bad) - _LISTED:,} more photos", check.restore)
+    check.found.checked["photos"] = count
+    if not check.read_photos:
+        check.found.not_checked.append(
+            f"the content of originals ({mend_command('verify', home.path)} reads them)"
+        )
+
+
+def _holders(catalog: Catalog, row: PhotoRow) -> list[str]:
+    pids = catalog.holders([row.photo_id]).get(row.photo_id, [])
+    return list(catalog.ids_of(pids).values())
+
+
+def _models(check: _Check) -> None:
+    whole, damaged = examine_models(check.home)
+    check.found.checked["models"] = len(whole) + len(damaged)
+    for name, reason in damaged.items():
+        check.damaged(
+            check.home.models / name, reason, mend_command("model add FOLDER", check.home.path)
+        )
+    for bundle in whole:
+        try:
+            bundle.numpy_network()
+        except CatalensError as error:
+            mend = mend_command("model add FOLDER", check.home.path)
+            check.damaged(bundle.path, error, mend)
+
+
+def _versions(check: _Check) -> None:
+    home, versions = check.home, Versions(check.home)
+    names = versions.names()
+    models = {path.name for path in home.models.glob("[!.]*")}
+    for number, name in enumerate(names):
+        check.progress("versions", number, len(names))
+        try:
+            manifest = versions.verify(name)
+        except NewerFormatError as error:
+            check.damaged(versions.folder / name, error, "upgrade Catalens")
+        except CatalensError as error:
+            check.damaged(versions.folder / name, error, check.repair, derived=True)
+        else:
+            if manifest.model_version not in models:
+                check.damaged(
+                    home.models / manifest.model_version,
+                    f"the model of index version {name} is not there",
+                    mend_command("model add FOLDER", home.path),
+                )
+    check.found.checked["index versions"] = len(names)
+
+
+def _active(check: _Check) -> None:
+    home, versions = check.home, Versions(check.home)
+    mend = check.repair
+    try:
+        active = home.active()
+    except BadHomeError as error:
+        check.damaged(home.current_file, error, mend, derived=True)
+        return
+    record = versions.folder / "ACTIVATIONS"
+    if active is None:
+        if record.exists():
+            check.damaged(home.current_file, "is missing, though versions were activated", mend)
+        return
+    if active.index_version not in versions.names():
+        check.damaged(home.current_file, f"names {active.index_version}, which is not there", mend)
+    elif not (home.models / active.model_version).is_dir():
+        check.damaged(
+            home.models / active.model_version,
+            "the model that serves is not there",
+            mend_command("model add FOLDER", home.path),
+        )
+    try:
+        for entry in json.loads(record.read_text()):
+            Active.checked(entry)
+    except FileNotFoundError:
+        check.damaged(record, "is missing", mend, derived=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        check.damaged(record, f"is not readable: {error}", mend, derived=True)
+
+
+def _vectors(check: _Check, catalog: Catalog) -> None:
+    home = check.home
+    count = 0
+    for path in sorted(home.embeddings.glob("*.sqlite3")):
+        try:
+            damages, dim = _pages(path), EmbeddingStore.dim_of(path)
+            if damages or dim is None:
+                raise BadHomeError(damages[0] if damages else "it says no number of dimensions")
+            store = EmbeddingStore(path.parent, path.stem, dim)
+            with store.database:
+                state = known_state(store.database)
+                if state is not None and state.sequence > catalog.last_sequence():
+                    check.damaged(
+                        home.catalog_file,
+                        f"ends with change {catalog.last_sequence():,}, but vectors were made of "
+                        f"change {state.sequence:,}: writes are lost",
+                        check.restore,
+                    )
+                count += len(store)
+                if len(bad := store.damaged()):
+                    check.damaged(path, f"{len(bad):,} vectors were changed", check.repair)
+        except CatalensError as error:
+            check.damaged(path, error, check.repair, derived=True)
+    check.found.checked["vectors"] = count
+
+
+def _pages(path: Path) -> list[str]:
+    with Database(path, Schema(format=0)) as database:
+        return page_damages(database)
+
+
+def _databases(check: _Check) -> None:
+    home = check.home
+    paths = [path for path in sorted(home.path.glob("*.sqlite3")) if path != home.catalog_file]
+    if home.has_mark("reviews") and home.reviews_file not in paths:
+        check.damaged(home.reviews_file, "is missing, though people decided reviews", check.restore)
+    for path in paths:
+        truth = path.name in _TRUTH
+        mend = check.restore if truth else check.repair
+        try:
+            damages = _pages(path)
+        except CatalensError as error:
+            damages = [str(error)]
+        for damage in damages:
+            check.damaged(path, damage, mend, derived=not truth)
+    check.found.checked["databases"] = len(paths)
+
+
+def _small_files(check: _Check) -> None:
+    home = check.home
+    count = 0
+    for pattern in _JSON_FILES:
+        for path in sorted(home.path.glob(pattern)):
+            count += 1
+            derived = path.name in ("duplicates.json", "moderation.json", "alerts.json")
+            try:
+                read_sealed_json(path) if derived else json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                mend = check.repair if derived else check.restore
+                check.damaged(path, f"is not readable: {error}", mend, derived=derived)
+    check.found.checked["small files"] = count

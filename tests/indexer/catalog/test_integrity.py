@@ -1,0 +1,93 @@
+"""A changed byte in a catalog is found, whatever SQLite says of its pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.checksums import PRODUCT, stored_checksums
+from indexer.catalog.integrity import check_catalog, seal_catalog
+from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
+from indexer.catalog.store import Catalog
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """Ten products with two tags and a photo each."""
+    with Catalog.create(tmp_path / "catalog.sqlite3") as catalog:
+        writes = []
+        for number in range(10):
+            photo = NewPhoto(f"{number:064x}", "JPEG", 10, 4, 4, "reference", f"/{number}")
+            product = ProductInput(
+                f"p{number}", "title", ("A", "B"), ("t", "u"), {"size": 3}, (photo.content_hash,)
+            )
+            writes.append(Put(product, [photo]))
+        catalog.apply(writes)
+        yield catalog
+
+
+def change(catalog: Catalog, statement: str) -> None:
+    """Change the file behind the catalog's back."""
+    with catalog.database.statements() as sql:
+        sql.execute(statement)
+
+
+def test_what_was_written_is_whole(catalog: Catalog) -> None:
+    """Puts, patches, deletions, types and dry runs leave checksums that fit."""
+    catalog.patch("p1", {"title": "other", "tags": ["x"]})
+    catalog.delete("p2")
+    catalog.apply([Patch("p3", {"title": "given up"})], dry_run=True)
+    catalog.set_types({"size": "string"}, given=["size"])
+    catalog.set_owners({"title": "feed"})
+    state = check_catalog(catalog)
+    assert (state.damages, state.unchecked, state.products) == ([], 0, 9)
+    with catalog.database.read() as sql:
+        assert 3 not in stored_checksums(sql, PRODUCT)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE products SET title = 'tjtle' WHERE pid = 4", "1 products do not match.*'p3'"),
+        ("UPDATE products SET external_version = 9 WHERE pid = 4", "1 products do not match"),
+        ("UPDATE products SET attributes = '{' WHERE pid = 4", "values of 1 products"),
+        ("UPDATE tags SET tag = 'v' WHERE pid = 4 AND tag = 'u'", "1 products do not match"),
+        ("DELETE FROM tags WHERE pid = 4", "1 products do not match"),
+        ("UPDATE product_photos SET photo_id = 1 WHERE pid = 4", "1 products do not match"),
+        ("UPDATE photos SET width = 5 WHERE photo_id = 4", "1 photos do not match"),
+        ("UPDATE attribute_types SET type = 'bool'", "attribute_types does not match"),
+        ("DELETE FROM products WHERE pid = 4", "1 products are lost"),
+        ("DELETE FROM photos WHERE photo_id = 4", "photos of products name 4"),
+        ("UPDATE products SET sequence = 1 WHERE pid = 4", "another last change"),
+        ("UPDATE sqlite_sequence SET seq = 3 WHERE name = 'products'", "counter of products"),
+    ],
+)
+def test_what_was_changed_is_named(catalog: Catalog, statement: str, words: str) -> None:
+    """A value, a row, a relation, a counter: each is found, and the product is named."""
+    change(catalog, "UPDATE products SET external_version = NULL")
+    # What the trigger of this connection saw must not be sealed by a later write.
+    change(catalog, statement)
+    damages = check_catalog(catalog).damages
+    assert any(re.search(words, damage) for damage in damages), damages
+
+
+def test_a_write_mends_what_it_replaces(catalog: Catalog) -> None:
+    """A product that comes again has the checksum of what it is now."""
+    change(catalog, "UPDATE products SET title = 'tjtle' WHERE pid = 4")
+    catalog.patch("p3", {"title": "title"})
+    assert check_catalog(catalog).damages == []
+
+
+def test_rows_of_an_older_catalens_are_said_and_can_be_given_checksums(catalog: Catalog) -> None:
+    """It leaves checksums alone: what it wrote later is not called damaged."""
+    change(catalog, "UPDATE products SET title = 'of old', sequence = 11 WHERE pid = 4")
+    change(catalog, "INSERT INTO changes VALUES (11, 4, 'put', 0)")
+    change(catalog, "DELETE FROM checksums WHERE key = 5")
+    state = check_catalog(catalog)
+    assert (state.damages, state.unchecked) == ([], 3)
+    assert seal_catalog(catalog) == 3
+    state = check_catalog(catalog)
+    assert (state.damages, state.unchecked) == ([], 0)

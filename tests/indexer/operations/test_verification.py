@@ -1,0 +1,161 @@
+"""``verify`` reads the whole home, names what mends each damage, and the repair does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import photo_file
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import BadHomeError, CatalogBehindError, MissingReviewsError
+from indexer.core.home import Home
+from indexer.feeds.importer import import_feed
+from indexer.imaging.decode import decode_photo
+from indexer.index.version import Versions
+from indexer.operations.repair import repair_home
+from indexer.operations.verification import verify_home
+from indexer.reviews.store import open_reviews
+from tests.indexer.index_build.test_pipeline import add_photo, build, put
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Path:
+    """Three photos in a folder."""
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 40), (80 * number, 9, 9)).save(folder / f"p{number}.png")
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, feed: Path) -> Home:
+    """A home with three products."""
+    home = Home.create(tmp_path / "home")
+    import_feed(home, feed)
+    return home
+
+
+def original(home: Home, product_id: str) -> Path:
+    with open_catalog(home) as catalog:
+        return photo_file(home.photos, catalog.get(product_id).photos[0])
+
+
+def test_a_changed_original_is_set_aside_and_comes_again(home: Home, feed: Path) -> None:
+    """It is found by its hash, the product is named, and after the repair an import brings it,
+    though the feed did not change."""
+    path = original(home, "p1")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    found = verify_home(home.path)
+    assert [damage.where for damage in found.damages] == ["photos"]
+    assert "photo of 'p1'" in found.damages[0].what
+    assert "catalens verify --repair" in found.damages[0].mend
+    quick = verify_home(home.path, read_photos=False)
+    assert quick.intact
+    assert any("content of originals" in line for line in quick.not_checked)
+    assert repair_home(home.path) == [
+        "1 damaged originals were set aside in damaged/: import them again"
+    ]
+    assert (home.damaged / path.name).is_file()
+    import_feed(home, feed)
+    assert path.read_bytes() == whole
+    assert verify_home(home.path).intact
+    with open_catalog(home) as catalog:
+        store = PhotoStore(home)
+        store.collect(catalog, catalog.delete("p1").orphaned)
+    assert not (home.damaged / path.name).exists()
+
+
+def test_a_damaged_copy_is_replaced_when_its_photo_comes(home: Home, feed: Path) -> None:
+    """A PUT of the same bytes writes the file anew, where one of its name is another."""
+    path = original(home, "p1")
+    whole = path.read_bytes()
+    path.write_bytes(b"x")
+    PhotoStore(home).add(whole, decode_photo(whole))
+    assert path.read_bytes() == whole
+
+
+def test_lost_reviews_are_not_taken_for_none(home: Home) -> None:
+    """People's decisions are asked for; only a repair begins anew, and says so."""
+    with open_reviews(home) as reviews:
+        reviews.open_review({}, [])
+    home.reviews_file.unlink()
+    with pytest.raises(MissingReviewsError, match=r"catalens restore FROM.*verify --repair"):
+        open_reviews(home)
+    assert [damage.where for damage in verify_home(home.path).damages] == ["reviews.sqlite3"]
+    assert repair_home(home.path)[0].startswith("reviews begin anew")
+    with open_reviews(home) as reviews:
+        assert reviews.waiting("open", limit=1)[1] == 0
+    assert verify_home(home.path).intact
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"format": 9}', '{"format": 0}'])
+def test_a_lost_marker_is_written_anew(home: Home, content: str | None) -> None:
+    """A folder that holds a home is one, whatever its marker says; what it was marked with stays
+    true."""
+    with open_reviews(home) as reviews:
+        reviews.open_review({}, [])
+    marker = home.path / "home.json"
+    marker.unlink() if content is None else marker.write_text(content)
+    (damage,) = verify_home(home.path).damages
+    assert (damage.where, "verify --repair" in damage.mend) == ("home.json", True)
+    assert repair_home(home.path) == ["home.json was written anew"]
+    assert json.loads(marker.read_text()) == {"format": 1, "reviews": True}
+    assert verify_home(home.path).intact
+
+
+def test_a_folder_that_is_no_home_is_none(tmp_path: Path) -> None:
+    """Nothing is made of it."""
+    for work in (verify_home, repair_home):
+        with pytest.raises(BadHomeError, match="no catalens home"):
+            work(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_of_a_lost_catalog_go_by_a_repair(tmp_path: Path) -> None:
+    """After an older catalog was put back the versions built since are refused; the repair removes
+    them and no photo."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for number in range(3):
+            put(catalog, f"p{number}", add_photo(home, number))
+    build(home)
+    with open_catalog(home) as catalog:
+        catalog.database.checkpoint()
+    shutil.copy(home.catalog_file, tmp_path / "old")
+    with open_catalog(home) as catalog:
+        put(catalog, "late", add_photo(home, 9))
+    build(home)
+    for path in home.path.glob("catalog.sqlite3*"):
+        path.unlink()
+    shutil.copy(tmp_path / "old", home.catalog_file)
+    found = verify_home(home.path)
+    assert any("holds changes up to 4" in damage.what for damage in found.damages)
+    assert repair_home(home.path)[0] == "index version v000002 was removed"
+    open_catalog(home).close()
+    assert Versions(home).names() == ["v000001"]
+    assert len(list(home.photos.glob("??/??/*"))) == 4
+
+
+def test_a_repair_stops_at_a_catalog_that_is_not_of_these_photos(tmp_path: Path) -> None:
+    """Where most photos are of another catalog nothing is taken away."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for number in range(30):
+            put(catalog, f"p{number}", add_photo(home, number))
+    build(home)
+    for path in home.path.glob("catalog.sqlite3*"):
+        path.unlink()
+    Catalog.create(home.catalog_file).close()
+    for path in home.photos.glob("??/??/*"):
+        os.utime(path, (1, 1))
+    with pytest.raises(CatalogBehindError, match="not the catalog of these photos"):
+        repair_home(home.path)
+    assert Versions(home).names() == ["v000001"]

@@ -1,0 +1,59 @@
+"""Command ``verify``: check of a whole home, and its repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.options import home_option, json_option
+from tools.output import print_result, stages
+
+
+@click.command()
+@home_option
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Make derived files again, set damaged originals aside, and check once more.",
+)
+@json_option
+def verify(home: Path, repair: bool, as_json: bool) -> None:
+    """Check everything that a home holds.
+
+    The catalog's pages, relations and row checksums, originals by their hashes, models and index
+    versions by their checksums, all other databases, and the counts between them. Exit code 1 where
+    something is damaged; each line names the command that mends it.
+    """
+    from indexer.core.errors import DamagedHomeError
+    from indexer.operations.repair import repair_home
+    from indexer.operations.verification import verify_home
+
+    with stages() as callback:
+        repaired = repair_home(home, progress=callback) if repair else []
+        found = verify_home(home, progress=callback)
+    found.repaired = repaired
+    document = {"intact": found.intact}
+    print_result({**document, **vars(found)}, as_json, _show)
+    if not found.intact:
+        raise DamagedHomeError(describe(found.damages))
+
+
+def describe(damages: list[Any]) -> str:
+    """One line on what is damaged."""
+    first = damages[0]
+    more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
+    return f"{first.where} is damaged: {first.what}; {first.mend}{more}"
+
+
+def _show(found: dict[str, Any]) -> None:
+    for line in found["repaired"]:
+        click.echo(f"repaired: {line}")
+    for damage in found["damages"]:
+        click.echo(f"damaged: {damage['where']}: {damage['what']}")
+        click.echo(f"  mend: {damage['mend']}")
+    for line in found["not_checked"]:
+        click.echo(f"not checked: {line}")
+    looked = ", ".join(f"{count:,} {kind}" for kind, count in found["checked"].items())
+    click.echo(f"{'intact' if found['intact'] else 'checked'}: {looked}")
