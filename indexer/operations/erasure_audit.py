@@ -219,7 +219,11 @@ def _id_patterns(
     home: Home, catalog: Catalog, product_id: str, traces: ErasureReport
 ) -> list[_Pattern]:
     plain = product_id.encode()
-    texts = set(living_texts(home, catalog, product_id))
+    held = list(living_texts(home, catalog, product_id))
+    if catalog.pid(product_id) is not None:
+        # Its own.
+        held.remove(product_id)
+    texts = set(held)
     if product_id in texts:
         traces.notes.append(
             f"{product_id!r} is also a text of other products or of a model (a tag, say): finding "
@@ -370,10 +374,12 @@ def _holds(find: Callable[[bytes, int], int], data: mmap.mmap, pattern: _Pattern
 def _outside(ticket: dict[str, Any] | None) -> list[str]:
     cache = os.environ.get("CATALENS_CACHE") or os.path.expanduser("~/.cache/catalens")
     listed = [
-        "backups and copies of the home, and folders that index versions were pushed to",
+        "backups and copies of the home, and homes that pulled its versions",
+        "folders that index versions were pushed to: catalens index erase --pushed DIR",
         "weights of models that were trained on its photos, here and elsewhere (they hold no "
         "photo)",
-        f"features cached by trainings, named by content hash: {cache}",
+        f"features cached by trainings, named by content hash: {cache} (catalens index erase "
+        "--cache)",
         "logs of the service, which name products in request paths, and of proxies before it",
         "shared caches of browsers and proxies that were given its thumbnails",
     ]

@@ -301,6 +301,22 @@ class Reviews:
         with self.database.read() as connection:
             return is_counted(connection)
 
+    def bodies(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
+        """(pid of the stored product that its review looked at, body) of all entries, in order."""
+        with self.database.read() as connection:
+            query = "SELECT pid, body FROM log LEFT JOIN reviews USING (review_id) ORDER BY entry"
+            for pid, body in connection.execute(query):
+                yield pid, json.loads(body)
+
+    def count_previews(self, hashes: Iterable[str]) -> int:
+        """How many previews there are of these photos."""
+        count = 0
+        with self.database.read() as connection:
+            for part, marks in chunks(list(hashes)):
+                query = f"SELECT count(*) FROM previews WHERE content_hash IN ({marks})"
+                count += connection.execute(query, part).fetchone()[0]
+        return count
+
     def judged_tags(self) -> tuple[int, int]:
         """How many suggested tags people accepted, and how many they rejected."""
         with self.database.read() as connection:
