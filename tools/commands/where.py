@@ -39,7 +39,7 @@ def where(product: str | None, home: Path, as_json: bool) -> None:
 def _show_places(found: dict[str, Any]) -> None:
     if "product" in found:
         columns = ("place", "entries", "what", "path")
-        print_table(columns, [[place[name] for name in columns] for place in found["places"]])
+        print_table(columns, [tuple(map(place.get, columns)) for place in found["places"]])
         return
     for place in found["places"]:
         counted = "" if place["files"] is None else f" ({place['files']:,} files"
