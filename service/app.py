@@ -55,6 +55,12 @@ _IMAGE_URL = re.compile(r'"image_url": ?"(?=/v1/)')
 _CALLER = "catalens.caller"
 _REFUSAL = "catalens.refusal"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# Routes whose answers wait for their turn, and the body from which on it is worth asking before.
+_QUESTIONS = frozenset(
+    f"/v1/{name}"
+    for name in ("classify", "search", "tags", "describe", "objects", "recommendations", "review")
+)
+_SMALL = 64 * 1024
 _CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE_CSP = (
     f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src "
@@ -98,10 +104,11 @@ class AppHeadCheck:
         self._app = app
         self._path = path
         self._settings = settings
+        self._engine: Engine = app.extensions["catalens"]
 
     def refuses(self, environ: WSGIEnvironment) -> bool:
-        """Whether it is refused whatever its body holds: by key, role, host, origin, size or
-        route."""
+        """Whether it is refused whatever its body holds: by key, role, host, origin, size, route
+        or load."""
         self._path.decode(environ)
         asked = Request(environ)
         rule: Rule | None = None
@@ -113,7 +120,14 @@ class AppHeadCheck:
         except RequestRefusedError as error:
             environ[_REFUSAL] = error
             return True
-        return rule is None or (asked.content_length or 0) > self._settings.max_body_bytes
+        length = asked.content_length or 0
+        if rule is None or length > self._settings.max_body_bytes:
+            return True
+        # A photo that would be refused after it was read and parsed is not read.
+        if rule.rule in _QUESTIONS and length > _SMALL and self._engine.admission.full:
+            environ[REFUSED] = "more is asked than can be answered: try again shortly"
+            return True
+        return False
 
 
 class _ProductSegment(BaseConverter):

@@ -1,16 +1,20 @@
-"""The name that a request carries stands at all that it writes, and is gone with it."""
+"""The rules of every request: the name it carries, and what its head alone decides."""
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
 
 from indexer.core.actor import current_actor
 from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.operations.jobs import Jobs
+from service import app
 from service.access.keys import KeyFile
-from service.app import create_app
+from service.app import create_app, head_check
 from service.engine import Engine
+from service.inference.admission import AdmissionGate
 
 
 def named(engine: Engine, name: str) -> FlaskClient:
@@ -39,3 +43,26 @@ def test_writes_decisions_activations_and_jobs_carry_the_callers_name(own: Engin
     assert current_actor() == ""
     own.products.patch("ring-blue", {"title": "z"})
     assert own.catalog.actions.actions(limit=1)[0].by == ""
+
+
+def test_a_photo_that_would_be_refused_is_not_read(
+    shop: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no room for another question its head is enough; small bodies and writes are read."""
+    made = create_app(shop, shop.settings)
+    check = head_check(made)
+    rules = {rule.rule for rule in made.url_map.iter_rules()}
+    assert rules >= app._QUESTIONS
+
+    def refused(path: str, length: int) -> bool:
+        builder = EnvironBuilder(path, method="POST", base_url="http://127.0.0.1/")
+        environ = {**builder.get_environ(), "CONTENT_LENGTH": str(length)}
+        return check.refuses(environ)
+
+    assert not refused("/v1/search", 10**6)
+    monkeypatch.setattr(AdmissionGate, "full", True)
+    assert refused("/v1/search", 10**6)
+    assert not refused("/v1/search", 1000)
+    assert not refused("/v1/imports", 10**6)
+    assert refused("/v1/imports", shop.settings.max_body_bytes + 1)
+    assert refused("/v1/nowhere", 10)

@@ -53,6 +53,8 @@ BENCHMARKS = {
     "gives",
     "http": "category, similar products and tags of an upload among 100,000, beside the plain "
     "service",
+    "overload": "three times what the service can do, beside its own peak; 1,000 connections that "
+    "say nothing",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a "
     "soak",
     "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
