@@ -14,7 +14,7 @@ from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
 from service.background.compaction import Compactor
-from service.background.derived_state import DerivedState
+from service.background.derived_state import DerivedState, Follower
 from service.background.erasure import Eraser
 from service.background.home_tasks import home_tasks
 from service.background.jobs import JobRunner
@@ -234,7 +234,13 @@ class Engine:
             terms=settings.retention_terms,
             log=self.log,
         )
-        derived = DerivedState({"photos": self.snapshots, "keywords": self._texts}, log=self.log)
+        followers: dict[str, Follower] = {
+            "photos": self.snapshots,
+            "keywords": self._texts,
+            "signatures": self._duplicates,
+            "reviews": self.reviews,
+        }
+        derived = DerivedState(followers, log=self.log)
         more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(
             (SnapshotRefresh(self.snapshots), derived, self.folding, self.jobs, self.eraser, *more),

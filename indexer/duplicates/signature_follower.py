@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -80,11 +81,10 @@ class SignatureFollower:
             if not self._is_read:
                 self._read_next()
                 return False
-            self._retry()
             if self._unsigned:
                 self._sign(_PHOTOS)
                 return False
-            return not self._step(_CHANGES)
+            return not (self._step(_CHANGES) or self._retry())
 
     def catch_up(self) -> bool:
         """Look at a few changes for a request; whether that was all there were."""
@@ -148,10 +148,13 @@ class SignatureFollower:
         self.index.sequence = changes[-1].sequence
         return True
 
-    def _retry(self) -> None:
-        due = [photo_id for photo_id, backoff in self._left_out.items() if backoff.is_due]
-        known = set(self._unsigned)
-        self._unsigned.extend(photo_id for photo_id in due if photo_id not in known)
+    def _retry(self) -> bool:
+        """Try some photos again that could not be read; whether any were due."""
+        due = (photo_id for photo_id, backoff in self._left_out.items() if backoff.is_due)
+        part = list(islice(due, _PHOTOS))
+        if part:
+            self._sign_all(part)
+        return bool(part)
 
     def _sign(self, most: int) -> None:
         """Sign the next photos that wait."""

@@ -76,11 +76,16 @@ class PendingPhotos:
                 if (known := self._left_out.get(photo_id)) is None or known.backoff.is_due
             }
 
-    def due(self) -> set[int]:
-        """The products with a photo left out that may be tried again."""
+    def due(self, photos: int) -> dict[int, list[int]]:
+        """Products with photos left out that may be tried again, about so many of them."""
+        chosen: dict[int, list[int]] = {}
         with self._lock:
-            due = [known.pids for known in self._left_out.values() if known.backoff.is_due]
-        return set().union(*due)
+            for photo_id, known in self._left_out.items():
+                if photos > 0 and known.backoff.is_due:
+                    photos -= 1
+                    for pid in known.pids:
+                        chosen.setdefault(pid, []).append(photo_id)
+        return chosen
 
     def hurry(self) -> None:
         """Let all that was left out be tried now."""

@@ -373,11 +373,8 @@ class SnapshotManager:
     def _embed_next(self, snapshot: Snapshot) -> bool:
         """Embed the photos of the products that have waited longest; whether none wait."""
         with self._embedding:
-            due = snapshot.pending.due()
-            if due:
-                with self._applying:
-                    self._apply_overlay(snapshot, due, None)
-            chosen = snapshot.pending.next(_CHUNK)
+            # What could not be read comes last, and never counts among what waits.
+            chosen = snapshot.pending.next(_CHUNK) or snapshot.pending.due(_CHUNK)
             if not chosen:
                 return True
             self._embed(snapshot, chosen)

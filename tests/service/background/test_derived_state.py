@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.app import create_app
 from service.background import derived_state
 from service.background.derived_state import DerivedState
+from service.engine import Engine, Query
 from service.logging import make_log
+from service.settings import Settings
+from tests.service.conftest import photo
+from tests.service.state.test_pending_photos import import_unembedded
+from tests.service.state.test_snapshots import wait_for
 
 
 class Work:
@@ -73,3 +80,27 @@ def test_the_worker_has_a_low_priority_of_its_own() -> None:
     thread.join()
     assert found == [max(before, 10)]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_service_follows_everything_by_itself(own_home: Path) -> None:
+    """What another process imports is embedded and signed, its words are found, and the log of an
+    older release is counted; nobody asks for it."""
+    with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
+        web = create_app(engine, engine.settings).test_client()
+        assert engine.review([photo("ring", "tan", turn=9)], queue=False).content is not None
+        last = import_unembedded(engine, 12)
+        with engine.catalog.database.read():
+            assert engine.catalog.last_sequence() == last
+
+        def is_followed() -> bool:
+            found = engine.review([photo("ring", "tan", turn=9)], queue=False).content
+            text = engine.search(Query(text="ring"), k=40)
+            return found.duplicates_complete and text.complete
+
+        wait_for(is_followed, seconds=60)
+        assert engine.ready().live.product_count == 32
+        engine.reviews.submit({"prohibited": []}, [], product_id=None)
+        with engine.review_database.reviews.database.transaction() as sql:
+            sql.execute("DELETE FROM tallies WHERE kind = 'log'")
+        wait_for(lambda: engine.review_database.reviews.is_counted(), seconds=60)
+        assert "complete" not in web.get("/v1/reviews").get_json()

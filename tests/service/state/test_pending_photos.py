@@ -103,7 +103,7 @@ def test_a_photo_that_could_not_be_read_is_tried_again(own: Engine, share: Path)
         own.similar("far", k=1)
     own.refresh()
     assert own.similar("far", k=1).content.results[0].product_id != "far"
-    assert own.ready().pending.due() == set()
+    assert own.ready().pending.due(9) == {}
 
 
 def test_a_new_version_remembers_what_could_not_be_read(own: Engine, share: Path) -> None:
@@ -123,11 +123,13 @@ def test_pauses_between_tries_grow_and_a_damaged_file_waits_longer() -> None:
         *(1, 2, 4, 8, 16, 32, 60, 60)
     ]
     assert pending.leave_out(2, [8], damaged=True) == 60
-    assert (pending.to_embed([1, 2, 3]), pending.due()) == ({3}, set())
+    assert (pending.to_embed([1, 2, 3]), pending.due(9)) == ({3}, {})
     pending.hurry()
-    assert (pending.to_embed([1, 2, 3]), pending.due()) == ({1, 2, 3}, {7, 8})
+    assert (pending.to_embed([1, 2, 3]), pending.due(9)) == ({1, 2, 3}, {7: [1], 8: [2]})
+    assert len(pending.due(1)) == 1
     pending.forget([1])
-    assert pending.due() == {8}
+    assert pending.due(9) == {8: [2]}
+    assert len(pending) == 0, "what could not be read does not wait"
 
 
 def test_an_activated_pair_that_failed_for_a_moment_is_opened_later(

@@ -64,6 +64,8 @@ BENCHMARKS = {
     "article together",
     "objects": "products found in busy photos with known boxes, and their like in the catalog",
     "feeds": "fields of every feed profile; memory and rows a second of large imports",
+    "follow": "a large catalog: metrics, facets, first text, reviews; searches beside a review "
+    "after an import",
     "compose": "like this, but in another colour: photos without attributes",
     "regression": "describe, search, a put and the start, paired with those of another commit",
     "swap": "versions and models switched under load, one model change with a kill: every answer "
