@@ -68,6 +68,7 @@ BENCHMARKS = {
     "after an import",
     "compose": "like this, but in another colour: photos without attributes",
     "regression": "describe, search, a put and the start, paired with those of another commit",
+    "traces": "photos that shoppers ask with, searched for in all files that a service writes",
     "swap": "versions and models switched under load, one model change with a kill: every answer "
     "checked",
 }
