@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
 
@@ -23,10 +23,15 @@ _CHUNK = 1 << 20
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of the file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
+        return sha256_stream(stream)
+
+
+def sha256_stream(stream: IO[bytes]) -> str:
+    """Hex SHA-256 of what is left of an open file."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
+from indexer.core.contained_files import contained_path, open_contained
 from indexer.core.errors import BadDataError
 
 # Bytes from which a gzip file must have a plausible ratio, and that ratio.
@@ -17,12 +18,16 @@ _GZIP = b"\x1f\x8b"
 
 
 class FeedFile:
-    """A feed on disk. ``name`` and ``suffix`` are those of what is in a gzip file."""
+    """A feed on disk. ``name`` and ``suffix`` are those of what is in a gzip file.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``within``: the folder that it lies in, whatever links are put there meanwhile.
+    """
+
+    def __init__(self, path: Path, within: Path | None = None) -> None:
+        self.path = path if within is None else contained_path(within, path) or path
+        self._within = within
         try:
-            with path.open("rb") as file:
+            with self._open() as file:
                 self.gzipped = file.read(2) == _GZIP
         except OSError as error:
             raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -37,12 +42,17 @@ class FeedFile:
     def open(self) -> IO[bytes]:
         """The bytes from the beginning. Raises ``BadDataError``."""
         try:
-            file = self.path.open("rb")
+            file = self._open()
         except OSError as error:
             raise BadDataError(f"{self.path} cannot be read: {error.strerror or error}") from error
         if not self.gzipped:
             return file
         return io.BufferedReader(_Unpacked(self, file), 1 << 17)
+
+    def _open(self) -> IO[bytes]:
+        if self._within is None:
+            return self.path.open("rb")
+        return open_contained(self._within, self.path)
 
     def head(self, size: int) -> bytes:
         """The first bytes, at most ``size``."""

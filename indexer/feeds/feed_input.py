@@ -94,13 +94,15 @@ def open_input(
 
     Raises ``BadDataError`` where there is none, or more than one could be meant.
     """
-    source = find_feed(Path(data), name=options.feed, scratch=options.scratch)
+    source = find_feed(
+        Path(data), name=options.feed, scratch=options.scratch, within=options.photos_within
+    )
     if source.unpacked is not None and options.photos == "reference":
         raise BadDataError("photos of an archive are copied: reference needs a folder")
     skipped += source.notices
     corrected: Mapping[str, Any] | None = None
     if source.path is None:
-        table: Table = PhotoFolderTable(source.root)
+        table: Table = PhotoFolderTable(source.root, options.photos_within)
         if options.profile not in ("auto", _NATIVE):
             raise BadDataError(
                 f"{data} is a folder of photos without a feed, so profile {options.profile!r} has "
@@ -109,7 +111,12 @@ def open_input(
         profile = load_profile(_NATIVE)
         why = "a folder of photos"
     else:
-        table = open_table(source.path, encoding=options.encoding, delimiter=options.delimiter)
+        table = open_table(
+            source.path,
+            encoding=options.encoding,
+            delimiter=options.delimiter,
+            within=options.photos_within,
+        )
         chosen = choose_profile(table, options)
         profile = chosen.profile
         why = chosen.why

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from indexer.core.contained_files import contained_path
 from indexer.core.errors import BadDataError
 from indexer.feeds.archives import unpack
 from indexer.feeds.feed_file import FeedFile
@@ -83,12 +84,14 @@ def find_feed(
     name: str | None = None,
     scratch: Path | None = None,
     most_bytes: int = MOST_BYTES,
+    within: Path | None = None,
 ) -> FeedSource:
     """Which feed DATA means: the file itself, or the only one at the top of a folder or zip; none
     for photos alone.
 
     ``name`` chooses among several. A zip is unpacked to a folder in ``scratch`` (the system's
     place for such), at most ``most_bytes``; one folder in it that holds all the rest is entered.
+    ``within``: a link that leads out of it is passed over, so nobody's feed is read by its way.
     Raises ``BadDataError`` where DATA is missing, or holds several feeds and it cannot be told
     which one is meant.
     """
@@ -96,7 +99,9 @@ def find_feed(
     if not data.exists():
         raise BadDataError(f"{data} does not exist")
     if data.is_dir():
-        return _in_folder(data, data, name)
+        return _in_folder(data, data, name, within)
+    if within is not None and contained_path(within, data) is None:
+        raise BadDataError(f"{data.name} lies outside the folder that imports may read from")
     if not data.is_file():
         raise BadDataError(f"{data} is neither a folder nor a file")
     if not is_archive(data):
@@ -104,24 +109,24 @@ def find_feed(
     unpacked = Unpacked(data, scratch, most_bytes)
     folder = inner_folder(unpacked.path / "archive")
     try:
-        return replace(_in_folder(folder, data, name), unpacked=unpacked)
+        return replace(_in_folder(folder, data, name, None), unpacked=unpacked)
     except BadDataError:
         unpacked.close()
         raise
 
 
-def inner_folder(folder: Path) -> Path:
+def inner_folder(folder: Path, within: Path | None = None) -> Path:
     """The folder that an unpacked archive is about: where one folder holds all the rest, as
     programs pack them, that one.
 
     A folder of photos stays a class.
     """
     for _ in range(_MOST_ENTERED):
-        top = _visible(folder)
+        top = _visible(folder, within)
         folders = [entry for entry in top if entry.is_dir()]
         if len(folders) != 1 or any(is_photo(entry.name) or _is_feed(entry) for entry in top):
             return folder
-        inner = _visible(folders[0])
+        inner = _visible(folders[0], within)
         has_feed = any(map(_is_feed, inner))
         has_photo = any(is_photo(entry.name) for entry in inner)
         if not has_feed and (has_photo or not any(entry.is_dir() for entry in inner)):
@@ -141,7 +146,8 @@ def is_archive(path: Path) -> bool:
     return FORMATS["xlsx"].fits(read_head(FeedFile(path))) < 3 and zipfile.is_zipfile(path)
 
 
-def _visible(folder: Path) -> list[Path]:
+def _visible(folder: Path, within: Path | None) -> list[Path]:
+    """What stands in a folder; where ``within`` is given, without links that lead out of it."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -149,13 +155,15 @@ def _visible(folder: Path) -> list[Path]:
     return [
         entry
         for entry in entries
-        if not entry.name.startswith((".", "~$")) and not is_system_name(entry.name)
+        if not entry.name.startswith((".", "~$"))
+        and not is_system_name(entry.name)
+        and (within is None or contained_path(within, entry) is not None)
     ]
 
 
-def _in_folder(folder: Path, data: Path, name: str | None) -> FeedSource:
+def _in_folder(folder: Path, data: Path, name: str | None, within: Path | None) -> FeedSource:
     """The feed at the top of ``folder``, which the user knows as ``data``."""
-    top = _visible(folder)
+    top = _visible(folder, within)
     if name is not None:
         return FeedSource(folder, _named(data, top, name))
     feeds = [entry for entry in top if _is_feed(entry)]
@@ -171,9 +179,9 @@ def _in_folder(folder: Path, data: Path, name: str | None) -> FeedSource:
         )
     if not feeds and not any(is_photo(entry.name) for entry in top):
         # A folder that somebody unpacked himself.
-        inner = inner_folder(folder)
-        if inner != folder and any(map(_is_feed, _visible(inner))):
-            return _in_folder(inner, data, name)
+        inner = inner_folder(folder, within)
+        if inner != folder and any(map(_is_feed, _visible(inner, within))):
+            return _in_folder(inner, data, name, within)
     return FeedSource(folder, feeds[0] if feeds else None)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from indexer.core.contained_files import contained_path
 from indexer.core.errors import BadDataError
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_files import is_photo
@@ -83,15 +84,17 @@ def is_system_name(name: str) -> bool:
     return name.lower() in _SYSTEM_NAMES
 
 
-def scan_folder(root: Path) -> FolderScan:
+def scan_folder(root: Path, within: Path | None = None) -> FolderScan:
     """All photos below ``root``, those of split folders first, each split in the order of paths.
 
     Where all folders at the top are splits, or split folders hold class folders, they are splits.
     Else (a class of toy trains) all folders are classes. Hidden files are passed over; what systems
-    leave is counted in one notice a name. Raises ``BadDataError`` where a folder cannot be read.
+    leave is counted in one notice a name. ``within``: links that lead out of it are passed over, so
+    that nothing of what lies elsewhere is listed. Raises ``BadDataError`` where a folder cannot be
+    read.
     """
     left_out: Counter[str] = Counter()
-    paths = sorted(_photos_below(root, left_out))
+    paths = sorted(_photos_below(root, left_out, within))
     scan = FolderScan([])
     for name, count in sorted(left_out.items()):
         scan.notices.append(
@@ -115,7 +118,9 @@ def scan_folder(root: Path) -> FolderScan:
     return scan
 
 
-def _photos_below(root: Path, left_out: Counter[str]) -> Iterator[tuple[str, ...]]:
+def _photos_below(
+    root: Path, left_out: Counter[str], within: Path | None
+) -> Iterator[tuple[str, ...]]:
     """Paths, relative to ``root``, of visible files with a photo's extension.
 
     Links to folders are followed, but not in circles.
@@ -135,7 +140,7 @@ def _photos_below(root: Path, left_out: Counter[str]) -> Iterator[tuple[str, ...
         for entry in entries:
             if is_system_name(entry.name):
                 left_out[entry.name] += 1
-            elif entry.name.startswith("."):
+            elif entry.name.startswith(".") or _leads_out(entry, within):
                 continue
             elif entry.is_dir():
                 yield from walk(folder / entry.name, (*parts, entry.name), above | {here})
@@ -143,6 +148,11 @@ def _photos_below(root: Path, left_out: Counter[str]) -> Iterator[tuple[str, ...
                 yield (*parts, entry.name)
 
     return walk(root, (), frozenset())
+
+
+def _leads_out(entry: os.DirEntry[str], within: Path | None) -> bool:
+    linked = within is not None and entry.is_symlink()
+    return linked and contained_path(within or Path(), Path(entry.path)) is None
 
 
 def _drop_beside_splits(

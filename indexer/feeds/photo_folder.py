@@ -18,12 +18,12 @@ class PhotoFolderTable(Table):
     format = "folder"
     text = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, within: Path | None = None) -> None:
         self.name = root.name or str(root)
         self.root = root
         self.columns = ["product_id", "image", "category", "split"]
         self.preamble = []
-        scan = scan_folder(root)
+        scan = scan_folder(root, within)
         if not scan.photos:
             raise BadDataError(f"{root} holds no photos")
         self.notices = scan.notices

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import sha256_file
+from indexer.core.atomic_files import sha256_stream
+from indexer.core.contained_files import contained_path, open_contained
 from indexer.core.errors import CatalensError, ImageTooLargeError
 from indexer.core.home import Home
 from indexer.feeds.folder import printable
@@ -112,6 +113,7 @@ class PhotoIntake:
             if path is None or refusal:
                 reason = refusal or ""
                 return Notice(reference.where, reason, "photo-missing", value=reference.source)
+            path = path if self._options.photos_within is None else path.resolve()
             state = path.stat()
             if state.st_size > self._options.limits.max_bytes:
                 raise ImageTooLargeError(
@@ -119,9 +121,15 @@ class PhotoIntake:
                     f"{self._options.limits.max_bytes:,} (CATALENS_MAX_IMAGE_BYTES raises it)"
                 )
             file = PhotoFile(str(path.absolute()), state.st_size, state.st_mtime_ns)
-            return _Found(reference.where, file, sha256_file(path))
+            with self._open(path) as stream:
+                return _Found(reference.where, file, sha256_stream(stream))
         except (OSError, ImageTooLargeError) as error:
             return _bad_photo(reference.where, path or reference.source, error)
+
+    def _open(self, path: Path) -> IO[bytes]:
+        """A photo's file; of a feed that somebody else sent, only below the folder it may name."""
+        within = self._options.photos_within
+        return path.open("rb") if within is None else open_contained(within, path)
 
     def _refusal(self, path: Path | None, source: str) -> str | None:
         """Why this is no photo's file, or none that may be read; None where it is one."""
@@ -129,7 +137,7 @@ class PhotoIntake:
         if path is None:
             # Whoever may read only so far must not learn what else there is.
             return missing_file(self._root, source, look=within is None)
-        if within is not None and not path.resolve().is_relative_to(within.resolve()):
+        if within is not None and contained_path(within, path) is None:
             return (
                 f"its photo {printable(path.name)!r} lies outside the folder that imports may "
                 "read from"
@@ -145,7 +153,8 @@ class PhotoIntake:
             path = found.file.path if stored.storage == "reference" else None
             return TakenPhoto(replace(as_new(stored), path=path), file=found.file)
         try:
-            data = Path(found.file.path).read_bytes()
+            with self._open(Path(found.file.path)) as stream:
+                data = stream.read()
             photo = decode_photo(data, limits=self._options.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
             return _bad_photo(found.where, found.file.path, error)

@@ -35,13 +35,20 @@ _FOREIGN = (
 _TAR = slice(257, 262)
 
 
-def open_table(path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> Table:
+def open_table(
+    path: Path,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    within: Path | None = None,
+) -> Table:
     """Recognise a feed's format, encoding, delimiter and columns; nothing else is read yet.
 
-    ``encoding`` and ``delimiter`` are what the user says of it. Raises ``BadDataError`` where the
+    ``encoding`` and ``delimiter`` are what the user says of it; ``within``: the folder that it must
+    not lead out of. Raises ``BadDataError`` where the
     file cannot be read at all or is no feed, saying what to do.
     """
-    source = FeedFile(Path(path))
+    source = FeedFile(Path(path), within)
     try:
         head = read_head(source)
         table = _format(source, head).open(source, ReadOptions(encoding, delimiter))

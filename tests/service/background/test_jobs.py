@@ -526,6 +526,31 @@ def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
     assert own.catalog.pid("n1") is None
 
 
+def test_a_linked_feed_reads_nothing_elsewhere(own: Engine, tmp_path: Path) -> None:
+    """A link to a file outside of the root is no feed: neither a row of it comes in, nor is a line
+    of it answered; linked folders are not looked into."""
+    root, private = tmp_path / "feeds", tmp_path / "private"
+    for folder in (root / "linked", root / "whole", private):
+        folder.mkdir(parents=True)
+    (private / "payroll.csv").write_text("product_id,image,title\nn1,a.png,salary of Jane\n")
+    (private / "secret.png").write_bytes(photo("dots", "red", turn=77))
+    (root / "linked" / "feed.csv").symlink_to(private / "payroll.csv")
+    (root / "linked" / "a.png").write_bytes(photo("ring", "tan", turn=33))
+    (root / "whole" / "more").symlink_to(private)
+    (root / "whole" / "a.png").write_bytes(photo("ring", "tan", turn=35))
+    jobs = Jobs(own.home)
+    told = []
+    for name, feed_name in (("linked", "feed.csv"), ("linked", None), ("whole", None)):
+        options = {"path": str(root / name), "root": str(root), "feed": feed_name}
+        job_id = jobs.add("import", options).job_id
+        run(own.home, job_id)
+        told.append(json.dumps(jobs.get(job_id).result) + str(jobs.get(job_id).problem))
+    assert not any("Jane" in text or "secret" in text or "payroll" in text for text in told)
+    titles = {product.title for product in own.catalog.iterate()}
+    assert "salary of Jane" not in titles
+    assert own.catalog.pid("a") is not None
+
+
 def test_a_bad_feed_is_a_failed_job(own: Engine) -> None:
     """No photo in the archive: failed with the reason, nothing changed."""
     jobs = Jobs(own.home)
