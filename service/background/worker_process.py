@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import indexer
 from indexer.core.parent_process import PARENT
@@ -29,9 +30,8 @@ class WorkerProcess:
         # One thread: what answers has the other cores.
         limits = {"CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._asked: float | None = None
-        # On disk: a pipe that nobody reads would stop a worker that says much.
-        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when it ended
+        self._stdout = _output_file()
+        self._stderr = _output_file()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -79,3 +79,13 @@ class WorkerProcess:
     def _close(self) -> None:
         self._stdout.close()
         self._stderr.close()
+
+
+def _output_file() -> IO[bytes]:
+    """A file that nobody else sees: a pipe that is not read would stop a worker that says much.
+
+    In memory where the system can, so that a full temporary folder stops no worker.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("catalens-worker"), "w+b")
+    return tempfile.TemporaryFile()

@@ -106,3 +106,16 @@ def _runs(process: int) -> bool:
 @pytest.mark.parametrize("module", [compaction, erasure, jobs, sync])
 def test_each_worker_ends_with_its_service(module: ModuleType) -> None:
     assert "end_with_parent()" in inspect.getsource(module.main)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
+def test_a_full_temporary_folder_stops_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is kept in memory, however much that is."""
+    (tmp_path / "chatty.py").write_text("print('x' * 3_000_000)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(worker_process.tempfile, "TemporaryFile", None)
+    worker = WorkerProcess("chatty")
+    wait_for(lambda: worker.poll() is not None)
+    assert len(worker.finish()[0]) == 3_000_001
