@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-gpu prove-feeds prove-sqlite prove-backup prove-damage
+.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-http prove-gpu prove-feeds prove-sqlite prove-backup prove-damage
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -42,6 +42,10 @@ prove-sqlite: $(READY)
 prove-backup: $(READY)
 	CATALENS_LIVE_BACKUP_WRITERS=$(or $(WRITERS),32) CATALENS_LIVE_BACKUP_SECONDS=$(or $(SECONDS),60) \
 		$(BIN)/python -m pytest tests/indexer/operations/test_backup.py
+
+# Mutants of photos of every format and mode, sent to a served home: RUNS of them.
+prove-http: $(READY)
+	CATALENS_MUTANTS=$(or $(RUNS),10000) $(BIN)/python -m pytest -s tests/contracts/test_photo_mutants.py --timeout=0
 
 # Random feeds of every format, whole and broken, at length: RUNS of each kind.
 prove-feeds: $(READY)
