@@ -45,7 +45,7 @@ prove-backup: $(READY)
 
 # Mutants of photos of every format and mode, sent to a served home: RUNS of them.
 prove-http: $(READY)
-	CATALENS_MUTANTS=$(or $(RUNS),10000) $(BIN)/python -m pytest -s tests/contracts/test_photo_mutants.py --timeout=0
+	CATALENS_LIVE_MUTANTS=$(or $(RUNS),10000) $(BIN)/python -m pytest -s tests/contracts/test_photo_mutants.py --timeout=0
 
 # Random feeds of every format, whole and broken, at length: RUNS of each kind.
 prove-feeds: $(READY)

@@ -19,6 +19,7 @@ from indexer.core.errors import (
 )
 from indexer.core.memory_budget import MemoryBudget, decoding_budget
 from indexer.imaging import jpeg, tiff
+from indexer.imaging.ai_marks import AiMark, read_ai_mark
 from indexer.imaging.decoding_cost import decoding_cost
 from indexer.imaging.file_format import MIME, open_heic, open_known, sniff_format
 from indexer.imaging.file_structure import check_structure
@@ -89,7 +90,8 @@ class Photo:
     ``pixels`` is mode RGB, sRGB, upright, and carries no metadata. ``width`` and ``height`` are
     those of the upright original in px; ``pixels`` may be smaller, never larger, after a reduced
     decode. ``content_hash`` is the SHA-256 (hex) of the file's bytes. ``lost``: the share of the
-    photo, at its end, that the file does not hold.
+    photo, at its end, that the file does not hold. ``ai_mark``: what the file says of AI that made
+    it, read before its metadata are dropped.
     """
 
     pixels: Image.Image
@@ -98,6 +100,7 @@ class Photo:
     height: int
     content_hash: str
     lost: float = 0.0
+    ai_mark: AiMark | None = None
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,15 @@ def _finish(name: str, data: bytes, opened: _Opened, wanted: _Wanted) -> Photo:
         pixels = pixels.transpose(UPRIGHT[orientation])
     if orientation >= 5:
         width, height = height, width
-    return Photo(pixels, format_, width, height, wanted.hashed or hash_content(data), loaded.lost)
+    return Photo(
+        pixels,
+        format_,
+        width,
+        height,
+        wanted.hashed or hash_content(data),
+        loaded.lost,
+        read_ai_mark(name, data),
+    )
 
 
 def _open(name: str, data: bytes, limits: ImageLimits) -> _Opened:

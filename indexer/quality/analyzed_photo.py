@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from indexer.imaging.ai_marks import AiMark
 from indexer.imaging.analysis_view import AnalysisView, view_photo
 from indexer.imaging.foreground import ForegroundProduct, find_product
 from indexer.quality.noise_level import estimate_noise
@@ -16,13 +17,21 @@ class AnalyzedPhoto:
     """One photo as the checks see it; for one thread.
 
     ``pixels`` uint8 [H, W, 3] as decoded, ``size`` (width, height) of the original in px. ``lost``:
-    the share of it, at its end, that the file does not hold.
+    the share of it, at its end, that the file does not hold. ``ai_mark``: what the file says of AI
+    that made it.
     """
 
-    def __init__(self, pixels: np.ndarray, size: tuple[int, int], lost: float = 0.0) -> None:
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        size: tuple[int, int],
+        lost: float = 0.0,
+        ai_mark: AiMark | None = None,
+    ) -> None:
         self.pixels = pixels
         self.size = size
         self.lost = lost
+        self.ai_mark = ai_mark
 
     @cached_property
     def whole(self) -> AnalysisView:

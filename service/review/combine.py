@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from indexer.duplicates.perceptual_hash import KINDS
-from service.query.response import SuggestedTag
+from service.query.response import AttributePrediction, SuggestedTag
 from service.review.result import (
+    AI_MADE,
     DuplicateProduct,
     ListingVerdict,
     PhotoReview,
@@ -56,7 +57,7 @@ def combine(
         surest.categories[0] if surest.categories else None,
         surest.categories,
         surest.unknown,
-        surest.attributes,
+        _attributes(surest, parts),
         _surest_tags(parts),
         quality,
         prohibited,
@@ -76,6 +77,16 @@ def _verdict(decisions: Iterable[str], reasons: Sequence[str]) -> ListingVerdict
     if "review" in decisions:
         return "review"
     return "improve" if reasons else "publish"
+
+
+def _attributes(surest: PhotoReview, parts: Sequence[PhotoReview]) -> list[AttributePrediction]:
+    """What the surest photo shows, and what the file of any photo says of its making."""
+    told = {entry.value: entry for part in parts for entry in part.attributes if _is_told(entry)}
+    return [entry for entry in surest.attributes if not _is_told(entry)] + list(told.values())
+
+
+def _is_told(entry: AttributePrediction) -> bool:
+    return entry.name == AI_MADE
 
 
 def _is_poor(finding: QualityFinding) -> bool:

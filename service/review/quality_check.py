@@ -43,6 +43,7 @@ class QualityCheck:
             pixels,
             size=(photo.width, photo.height),
             lost=photo.lost,
+            ai_mark=photo.ai_mark,
             profile=asked,
             shop=self._measured(),
         )

@@ -18,6 +18,10 @@ from service.query.response import (
 ListingVerdict = Literal["publish", "improve", "review", "block"]
 
 
+# Name of the attribute that says which source the file of a photo names as its maker.
+AI_MADE = "ai_made"
+
+
 @dataclass(frozen=True)
 class QualityFinding:
     """One thing looked for in a photo, whether it is there or not; 1 is the worst score."""

@@ -24,14 +24,14 @@ from service.query.classify import classify, shown_attributes
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, PhotoEmbedder
 from service.query.query import Query
-from service.query.response import CategoryPrediction, fields_of
+from service.query.response import AttributePrediction, CategoryPrediction, fields_of
 from service.query.tags import TagSuggester
 from service.review.combine import combine
 from service.review.duplicate_check import DuplicateCheck
 from service.review.policy_check import PolicyCheck
 from service.review.quality_check import QualityCheck
 from service.review.queue import ReviewQueue
-from service.review.result import PhotoReview, QualityReport, ReviewResult
+from service.review.result import AI_MADE, PhotoReview, QualityReport, ReviewResult
 from service.state.snapshot import Snapshot
 
 _SHOWN = 5  # categories
@@ -206,7 +206,7 @@ class ListingReviewer:
         embedded = EmbeddedQuery(Query(image=seen.data), {"image": vectors}, frozenset())
         categories: list[CategoryPrediction] = []
         unknown = None
-        attributes = shown_attributes(ctx.snapshot, vectors)
+        attributes = shown_attributes(ctx.snapshot, vectors) + _told(seen.photo)
         known = len(ctx.snapshot.bundle.decision.categories)
         if known:
             # All of them: a banned category above many small ones is their sum.
@@ -267,6 +267,12 @@ def _by_product(snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[
         joined = [group for group in groups if group & near]
         groups = [group for group in groups if not group & near] + [near.union(*joined)]
     return sorted(sorted(group) for group in groups)
+
+
+def _told(photo: Photo) -> list[AttributePrediction]:
+    """What the file says of its own making, as an attribute: IPTC's term for the source."""
+    mark = photo.ai_mark
+    return [] if mark is None else [AttributePrediction(AI_MADE, mark.source, 1.0)]
 
 
 def _preview(photo: Photo) -> Image.Image:

@@ -1,6 +1,6 @@
 """Mutants of photos of every format and mode over HTTP: an answer or a refusal, never a failure.
 
-``make prove-http`` sends many to a served home: ``CATALENS_MUTANTS`` says how many.
+``make prove-http`` sends many to a served home: ``CATALENS_LIVE_MUTANTS`` says how many.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.indexer.imaging.photo_mutants import mutant, originals
 from tests.service.conftest import build_shop
 from tools.bench.harness.servers import free_port, running, serve_arguments
 
-MUTANTS = int(os.environ.get("CATALENS_MUTANTS", "0"))
+MUTANTS = int(os.environ.get("CATALENS_LIVE_MUTANTS", "0"))
 QUICK = 40
 # Bytes that the service may have grown by at the end, after a tenth of the mutants.
 GROWTH = 50 * 2**20

@@ -22,7 +22,7 @@ def test_profiles_ask_for_every_code_in_rising_floors() -> None:
         assert tuple(asked.floors) == FINDINGS.names()
         for floors in asked.floors.values():
             assert 0 < floors.note <= floors.warning <= floors.fail
-            assert 0 < floors.weight <= 1
+            assert 0 <= floors.weight <= 1
 
 
 def test_marketplace_catches_every_photo_of_224_px() -> None:
