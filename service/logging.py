@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
 
 import structlog
+
+from indexer.core.printable import plain_json
 
 
 def make_log() -> Any:
@@ -18,10 +21,14 @@ def make_log() -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            structlog.processors.JSONRenderer(serializer=_dumps),
         ],
         cache_logger_on_first_use=True,
     )
+
+
+def _dumps(event: object, **_: object) -> str:
+    return plain_json(json.dumps(event, ensure_ascii=False, default=str))
 
 
 class _LibraryHandler(logging.Handler):

@@ -23,6 +23,7 @@ from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnStage
 from indexer.duplicates.groups import find_groups
+from indexer.feeds.values.spreadsheet_cells import harmless
 from indexer.imaging.parallel import in_order
 from indexer.model.open_runtime import open_embedder
 from indexer.operations.audit_findings import read_findings
@@ -282,10 +283,10 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
                     writer.writerow(
                         (
                             entry.kind,
-                            names[entry.pid],
-                            entry.code,
+                            harmless(names[entry.pid]),
+                            harmless(entry.code),
                             round(entry.score, 4),
-                            entry.detail,
+                            harmless(entry.detail),
                         )
                     )
         sections = []

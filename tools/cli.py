@@ -17,6 +17,7 @@ import structlog
 from indexer.core.actor import acting, login_name
 from indexer.core.errors import CatalensError
 from tools import commands
+from tools.output import log
 
 # The order of help. A command is a file of tools/commands; one not named here stands at the end.
 COMMANDS = (
@@ -152,7 +153,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _failed(reason: str, code: int = 1) -> int:
     if os.environ.get("CATALENS_DEBUG", "") not in ("", "0"):
         traceback.print_exc()
-    click.echo(f"catalens: {' '.join(reason.split())}", err=True)
+    log(f"catalens: {' '.join(reason.split())}")
     return code
 
 

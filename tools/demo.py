@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.core.atomic_files import publish_folder
 from indexer.core.errors import BadModelError, BadSettingsError
 from indexer.core.progress import OnProgress, OnStage
-from tools.output import format_cell, log, print_table, progress, stages, to_plain
+from tools.output import format_cell, log, print_table, progress, say, stages, to_plain
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
@@ -164,19 +164,19 @@ def show(document: dict[str, Any]) -> None:
     ]
     if figures.get("tags"):
         intervals.append(("tags, micro-F1", format_cell(figures["tags"]["f1"])))
-    print(
+    say(
         f"\n{document['products']:,} products with {document['photos']:,} photos, in "
         f"{document['folder']}\n"
     )
     print_table(("on the test split", "value"), intervals)
-    print(f"\nAsked about {document['photo']}\n\nWhat is it?")
+    say(f"\nAsked about {document['photo']}\n\nWhat is it?")
     show_categories(document["answers"]["classify"])
-    print("\nWhat looks like it?")
+    say("\nWhat looks like it?")
     show_products(document["answers"]["search"])
-    print("\nHow should it be tagged?")
+    say("\nHow should it be tagged?")
     show_tags(document["answers"]["tags"])
     steps = ", ".join(f"{name} {took:.0f}" for name, took in document["seconds"].items())
-    print(f"\nDone in {sum(document['seconds'].values()):.0f} s ({steps}).")
+    say(f"\nDone in {sum(document['seconds'].values()):.0f} s ({steps}).")
 
 
 def free_port(wanted: int | None) -> int:

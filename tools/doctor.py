@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.core.container import container_limits, usable_cores, usable_memory
 from indexer.core.errors import CatalensError
 from indexer.core.sqlite_library import ALLOW_OLD, LIBRARY, may_write, old_library_message
-from tools.output import print_table
+from tools.output import print_table, say
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
@@ -363,6 +363,6 @@ def show(document: dict[str, Any]) -> None:
             rows.append(("GPU self-test", f"nothing was run: {proof['why']}"))
     print_table(("", "found"), rows)
     for problem in document["problems"]:
-        print(f"PROBLEM: {problem}")
+        say(f"PROBLEM: {problem}")
     if not document["problems"]:
-        print("No problems found.")
+        say("No problems found.")

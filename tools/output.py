@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from indexer.core.printable import plain_json, plain_line, plain_text
 from indexer.core.progress import OnProgress, OnStage
 
 
@@ -43,7 +44,8 @@ def print_result(document: Any, as_json: bool, human: Callable[[Any], None]) -> 
     """Print ``document`` as the one JSON document on stdout, or let ``human`` print it."""
     document = to_plain(document)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        click.echo(plain_json(text))
     else:
         human(document)
 
@@ -69,7 +71,7 @@ def print_table(
     with console.capture() as captured:
         console.print(shown)
     if title:
-        click.secho(title, bold=True)
+        click.secho(plain_text(title), bold=True)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
@@ -84,13 +86,18 @@ def format_cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return plain_line(", ".join(str(item) for item in value))
+    return plain_line(str(value))
 
 
 def log(text: str) -> None:
     """Print a line for people on stderr."""
-    click.echo(text, err=True)
+    click.echo(plain_text(text), err=True)
+
+
+def say(text: str, *, newline: bool = True) -> None:
+    """Print a line for people on stdout."""
+    click.echo(plain_text(text), nl=newline)
 
 
 @contextmanager
@@ -178,4 +185,4 @@ def show_labels(report: dict[str, Any]) -> None:
     listed = {issue["where"] for issue in issues}
     for note in report["notes"]:
         if note.partition(": ")[0] not in listed:
-            click.echo(f"note: {note}")
+            say(f"note: {note}")

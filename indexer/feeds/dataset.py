@@ -147,11 +147,11 @@ def _rows(
     """A row for each photo of a product that is there."""
     root = feed.table.root
     # An archive may come from anybody.
-    inside = feed.source.unpacked is not None
+    within = root if feed.source.unpacked is not None else None
     if not product.photos:
         skipped.append(nameless(product))
     for reference in product.photos:
-        path = None if reference.is_url else resolve(root, reference.source, inside=inside)
+        path = None if reference.is_url else resolve(root, reference.source, within=within)
         reason = _refusal(reference, path, root)
         if path is None or reason:
             skipped.append(Notice(reference.where, reason or "", "photo-missing"))

@@ -26,7 +26,7 @@ def is_photo(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def resolve(root: Path, text: str, *, inside: bool = False) -> Path | None:
+def resolve(root: Path, text: str, *, within: Path | None = None) -> Path | None:
     """The file below ``root`` that a feed means by ``text``, or None.
 
     As written first; then with backslashes as slashes, escapes (``%20``) decoded, and names
@@ -34,22 +34,33 @@ def resolve(root: Path, text: str, *, inside: bool = False) -> Path | None:
     machine (a drive, a share, from its root) the longest end that is found below ``root`` counts.
     Where two files differ in nothing else, neither is meant.
 
-    A path as written may be absolute or lead out of ``root``, unless ``inside`` is set: then what
-    is found lies below it, links resolved. Opens no file.
+    A path as written may be absolute or lead out of ``root``, unless ``within`` is set: then what
+    is found lies below it, links resolved, and what else this machine has changes nothing. Opens no
+    file.
     """
     text = text.strip().strip("\"'").strip()
     if not text or len(text) > _LONGEST or "\0" in text:
         return None
-    found = _as_written(root, text) or _found(root, text)
+    written = _as_written(root, text, within)
+    if written is not None:
+        return written
+    found = _found(root, text)
     if found is None and _ESCAPE.search(text):
         found = _found(root, unquote(text))
-    if found is not None and inside and not _lies_below(root, found):
+    if found is not None and within is not None and not _lies_below(within, found):
         return None
     return found
 
 
-def _as_written(root: Path, text: str) -> Path | None:
+def _as_written(root: Path, text: str, within: Path | None) -> Path | None:
     path = root / text
+    if within is not None:
+        # By its name first, so that nothing elsewhere is asked for.
+        named = Path(os.path.normpath(path.absolute()))
+        if not named.is_relative_to(os.path.normpath(within.absolute())):
+            return None
+        if _exists(path) and not _lies_below(within, path):
+            return None
     return path if _exists(path) else None
 
 

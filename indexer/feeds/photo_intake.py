@@ -14,7 +14,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import sha256_stream
-from indexer.core.contained_files import contained_path, open_contained
+from indexer.core.contained_files import open_contained
 from indexer.core.errors import CatalensError, ImageTooLargeError
 from indexer.core.home import Home
 from indexer.feeds.folder import printable
@@ -108,7 +108,8 @@ class PhotoIntake:
             reason = f"{reference.source} is an address, which is not fetched: add --fetch"
             return Notice(reference.where, reason, ADDRESS, value=reference.source)
         try:
-            path = resolve(self._root, reference.source)
+            within = self._options.photos_within
+            path = resolve(self._root, reference.source, within=within)
             refusal = self._refusal(path, reference.source)
             if path is None or refusal:
                 reason = refusal or ""
@@ -133,16 +134,12 @@ class PhotoIntake:
 
     def _refusal(self, path: Path | None, source: str) -> str | None:
         """Why this is no photo's file, or none that may be read; None where it is one."""
-        within = self._options.photos_within
-        if path is None:
-            # Whoever may read only so far must not learn what else there is.
-            return missing_file(self._root, source, look=within is None)
-        if within is not None and contained_path(within, path) is None:
-            return (
-                f"its photo {printable(path.name)!r} lies outside the folder that imports may "
-                "read from"
-            )
-        return bad_file(path)
+        if path is not None:
+            return bad_file(path)
+        if self._options.photos_within is None:
+            return missing_file(self._root, source)
+        # Whoever may read only so far must not learn what else there is: one answer for all.
+        return f"there is no file {printable(source.strip())} among those that may be read here"
 
     def _check(self, known: Mapping[str, PhotoRow], found: _Found | Notice) -> TakenPhoto | Notice:
         """Decode what is new, and keep its bytes."""
@@ -224,11 +221,10 @@ def as_new(row: NewPhoto) -> NewPhoto:
     return NewPhoto(**{column.name: getattr(row, column.name) for column in fields(NewPhoto)})
 
 
-def missing_file(root: Path, source: str, *, look: bool = True) -> str:
+def missing_file(root: Path, source: str) -> str:
     """Why nothing was found for ``source`` below ``root``: it may be there and be no file."""
     path = root / source.strip()
-    reason = bad_file(path) if look else None
-    return reason or f"there is no file {printable(str(path))}"
+    return bad_file(path) or f"there is no file {printable(str(path))}"
 
 
 def nameless(product: FeedProduct) -> Notice:

@@ -17,11 +17,13 @@ from tests.service.conftest import own_home, photo, template  # noqa: F401
 from tools import cli
 from tools.audit import audit, write_page
 
+FORMULA = '=HYPERLINK("file:"&A1,"x")'
+
 
 @pytest.fixture
 def wrong(own_home: Path) -> Path:  # noqa: F811
-    """The drawn shop with one product of a wrong category and title with markup, one copy, one
-    photo that is gone."""
+    """The drawn shop with one product of a wrong category and title with markup, one copy whose id
+    and tag are formulas, one photo that is gone."""
     from service.products.writer import Draft
 
     with Engine(Settings(home=own_home), watch=False) as engine:
@@ -29,9 +31,9 @@ def wrong(own_home: Path) -> Path:  # noqa: F811
             "ring-blue", {"category": ("Shapes", "cross"), "title": "<b>ring</b>"}
         )
         engine.products.put(
-            "copy",
+            FORMULA,
             Draft(
-                "copy", ("Shapes", "dots"), (("dots", "merchant"),), {}, (photo("dots", "blue"),)
+                "copy", ("Shapes", "dots"), (("=1+1", "merchant"),), {}, (photo("dots", "blue"),)
             ),
         )
         gone = engine.products.get("stripes-black").content.images[0].hash
@@ -57,7 +59,9 @@ def test_an_audit_finds_what_is_wrong_and_goes_on_where_it_stopped(
     assert next(
         row for row in rows if row["product_id"] == "ring-blue" and row["kind"] == "category"
     )["code"] == ("Shapes > ring")
-    assert by_kind["duplicate"] >= {"copy", "dots-blue"}
+    assert by_kind["duplicate"] >= {f"'{FORMULA}", "dots-blue"}, "no spreadsheet runs an id"
+    cells = [cell for row in rows for cell in row.values()]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
     assert by_kind["unreadable"] == {"stripes-black"}
     assert (report.products, report.resumed) == (21, 0)
     assert again.resumed == 20, "what cannot be read is tried again"

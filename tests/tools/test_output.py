@@ -4,6 +4,7 @@ time left."""
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.output import print_result, print_table, stages, to_plain
+from tools.output import log, print_result, print_table, say, stages, to_plain
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,30 @@ def test_progress_says_what_takes_most_of_the_time(capsys: pytest.CaptureFixture
         callback("embed", 64, 64, "network 71%")
     assert "embed: 64 of 64" in (said := capsys.readouterr().err)
     assert said.rstrip().endswith("most of it network 71%")
+
+
+def test_nothing_that_is_printed_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A title with control sequences reaches tables, lines, logs and JSON as text."""
+    title = "red\x1b[2J\x9b1m\u202eshirt\r"
+    print_table(("title",), [(title,), ([title, 1],)], title=title)
+    log(f"note: {title}")
+    say(title)
+    print_result({"title": title}, True, say)
+    print_result({"title": title}, False, lambda found: say(found["title"]))
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "shirt" in text
+        assert all(line.isprintable() for line in text.split("\n"))
+    assert json.loads(out[out.index("{") : out.index("}") + 1]) == {"title": title}
+
+
+def test_commands_print_by_these_functions_alone() -> None:
+    """``click.echo`` and ``print`` show what is in a text, whatever it is."""
+    folder = Path(__file__).parents[2] / "tools"
+    pattern = re.compile(
+        r"\bclick\.echo\((?!\)|found\[\"key\"\])|"
+        r"\bclick\.secho\((?!found\[\"recommendation\"\])|^\s*print\(",
+        flags=re.MULTILINE,
+    )
+    files = [*folder.glob("commands/*.py"), folder / "doctor.py", folder / "demo.py"]
+    assert [path.name for path in files if pattern.search(path.read_text(encoding="utf-8"))] == []

@@ -16,7 +16,7 @@ from tools.options import (
     json_option,
     seed_option,
 )
-from tools.output import format_cell, print_result, print_table, show_labels, stages
+from tools.output import format_cell, print_result, print_table, say, show_labels, stages
 
 ADVISE = "indexer.training.advise:advise"
 
@@ -77,6 +77,6 @@ def _show(found: dict[str, Any]) -> None:
     )
     show_labels(found)
     for reason in found["recommendation"]["reasons"]:
-        click.echo(f"because: {reason}")
+        say(f"because: {reason}")
     if found["recommendation"]["command"]:
         click.secho(found["recommendation"]["command"], bold=True)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import print_result, print_table, stages
+from tools.output import print_result, print_table, say, stages
 
 
 @click.command()
@@ -45,6 +45,6 @@ def _show(found: dict[str, Any]) -> None:
     rows = [(name, value) for name, value in found.items() if name not in ("left_out", "removed")]
     print_table(("", "found"), rows)
     for name in found["left_out"]:
-        click.echo(f"left out, missing or damaged in the home: {name}")
+        say(f"left out, missing or damaged in the home: {name}")
     for name in found["removed"]:
-        click.echo(f"deleted: {name}")
+        say(f"deleted: {name}")

@@ -10,7 +10,7 @@ import click
 from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
-from tools.output import print_result, print_table
+from tools.output import print_result, print_table, say
 
 
 @click.group("class")
@@ -76,7 +76,7 @@ def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json
 
 
 def _show_changed(found: dict[str, Any]) -> None:
-    click.echo(f"class {found['id']}; the decision layer is now model {found['model_version']}")
+    say(f"class {found['id']}; the decision layer is now model {found['model_version']}")
 
 
 def _show_classes(found: dict[str, Any]) -> None:

@@ -71,6 +71,8 @@ def duplicates(
 
 
 def _csv(groups: list[Any]) -> str:
+    from indexer.feeds.values.spreadsheet_cells import harmless
+
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("group", "kind", "product_id", "photo", "score", *_EVIDENCE))
@@ -78,9 +80,8 @@ def _csv(groups: list[Any]) -> str:
         for photo in group.photos:
             evidence = [photo.get("evidence", {}).get(name) for name in _EVIDENCE]
             for product in photo["products"]:
-                writer.writerow(
-                    (number, group.kind, product, photo["photo"], photo.get("score"), *evidence)
-                )
+                shown = (harmless(product), photo["photo"], photo.get("score"), *evidence)
+                writer.writerow((number, group.kind, *shown))
     return stream.getvalue()
 
 

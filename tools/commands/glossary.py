@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import print_result, print_table
+from tools.output import print_result, print_table, say
 
 
 @click.group()
@@ -52,9 +52,7 @@ def import_(file: Path, home: Path, as_json: bool) -> None:
     from indexer.text.glossary import set_glossary
 
     count = set_glossary(Home(home), file)
-    print_result(
-        {"imported": count}, as_json, lambda found: click.echo(f"{found['imported']} terms")
-    )
+    print_result({"imported": count}, as_json, lambda found: say(f"{found['imported']} terms"))
 
 
 def _show(found: dict[str, Any]) -> None:

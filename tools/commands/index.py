@@ -19,7 +19,7 @@ from tools.options import (
     home_option,
     json_option,
 )
-from tools.output import log, print_result, print_table, stages
+from tools.output import log, print_result, print_table, say, stages
 
 BUILD = "indexer.index_build.pipeline:BuildOptions"
 
@@ -225,7 +225,7 @@ def verify(
     print_result(
         {"verified": names},
         as_json,
-        lambda found: click.echo(
+        lambda found: say(
             f"intact: {', '.join(names) or 'no versions'} (index versions alone; the whole home: "
             f"catalens verify --home {home})"
         ),
@@ -260,14 +260,14 @@ def _show_traces(found: dict[str, Any]) -> None:
         )
     searched = found["searched"]
     kinds = ", ".join(searched["for"]) or "rows and files that no product has"
-    click.echo(f"searched {searched['files']:,} files, {searched['bytes']:,} bytes, for: {kinds}")
+    say(f"searched {searched['files']:,} files, {searched['bytes']:,} bytes, for: {kinds}")
     for name, lines in (
         ("shared, so kept", found["shared"]),
         ("note", found["notes"]),
         ("outside", found["outside"]),
     ):
         for line in lines:
-            click.echo(f"{name}: {line}")
+            say(f"{name}: {line}")
 
 
 @index.command("activate")
@@ -319,7 +319,7 @@ def gc(home: Path, config: Path | None, as_json: bool) -> None:
 
 
 def _show_tidied(found: dict[str, Any]) -> None:
-    click.echo(f"removed: {', '.join(found['removed']) or 'nothing'}")
+    say(f"removed: {', '.join(found['removed']) or 'nothing'}")
     rest = {name: value for name, value in found.items() if name != "removed" and value}
     if rest:
         print_table(("also", ""), rest.items())
@@ -373,8 +373,8 @@ def _show_moved(moved: dict[str, Any]) -> None:
     there = (
         "was there already" if moved["already_there"] else f"copied {moved['copied_bytes']:,} bytes"
     )
-    click.echo(f"{moved['version']}{as_what}, model {moved['model_version']}: {there}")
+    say(f"{moved['version']}{as_what}, model {moved['model_version']}: {there}")
 
 
 def _show_active(active: dict[str, Any]) -> None:
-    click.echo(f"active: index {active['index_version']}, model {active['model_version']}")
+    say(f"active: index {active['index_version']}, model {active['model_version']}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import home_option, json_option
-from tools.output import print_result, print_table
+from tools.output import print_result, print_table, say
 
 
 @click.command()
@@ -32,6 +32,6 @@ def _show(found: dict[str, Any]) -> None:
         [(name, value) for name, value in found.items() if name not in ("migrated", "damaged")],
     )
     for line in found["damaged"]:
-        click.echo(f"damaged: {line}")
+        say(f"damaged: {line}")
     for line in found["migrated"] or ["nothing to migrate"]:
-        click.echo(line)
+        say(line)

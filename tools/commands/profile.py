@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, json_option
-from tools.output import log, print_result, print_table
+from tools.output import log, print_result, print_table, say
 
 
 @click.group()
@@ -54,7 +54,7 @@ def show(name: str, as_json: bool) -> None:
     print_result(
         {"profile": found.model_dump(mode="json"), "yaml": text},
         as_json,
-        lambda result: click.echo(result["yaml"], nl=False),
+        lambda result: say(result["yaml"], newline=False),
     )
 
 
@@ -91,4 +91,4 @@ def suggest(feed: Path, encoding: str | None, delimiter: str | None, as_json: bo
         "yaml": found.yaml,
         "columns": found.reasons,
     }
-    print_result(result, as_json, lambda shown: click.echo(shown["yaml"], nl=False))
+    print_result(result, as_json, lambda shown: say(shown["yaml"], newline=False))

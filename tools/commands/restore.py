@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import print_result, print_table, stages
+from tools.output import print_result, print_table, say, stages
 
 
 @click.command()
@@ -35,4 +35,4 @@ def restore(source: Path, home: Path, partial: bool, as_json: bool) -> None:
 def _show(found: dict[str, Any]) -> None:
     print_table(("", "found"), [(k, value) for k, value in found.items() if k != "left_out"])
     for name in found["left_out"]:
-        click.echo(f"left out, missing or damaged in the backup: {name}")
+        say(f"left out, missing or damaged in the backup: {name}")

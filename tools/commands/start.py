@@ -12,7 +12,7 @@ import click
 
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import AnyPath, FromSignature, given, home_option, json_option
-from tools.output import log, print_result
+from tools.output import log, print_result, say
 
 IMPORT = "indexer.feeds.import_options:ImportOptions"
 
@@ -114,5 +114,5 @@ def _show(found: dict[str, Any]) -> None:
     place = f"--product {shlex.quote(found['product_id'])} --home {shlex.quote(found['home'])}"
     questions = ["similar", *(["classify"] if found["categories"] else []), "tags"]
     for question in questions:
-        print(f"catalens {question} {place}")
-    print(f"catalens serve --home {shlex.quote(found['home'])}")
+        say(f"catalens {question} {place}")
+    say(f"catalens serve --home {shlex.quote(found['home'])}")

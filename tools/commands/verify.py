@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import home_option, json_option
-from tools.output import print_result, stages
+from tools.output import print_result, say, stages
 
 
 @click.command()
@@ -49,11 +49,11 @@ def describe(damages: list[Any]) -> str:
 
 def _show(found: dict[str, Any]) -> None:
     for line in found["repaired"]:
-        click.echo(f"repaired: {line}")
+        say(f"repaired: {line}")
     for damage in found["damages"]:
-        click.echo(f"damaged: {damage['where']}: {damage['what']}")
-        click.echo(f"  mend: {damage['mend']}")
+        say(f"damaged: {damage['where']}: {damage['what']}")
+        say(f"  mend: {damage['mend']}")
     for line in found["not_checked"]:
-        click.echo(f"not checked: {line}")
+        say(f"not checked: {line}")
     looked = ", ".join(f"{count:,} {kind}" for kind, count in found["checked"].items())
-    click.echo(f"{'intact' if found['intact'] else 'checked'}: {looked}")
+    say(f"{'intact' if found['intact'] else 'checked'}: {looked}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import home_option, json_option
-from tools.output import print_result, print_table
+from tools.output import print_result, print_table, say
 
 
 @click.command()
@@ -46,6 +46,6 @@ def _show_places(found: dict[str, Any]) -> None:
         if counted:
             size = "" if place["bytes"] is None else f", {place['bytes']:,} bytes"
             counted += f"{size})"
-        click.echo(f"{place['place']}: {place['path']}{counted}")
-        click.echo(f"    holds: {place['holds']}")
-        click.echo(f"    ends:  {place['ends']}")
+        say(f"{place['place']}: {place['path']}{counted}")
+        say(f"    holds: {place['holds']}")
+        say(f"    ends:  {place['ends']}")

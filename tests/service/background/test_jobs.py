@@ -506,22 +506,26 @@ def test_a_feed_of_several_is_named(own: Engine, tmp_path: Path) -> None:
 
 
 def test_a_manifest_cannot_read_elsewhere(own: Engine, tmp_path: Path) -> None:
-    """Absolute, upward and linked photos of a feed are skipped with the reason; only what lies
-    inside comes in."""
+    """Absolute, upward and linked photos of a feed are skipped; only what lies inside comes in, and
+    the reason does not tell whether there is such a file."""
     root, other = tmp_path / "feeds", tmp_path / "private.png"
     root.mkdir()
     other.write_bytes(photo("dots", "red", turn=77))
     (root / "good.png").write_bytes(photo("ring", "tan", turn=33))
     (root / "linked.png").symlink_to(other)
     images = ["good.png", str(other), "../private.png", "linked.png"]
+    images += ["/etc/passwd", "/etc", "/etc/nothing", "../nothing.png", "nothing.png"]
     rows = [json.dumps({"product_id": f"n{i}", "image": image}) for i, image in enumerate(images)]
     (root / "products.jsonl").write_text("\n".join(rows))
     jobs = Jobs(own.home)
     job_id = jobs.add("import", {"path": str(root), "root": str(root)}).job_id
     run(own.home, job_id)
     job = jobs.get(job_id)
-    assert (job.state, job.result["added"], job.result["skipped_total"]) == ("done", 1, 3)  # type: ignore[index]
-    assert all("lies outside the folder" in row["reason"] for row in job.result["skipped"])  # type: ignore[index]
+    assert (job.state, job.result["added"], job.result["skipped_total"]) == ("done", 1, 8)  # type: ignore[index]
+    reasons = {row["value"]: row["reason"] for row in job.result["skipped"]}  # type: ignore[index]
+    assert set(reasons) == set(images[1:])
+    for image, reason in reasons.items():
+        assert reason.startswith(f"there is no file {image} among those that may be read here; ")
     assert own.catalog.pid("n0") is not None
     assert own.catalog.pid("n1") is None
 

@@ -22,7 +22,7 @@ def home(tmp_path: Path) -> Path:
         for seed in range(3):
             add(opened, catalog, f"p{seed}", drawn(seed))
         add(opened, catalog, "copy", COPIES["mirrored"](drawn(1)))
-        add(opened, catalog, "twin", drawn(2))
+        add(opened, catalog, "@SUM(twin)", drawn(2))
     return tmp_path / "home"
 
 
@@ -36,7 +36,7 @@ def test_groups_as_json_and_csv(
     found = json.loads(said.out)
     groups = {group["kind"]: group for group in found["groups"]}
     assert {kind: group["products"] for kind, group in groups.items()} == {
-        "same_photo": ["p2", "twin"],
+        "same_photo": ["p2", "@SUM(twin)"],
         "near_same_photo": ["p1", "copy"],
     }
     second = groups["near_same_photo"]["photos"][1]
@@ -45,7 +45,7 @@ def test_groups_as_json_and_csv(
     rows = list(csv.DictReader(file.open()))
     assert [(row["group"], row["kind"], row["product_id"]) for row in rows] == [
         ("1", "same_photo", "p2"),
-        ("1", "same_photo", "twin"),
+        ("1", "same_photo", "'@SUM(twin)"),
         ("2", "near_same_photo", "p1"),
         ("2", "near_same_photo", "copy"),
     ]
@@ -60,7 +60,7 @@ def test_one_kind_and_a_table(home: Path, capsys: pytest.CaptureFixture[str]) ->
     """``--kind`` leaves the others out; what needs an index that is not there fails with a line."""
     assert cli.run(["duplicates", "--home", str(home), "--kind", "same_photo"]) == 0
     shown = capsys.readouterr().out
-    assert "twin" in shown
+    assert "@SUM(twin)" in shown
     assert "copy" not in shown
     assert cli.run(["duplicates", "--home", str(home), "--kind", "same_product"]) == 1
     assert "same_product needs an index" in capsys.readouterr().err

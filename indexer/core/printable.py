@@ -1,0 +1,33 @@
+"""Text for terminals: what one would obey instead of showing is escaped.
+
+Titles, tags, ids and names of files come from anybody.
+"""
+
+from __future__ import annotations
+
+# Controls, of C1 too, and what turns the direction of writing or parts lines.
+_OBEYED = {*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, 0x2028, 0x2029}
+_OBEYED |= {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_LINE = {code: ascii(chr(code))[1:-1] for code in _OBEYED}
+_TEXT = {code: shown for code, shown in _LINE.items() if chr(code) not in "\n\t"}
+# JSON itself has escaped those below 0x20, and knows no other form.
+_JSON = {code: f"\\u{code:04x}" for code in _OBEYED if code >= 0x7F}
+
+
+def plain_text(text: str) -> str:
+    """Text of any number of lines.
+
+    >>> plain_text("red\\x1b[2J shirt\\nblue")
+    'red\\\\x1b[2J shirt\\nblue'
+    """
+    return text.translate(_TEXT)
+
+
+def plain_line(text: str) -> str:
+    """Text that stays one line, such as a cell of a table."""
+    return text.translate(_LINE)
+
+
+def plain_json(document: str) -> str:
+    """A JSON document, which means the same as before."""
+    return document.translate(_JSON)
