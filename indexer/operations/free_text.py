@@ -34,6 +34,7 @@ _SINCE_FORMAT_2 = (
     ("product_photos", "source"),
     ("field_owners", "owner"),
 )
+_PORTION = 1000
 _JSON = ("category", "attributes", "fields", "spellings")
 # Small files of JSON, a document or one a line, whose texts may name rows of a feed.
 _HISTORIES = ("sync/*.runs.jsonl", "alerts.json", "start/state.json")
@@ -90,8 +91,42 @@ def _erase_action_notes(home: Home, catalog: Catalog, erased: ErasedTexts) -> in
     return len(changed)
 
 
+def _erase_kept_values(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
+    """Take values that name them out of what can be undone of other products; the products'
+    own go with the delete."""
+    count = 0
+    after = (0, 0)
+    query = (
+        "SELECT action_no, pid, parts FROM kept WHERE (action_no, pid) > (?, ?) "
+        f"ORDER BY action_no, pid LIMIT {_PORTION}"
+    )
+    while True:
+        with catalog.database.read() as sql:
+            rows = sql.execute(query, after).fetchall() if has_table(sql, "kept") else []
+        if not rows:
+            return count
+        after = rows[-1][:2]
+        changed = []
+        for number, pid, parts in rows:
+            stored = json.loads(parts)
+            kept = {name: part for name, part in stored.items() if erased.cover_all(part) == part}
+            if len(kept) < len(stored):
+                changed.append((json.dumps(kept, ensure_ascii=False), number, pid))
+        if changed:
+            with catalog.database.transaction() as sql:
+                update = "UPDATE kept SET parts = ? WHERE action_no = ? AND pid = ?"
+                sql.executemany(update, changed)
+        count += len(changed)
+
+
 # Every store of free text; a new one adds its function here.
-_STORES = (_erase_reviews, _erase_audit, _erase_histories, _erase_action_notes)
+_STORES = (
+    _erase_reviews,
+    _erase_audit,
+    _erase_histories,
+    _erase_action_notes,
+    _erase_kept_values,
+)
 
 
 def _cover_file(path: Path, erased: ErasedTexts) -> bool:

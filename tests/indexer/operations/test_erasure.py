@@ -17,6 +17,7 @@ from indexer.catalog.filters import parse_filter
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.actor import doing
 from indexer.core.errors import BadDataError, BusyError
 from indexer.core.home import Active, Home
 from indexer.fetch.state import FetchState, URLState
@@ -638,3 +639,29 @@ def test_a_file_of_findings_does_not_grow_for_ever(home: Home) -> None:
     path.write_text("".join(json.dumps([1, f"{n} v", [], []]) + "\n" for n in range(1010)))
     assert read_findings(path) == {1: [1, "1009 v", [], []]}
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_what_can_be_undone_names_it_no_more(home: Home) -> None:
+    """Its own former values go with the delete, those of others that name it with the erasure;
+    others' other values stay, and so do notes of actions but for its name."""
+    with open_catalog(home) as catalog:
+        with doing("batch", f"as {GONE}"):
+            for product_id, title in (
+                (GONE, "Anna's own shirt"),
+                ("shirt-15", f"goes with {GONE}"),
+            ):
+                catalog.patch(product_id, {"title": title})
+        catalog.patch(GONE, {"title": "plain"})
+        catalog.patch("shirt-15", {"title": "plain", "tags": ["x"]})
+        catalog.patch("shirt-15", {"tags": ["y"]})
+    known = delete(home)
+    assert traces(home, known) != []
+    erasure.erase(home)
+    assert traces(home, known) == []
+    held = home.catalog_file.read_bytes()
+    assert b"Anna's own" not in held
+    with open_catalog(home) as catalog, catalog.database.read() as sql:
+        kept = [json.loads(row[0]) for row in sql.execute("SELECT parts FROM kept")]
+        notes = {row[0] for row in sql.execute("SELECT note FROM actions")}
+    assert any("tags" in parts for parts in kept)
+    assert "as [erased]" in notes
