@@ -123,8 +123,20 @@ def tidy(document: OpenAPIDocument) -> OpenAPIDocument:
 
     flask-openapi splits it by lines, wherever they were wrapped, and joins them with ``<br/>``.
     """
-    paths = {path: _tidy_item(item) for path, item in document["paths"].items()}
-    return {**document, "paths": paths}
+    exact: OpenAPIDocument = _with_exact_bounds(document)
+    paths = {path: _tidy_item(item) for path, item in exact["paths"].items()}
+    return {**exact, "paths": paths}
+
+
+def _with_exact_bounds(node: Any) -> Any:
+    """Bounds of 64-bit numbers as whole numbers: as floats they name other numbers."""
+    if isinstance(node, dict):
+        return {key: _with_exact_bounds(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_exact_bounds(value) for value in node]
+    if isinstance(node, float) and node.is_integer() and abs(node) > 2**53:
+        return int(node)
+    return node
 
 
 def _tidy_item(item: JsonSchema) -> JsonSchema:

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    StrictBool,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -59,8 +60,9 @@ _PROFILE = re.compile(r"\A[a-z][a-z0-9_-]{0,40}\Z")
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
 
+_Levels = Annotated[list[Label], Field(min_length=1, max_length=32)]
 CategoryField = Annotated[
-    list[Label], BeforeValidator(_category), Field(min_length=1, max_length=32)
+    _Levels, BeforeValidator(_category, json_schema_input_type=Label | _Levels)
 ]
 
 
@@ -406,17 +408,17 @@ class ImportRequest(RequestModel):
         default="copy",
         description="Keep copies, refer to files below `import_root`, or keep thumbnails only.",
     )
-    fetch: bool = Field(
+    fetch: StrictBool = Field(
         default=False, description="Fetch photos by their addresses, where `allow_urls` is on."
     )
-    accept: bool = Field(
+    accept: StrictBool = Field(
         default=False, description="Take a feed that shrank by a fifth or lost half its photos."
     )
-    sync: bool = Field(
+    sync: StrictBool = Field(
         default=False, description="Delete the products that the feed lacks; refused above 10%."
     )
-    allow_deletes: Annotated[int, Field(ge=0)] | None = None
-    dry_run: bool = Field(
+    allow_deletes: Annotated[Whole, Field(ge=0)] | None = None
+    dry_run: StrictBool = Field(
         default=False,
         description="Only say what would happen: profile, map, samples, warnings, counts.",
     )
@@ -430,7 +432,7 @@ class BuildRequest(RequestModel):
         Annotated[str, Field(pattern=re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"))] | None
     ) = Field(default=None, description="A registered model version; the active one unless given.")
     recall: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
-    activate: bool = True
+    activate: StrictBool = True
 
 
 class JobPath(BaseModel):

@@ -27,7 +27,7 @@ api = APIBlueprint(
     "/objects",
     operation_id="objects",
     request_body=multipart_or_json(ObjectsRequest, files="image"),
-    responses={200: ObjectsResponse, **problem_responses(400, 413, 415, 502, 503)},
+    responses={200: ObjectsResponse, **problem_responses(400, 404, 413, 415, 502, 503)},
 )
 def objects() -> JsonResponse:
     """The products that a photo shows, best first: a box for each, its category, and what in the
