@@ -192,6 +192,13 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         buckets=_SECONDS,
         registry=registry,
     )
+    stages = Histogram(
+        "catalens_stage_seconds",
+        "Time of answers by stage, as in their timings_ms.",
+        ("stage",),
+        buckets=_SECONDS,
+        registry=registry,
+    )
     registry.register(_EngineNumbers(engine, version))
     ProcessCollector(registry=registry)
 
@@ -202,6 +209,9 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         method = request.method if request.method in _METHODS else "other"
         took = time.perf_counter() - g.get("started", time.perf_counter())
         requests.labels(route, method, str(response.status_code)).observe(took)
+        for stage, milliseconds in g.get("timings_ms", {}).items():
+            if stage != "total":
+                stages.labels(stage).observe(milliseconds / 1000)
         return response
 
     text = {"text/plain": {"schema": {"type": "string"}}}

@@ -57,6 +57,7 @@ def caller() -> Caller:
 
 def answer(envelope: Envelope[object], status: int = 200) -> JsonResponse:
     """An answer of the engine as JSON, with the request's id in front."""
+    g.timings_ms = envelope.timings_ms
     fields = {"request_id": g.request_id, **envelope.fields()}
     response = cast(JsonResponse, current_app.json.response(fields))
     response.status_code = status

@@ -3,11 +3,15 @@ products."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +25,7 @@ from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of
 
 KEY = "k" * 20
+DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 @pytest.fixture
@@ -73,6 +78,20 @@ def test_requests_are_counted_by_route_and_status(web: FlaskClient) -> None:
         )
         == 1
     )
+
+
+def test_stages_of_an_answer_are_timed(web: FlaskClient) -> None:
+    """Where an answer's time went is a histogram by stage, of what its ``timings_ms`` say; their
+    total is the request's own figure."""
+    told = web.get("/v1/products/cross-red/similar").get_json()["timings_ms"]
+    found = read(web)
+    assert {"search", "describe", "total"} <= set(told)
+    for stage, milliseconds in told.items():
+        name = ("catalens_stage_seconds_sum", frozenset({("stage", stage)}))
+        if stage == "total":
+            assert name not in found
+        else:
+            assert found[name] == pytest.approx(milliseconds / 1000)
 
 
 def test_delta_and_sequences_are_those_of_the_engine(
@@ -187,3 +206,25 @@ def test_a_home_without_an_index_has_numbers_too(tmp_path: Any) -> None:
         found = read(create_app(engine, engine.settings).test_client())
     assert value(found, "catalens_catalog_sequence") == 0
     assert not [name for name, _ in found if name == "catalens_products"]
+
+
+# Of the process itself, of Prometheus, and what comes with people's first decision.
+_OTHERS = {"process_resident_memory_bytes", "up", "catalens_tag_precision"}
+
+
+def _asked(expression: str) -> set[str]:
+    names = set(re.findall(r"\b(?:catalens|process|up)(?:_[a-z_]+)?\b(?=[{\[\s)]|$)", expression))
+    return {name for name in names if name != "catalens"}
+
+
+def test_numbers_of_rules_and_dashboard_are_in_metrics(web: FlaskClient) -> None:
+    """A rule on a number that does not exist would never fire."""
+    web.get("/v1/products/cross-red/similar")
+    present = {name for name, _ in read(web)} | _OTHERS
+    rules = yaml.safe_load((DEPLOY / "prometheus-alerts.yml").read_text())["groups"][0]["rules"]
+    panels = json.loads((DEPLOY / "grafana.json").read_text())["panels"]
+    expressions = [rule["expr"] for rule in rules]
+    expressions += [target["expr"] for panel in panels for target in panel["targets"]]
+    for expression in expressions:
+        assert _asked(expression), expression
+        assert _asked(expression) <= present, expression
