@@ -162,7 +162,8 @@ class Engine:
     def _make_query_parts(self, settings: Settings) -> None:
         cursors = CursorSigner(self.catalog, settings.max_depth)
         self._chooser = SnapshotChooser(self.catalog, self.snapshots, cursors)
-        filters = FilterParser(self.catalog, log=self.log)
+        filters = FilterParser(self.catalog, log=self.log, followed=self._watches)
+        self._filters = filters
         self._texts = TextQueryParser(
             self.home, self.catalog, encoder=settings.text_encoder, followed=self._watches
         )
@@ -239,6 +240,7 @@ class Engine:
             "keywords": self._texts,
             "signatures": self._duplicates,
             "reviews": self.reviews,
+            "columns": self._filters,
         }
         derived = DerivedState(followers, log=self.log)
         more = home_tasks(self.home, settings, leadership, self.log)

@@ -169,23 +169,9 @@ class FilterColumns:
     ) -> FilterColumns:
         """From the catalog's products; those not among ``pids`` are passed over. ``types``: of the
         attributes."""
-        gathered: dict[_Name, _Gatherer] = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
-        gathered[_TAGS] = _Gatherer("tags")
-        attributes = {name: _Gatherer(kind) for name, kind in types.items()}  # type: ignore[arg-type]
-        known = dict(zip(pids.tolist(), range(len(pids)), strict=True))
-        for product in facts:
-            place = known.get(product.pid)
-            if place is None:
-                continue
-            for column, gatherer in gathered.items():
-                gatherer.add(_column_elements(product, column, gatherer.kind), place)
-            for name in product.attributes:
-                if name in attributes:
-                    attributes[name].add(elements(product, name, attributes[name].kind), place)
-        gathered |= {(gatherer.kind, name): gatherer for name, gatherer in attributes.items()}
-        return cls(
-            pids, {column: gatherer.finish(column[1]) for column, gatherer in gathered.items()}
-        )
+        builder = ColumnsBuilder(pids, types)
+        builder.add(facts)
+        return builder.finish()
 
     @classmethod
     def over(cls, pids: np.ndarray, facts: Sequence[FilterableProduct]) -> FilterColumns:
@@ -257,10 +243,10 @@ class FilterColumns:
         forgotten ask for nothing."""
         return not self.misfits(types)
 
-    def misfits(self, types: Mapping[str, str]) -> set[str]:
-        """The attributes whose type is another one than the columns were built with."""
+    def misfits(self, types: Mapping[str, str]) -> dict[str, str]:
+        """The attributes whose type is another one than the columns were built with, and that."""
         return {
-            column.field
+            column.field: column.kind
             for column in self._columns.values()
             if column.kind not in ("category", "tags")
             and types.get(column.field, column.kind) != column.kind
@@ -361,6 +347,39 @@ def _column_elements(
     if column == _LEAF:
         return product.category[-1:] if product.category else ()
     return elements(product, column[1], kind)
+
+
+class ColumnsBuilder:
+    """Columns that are made of the catalog's products, some at a time."""
+
+    def __init__(self, pids: np.ndarray, types: Mapping[str, str]) -> None:
+        self.types = dict(types)
+        self._pids = pids
+        self._gathered = {name: _Gatherer("category") for name in (_PATHS, _LEAF)}
+        self._gathered[_TAGS] = _Gatherer("tags")
+        self._attributes = {name: _Gatherer(kind) for name, kind in types.items()}  # type: ignore[arg-type]
+
+    def add(self, facts: Iterable[FilterableProduct]) -> None:
+        """Take in products, in order of their pids; those that are not asked for are passed
+        over."""
+        for product in facts:
+            place = int(np.searchsorted(self._pids, product.pid))
+            if place == len(self._pids) or self._pids[place] != product.pid:
+                continue
+            for column, gatherer in self._gathered.items():
+                gatherer.add(_column_elements(product, column, gatherer.kind), place)
+            for name in product.attributes:
+                if name in self._attributes:
+                    gatherer = self._attributes[name]
+                    gatherer.add(elements(product, name, gatherer.kind), place)
+
+    def finish(self) -> FilterColumns:
+        """The columns of all that was taken in."""
+        every = dict(self._gathered)
+        every |= {(gatherer.kind, name): gatherer for name, gatherer in self._attributes.items()}
+        return FilterColumns(
+            self._pids, {column: gatherer.finish(column[1]) for column, gatherer in every.items()}
+        )
 
 
 class _Gatherer:

@@ -52,6 +52,8 @@ class FacetCounter:
         """
         ctx.note_pending()
         read = self._filters.fields(ctx.snapshot)
+        if not read.complete:
+            ctx.note_gap("columns")
         hidden = self._stock.handling(read, out_of_stock, "show") == "hide"
         where = self._stock.bind(read, filter, stock="in" if hidden else "any")
         where = where or self._filters.bind(read, {})

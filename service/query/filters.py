@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from indexer.catalog.filters import Filter, facts_of, parse_filter
 from indexer.catalog.product_fields import SINGULAR_FIELDS
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
-from indexer.index.filter_columns import BoundFilter, FilterColumns
+from indexer.index.filter_columns import BoundFilter, ColumnsBuilder, FilterColumns
 from indexer.index.live import LiveIndex
 from service.state.snapshot import Snapshot
+
+# Products that a request reads itself, a second's work; those that one step reads.
+_MOST_READ = 20_000
+_PORTION = 2000
 
 
 class CatalogColumns:
@@ -24,6 +30,17 @@ class CatalogColumns:
         self._live = live
         self._reading = threading.Lock()
         self._columns: FilterColumns | None = None
+        # What is read beside the answers, and the last product that was.
+        self._builder: ColumnsBuilder | None = None
+        self._after = 0
+
+    def is_large(self) -> bool:
+        """Whether reading the products takes longer than a request may."""
+        return len(self._live.products) > _MOST_READ
+
+    def present(self) -> FilterColumns | None:
+        """The newest columns there are."""
+        return self._columns or self._live.columns
 
     def fitting(self, catalog: Catalog, types: Mapping[str, str], log: Any) -> FilterColumns:
         """The columns by the present types of the attributes."""
@@ -42,6 +59,21 @@ class CatalogColumns:
                 self._columns = FilterColumns.build(facts, live.products, types)
             return self._columns
 
+    def read_some(self, catalog: Catalog, types: Mapping[str, str]) -> bool:
+        """Read the next products for columns by these types; whether they are there."""
+        present = self.present()
+        if present is not None and present.fits(types):
+            return True
+        if self._builder is None or self._builder.types != types:
+            self._builder, self._after = ColumnsBuilder(self._live.products, types), 0
+        part = list(islice(catalog.iterate(self._after), _PORTION))
+        self._builder.add(map(facts_of, part))
+        if part:
+            self._after = part[-1].pid
+            return False
+        self._columns, self._builder = self._builder.finish(), None
+        return True
+
 
 @dataclass(frozen=True)
 class KnownFields:
@@ -52,14 +84,23 @@ class KnownFields:
     types: Mapping[str, str]
     # What conditions are answered from.
     columns: FilterColumns
+    # Whether they have the present types: after a change of one they follow.
+    complete: bool = True
 
 
 class FilterParser:
-    """Reads filters; changes neither index nor catalog."""
+    """Reads filters; changes neither index nor catalog.
 
-    def __init__(self, catalog: Catalog, *, log: Any) -> None:
+    ``followed``: ``follow_some`` is called beside the requests, so that none of them reads a large
+    catalog: until that is done the types are those of before.
+    """
+
+    def __init__(self, catalog: Catalog, *, log: Any, followed: bool = False) -> None:
         self._catalog = catalog
         self._log = log
+        self._followed = followed
+        # Of snapshots that were asked and whose columns do not fit.
+        self._behind: weakref.WeakSet[CatalogColumns] = weakref.WeakSet()
 
     def parse(self, raw: object, types: Mapping[str, str] | None = None) -> Filter:
         """A filter as sent; ``types`` as they were read. Raises ``BadFilterError``."""
@@ -93,4 +134,18 @@ class FilterParser:
         """What filters and facets of a snapshot are answered from."""
         types = self.types()
         found = snapshot.derived_from_index(CatalogColumns)
+        present = found.present()
+        if self._followed and present is not None and found.is_large():
+            misfits = present.misfits(types)
+            if misfits:
+                self._behind.add(found)
+                return KnownFields(snapshot, {**types, **misfits}, present, complete=False)
+            return KnownFields(snapshot, types, present)
         return KnownFields(snapshot, types, found.fitting(self._catalog, types, self._log))
+
+    def follow_some(self) -> bool:
+        """Read the next products for columns whose types have changed; whether none are behind."""
+        for columns in list(self._behind):
+            if columns.read_some(self._catalog, self.types()):
+                self._behind.discard(columns)
+        return not self._behind

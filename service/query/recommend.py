@@ -91,6 +91,8 @@ class Recommender:
         with ctx.timer.stage("history"), self._catalog.database.read():
             read = self._read(ctx.snapshot, history)
             fields = self._filters.fields(ctx.snapshot)
+            if not fields.complete:
+                ctx.note_gap("columns")
             values = [values_of(facts, fields.types) for facts in read.facts]
             handling = self._stock.handling(fields, options.out_of_stock, "hide")
             self._stock.bind(fields, options.filter)  # so that a fault is named first

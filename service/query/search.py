@@ -98,6 +98,8 @@ class Searcher:
         """Check a search: its filter and its cursor. Raises ``BadFilterError``,
         ``BadRequestError``."""
         snapshot, fields = ctx.snapshot, self._groups.fields(ctx.snapshot)
+        if not fields.complete:
+            ctx.note_gap("columns")
         handling = self._stock.handling(fields, options.out_of_stock, "show")
         options = options.model_copy(update={"out_of_stock": handling})
         question = fingerprint(fingerprint_fields(query, options))
