@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,26 @@ _READ = {
 _PORTION = 900
 
 
+@dataclass(frozen=True)
+class RowKinds:
+    """What of a file has checksums.
+
+    ``parts``: table -> the kind of row that it is part of, and the column of its number ("0": the
+    table is checked as one). ``reads``: kind -> statement that gives all parts of rows by number,
+    the row's number, 0 and its sequence first. ``tables``: kind -> its own table and column.
+    """
+
+    parts: Mapping[str, tuple[str, str]]
+    reads: Mapping[str, str]
+    tables: Mapping[str, tuple[str, str]]
+    whole: tuple[str, ...] = ()
+
+
+CATALOG_KINDS = RowKinds(
+    _PARTS, _READ, {PRODUCT: ("products", "pid"), PHOTO: ("photos", "photo_id")}, WHOLE
+)
+
+
 class RowSum(NamedTuple):
     """Checksum of one product, photo or small table as it stands, and the product's sequence."""
 
@@ -55,10 +76,11 @@ class RowSum(NamedTuple):
 
 
 class CheckedDatabase(Database):
-    """A catalog's file whose every transaction leaves checksums of the rows that it wrote."""
+    """A file whose every transaction leaves checksums of the rows that it wrote."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
+    def __init__(self, path: Path, schema: Schema, kinds: RowKinds = CATALOG_KINDS) -> None:
         super().__init__(path, schema)
+        self._kinds = kinds
         self._touched: set[tuple[str, int]] = set()
 
     @contextmanager
@@ -77,12 +99,12 @@ class CheckedDatabase(Database):
         self._touched.clear()
         tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
         there = {row[0] for row in sql.execute("SELECT tbl_name FROM temp.sqlite_master")}
-        wanted = tables.intersection(_PARTS) - there
+        wanted = tables.intersection(self._kinds.parts) - there
         if not wanted:
             return
         sql.create_function("catalens_touched", 2, self._touch)
         for table in wanted:
-            kind, key = _PARTS[table]
+            kind, key = self._kinds.parts[table]
             for event, row in (("INSERT", "new"), ("UPDATE", "new"), ("DELETE", "old")):
                 number = key if key == "0" else f"{row}.{key}"
                 sql.execute(
@@ -97,16 +119,19 @@ class CheckedDatabase(Database):
         if not self._touched:
             return
         sql.execute(CHECKSUMS_TABLE)
-        for kind in (PRODUCT, PHOTO):
-            seal_rows(sql, kind, [key for of, key in self._touched if of == kind])
-        for name in {kind for kind, _ in self._touched}.intersection(WHOLE):
+        for kind in self._kinds.reads:
+            rows = [key for of, key in self._touched if of == kind]
+            seal_rows(sql, kind, rows, self._kinds)
+        for name in {kind for kind, _ in self._touched}.intersection(self._kinds.whole):
             seal_table(sql, name)
 
 
-def seal_rows(sql: Connection, kind: str, keys: Iterable[int]) -> None:
+def seal_rows(
+    sql: Connection, kind: str, keys: Iterable[int], kinds: RowKinds = CATALOG_KINDS
+) -> None:
     """Store the checksums of rows as they stand; those of rows that are gone go."""
     for part, marks in chunks(sorted(keys)):
-        sums = list(_read_part(sql, kind, part, marks))
+        sums = list(_read_part(sql, kinds.reads[kind], part, marks))
         gone = set(part).difference(row.key for row in sums)
         sql.executemany(
             "DELETE FROM checksums WHERE kind = ? AND key = ?", [(kind, key) for key in gone]
@@ -139,23 +164,42 @@ def stored_checksums(sql: Connection, kind: str) -> dict[int, tuple[int, int]]:
     return {key: (sequence, known) for key, sequence, known in sql.execute(query, (kind,))}
 
 
-def current_checksums(sql: Connection, kind: str) -> Iterator[RowSum]:
+def changed_rows(sql: Connection, kinds: RowKinds) -> list[str]:
+    """What of a file without sequence numbers is not as it was written, in words."""
+    said = []
+    for kind in kinds.reads:
+        known = stored_checksums(sql, kind)
+        odd = []
+        for row in current_checksums(sql, kind, kinds):
+            checksum = known.pop(row.key, (0, row.checksum))[1]
+            if checksum != row.checksum:
+                odd.append(row.key)
+        if odd:
+            said.append(f"{len(odd)} rows ({kind}) do not match their checksum")
+        if known:
+            said.append(f"{len(known)} rows ({kind}) are lost")
+    return said
+
+
+def current_checksums(
+    sql: Connection, kind: str, kinds: RowKinds = CATALOG_KINDS
+) -> Iterator[RowSum]:
     """The checksums of all rows of a kind as they stand, by key, in little memory."""
-    table, column = ("products", "pid") if kind == PRODUCT else ("photos", "photo_id")
+    table, column = kinds.tables[kind]
     after = -1
     while True:
         query = f"SELECT {column} FROM {table} WHERE {column} > ? ORDER BY {column} LIMIT ?"
         keys = [row[0] for row in sql.execute(query, (after, _PORTION))]
         if not keys:
             return
-        yield from _read_part(sql, kind, keys, ",".join("?" * len(keys)))
+        yield from _read_part(sql, kinds.reads[kind], keys, ",".join("?" * len(keys)))
         after = keys[-1]
 
 
-def _read_part(sql: Connection, kind: str, keys: Any, marks: str) -> Iterator[RowSum]:
+def _read_part(sql: Connection, query: str, keys: Any, marks: str) -> Iterator[RowSum]:
     # SQLite numbers "?1" and up, so that one list serves all parts of the statement.
     numbered = ",".join(f"?{place}" for place in range(1, marks.count("?") + 1))
-    rows = sql.execute(_READ[kind].format(numbered), tuple(keys))
+    rows = sql.execute(query.format(numbered), tuple(keys))
     for key, parts in groupby(rows, key=lambda row: row[0]):
         total = 0
         sequence: int | None = None

@@ -98,7 +98,7 @@ def unfit_versions(home: Home, database: Database) -> dict[str, CatalogBehindErr
         )
     place = shlex.quote(str(home.path))
     mend = (
-        f"put the newest catalog back from a backup (catalens restore FROM --home {place}); "
+        f"put the newest catalog back from a backup (catalens restore FROM --home NEW); "
         f"without one, catalens verify --repair --home {place} removes what was made from the "
         "other one and makes it again"
     )

@@ -12,15 +12,15 @@ from indexer.core.atomic_files import read_sealed_json, remove_folder, replace_f
 from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
 from indexer.core.home import FORMAT, Home
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.sqlite import Database, Schema
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.registry import by_version
 from indexer.operations.garbage_collection import stray_photos
 from indexer.operations.verification import (
+    database_damages,
+    file_damages,
     looks_like_home,
-    page_damages,
     photo_damage,
     photo_rows,
 )
@@ -77,7 +77,8 @@ def _marker(path: Path, done: list[str]) -> Home:
 def _reviews(home: Home, done: list[str]) -> None:
     """A file of reviews that is lost or cannot be read stands aside for a new one."""
     path = home.reviews_file
-    if path.exists() and path.stat().st_size and not _damages(path):
+    if path.exists() and path.stat().st_size and not _bad_pages(path):
+        # One row that was changed is no reason to begin anew: a backup mends it.
         return
     if not path.exists() and not home.has_mark("reviews"):
         return
@@ -91,10 +92,16 @@ def _reviews(home: Home, done: list[str]) -> None:
     done.append("reviews begin anew; what was left of the old ones is in damaged/")
 
 
+def _bad_pages(path: Path) -> list[str]:
+    try:
+        return file_damages(path)
+    except CatalensError as error:
+        return [str(error)]
+
+
 def _damages(path: Path) -> list[str]:
     try:
-        with Database(path, Schema(format=0)) as database:
-            return page_damages(database)
+        return database_damages(path)
     except CatalensError as error:
         return [str(error)]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexer.catalog.checksums import changed_rows
 from indexer.catalog.integrity import check_catalog, page_damages
 from indexer.catalog.photo_keys import known_state
 from indexer.catalog.presence import has_catalog
@@ -25,6 +26,7 @@ from indexer.core.sqlite import Database, Schema
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
+from indexer.reviews.store import ROW_KINDS
 
 _PORTION = 1000
 # Each file of this kind is listed by itself up to here.
@@ -77,12 +79,18 @@ class _Check:
 
     @property
     def restore(self) -> str:
-        return mend_command("restore FROM", self.home.path)
+        return restore_words(self.home.path)
 
     def damaged(self, path: Path, what: object, mend: str, *, derived: bool = False) -> None:
         where = path.relative_to(self.home.path) if path != self.home.path else Path()
         said = str(what).replace(f"{self.home.path}/", "")
         self.found.damages.append(Damage(str(where), said, mend, derived))
+
+
+def restore_words(home: Path) -> str:
+    """How a home comes back from a backup: made beside it, then put in its place."""
+    beside = home.with_name(f"{home.name}-restored")
+    return f"{mend_command('restore FROM', beside)} (a backup), then put it in the place of {home}"
 
 
 def mend_command(words: str, home: Path) -> str:
@@ -276,7 +284,7 @@ def _vectors(check: _Check, catalog: Catalog) -> None:
     count = 0
     for path in sorted(home.embeddings.glob("*.sqlite3")):
         try:
-            damages, dim = _pages(path), EmbeddingStore.dim_of(path)
+            damages, dim = file_damages(path), EmbeddingStore.dim_of(path)
             if damages or dim is None:
                 raise BadHomeError(damages[0] if damages else "it says no number of dimensions")
             store = EmbeddingStore(path.parent, path.stem, dim)
@@ -297,9 +305,20 @@ def _vectors(check: _Check, catalog: Catalog) -> None:
     check.found.checked["vectors"] = count
 
 
-def _pages(path: Path) -> list[str]:
+def file_damages(path: Path) -> list[str]:
+    """What SQLite's own check finds in a file. Raises as a read does."""
     with Database(path, Schema(format=0)) as database:
         return page_damages(database)
+
+
+def database_damages(path: Path) -> list[str]:
+    """What SQLite's own check finds, and for reviews their checksums. Raises as a read does."""
+    with Database(path, Schema(format=0)) as database:
+        damages = page_damages(database)
+        if not damages and path.name == "reviews.sqlite3":
+            with database.read() as sql:
+                damages = changed_rows(sql, ROW_KINDS)
+    return damages
 
 
 def _databases(check: _Check) -> None:
@@ -311,7 +330,7 @@ def _databases(check: _Check) -> None:
         truth = path.name in _TRUTH
         mend = check.restore if truth else check.repair
         try:
-            damages = _pages(path)
+            damages = database_damages(path)
         except CatalensError as error:
             damages = [str(error)]
         for damage in damages:

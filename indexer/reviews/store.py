@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import orjson
 
+from indexer.catalog.checksums import CheckedDatabase, RowKinds
 from indexer.core.actor import current_actor
 from indexer.core.errors import AlreadyDecidedError, MissingReviewsError, UnknownReviewError
 from indexer.core.home import Home
@@ -66,6 +67,27 @@ _SCHEMA = Schema(
     noun="file of reviews",
 )
 
+# A review with its photos, an entry of the log: what has a checksum.
+ROW_KINDS = RowKinds(
+    parts={
+        "reviews": ("review", "review_id"),
+        "previews": ("review", "review_id"),
+        "log": ("entry", "entry"),
+    },
+    reads={
+        "review": (
+            "SELECT review_id, 0, 0, name, opened, state, pid FROM reviews "
+            "WHERE review_id IN ({0}) UNION ALL "
+            "SELECT review_id, 1, position, content_hash, jpeg, NULL, NULL FROM previews "
+            "WHERE review_id IN ({0}) ORDER BY 1, 2, 3"
+        ),
+        "entry": (
+            "SELECT entry, 0, 0, at, kind, review_id, body FROM log WHERE entry IN ({0}) ORDER BY 1"
+        ),
+    },
+    tables={"review": ("reviews", "review_id"), "entry": ("log", "entry")},
+)
+
 ReviewState = Literal["open", "approved", "rejected"]
 STATES: tuple[ReviewState, ...] = ("open", "approved", "rejected")
 OUTCOMES: dict[str, ReviewState] = {"approve": "approved", "reject": "rejected"}
@@ -98,7 +120,7 @@ class Reviews:
     """Safe from several threads and processes; a call returns after its commit."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, _SCHEMA)
+        self.database: Database = CheckedDatabase(path, _SCHEMA, ROW_KINDS)
 
     def __enter__(self) -> Self:
         return self
@@ -401,7 +423,7 @@ def open_reviews(home: Home) -> Reviews:
         if home.has_mark("reviews"):
             raise MissingReviewsError(
                 f"{path} is missing or empty, but people decided reviews in this home: put it back "
-                f"from a backup (catalens restore FROM --home {home.path}); without one, catalens "
+                f"from a backup (catalens restore FROM --home NEW); without one, catalens "
                 f"verify --repair --home {home.path} begins a new one"
             )
         with home.lock("reviews", wait_s=30):

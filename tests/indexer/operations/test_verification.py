@@ -20,7 +20,7 @@ from indexer.imaging.decode import decode_photo
 from indexer.index.version import Versions
 from indexer.operations.repair import repair_home
 from indexer.operations.verification import verify_home
-from indexer.reviews.store import open_reviews
+from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.index_build.test_pipeline import add_photo, build, put
 
 
@@ -94,6 +94,22 @@ def test_lost_reviews_are_not_taken_for_none(home: Home) -> None:
     with open_reviews(home) as reviews:
         assert reviews.waiting("open", limit=1)[1] == 0
     assert verify_home(home.path).intact
+
+
+def test_a_changed_review_is_found(home: Home) -> None:
+    """By a checksum that each write leaves; a repair does not begin anew for it."""
+    with open_reviews(home) as reviews:
+        for name in ("a", "b"):
+            reviews.open_review({"title": name}, [Preview("0" * 64, b"jpeg")], name=name)
+        reviews.decide("a", "approve", reason="fine")
+        assert verify_home(home.path).intact
+        with reviews.database.statements() as sql:
+            sql.execute("UPDATE previews SET jpeg = 'jqeg' WHERE review_id = 2")
+            sql.execute("UPDATE reviews SET state = 'open' WHERE review_id = 1")
+    (damage,) = verify_home(home.path).damages
+    assert damage.what == "2 rows (review) do not match their checksum"
+    assert "catalens restore FROM" in damage.mend
+    assert repair_home(home.path) == []
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"format": 9}', '{"format": 0}'])
