@@ -122,7 +122,11 @@ def import_(
         if chosen.dry_run and not home.exists():
             opened = Home.create(stack.enter_context(TemporaryDirectory()))
         else:
+            fresh = not home.exists()
             opened = Home.create(home)
+            if fresh:
+                # A name that was mistyped would otherwise pass for a shop without products.
+                log(f"there was no home at {opened.path}: a new one was made")
         report = run_import(
             opened,
             data,
