@@ -25,6 +25,7 @@ from werkzeug.routing import BaseConverter, Rule
 
 from indexer.core.actor import acting
 from indexer.core.native import configure_serving_threads
+from indexer.core.process_limits import release_freed_memory
 from indexer.core.sqlite_library import (
     LIBRARY,
     allow_old_sqlite,
@@ -208,6 +209,7 @@ def serve(settings: Settings) -> None:
     configure_serving_threads()
     log = make_log()
     capture_library_logs(log)
+    release_freed_memory()
     if settings.allow_old_sqlite:
         allow_old_sqlite()
     _log_sqlite(log)

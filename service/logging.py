@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from typing import Any
 
 import structlog
@@ -58,6 +59,8 @@ def capture_library_logs(log: Any) -> None:
     requests wait for a thread.
     """
     logging.captureWarnings(True)
+    # Pillow has one for each value of a damaged file: tens of thousands, if somebody wants.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     root = logging.getLogger()
     root.handlers = [_LibraryHandler(log)]
     root.setLevel(logging.WARNING)

@@ -34,7 +34,7 @@ from indexer.core.atomic_files import (
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
-from indexer.core.process_limits import IMPORT_SHARE, limit_memory
+from indexer.core.process_limits import IMPORT_SHARE, limit_memory, release_freed_memory
 from indexer.core.progress import OnStage
 
 JobKind = Literal["import", "build"]
@@ -297,6 +297,7 @@ def main(arguments: list[str]) -> int:
     home, job_id = arguments
     if Jobs(Home(home)).get(job_id).kind == "import":
         limit_memory(IMPORT_SHARE)
+        release_freed_memory()
     try:
         run(Home(home), job_id)
     except BusyError as error:

@@ -23,7 +23,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
-from indexer.core.process_limits import IMPORT_SHARE, limit_memory
+from indexer.core.process_limits import IMPORT_SHARE, limit_memory, release_freed_memory
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -242,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.nice(10)
     end_with_parent()
     limit_memory(IMPORT_SHARE)
+    release_freed_memory()
     settings = json.loads(given.settings)
     for name in ("private", "hosts"):
         settings[name] = frozenset(settings[name])

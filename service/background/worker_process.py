@@ -13,6 +13,8 @@ from typing import IO
 import indexer
 from indexer.core.parent_process import PARENT
 
+# Pillow warns of each value of a damaged file; what a worker says is kept in memory.
+_QUIET = {"PYTHONWARNINGS": "ignore"}
 _PATIENCE_S = 10.0  # between the request to end and the kill
 
 
@@ -38,7 +40,13 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._stdout,
                 stderr=self._stderr,
-                env={**os.environ, "PYTHONPATH": path, PARENT: str(os.getpid()), **limits},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    PARENT: str(os.getpid()),
+                    **limits,
+                    **_QUIET,
+                },
             )
         except OSError:
             self._close()
