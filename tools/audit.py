@@ -144,9 +144,10 @@ def _duplicates(
     found = find_groups(home, embedder=open_embedder, progress=progress)
     report.notes += found.notes
     for group in found.groups:
+        pids = catalog.pids(group.products)
         for photo in group.photos:
             for product_id in photo["products"]:
-                pid = catalog.pid(product_id)
+                pid = pids.get(product_id)
                 others = [other for other in group.products if other != product_id]
                 # Of variants of one parent the first stands for all.
                 if pid is not None and others and product_id in group.products:
@@ -200,10 +201,8 @@ def _entries(
             detail = f"{own}, but {count} of the {len(kinds)} most similar products are {other}"
             yield Entry("category", pid, other, count / len(kinds), detail)
     tags = set(given.get(pid, ()))
-    neighbours = {catalog.pid(row["product_id"]) for row in near}
-    around = {
-        tag for other_pid in neighbours if other_pid is not None for tag in given.get(other_pid, ())
-    }
+    neighbours = catalog.pids(row["product_id"] for row in near).values()
+    around = {tag for other_pid in neighbours for tag in given.get(other_pid, ())}
     for tag in seen["tags"]:
         if tag["tag"] not in tags and tag["confidence"] >= _SURE:
             detail = f"{tag['tag']} is missing (confidence {tag['confidence']:.2f})"

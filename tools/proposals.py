@@ -147,10 +147,8 @@ def _repeats(engine: Engine) -> Iterator[tuple[int, tuple[str, ...]]]:
         for product_id in group.products:
             others = [other for other in group.products if other != product_id]
             members.setdefault(product_id, {}).update(dict.fromkeys(others))
-    for product_id, found in members.items():
-        pid = engine.catalog.pid(product_id)
-        if pid is not None:
-            yield pid, tuple(found)
+    for product_id, pid in engine.catalog.pids(members).items():
+        yield pid, tuple(members[product_id])
 
 
 def undo_file(out: Path) -> Path:

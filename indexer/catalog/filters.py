@@ -189,6 +189,26 @@ def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | Non
     return Filter(found.must, found.should, found.must_not, key)
 
 
+def named_products(raw: object) -> list[str]:
+    """The ids of products that a filter as sent names, to be looked up at once; whether it is a
+    sound filter is not looked at."""
+    found: list[str] = []
+    left = [(raw, 0)]
+    while left and len(found) <= MAX_VALUES:
+        part, depth = left.pop()
+        if isinstance(part, list):
+            left += [(one, depth) for one in part[: MAX_CONDITIONS + 1]]
+        if not isinstance(part, dict):
+            continue
+        if part.get("field") == "product_id":
+            values = part.get("in")
+            values = values if isinstance(values, list) else [part.get("eq")]
+            found += [one for one in values[: MAX_VALUES + 1] if isinstance(one, str)]
+        elif depth <= MAX_DEPTH:
+            left += [(part[name], depth + 1) for name in _GROUPS if name in part]
+    return found
+
+
 def _conditions(clause: FilterCondition | Filter) -> Iterator[FilterCondition]:
     if isinstance(clause, FilterCondition):
         yield clause

@@ -93,6 +93,25 @@ def dump_some(values: Mapping[str, Any]) -> str | None:
     return dump(values) if values else None
 
 
+def read_pids(connection: Connection, product_ids: Iterable[str]) -> dict[str, int]:
+    """The internal numbers of those of ``product_ids`` that exist, in their order."""
+    wanted = [one for one in dict.fromkeys(product_ids) if _is_encodable(one)]
+    found: dict[str, int] = {}
+    for part, marks in chunks(wanted):
+        query = f"SELECT product_id, pid FROM products WHERE product_id IN ({marks})"
+        found.update(connection.execute(query, part).fetchall())
+    return {one: found[one] for one in wanted if one in found}
+
+
+def _is_encodable(text: str) -> bool:
+    """Half of a surrogate pair is no text that SQLite holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_products(
     connection: Connection, pids: Iterable[int], *, tags: bool = True, old: bool = False
 ) -> dict[int, Product]:

@@ -23,7 +23,13 @@ from indexer.catalog.checksums import CheckedDatabase
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.product_fields import FIELD_TYPES
-from indexer.catalog.product_rows import read_facts, read_products, rows_at_once, stored_values
+from indexer.catalog.product_rows import (
+    read_facts,
+    read_pids,
+    read_products,
+    rows_at_once,
+    stored_values,
+)
 from indexer.catalog.records import (
     Change,
     Delete,
@@ -238,16 +244,19 @@ class Catalog:
     def get(self, product_id: str) -> Product:
         """Raises ``UnknownProductError``."""
         with self.database.read():
-            pid = self._pid(product_id)
-            found = self._read_products([pid]) if pid is not None else {}
-        if pid is None or pid not in found:
+            found = self._read_products(self.pids([product_id]).values())
+        if not found:
             raise UnknownProductError(f"there is no product {product_id!r}")
-        return found[pid]
+        return next(iter(found.values()))
 
     def pid(self, product_id: str) -> int | None:
         """The internal number of a product, None if there is none."""
-        with self.database.statements():
-            return self._pid(product_id)
+        return self.pids([product_id]).get(product_id)
+
+    def pids(self, product_ids: Iterable[str]) -> dict[str, int]:
+        """The internal numbers of those products that exist, in their order."""
+        with self.database.statements() as connection:
+            return read_pids(connection, product_ids)
 
     def by_pids(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         """Those of ``pids`` that exist; without their ``tags`` a third sooner."""
@@ -477,15 +486,6 @@ class Catalog:
                 query = f"SELECT {_PHOTO_COLUMNS} FROM photos WHERE {column} IN ({marks})"
                 found += [PhotoRow(*row) for row in connection.execute(query, part)]
             return found
-
-    def _pid(self, product_id: str) -> int | None:
-        try:
-            product_id.encode()
-        except UnicodeEncodeError:
-            return None
-        query = "SELECT pid FROM products WHERE product_id = ?"
-        row = self.database.connection.execute(query, (product_id,)).fetchone()
-        return None if row is None else int(row[0])
 
     def _read_products(self, pids: Iterable[int], *, tags: bool = True) -> dict[int, Product]:
         connection = self.database.connection

@@ -191,7 +191,7 @@ def _move_products(
                 changed.append(write.product_id)
             elif isinstance(result, CatalensError):
                 raise result
-        pids = [pid for one in changed if (pid := catalog.pid(one)) is not None]
+        pids = catalog.pids(changed).values()
         if not pids:
             return moved
         found = catalog.by_pids(pids).values()

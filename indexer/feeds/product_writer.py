@@ -269,8 +269,8 @@ class ProductWriter:
                     wanted.setdefault(product.product_id, []).append(reference.source)
         found: dict[tuple[str, str], TakenPhoto] = {}
         if self._catalog is not None and wanted:
-            pids = {self._catalog.pid(product_id) for product_id in wanted} - {None}
-            products = self._catalog.by_pids([pid for pid in pids if pid is not None]).values()
+            pids = self._catalog.pids(wanted).values()
+            products = self._catalog.by_pids(pids).values()
             rows = self._intake.known(hash_ for each in products for hash_ in each.sources)
             for stored in products:
                 for content_hash, source in stored.sources.items():

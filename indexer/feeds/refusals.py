@@ -22,11 +22,8 @@ def stored_refusals(
     """
     ids = sorted(refused)
     named = np.isin(hash_texts(ids), mentioned)
-    stored = [
-        found
-        for found, other in zip(ids, named, strict=True)
-        if not other and catalog.pid(found) is not None
-    ]
+    asked = [found for found, other in zip(ids, named, strict=True) if not other]
+    stored = list(catalog.pids(asked))
     if not stored:
         return None
     first = repr(stored[0])

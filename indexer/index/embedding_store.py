@@ -11,7 +11,15 @@ import numpy as np
 from indexer.catalog.photo_keys import KEYS_TABLE, PhotoKeys, checksum_of
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadVectorsError, CatalensError
-from indexer.core.sqlite import META_TABLE, Database, Schema, has_table, read_meta, write_meta
+from indexer.core.sqlite import (
+    META_TABLE,
+    Database,
+    Schema,
+    chunks,
+    has_table,
+    read_meta,
+    write_meta,
+)
 from indexer.core.vectors import check_unit
 
 FORMAT = 1
@@ -152,11 +160,11 @@ class EmbeddingStore:
                     if wanted and self._is_whole(blob, known):
                         yield place, blob
             else:
-                query = f"{select} WHERE photo_id = ?"
-                for place, photo_id in enumerate(unique.tolist()):
-                    row = sql.execute(query, (photo_id,)).fetchone()
-                    if row is not None and self._is_whole(row[1], row[2]):
-                        yield place, row[1]
+                for part, marks in chunks(unique.tolist()):
+                    query = f"{select} WHERE photo_id IN ({marks})"
+                    for photo_id, blob, known in sql.execute(query, part):
+                        if self._is_whole(blob, known):
+                            yield int(np.searchsorted(unique, photo_id)), blob
         for place, photo_id in enumerate(unique.tolist() if self._held else ()):
             if (blob := (self._held or {}).get(photo_id)) is not None:
                 yield place, blob

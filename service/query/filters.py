@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from indexer.catalog.filters import Filter, facts_of, parse_filter
+from indexer.catalog.filters import Filter, facts_of, named_products, parse_filter
 from indexer.catalog.product_fields import SINGULAR_FIELDS
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
@@ -105,7 +105,14 @@ class FilterParser:
     def parse(self, raw: object, types: Mapping[str, str] | None = None) -> Filter:
         """A filter as sent; ``types`` as they were read. Raises ``BadFilterError``."""
         known = self.types() if types is None else types
-        return parse_filter(raw, known, pid_of=self._catalog.pid)
+        looked_up = set(asked := named_products(raw))
+        pids = self._catalog.pids(asked)
+
+        def pid_of(product_id: str) -> int | None:
+            found = pids.get(product_id)
+            return found if product_id in looked_up else self._catalog.pid(product_id)
+
+        return parse_filter(raw, known, pid_of=pid_of)
 
     def types(self) -> Mapping[str, str]:
         """The types of the attributes and fields that some product has."""

@@ -129,7 +129,7 @@ class Recommender:
             now=_latest(newest),
         )
         order = [ids[place] for place in np.argsort(-counted, kind="stable").tolist()]
-        pid_of = {one: pid for one in order if (pid := self._catalog.pid(one)) is not None}
+        pid_of = self._catalog.pids(order)
         mean = mean_vectors(self._catalog, snapshot, list(pid_of.values()))
         used = [one for one in order if pid_of.get(one) in mean][:_COUNTED]
         pids = [pid_of[one] for one in used]

@@ -131,9 +131,8 @@ class Searcher:
         self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan
     ) -> _Question:
         options = plan.options
-        pids = (self._catalog.pid(product_id) for product_id in options.exclude)
         own = self._groups.relatives(plan.fields, embedded.self_pids)
-        exclude = own | {pid for pid in pids if pid is not None}
+        exclude = own | set(self._catalog.pids(options.exclude).values())
         blocks = ctx.snapshot.bundle.spec.blocks
         text = embedded.query.text
         if text is None:

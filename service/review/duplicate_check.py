@@ -93,7 +93,8 @@ class DuplicateCheck:
             exclude=set(exclude),
             prints=self._prints,
         )
-        pids = [self._catalog.pid(repeat.product_id) or 0 for repeat in found]
+        known = self._catalog.pids(repeat.product_id for repeat in found)
+        pids = [known.get(repeat.product_id, 0) for repeat in found]
         return [
             DuplicateProduct(
                 repeat.product_id,

@@ -130,13 +130,13 @@ class FeedbackLog:
             raise BadRequestError(
                 "nothing said: give accepted, rejected, added, clicked or category"
             )
-        pids = [self._catalog.pid(value) for value in feedback.clicked]
+        known = self._catalog.pids(feedback.clicked)
         entry = {
             "request_id": feedback.request_id,
             "accepted": list(feedback.accepted),
             "rejected": list(feedback.rejected),
             "added": list(feedback.added),
-            "clicked": [known for known in pids if known is not None],
+            "clicked": [known[one] for one in feedback.clicked if one in known],
             "category": None if feedback.category is None else list(feedback.category),
             "pid": pid,
             "model_version": record.model_version,

@@ -158,6 +158,25 @@ def test_every_checkpoint_looks_at_busy() -> None:
     assert wrong == []
 
 
+def test_ids_are_looked_up_together() -> None:
+    """No loop asks the catalog for one product's number after the other: ``Catalog.pids`` takes
+    many in one statement."""
+    loops = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    wrong = {
+        f"{name}:{call.lineno}"
+        for name, path in SOURCES.items()
+        # The command that erases deletes each before it asks for the next.
+        if not name.startswith("tools.bench") and name != "tools.erase_command"
+        for loop in ast.walk(parse(path))
+        if isinstance(loop, loops)
+        for call in ast.walk(loop)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "pid"
+    }
+    assert wrong == set()
+
+
 SAMPLE_AND_BENCH = ("tools.bench", "tools.sample", "tools.sample_catalog")
 
 

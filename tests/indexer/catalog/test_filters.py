@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from indexer.catalog.filters import MAX_CONDITIONS, MAX_DEPTH, Filter, parse_filter
+from indexer.catalog.filters import (
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    Filter,
+    named_products,
+    parse_filter,
+)
 from indexer.catalog.records import Product, Tag
 from indexer.core.errors import BadFilterError
 
@@ -254,3 +260,26 @@ def test_equal_keys_select_the_same() -> None:
     assert parsed(raw).key != parse_filter(raw, {"price": "list"}, pid_of=PIDS.get).key
     ids = {"must": [{"field": "product_id", "eq": "new"}]}
     assert parsed(ids).key != parse_filter(ids, TYPES, pid_of={"new": 9}.get).key
+
+
+def test_products_that_a_filter_names_are_known_before_it_is_read() -> None:
+    """Every id that reading it asks for, at any depth; nonsense names none and is refused later."""
+    inner = {"must_not": [{"field": "product_id", "in": ["hat-2", 3, "x"]}]}
+    raw = {"must": [{"field": "product_id", "eq": "shirt-1"}, {"should": [inner]}]}
+    asked: list[str] = []
+    parse_filter(
+        {
+            "must": [
+                {"field": "product_id", "eq": "shirt-1"},
+                {"should": [{"must_not": [{"field": "product_id", "in": ["hat-2", "x"]}]}]},
+            ]
+        },
+        TYPES,
+        pid_of=lambda one: asked.append(one),  # type: ignore[func-returns-value]
+    )
+    assert sorted(named_products(raw)) == sorted(asked) == ["hat-2", "shirt-1", "x"]
+    nested: object = {"field": "product_id", "eq": "deep"}
+    for _ in range(1000):
+        nested = {"must": [nested]}
+    for wrong in (None, [], "x", {"must": {"field": "product_id"}}, nested, {"field": "price"}):
+        assert named_products(wrong) == []

@@ -90,6 +90,22 @@ def test_texts_come_back_to_the_letter(catalog: Catalog, text: str) -> None:
     assert catalog.voting_tags([pid, pid + 1]) == {pid: [text]}
 
 
+def test_many_ids_are_looked_up_in_few_statements(catalog: Catalog) -> None:
+    """Numbers come in the order asked for, without those that nothing has; a thousand ids take two
+    statements."""
+    pids = {name: put(catalog, product(name)).pid for name in ("a", "b/1", "杯子")}
+    assert list(catalog.pids(["杯子", "\ud800", "none", "a", "杯子"]).items()) == [
+        ("杯子", pids["杯子"]),
+        ("a", pids["a"]),
+    ]
+    assert [catalog.pid(name) for name in ("b/1", "none", "\ud800")] == [pids["b/1"], None, None]
+    statements: list[str] = []
+    catalog.database.connection.set_trace_callback(statements.append)
+    assert catalog.pids([f"x{number}" for number in range(1000)]) == {}
+    catalog.database.connection.set_trace_callback(None)
+    assert len(statements) == 2
+
+
 def test_a_product_comes_back_as_it_was_put(catalog: Catalog) -> None:
     """Every field survives, in order, also through a new process's eyes."""
     wanted = product(

@@ -24,6 +24,7 @@ from indexer.index.base import rescore
 from indexer.model.spec import Block
 from service.engine import Engine
 from service.query.context import RequestContext
+from service.query.cursors import CursorSigner
 from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
 from service.query.groups import GroupReader
@@ -58,7 +59,8 @@ class Window(Shop):
         stock = StockFilter(filters, [OUT, {"field": "stock", "lte": 0}])
         groups = GroupReader(filters, stock)
         texts: Any = None
-        self.searcher = Searcher(self.catalog, stock, groups, texts)
+        cursors = CursorSigner(self.catalog, 100_000)
+        self.searcher = Searcher(self.catalog, stock, groups, texts, cursors)
         self.facets = FacetCounter(filters, stock, groups)
 
     def derived(self, kind: type[Any]) -> Any:
@@ -70,6 +72,7 @@ class Window(Shop):
         snapshot: Any = SimpleNamespace(
             live=self.live,
             index_version="v000001",
+            pending=(),
             bundle=SimpleNamespace(spec=SimpleNamespace(blocks=(Block("g", DIM, 1.0),))),
             derived_from_index=self.derived,
         )
