@@ -13,6 +13,9 @@ COVER = "[erased]"
 SHORT_ID = 6
 # Shorter texts are looked for as whole values only.
 _SHORT_TEXT = 4
+# What was covered already: how many texts, up to which length.
+_REMEMBERED = 100_000
+_LONG = 1000
 _HASH = re.compile("[0-9a-f]{64}")
 
 # Length -> quick check -> digest -> kind.
@@ -38,6 +41,8 @@ class ErasedTexts:
         self._marks: _Marks = {}
         self._living = living
         self._held: dict[str, frozenset[str]] = {}
+        self._covered: dict[str, str] = {}
+        self._id_lengths: set[int] = set()
         pids = []
         for product in products:
             pids.append(product.pid)
@@ -48,6 +53,8 @@ class ErasedTexts:
     def _add(self, mark: Mark) -> None:
         found = self._marks.setdefault(mark.length, {}).setdefault(mark.check, {})
         digest = bytes.fromhex(mark.digest)
+        if mark.kind == "id":
+            self._id_lengths.add(mark.length)
         # An id is looked for more closely than another text.
         found[digest] = "id" if "id" in (mark.kind, found.get(digest)) else mark.kind
 
@@ -65,6 +72,14 @@ class ErasedTexts:
 
     def cover(self, text: str) -> str:
         """``text`` with each name of a deleted product covered; empty where it is nothing else."""
+        if (known := self._covered.get(text)) is not None:
+            return known
+        covered = self._cover(text)
+        if len(self._covered) < _REMEMBERED and len(text) < _LONG:
+            self._covered[text] = covered
+        return covered
+
+    def _cover(self, text: str) -> str:
         spans = sorted(self._found(text))
         if (0, len(text)) in spans:
             return ""
@@ -90,10 +105,18 @@ class ErasedTexts:
         for match in _HASH.finditer(text) if self._photos else ():
             if self.is_erased_photo(match[0]):
                 yield match.span()
+        starts: list[int] | None = None
         for length in self._marks:
-            for begin in range(len(text) - length + 1):
+            if length > len(text):
+                continue
+            places: Iterable[int] = range(len(text) - length + 1)
+            # An id may stand in the middle of a word, another text may not.
+            if length not in self._id_lengths:
+                starts = _word_starts(text) if starts is None else starts
+                places = starts
+            for begin in places:
                 window = text[begin : begin + length]
-                if self._names(window, text, begin):
+                if len(window) == length and self._names(window, text, begin):
                     yield begin, begin + length
 
     def _names(self, window: str, text: str, begin: int) -> bool:
@@ -118,6 +141,12 @@ class ErasedTexts:
         if text not in self._held:
             self._held[text] = frozenset(self._living(text))
         return self._held[text]
+
+
+def _word_starts(text: str) -> list[int]:
+    """The places at which no letter or digit continues one before."""
+    word = [letter.isalnum() for letter in text]
+    return [place for place in range(len(text)) if not (place and word[place - 1] and word[place])]
 
 
 def _is_bounded(text: str, begin: int, end: int) -> bool:

@@ -144,7 +144,7 @@ class UnknownPhotoError(NotFoundError):
 
 
 class StaleVersionError(ConflictError):
-    """``external_version`` is older than the stored one."""
+    """``external_version`` is older than the stored one, or than the product's delete."""
 
     code = "stale-version"
 
