@@ -24,6 +24,7 @@ NAMED_BY_PROMISE = {
     "indexer/training/test_bad_input.py": "what training says of bad data, whatever step reads it",
     "service/products/test_storage_failures.py": "a full disk, wherever it is written to",
     "service/test_http_schema.py": "every route against the OpenAPI document",
+    "service/test_two_homes.py": "two homes on one machine",
     "service/test_two_processes.py": "two servers on one home",
     "service/web/test_check_view.py": "a view of the page, which is JavaScript",
     "service/web/test_objects.py": "a view of the page, which is JavaScript",
