@@ -31,7 +31,9 @@ from indexer.index_build.pipeline import build_index
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.registry import by_version, register_model
+from indexer.operations.backup import back_up
 from indexer.operations.repair import repair_home
+from indexer.operations.restore import restore
 from indexer.operations.verification import Damage, Verification, verify_home
 from indexer.reviews.store import open_reviews
 from tests.indexer.model.test_bundle import make_network
@@ -39,6 +41,8 @@ from tests.indexer.model.test_bundle import make_network
 PRODUCTS = 6
 ALL = os.environ.get("CATALENS_LIVE_DAMAGE") == "all"
 SAMPLE = 16
+# Of databases, most of whose bytes are free.
+MORE_FLIPS = 20
 SEED = int(os.environ.get("CATALENS_LIVE_DAMAGE_SEED", "1"))
 # Nothing is lost with them, and nothing answers from them.
 WORTHLESS = ("locks/", "VERIFIED", ".transfer.lock", "build_costs.json", "LAST", "-shm", "-wal")
@@ -82,7 +86,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         for row in catalog.photos_by_hash(catalog.get("p0").photos).values():
             PhotoStore(home).thumbnail(row, 160)
         catalog.database.checkpoint()
-    shutil.copytree(home.path, top / "backup")
+    back_up(home, top / "backup")
     return Shop(home.path, feed, bundle.path, top / "backup")
 
 
@@ -162,8 +166,10 @@ def mend(shop: Shop, home: Path, damages: list[Damage]) -> None:
     if "import DATA" in said:
         import_feed(Home(home), shop.feed, ImportOptions())
     elif "restore FROM" in said:
+        beside = home.with_name("restored")
+        restore(shop.backup, beside)
         shutil.rmtree(home)
-        shutil.copytree(shop.backup, home)
+        beside.rename(home)
     if "model add" in said:
         register_model(Home(home), shop.model)
 
@@ -211,6 +217,7 @@ def test_no_damage_is_silent_wrong_or_for_good(shop: Shop, tmp_path: Path) -> No
     assert verify_home(shop.home).intact, verify_home(shop.home).damages
     chance = random.Random(SEED)
     cases = [(name, kind) for name in files(shop.home) for kind in KINDS]
+    cases += [(name, flipped) for name in files(shop.home) if name.endswith("3")] * MORE_FLIPS
     if not ALL:
         cases = chance.sample(cases, SAMPLE)
     wrong = {}
