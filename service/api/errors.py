@@ -31,6 +31,8 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
     (errors.UnavailableError, 503),
 )
 
+_SHOWN_FAULTS, _MOST_FAULTS = 50, 2000
+
 # Failures of HTTP itself, by status; any other status is named after its phrase ("gone").
 _HTTP_CODES = {
     400: "bad-request",
@@ -65,12 +67,19 @@ class InvalidRequestError(Exception):
 
     @classmethod
     def from_error(cls, error: ValidationError) -> InvalidRequestError:
-        """One entry for each fault that pydantic found."""
+        """One entry for each fault that pydantic found, but for very many."""
+        count = error.error_count()
+        if count > _MOST_FAULTS:
+            # Telling a quarter of a million faults takes seconds, and answers them with megabytes.
+            return cls([{"field": "body", "message": f"{count} faults in its fields"}])
         faults = []
-        for entry in error.errors(include_url=False, include_context=False, include_input=False):
+        entries = error.errors(include_url=False, include_context=False, include_input=False)
+        for entry in entries[:_SHOWN_FAULTS]:
             unknown = entry["type"] == "extra_forbidden"
             field = ".".join(str(part) for part in entry["loc"]) or "body"
             faults.append({"field": field, "message": "unknown field" if unknown else entry["msg"]})
+        if count > _SHOWN_FAULTS:
+            faults.append({"field": "body", "message": f"and {count - _SHOWN_FAULTS} more faults"})
         return cls(faults)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
+from flask.testing import FlaskClient
 
 from indexer.core.errors import (
     BadImageError,
@@ -131,3 +132,14 @@ def test_a_failure_without_a_kind_is_the_service_s_own() -> None:
 
     assert status_of(CatalensError("x")) == 500
     assert status_of(OddImageError("x")) == 422
+
+
+@pytest.mark.parametrize(("count", "told", "last"), [(60, 51, "10 more"), (3000, 1, "3000 faults")])
+def test_very_many_faults_are_not_told_one_by_one(
+    web: FlaskClient, count: int, told: int, last: str
+) -> None:
+    """The answer to a small request is small."""
+    answer = web.post("/v1/search", json={f"a{number}": 1 for number in range(count)})
+    faults = answer.get_json()["errors"]
+    assert (answer.status_code, len(faults)) == (422, told)
+    assert last in faults[-1]["message"]
