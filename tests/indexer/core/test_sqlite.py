@@ -173,3 +173,16 @@ def test_nothing_deleted_stays_in_the_file(tmp_path: Path) -> None:
     database.scrub()
     for path in tmp_path.iterdir():
         assert b"secret" not in path.read_bytes()
+
+
+def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """A changed byte in the schema makes SQLite say something that cannot be decoded."""
+    path = tmp_path / "a.sqlite3"
+    schema = Schema(format=1, tables=("CREATE TABLE things (name TEXT)",))
+    with Database(path, schema) as database:
+        database.prepare()
+        database.checkpoint()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"CREATE TABLE things", b"CREATE \xc7ABLE things"))
+    with Database(path, schema) as database, pytest.raises(BadHomeError, match="damaged"):
+        database.prepare()
