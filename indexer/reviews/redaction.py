@@ -26,7 +26,7 @@ _FIXED = frozenset({"review_id", "name", "opened", "state", "pid"})
 # A release from before ignores the table and reads the log as ever.
 _SCHEMA = (
     "CREATE TABLE redactions (entry INTEGER PRIMARY KEY, at TEXT NOT NULL, done INTEGER NOT NULL)",
-    "DROP TRIGGER log_keeps",
+    "DROP TRIGGER IF EXISTS log_keeps",
     "CREATE TRIGGER log_keeps BEFORE UPDATE ON log WHEN NOT (NEW.entry = OLD.entry AND "
     "NEW.at = OLD.at AND NEW.kind = OLD.kind AND NEW.review_id IS OLD.review_id AND EXISTS "
     "(SELECT 1 FROM redactions WHERE entry = OLD.entry AND NOT done)) "
