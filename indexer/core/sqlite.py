@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from indexer.core.errors import (
     CatalensError,
     DamagedFileError,
     DiskFullError,
+    NewerFormatError,
     ReadOnlyError,
     StorageError,
 )
@@ -252,6 +253,68 @@ class Database:
             said = f"{self.path} is damaged: its schema is no text; {self.schema.remedy}"
             kind = DamagedFileError if self.schema.remedy else BadHomeError
             raise kind(said) from error
+
+    # -- the file itself
+
+    def prepare(self, initialise: Callable[[Connection], None] | None = None) -> None:
+        """Make the file where it is not made yet, in one transaction, and check it.
+
+        ``initialise`` runs in that transaction. A read-only file is checked only. Raises as
+        ``check``.
+        """
+        try:
+            if not self.read_only or self.in_memory:
+                self._make(initialise)
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def prepare_again(self, initialise: Callable[[Connection], None] | None = None) -> None:
+        """``prepare``, of a derived file: one that is damaged is removed and made anew, empty."""
+        try:
+            self.prepare(initialise)
+        except DamagedFileError:
+            if self.read_only:
+                raise
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self.prepare(initialise)
+
+    def _make(self, initialise: Callable[[Connection], None] | None) -> None:
+        if not self.in_memory:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.statements() as sql:
+            if not self._is_unmade(sql):
+                return
+            sql.execute("PRAGMA journal_mode = WAL")
+        with self.transaction() as sql:
+            # Another process was first.
+            if not self._is_unmade(sql):
+                return
+            for statement in self.schema.tables:
+                sql.execute(statement)
+            if initialise is not None:
+                initialise(sql)
+            sql.execute(f"PRAGMA application_id = {self.schema.application_id}")
+            sql.execute(f"PRAGMA user_version = {self.schema.format}")
+
+    def _is_unmade(self, sql: Connection) -> bool:
+        """No format number; of a kind with an id of its own, an empty file."""
+        if self.schema.format and _format(sql):
+            return False
+        return not self.schema.application_id or not _holds_tables(sql)
+
+    def check(self) -> None:
+        """Raise ``NewerFormatError`` for a newer file, ``BadHomeError`` for one of another kind."""
+        with self.statements() as sql:
+            found = _format(sql)
+            owner = sql.execute("PRAGMA application_id").fetchone()[0]
+        if found > self.schema.format:
+            raise NewerFormatError(
+                f"{self.path} has format {found}, this Catalens knows up to {self.schema.format}: "
+                "upgrade it"
+            )
         if self.schema.application_id and (found < 1 or owner != self.schema.application_id):
             raise BadHomeError(f"{self.path} is no {self.schema.noun}")
 
