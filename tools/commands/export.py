@@ -80,6 +80,7 @@ def export(
     GTIN, price and stock are never proposed. With --feed, all else is copied through as it stands
     (encoding, delimiter, quotes), and OUT.undo has the rows as they were.
     """
+    from indexer.core.actor import current_actor
     from indexer.core.errors import BadRequestError
     from indexer.feeds.export.proposal import ExportOptions, read_only
     from indexer.feeds.reader import open_table
@@ -102,7 +103,8 @@ def export(
             report = _fill(table, profile, out, proposals, options)
         else:
             report = _write(engine, profile, out, proposals, options)
-    print_result({"out": str(out), "profile": profile, **report}, as_json, _show)
+    document = {"out": str(out), "profile": profile, "by": current_actor(), **report}
+    print_result(document, as_json, _show)
 
 
 def _fill(

@@ -142,6 +142,7 @@ def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(template)],
         cwd=ROOT,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -154,13 +155,16 @@ def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
         port = int(line.rstrip("/\n").rpartition(":")[2])
         status, _, answer = ask(port, "GET", "/v1/products/cross-red", X_Request_Id="look-here")
         assert (status, answer["request_id"]) == (200, "look-here")
+        # Sent by whoever wants files to be read again, which they are anyway.
+        process.send_signal(signal.SIGHUP)
+        assert ask(port, "GET", "/livez")[0] == 200
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
     assert process.returncode == 0, errors
     events = [json.loads(text) for text in errors.splitlines()]
-    asked = [event for event in events if event["event"] == "request"]
+    asked = [event for event in events if event["event"] == "request" and event["path"] != "/livez"]
     assert [(event["request_id"], event["path"], event["status"]) for event in asked] == [
         ("look-here", "/v1/products/cross-red", 200)
     ]
