@@ -68,7 +68,7 @@ from service.review.duplicate_check import DuplicateCheck
 from service.review.feedback import FeedbackLog
 from service.review.policy_check import PolicyCheck
 from service.review.quality_check import QualityCheck
-from service.review.queue import ReviewQueue
+from service.review.queue import NAMELESS, ListingName, ReviewQueue
 from service.review.result import ReviewResult
 from service.review.review import ListingReviewer
 from service.settings import Settings
@@ -453,17 +453,18 @@ class Engine:
         product_id: str | None = None,
         profile: str | None = None,
         queue: bool = True,
+        name: ListingName = NAMELESS,
         **fields: Any,
     ) -> Envelope[ReviewResult]:
         """Whether a listing with these ``photos`` is fit to publish.
 
         ``product_id``: a stored product, never its own duplicate, whose photos are taken where none
-        are given. ``queue``: put it where people look, if it asks for one. Raises
+        are given. ``queue``: put it where people look, if it asks for one, under ``name``. Raises
         ``BadImageError``, ``UnknownProductError``.
         """
         with self._begin(SnapshotSelector.of(at, fields)) as ctx:
             result = self._reviewer.review(
-                ctx, photos, product_id=product_id, profile=profile, queue=queue
+                ctx, photos, product_id=product_id, profile=profile, queue=queue, name=name
             )
             return ctx.respond(result)
 

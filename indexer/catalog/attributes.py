@@ -21,6 +21,9 @@ RESERVED = frozenset({"product_id", "image", "title", "category", "tags", "split
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
+# What can be told again as a date: the zone of a first or last day leads beyond.
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].+)?", re.ASCII)
 _INT64 = 2**63
 # "12E4" is a code; a program that writes a number gives the exponent a sign or has decimals.
@@ -61,7 +64,17 @@ def datetime_seconds(text: str) -> float:
     if not _DATE.fullmatch(text):
         raise ValueError(f"{text!r} is not like 2024-05-31 or 2024-05-31T12:00:00Z")
     moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not _EARLIEST <= seconds <= _LATEST:
+        raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC, which can be told")
+    return seconds
+
+
+def datetime_text(seconds: float) -> str:
+    """The date-time that so many seconds since 1970 are, in UTC; one that an older release stored
+    beyond the years that can be told is their first or last."""
+    told = min(max(seconds, _EARLIEST), _LATEST)
+    return datetime.fromtimestamp(told, UTC).isoformat()
 
 
 def is_missing(value: object) -> bool:

@@ -14,7 +14,12 @@ import orjson
 
 from indexer.catalog.checksums import CheckedDatabase, RowKinds
 from indexer.core.actor import current_actor
-from indexer.core.errors import AlreadyDecidedError, MissingReviewsError, UnknownReviewError
+from indexer.core.errors import (
+    AlreadyDecidedError,
+    MissingReviewsError,
+    NotUndoableError,
+    UnknownReviewError,
+)
 from indexer.core.home import Home
 from indexer.core.sqlite import Database, Schema, chunks, has_table, read_meta
 from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
@@ -48,7 +53,7 @@ _TABLES = (
     """CREATE TABLE log (
         entry INTEGER PRIMARY KEY AUTOINCREMENT,
         at TEXT NOT NULL,
-        kind TEXT NOT NULL,               -- opened, decided, feedback
+        kind TEXT NOT NULL,               -- opened, decided, undone, feedback
         review_id INTEGER,
         body TEXT NOT NULL
     )""",
@@ -186,6 +191,28 @@ class Reviews:
             self._append("decided", body, review_id)
         return self.get(name)
 
+    def reopen(self, name: str) -> Review:
+        """Take a decision back: the review waits again. Both stay in the log.
+
+        Raises ``UnknownReviewError``, ``NotUndoableError`` where it waits, or was decided longer
+        ago than its photos are kept.
+        """
+        with self.database.transaction() as connection:
+            review_id, state = self._found(name)
+            query = "SELECT max(at) FROM log WHERE review_id = ? AND kind = 'decided'"
+            (decided,) = connection.execute(query, (review_id,)).fetchone()
+            if state == "open":
+                raise NotUndoableError(f"review {name} is open: there is no decision to undo")
+            if str(decided) < days_ago(KEPT_DAYS):
+                raise NotUndoableError(
+                    f"review {name} was {state} on {decided}: a decision can be undone for "
+                    f"{KEPT_DAYS:g} days"
+                )
+            query = "UPDATE reviews SET state = 'open' WHERE review_id = ?"
+            connection.execute(query, (review_id,))
+            self._append("undone", {"by": current_actor()}, review_id)
+        return self.get(name)
+
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
         """Append what people accepted, rejected or clicked; how many entries."""
         count = 0
@@ -229,7 +256,8 @@ class Reviews:
         """
         with self.database.transaction() as connection:
             decided = (
-                "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided'"
+                "SELECT review_id FROM reviews JOIN log USING (review_id) WHERE kind = 'decided' "
+                "AND state <> 'open'"
             )
             query = f"DELETE FROM previews WHERE review_id IN ({decided} AND at < ?)"
             count = connection.execute(query, (decided_before,)).rowcount
@@ -252,8 +280,8 @@ class Reviews:
         """Whether a review has photos that came to their end."""
         query = (
             "SELECT 1 FROM previews JOIN reviews USING (review_id) WHERE (state = 'open' AND "
-            "opened < ?) OR review_id IN (SELECT review_id FROM log WHERE kind = 'decided' AND "
-            "at < ?) LIMIT 1"
+            "opened < ?) OR (state <> 'open' AND review_id IN (SELECT review_id FROM log WHERE "
+            "kind = 'decided' AND at < ?)) LIMIT 1"
         )
         with self.database.read() as connection:
             return connection.execute(query, (opened_before, decided_before)).fetchone() is not None
@@ -401,6 +429,8 @@ class Reviews:
                 body = orjson.loads(text)
                 own = bodies.setdefault(review_id, {})
                 own[kind] = {"at": at, **body} if kind == "decided" else body
+                if kind == "undone":
+                    own.pop("decided", None)
             query = (
                 "SELECT review_id, position, content_hash FROM previews WHERE review_id IN "
                 f"({marks}) ORDER BY position"

@@ -76,6 +76,7 @@ _REVIEW = (
     "GET /v1/reviews/<string:name>",
     "GET /v1/reviews/<string:name>/photos/<string:position>",
     "POST /v1/reviews/<string:name>:decide",
+    "POST /v1/reviews/<string:name>:undo",
 )
 # A review of a new listing is asked for by who judges listings, and by who writes them.
 _WRITE_OR_REVIEW = ("POST /v1/review",)

@@ -68,6 +68,8 @@ class ReviewKeywords(StateKeywords, total=False):
 
     product_id: str | None
     profile: str | None
+    external_id: str | None
+    title: str | None
 
 
 class ReviewsKeywords(TypedDict, total=False):

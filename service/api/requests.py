@@ -328,6 +328,12 @@ class ReviewRequest(SnapshotSelector):
     profile: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="How strict quality is judged: `studio` or `marketplace`."
     )
+    external_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None, description="The listing's id where it comes from; shown in the queue."
+    )
+    title: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None, description="The listing's title; shown in the queue."
+    )
 
 
 class ReviewsQuery(RequestModel):

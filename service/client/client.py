@@ -153,6 +153,11 @@ class Client(Transport):
         fields = {"decision": decision, "reason": reason}
         return self._post(f"/v1/reviews/{quoted(review_id)}:decide", QueuedResponse, fields)
 
+    def undo_review(self, review_id: str) -> QueuedResponse:
+        """Take a decision back."""
+        path = f"/v1/reviews/{quoted(review_id)}:undo"
+        return self._answer(self._send("POST", path), QueuedResponse)
+
     def feedback(self, request_id: str, **options: Unpack[kw.FeedbackKeywords]) -> FeedbackResponse:
         """What people made of an answer."""
         return self._post("/v1/feedback", FeedbackResponse, {"request_id": request_id, **options})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import numpy as np
 
+from indexer.catalog.attributes import datetime_text
 from indexer.catalog.filters import Element, FilterableProduct
 from indexer.core.errors import BadFilterError
 from indexer.index.filter_columns import FilterColumn, facet_elements, shown
@@ -206,4 +206,4 @@ def _commonest(
 def _number(value: float | None, kind: str) -> float | str | None:
     if value is None or kind == "number":
         return value
-    return datetime.fromtimestamp(value, UTC).isoformat()
+    return datetime_text(value)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
 
+from indexer.catalog.attributes import datetime_text
 from indexer.catalog.families import PARENT
 from indexer.catalog.filters import BUILT_IN, Element, FieldKind, Filter
 from indexer.catalog.product_fields import FIELD_TYPES
@@ -239,7 +239,7 @@ def _value(value: Element | None, kind: FieldKind) -> str | float | bool | None:
     if value is None:
         return None
     if kind == "datetime":
-        return datetime.fromtimestamp(float(value), UTC).isoformat()
+        return datetime_text(float(value))
     found: str | float | bool = shown(value, kind)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from indexer.catalog.records import Product
@@ -16,16 +16,33 @@ from service.query.response import Envelope, JsonDocument, image_url
 from service.review.database import ReviewDatabase
 from service.state.snapshots import SnapshotManager
 
+# In a review's body: what the listing is called.
+_LISTING = "listing"
 # What tells which product is meant.
 _NAMING = frozenset({"product_id", "title", "photo", "image_url"})
 
 
 @dataclass(frozen=True)
+class ListingName:
+    """What a listing is called where it comes from."""
+
+    external_id: str | None = None
+    title: str | None = None
+
+
+NAMELESS = ListingName()
+
+
+@dataclass(frozen=True)
 class QueuedReview:
     """One review of the queue. ``previews``: of the photos that are still kept; the last part is
-    the photo's number."""
+    the photo's number. ``external_id`` and ``title`` as they were sent with the listing, else those
+    of the stored product ``product_id``."""
 
     review_id: str
+    external_id: str | None
+    title: str | None
+    product_id: str | None
     state: Literal["open", "approved", "rejected"]
     opened: str
     previews: list[str]
@@ -81,11 +98,18 @@ class ReviewQueue:
         self._database = database
 
     def submit(
-        self, body: JsonDocument, previews: Sequence[Preview], *, product_id: str | None
+        self,
+        body: JsonDocument,
+        previews: Sequence[Preview],
+        *,
+        product_id: str | None,
+        name: ListingName = NAMELESS,
     ) -> str:
-        """Put a review's answer into the queue; its id."""
+        """Put a review's answer into the queue; its id. ``name``: what the listing is called."""
         pid = None if product_id is None else self._catalog.pid(product_id)
         body = _Anonymizer(self._catalog).rewrite(body)
+        named = {key: value for key, value in asdict(name).items() if value is not None}
+        body = {**body, _LISTING: named} if named else body
         return self._database.reviews.open_review(body, previews, pid=pid)
 
     def list(self, state: ReviewState, *, limit: int, after: str | None) -> Envelope[ReviewPage]:
@@ -131,6 +155,12 @@ class ReviewQueue:
         decided = self._database.reviews.decide(name, decision, reason=reason, more=versions)
         return Envelope.around(self._shown(decided), snapshot, timer)
 
+    def undo(self, name: str) -> Envelope[QueuedReview]:
+        """Take a decision back. Raises ``UnknownReviewError``, ``NotUndoableError``."""
+        timer = StageTimer()
+        opened = self._database.reviews.reopen(name)
+        return Envelope.around(self._shown(opened), self._snapshots.current, timer)
+
     def precision(self) -> Precision:
         """How often people agreed so far."""
         if not self._database.exists:
@@ -157,18 +187,29 @@ class ReviewQueue:
 
 def _queued(catalog: Catalog, reviews: Sequence[Review]) -> list[QueuedReview]:
     """Reviews as they are shown; all products that they name are read at once."""
-    pids = [_pids(review.body) for review in reviews]
+    pids = [_pids(review.body) | _own(review) for review in reviews]
     identifier = _Identifier(catalog.by_pids(set[int]().union(*pids), tags=False))
     return [_shown(review, identifier) for review in reviews]
 
 
+def _own(review: Review) -> set[int]:
+    """The stored product that was looked at."""
+    return set() if review.pid is None else {review.pid}
+
+
 def _shown(review: Review, identifier: _Identifier) -> QueuedReview:
+    body = dict(review.body)
+    listing = body.pop(_LISTING, {})
+    product = identifier.product(review.pid)
     return QueuedReview(
         review.name,
+        listing.get("external_id") or (product.product_id if product else None),
+        listing.get("title") or (product.title if product else None),
+        product.product_id if product else None,
         review.state,
         review.opened,
         [f"/v1/reviews/{review.name}/photos/{place}" for place in review.photos],
-        identifier.rewrite(review.body),
+        identifier.rewrite(body),
         review.decided,
     )
 
@@ -223,6 +264,10 @@ class _Identifier(_Rewriter):
 
     def __init__(self, products: Mapping[int, Product]) -> None:
         self._products = products
+
+    def product(self, pid: int | None) -> Product | None:
+        """The product of this number, if it is there."""
+        return None if pid is None else self._products.get(pid)
 
     def change(self, node: JsonDocument) -> JsonDocument:
         if "pid" not in node:

@@ -30,7 +30,7 @@ from service.review.combine import combine
 from service.review.duplicate_check import DuplicateCheck
 from service.review.policy_check import PolicyCheck
 from service.review.quality_check import QualityCheck
-from service.review.queue import ReviewQueue
+from service.review.queue import NAMELESS, ListingName, ReviewQueue
 from service.review.result import AI_MADE, PhotoReview, QualityReport, ReviewResult
 from service.state.snapshot import Snapshot
 
@@ -124,6 +124,7 @@ class ListingReviewer:
         product_id: str | None,
         profile: str | None,
         queue: bool = True,
+        name: ListingName = NAMELESS,
     ) -> ReviewResult:
         """Whether a listing is fit to publish; it is queued where a person must look.
 
@@ -147,7 +148,7 @@ class ListingReviewer:
         if not queue or result.verdict not in ("review", "block"):
             return result
         with ctx.timer.stage("queue"):
-            return replace(result, review_id=self._enqueue(ctx, result, seen, product_id))
+            return replace(result, review_id=self._enqueue(ctx, result, seen, product_id, name))
 
     def _review_photos(
         self,
@@ -245,13 +246,14 @@ class ListingReviewer:
         result: ReviewResult,
         photos: Sequence[_ReviewedPhoto],
         product_id: str | None,
+        name: ListingName,
     ) -> str:
         body = orjson.loads(orjson.dumps(fields_of(result)))
         del body["review_id"]
         body["model_version"] = ctx.snapshot.model_version
         body["index_version"] = ctx.snapshot.index_version
         previews = [Preview(seen.content_hash, _to_jpeg(seen.preview)) for seen in photos]
-        return self._queue.submit(body, previews, product_id=product_id)
+        return self._queue.submit(body, previews, product_id=product_id, name=name)
 
 
 def _by_product(snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[int]]:

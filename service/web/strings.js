@@ -74,7 +74,10 @@ const EN = {
   "decision.allow": "allowed", "decision.review": "a person should look", "decision.block": "forbidden",
   "tag.accept": "Accept {tag}", "tag.reject": "Reject {tag}", "tag.accepted": "accepted", "tag.rejected": "rejected",
 
-  "queue.title": "Review queue", "queue.lead": "Listings that ask for a person, the oldest first. Each decision is made once and logged.",
+  "queue.title": "Review queue", "queue.lead": "Listings that ask for a person, the oldest first. Each decision is logged with your name and can be undone.",
+  "queue.keys": "Keys: A approves, R rejects.", "queue.nameless": "Listing without a title", "queue.since": "since {at}",
+  "queue.approved-by": "Approved by {by}", "queue.rejected-by": "Rejected by {by}", "queue.reason-asked": "Say why: the seller will ask.",
+  "queue.undo": "Undo", "queue.undo-of": "Undo the decision on {name}", "queue.undone": "The decision is undone; the listing waits again.",
   "queue.state": "Which reviews", "queue.open": "Open", "queue.approved": "Approved", "queue.rejected": "Rejected",
   "queue.none-open": "Nothing waits for a decision.", "queue.none-approved": "Nothing was approved yet.", "queue.none-rejected": "Nothing was rejected yet.",
   "queue.reason": "Reason", "queue.approve": "Approve", "queue.reject": "Reject", "queue.reload": "Show the queue again",
@@ -201,7 +204,10 @@ const ZH = {
   "decision.allow": "允许", "decision.review": "需要人工查看", "decision.block": "禁止",
   "tag.accept": "接受 {tag}", "tag.reject": "拒绝 {tag}", "tag.accepted": "已接受", "tag.rejected": "已拒绝",
 
-  "queue.title": "审核队列", "queue.lead": "需要人工处理的商品，最早的在前。每个决定只做一次，并记入日志。",
+  "queue.title": "审核队列", "queue.lead": "需要人工处理的商品，最早的在前。每个决定都以您的名字记入日志，并可撤销。",
+  "queue.keys": "按键：A 通过，R 拒绝。", "queue.nameless": "没有标题的商品", "queue.since": "自 {at}",
+  "queue.approved-by": "{by} 已通过", "queue.rejected-by": "{by} 已拒绝", "queue.reason-asked": "请说明理由：卖家会问。",
+  "queue.undo": "撤销", "queue.undo-of": "撤销对“{name}”的决定", "queue.undone": "决定已撤销，商品重新等待处理。",
   "queue.state": "哪些审核", "queue.open": "待处理", "queue.approved": "已通过", "queue.rejected": "已拒绝",
   "queue.none-open": "没有等待处理的商品。", "queue.none-approved": "还没有通过的商品。", "queue.none-rejected": "还没有拒绝的商品。",
   "queue.reason": "理由", "queue.approve": "通过", "queue.reject": "拒绝", "queue.reload": "重新显示队列",

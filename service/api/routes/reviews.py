@@ -26,6 +26,7 @@ from service.api.requests import (
 )
 from service.api.responses import FeedbackResponse, QueuedResponse, QueueResponse, ReviewResponse
 from service.review.feedback import Feedback
+from service.review.queue import ListingName
 
 api = APIBlueprint(
     "reviews", __name__, url_prefix="/v1", abp_tags=[{"name": "reviews"}], abp_security=SECURITY
@@ -47,8 +48,9 @@ def review() -> JsonResponse:
     `review_id`. What stands above `photos` is for all photos together, the worst of each.
     """
     ask, photos = read_review(request)
+    name = ListingName(ask.external_id, ask.title)
     return answer_suggestions(
-        engine().review(photos, ask, product_id=ask.product_id, profile=ask.profile)
+        engine().review(photos, ask, product_id=ask.product_id, profile=ask.profile, name=name)
     )
 
 
@@ -93,10 +95,20 @@ def review_photo(path: PreviewPath) -> Response:
     responses={200: QueuedResponse, **problem_responses(400, 404, 409, 415)},
 )
 def decide_review(path: ReviewPath) -> JsonResponse:
-    """Approve or reject a listing, with a reason. Made once (409 `already-decided`), logged for
-    good."""
+    """Approve or reject a listing, with a reason, in the caller's name. Made once (409
+    `already-decided`), logged for good; it can be undone."""
     wanted = read_json(request, DecisionRequest)
     return answer(engine().reviews.decide(path.name, wanted.decision, wanted.reason))
+
+
+@api.post(
+    "/reviews/<string:name>:undo",
+    operation_id="undo_review",
+    responses={200: QueuedResponse, **problem_responses(404, 409)},
+)
+def undo_review(path: ReviewPath) -> JsonResponse:
+    """Take a decision back within 30 days: the review waits again. Both stay in the log."""
+    return answer(engine().reviews.undo(path.name))
 
 
 @api.post(

@@ -14,6 +14,7 @@ from indexer.catalog.attributes import (
     check,
     checked_types,
     datetime_seconds,
+    datetime_text,
     infer,
     is_code_name,
     is_missing,
@@ -221,3 +222,16 @@ def test_codes_are_known_by_their_name(name: str) -> None:
 def test_what_is_measured_is_no_code(name: str) -> None:
     """A word that only begins like one is none."""
     assert not is_code_name(name)
+
+
+@pytest.mark.parametrize("beyond", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])
+def test_what_cannot_be_told_again_is_no_datetime(beyond: str) -> None:
+    """In UTC it is a moment of the year 0 or 10000; one that an older release stored is told as the
+    nearest."""
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        datetime_seconds(beyond)
+    with pytest.raises(ValueError, match="expected datetime"):
+        check(beyond, "datetime")
+    for edge in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert datetime_text(datetime_seconds(edge)).startswith(edge[:19])
+    assert datetime_text(datetime_seconds("0001-01-01") - 50_400).startswith("0001-01-01")

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import AlreadyDecidedError, BusyError, NewerFormatError, UnknownReviewError
+from indexer.core.actor import acting
+from indexer.core.errors import (
+    AlreadyDecidedError,
+    BusyError,
+    NewerFormatError,
+    NotUndoableError,
+    UnknownReviewError,
+)
 from indexer.core.home import Home
 from indexer.core.progress import no_progress
 from indexer.core.sqlite import IntegrityError, connect
@@ -18,6 +25,7 @@ from indexer.feeds.importer import import_feed
 from indexer.operations.garbage_collection import tidy
 from indexer.operations.import_job import import_upload
 from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.reviews import store
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.store import FORMAT, Preview, clean, days_ago, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
@@ -50,6 +58,38 @@ def test_a_review_is_decided_once(home: Home) -> None:
         with pytest.raises(UnknownReviewError, match="no review 'nothing'"):
             reviews.decide("nothing", "reject", reason="")
         assert reviews.counts() == {"open": 0, "approved": 1, "rejected": 0}
+
+
+def test_a_decision_is_taken_back_for_thirty_days(home: Home) -> None:
+    """The review waits again with its photos, the log has both; decided anew it is as ever. An open
+    one and an old decision are refused."""
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [Preview("a" * 64, b"jpeg")])
+        with pytest.raises(NotUndoableError, match="is open"):
+            reviews.reopen(name)
+        with acting("Anna"):
+            reviews.decide(name, "reject", reason="a fake")
+        with acting("Bo"):
+            again = reviews.reopen(name)
+        assert (again.state, again.decided, reviews.counts()["open"]) == ("open", None, 1)
+        everything = {"decided_before": "9999", "opened_before": ""}
+        assert not reviews.are_previews_due(**everything)
+        assert reviews.tidy(**everything, living=lambda _: set()) == 0
+        with acting("Bo"):
+            done = reviews.decide(name, "approve", reason="")
+        assert done.decided is not None
+        assert (done.state, done.decided["by"]) == ("approved", "Bo")
+        with reviews.database.read() as sql:
+            rows = sql.execute("SELECT kind, json_extract(body, '$.by') FROM log ORDER BY entry")
+            assert rows.fetchall() == [
+                ("opened", None), ("decided", "Anna"), ("undone", "Bo"), ("decided", "Bo"),
+            ]  # fmt: skip
+        old = reviews.open_review(body(), [])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "_now", lambda: "2020-01-01T00:00:00.000+00:00")
+            reviews.decide(old, "approve", reason="")
+        with pytest.raises(NotUndoableError, match="for 30 days"):
+            reviews.reopen(old)
 
 
 def test_the_queue_is_read_page_by_page_oldest_first(home: Home) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,14 @@ from indexer.core.sqlite import IntegrityError, connect
 from indexer.operations.erasure import erase
 from indexer.operations.erasure_audit import find_traces
 from indexer.reviews.store import Preview, open_reviews
+from service.app import create_app
 from service.engine import Engine
 from service.products import writer
-from service.review.queue import TagPrecision
+from service.review import review
+from service.review.queue import ListingName, TagPrecision
+from service.review.result import ReviewResult
 from service.settings import Settings
+from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import photo
 
 BODY = {
@@ -168,6 +175,50 @@ def test_previews_of_decided_reviews_go_with_time(own: Engine) -> None:
         assert [len(reviews.get(name).photos) for name in (waiting, kept, gone)] == [1, 1, 0]
         assert reviews.tidy(decided_before="9999-01-01", living=lambda hashes: hashes) == 1
         assert [len(reviews.get(name).photos) for name in (waiting, kept)] == [1, 0]
+
+
+def test_a_listing_is_named_in_the_queue(open_web: Callable[..., Any], own: Engine) -> None:
+    """By what was sent with it, else by the stored product, which is no longer named once it is
+    erased; over HTTP a decision is undone."""
+    web = open_web()
+    sent = own.reviews.submit(BODY, [], product_id=None, name=ListingName("s-1", "杯 <b>"))
+    held = own.reviews.submit(BODY, [], product_id="ring-blue")
+    shown = [
+        (one["external_id"], one["title"], one["product_id"])
+        for one in web.get("/v1/reviews").get_json()["reviews"]
+    ]
+    assert shown == [("s-1", "杯 <b>", None), ("ring-blue", "blue ring", "ring-blue")]
+    assert "listing" not in own.reviews.get(sent).content.review
+    own.products.delete("ring-blue")
+    found = own.reviews.get(held).content
+    assert (found.external_id, found.title, found.product_id) == (None, None, None)
+    assert_problem(web.post(f"/v1/reviews/{sent}:undo"), 409, "not-undoable")
+    web.post(f"/v1/reviews/{sent}:decide", json={"decision": "approve"})
+    assert web.post(f"/v1/reviews/{sent}:undo").get_json()["state"] == "open"
+    assert_problem(web.post("/v1/reviews/nope:undo"), 404, "unknown-review")
+
+
+def test_a_name_of_a_listing_comes_with_its_review(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a form's text too; it is no part of the answer."""
+    named: list[ListingName] = []
+    monkeypatch.setattr(
+        own.reviews, "submit", lambda *_, name, **__: named.append(name) or "queued"
+    )
+    web = create_app(own, own.settings, check_answers=True).test_client()
+    monkeypatch.setattr(review, "combine", asking(review.combine))
+    sent = {"external_id": "17", "title": "Mug"}
+    body = {"product_id": "ring-blue", **sent}
+    assert web.post("/v1/review", json=body).get_json()["review_id"] == "queued"
+    form = {"image": (io.BytesIO(photo("ring", "red")), "r.png"), **sent}
+    assert web.post("/v1/review", data=form).get_json()["review_id"] == "queued"
+    assert named == [ListingName("17", "Mug")] * 2
+
+
+def asking(combine: Callable[..., ReviewResult]) -> Callable[..., ReviewResult]:
+    """``combine`` whose result always asks for a person."""
+    return lambda *given, **more: replace(combine(*given, **more), verdict="review")
 
 
 def test_a_preview_keeps_its_photo_s_number(own: Engine) -> None:
