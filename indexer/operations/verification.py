@@ -26,7 +26,7 @@ from indexer.core.sqlite import Database, Schema
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
-from indexer.reviews.store import ROW_KINDS
+from indexer.reviews.schema import ROW_KINDS
 
 _PORTION = 1000
 # Each file of this kind is listed by itself up to here.

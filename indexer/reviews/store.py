@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import orjson
 
-from indexer.catalog.checksums import CheckedDatabase, RowKinds
+from indexer.catalog.checksums import CheckedDatabase
 from indexer.core.actor import current_actor
 from indexer.core.errors import (
     AlreadyDecidedError,
@@ -21,78 +21,18 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
-from indexer.core.sqlite import Database, Schema, chunks, has_table, read_meta
+from indexer.core.sqlite import Database, chunks, has_table, read_meta
 from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
+from indexer.reviews.schema import ROW_KINDS, SCHEMA
 from indexer.reviews.tallies import count_log, ensure_tallies, is_counted, tallied
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
 
-FORMAT = 1
 # How long the photos of a decided review can still be looked at, and those of one that nobody
 # decides.
 KEPT_DAYS = 30.0
 WAITING_DAYS = 180.0
-# Products are named by pid and photos by rows of their own, so that the log need not change when a
-# product is erased.
-_TABLES = (
-    """CREATE TABLE reviews (
-        review_id INTEGER PRIMARY KEY AUTOINCREMENT,
-        name TEXT NOT NULL UNIQUE,
-        opened TEXT NOT NULL,
-        state TEXT NOT NULL,              -- open, approved, rejected
-        pid INTEGER                       -- of the stored product that was looked at
-    )""",
-    "CREATE INDEX reviews_by_state ON reviews (state, review_id)",
-    """CREATE TABLE previews (
-        review_id INTEGER NOT NULL, position INTEGER NOT NULL, content_hash TEXT NOT NULL,
-        jpeg BLOB NOT NULL,
-        PRIMARY KEY (review_id, position)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX previews_by_hash ON previews (content_hash)",
-    """CREATE TABLE log (
-        entry INTEGER PRIMARY KEY AUTOINCREMENT,
-        at TEXT NOT NULL,
-        kind TEXT NOT NULL,               -- opened, decided, undone, feedback
-        review_id INTEGER,
-        body TEXT NOT NULL
-    )""",
-    "CREATE INDEX log_by_review ON log (review_id)",
-    "CREATE TRIGGER log_keeps BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is "
-    "append-only'); END",
-    "CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is "
-    "append-only'); END",
-)
-
-_SCHEMA = Schema(
-    format=FORMAT,
-    tables=_TABLES,
-    # "CATV"
-    application_id=0x43415456,
-    noun="file of reviews",
-)
-
-# A review with its photos, an entry of the log: what has a checksum.
-ROW_KINDS = RowKinds(
-    parts={
-        "reviews": ("review", "review_id"),
-        "previews": ("review", "review_id"),
-        "log": ("entry", "entry"),
-    },
-    reads={
-        "review": (
-            "SELECT review_id, 0, 0, name, opened, state, pid FROM reviews "
-            "WHERE review_id IN ({0}) UNION ALL "
-            "SELECT review_id, 1, position, content_hash, jpeg, NULL, NULL FROM previews "
-            "WHERE review_id IN ({0}) ORDER BY 1, 2, 3"
-        ),
-        "entry": (
-            "SELECT entry, 0, 0, at, kind, review_id, body FROM log WHERE entry IN ({0}) ORDER BY 1"
-        ),
-    },
-    tables={"review": ("reviews", "review_id"), "entry": ("log", "entry")},
-)
-
 ReviewState = Literal["open", "approved", "rejected"]
 STATES: tuple[ReviewState, ...] = ("open", "approved", "rejected")
 OUTCOMES: dict[str, ReviewState] = {"approve": "approved", "reject": "rejected"}
@@ -125,7 +65,7 @@ class Reviews:
     """Safe from several threads and processes; a call returns after its commit."""
 
     def __init__(self, path: Path) -> None:
-        self.database: Database = CheckedDatabase(path, _SCHEMA, ROW_KINDS)
+        self.database: Database = CheckedDatabase(path, SCHEMA, ROW_KINDS)
 
     def __enter__(self) -> Self:
         return self

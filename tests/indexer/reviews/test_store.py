@@ -27,7 +27,8 @@ from indexer.operations.import_job import import_upload
 from indexer.operations.retention import RetentionTerms, end_terms
 from indexer.reviews import store
 from indexer.reviews.redaction import redact_before
-from indexer.reviews.store import FORMAT, Preview, clean, days_ago, forget_photos, open_reviews
+from indexer.reviews.schema import FORMAT
+from indexer.reviews.store import Preview, clean, days_ago, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
 
