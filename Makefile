@@ -74,7 +74,8 @@ docs: $(READY)
 # SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
 KILLS ?= 20
 prove-kill: $(READY)
-	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py
+	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py \
+		tests/indexer/core/test_sqlite_rewrite.py tests/indexer/operations/test_backup.py
 
 # SIGTERM under 32 clients; make prove-stop STOPS=20 takes some minutes.
 STOPS ?= 20

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -25,6 +27,8 @@ SCHEMA = Schema(
 )
 # A store of this size is written anew in this much memory; make prove-sqlite takes 1 GB.
 MIB = int(os.environ.get("CATALENS_LIVE_SCRUB_MIB", "48"))
+# make prove-kill asks for more.
+KILLS = int(os.environ.get("CATALENS_KILLS", "3"))
 PEAK_MIB = 200 if MIB >= 1000 else 80
 
 SCRUB = """
@@ -52,6 +56,27 @@ with Database(path, schema) as database:
 status = Path("/proc/self/status").read_text()
 peak = int(status.partition("VmHWM:")[2].split()[0])
 print(before >> 20, (before - path.stat().st_size) >> 20, rows - left == rows // 16, peak >> 10)
+"""
+
+# Writes, deletes and scrubs without end; prints what was acknowledged.
+WRITER = """
+import sys
+from pathlib import Path
+from indexer.core.sqlite import Database, Schema
+schema = Schema(1, ("CREATE TABLE t (a)", "CREATE INDEX by_a ON t (a)"), 77, "truth")
+with Database(Path(sys.argv[1]), schema) as database:
+    database.prepare()
+    number = int(sys.argv[2])
+    while True:
+        for _ in range(20):
+            number += 1
+            with database.transaction() as sql:
+                sql.execute("INSERT INTO t VALUES (?)", (number,))
+                sql.execute("INSERT INTO t VALUES (?)", (f"secret {number} " * 200,))
+            print(number, flush=True)
+        with database.transaction() as sql:
+            sql.execute("DELETE FROM t WHERE typeof(a) = 'text'")
+        database.scrub()
 """
 
 
@@ -218,3 +243,39 @@ def test_a_copy_holds_one_state_of_a_file_in_use(tmp_path: Path) -> None:
         assert held(copy) == 5000
     with pytest.raises(FileExistsError):
         database.copy_to(tmp_path / "copies" / "c.sqlite3")
+
+
+def test_a_kill_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    """SIGKILL while one process writes and scrubs: every acknowledged row is there, the file is
+    sound, and the next scrub leaves nothing that was deleted."""
+    path = tmp_path / "f.sqlite3"
+    chance = random.Random(KILLS)
+    number = 0
+    for _ in range(KILLS):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), str(number)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert writer.stdout is not None
+        first = int(writer.stdout.readline())
+        time.sleep(chance.uniform(0.02, 0.3))
+        writer.kill()
+        said = writer.stdout.read().splitlines(keepends=True)
+        number = max(first, *(int(line) for line in said if line.endswith("\n")), number)
+        writer.wait()
+        with prepared(path) as database, database.read() as sql:
+            assert sql.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            query = "SELECT count(DISTINCT a), max(a) FROM t WHERE typeof(a) = 'integer'"
+            count, last = sql.execute(query).fetchone()
+            # One more may be written and not yet be said.
+            assert count == last
+            assert last in (number, number + 1)
+            number = last
+    with prepared(path) as database:
+        with database.transaction() as sql:
+            sql.execute("DELETE FROM t WHERE typeof(a) = 'text'")
+        database.scrub()
+    assert [one.name for one in tmp_path.iterdir() if b"secret" in one.read_bytes()] == []
+    assert not sqlite_rewrite.aside_of(path).exists()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,22 @@ PRODUCTS = 12
 WRITERS = int(os.environ.get("CATALENS_LIVE_BACKUP_WRITERS", "4"))
 SECONDS = float(os.environ.get("CATALENS_LIVE_BACKUP_SECONDS", "1.5"))
 
+# make prove-kill asks for more.
+KILLS = int(os.environ.get("CATALENS_KILLS", "1"))
+SLOWED = """
+import time
+from pathlib import Path
+from indexer.core.home import Home
+from indexer.operations import backup_files
+from indexer.operations import backup as making, restore as restoring
+copy = backup_files.copy_hashed
+def slowed(*arguments):
+    time.sleep(0.005)
+    return copy(*arguments)
+making.copy_hashed = restoring.copy_hashed = slowed
+back_up, restore = making.back_up, restoring.restore
+print("ready", flush=True)
+"""
 WRITING = """
 import hashlib, json, sys, threading, time
 from pathlib import Path
@@ -386,6 +403,43 @@ def test_places_that_are_no_place_for_a_backup_are_refused(home: Home, tmp_path:
     left.mkdir()
     back_up(home, backups)
     assert not left.exists()
+
+
+def test_a_killed_backup_or_restore_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    """SIGKILL at any moment: the backup before is as it was, the next one is whole, and of a
+    restore there is a whole home or none."""
+    backups, new = tmp_path / "backups", tmp_path / "new"
+    before = back_up(home, backups)
+    chance = random.Random(KILLS)
+    for _ in range(KILLS):
+        for code in (
+            f"back_up(Home({str(home.path)!r}), Path({str(backups)!r}))",
+            f"restore(Path({str(before.path)!r}), Path({str(new)!r}))",
+        ):
+            worker = subprocess.Popen(
+                [sys.executable, "-c", f"{SLOWED}\n{code}"],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            time.sleep(chance.uniform(0, 0.15))
+            worker.kill()
+            worker.wait()
+        if new.exists():
+            with open_catalog(Home(new)) as catalog:
+                assert len(catalog) == PRODUCTS + 1
+            shutil.rmtree(new)
+    after = back_up(home, backups)
+    assert {path.name for path in backups.iterdir()} == {
+        ".backup.lock",
+        *(path.name for path in list_backups(backups)),
+    }
+    assert (
+        restore(after.path, new).left_out == restore(before.path, tmp_path / "old").left_out == []
+    )
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_every_acknowledged_write_before_its_stamp_is_restored(home: Home, tmp_path: Path) -> None:
