@@ -23,6 +23,8 @@ _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = (0, 1), 2, 3, 5, 6, 8
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _CMYK: 4, _YCBCR: 3, _LAB: 3}
 # bytes of samples for a pixel of the limit: 16-bit CMYK with one channel more
 _PIXEL_BYTES = 10
+# bytes of samples that are turned into pixels at a time
+_PORTION = 8 * 2**20
 # raw modes of big-endian numbers -> of the machine's own
 _NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -230,22 +232,39 @@ def _blocks(kind: TiffKind, data: bytes) -> Iterator[tuple[int, int, int, np.nda
         tall = down if tiled else min(down, kind.height - top)
         start = kind.offsets[number]
         raw = data[start : start + kind.lengths[number]]
-        size = tall * across * each * depth
-        if kind.compression != _RAW:
+        row = top
+        for part in _portions(kind, raw, tall, across * each * depth):
+            values = np.frombuffer(part, f"{kind.order}u{depth}").reshape(-1, across, each)
+            values = values.astype(f"u{depth}")
+            if kind.predictor == 2:
+                values = np.cumsum(values, 1, dtype=values.dtype)
+            if depth == 2:
+                # the upper half, as Pillow takes it
+                values = (values >> 8).astype(np.uint8)
+            yield plane, row, left, values
+            row += len(values)
+
+
+def _portions(kind: TiffKind, raw: bytes, rows: int, width: int) -> Iterator[bytes]:
+    """Yield the bytes of a block, some rows of ``width`` bytes at a time.
+
+    Raises ``BadImageError`` where it ends before its ``rows`` do, or is damaged.
+    """
+    most = max(_PORTION // width, 1)
+    unpacker = None if kind.compression == _RAW else zlib.decompressobj()
+    for done in range(0, rows, most):
+        size = min(most, rows - done) * width
+        if unpacker is None:
+            part = raw[done * width : done * width + size]
+        else:
             try:
-                raw = zlib.decompressobj().decompress(raw, size)
+                part = unpacker.decompress(raw, size)
             except zlib.error as error:
                 raise BadImageError(f"damaged TIFF: {error}") from error
-        if len(raw) < size:
+            raw = unpacker.unconsumed_tail
+        if len(part) < size:
             raise BadImageError("truncated TIFF: a block of its pixels ends early")
-        values = np.frombuffer(raw, f"{kind.order}u{depth}", tall * across * each)
-        values = values.reshape(tall, across, each).astype(f"u{depth}")
-        if kind.predictor == 2:
-            values = np.cumsum(values, 1, dtype=values.dtype)
-        if depth == 2:
-            # the upper half, as Pillow takes it
-            values = (values >> 8).astype(np.uint8)
-        yield plane, top, left, values
+        yield part
 
 
 def _picture(kind: TiffKind, pixels: np.ndarray, colours: int) -> Image.Image:

@@ -278,9 +278,9 @@ def _told(photo: Photo) -> list[AttributePrediction]:
 
 
 def _preview(photo: Photo) -> Image.Image:
-    """The photo as people see it in the queue, or the photo itself where that is no larger."""
+    """The photo as people see it in the queue; a copy, so that nobody holds the photo for it."""
     if max(photo.pixels.size) <= _PREVIEW:
-        return photo.pixels
+        return photo.pixels.copy()
     size = photo.pixels.width, photo.pixels.height
     scale = _PREVIEW / max(size)
     small = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)

@@ -27,7 +27,7 @@ from tests.service.conftest import build_shop
 from tools.bench.harness.servers import free_port, running, serve_arguments
 
 MUTANTS = int(os.environ.get("CATALENS_LIVE_MUTANTS", "0"))
-QUICK = 40
+QUICK = 24
 # Bytes that the service may have grown by at the end, after a tenth of the mutants.
 GROWTH = 50 * 2**20
 WAYS = ("classify", "search", "review", "put")
@@ -68,7 +68,7 @@ def test_every_original_is_a_photo() -> None:
 
 
 def test_mutants_are_answered_or_refused(home: Path) -> None:
-    """Forty of them; both happens."""
+    """Two dozen; both happens."""
     engine = Engine(Settings(home=home), watch=False)
     web = create_app(engine, engine.settings).test_client()
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from indexer.core.errors import BadImageError, UnsupportedFormatError
 from indexer.imaging.decode import decode_photo
+from indexer.imaging.tiff import load_samples, read_kind
 from tests.indexer.imaging.made_files import tiff
 
 HEIGHT, WIDTH = 37, 42
@@ -181,3 +182,19 @@ def test_half_a_file_is_truncated_whatever_its_kind(options: dict[str, Any]) -> 
     with pytest.raises(BadImageError, match="truncated TIFF") as caught:
         decode_photo(data[: len(data) // 2])
     assert not isinstance(caught.value, UnsupportedFormatError)
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("portion", [1, 100, 1 << 20])
+def test_a_block_is_read_some_rows_at_a_time(
+    deflate: bool, portion: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One strip of all of a picture, as one portion or as many: the same pixels."""
+    samples = np.random.default_rng(1).integers(0, 65535, (37, 23, 3), np.uint16)
+    monkeypatch.setattr("indexer.imaging.tiff._PORTION", portion)
+    for planes in (False, True):
+        data = tiff(samples, bits=16, planes=planes, deflate=deflate)
+        found = load_samples(read_kind(data), data, 64_000_000)  # type: ignore[arg-type]
+        assert np.array_equal(np.asarray(found), samples >> 8)
+    with pytest.raises(BadImageError, match=r"ends early|ends before"):
+        load_samples(read_kind(data), data[:-9], 64_000_000)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from service.inference.decoder import PhotoDecoder
 from service.products.writer import Draft
 from service.settings import Settings
 
-SIDE = 900
+SIDE = 600
 HELD = 4 * SIDE * SIDE
 
 
@@ -35,7 +35,7 @@ def large(number: int) -> bytes:
 @pytest.fixture
 def tight(own_home: Path) -> Iterator[Engine]:
     """An engine with room for two large photos that are held, and for two that are decoded."""
-    settings = Settings(home=own_home, max_decoded_bytes=50 * SIDE * SIDE // 2, deadline_s=20.0)
+    settings = Settings(home=own_home, max_decoded_bytes=50 * SIDE * SIDE // 2, deadline_s=300.0)
     with Engine(settings, watch=False) as engine:
         yield engine
 
