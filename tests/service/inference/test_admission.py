@@ -57,6 +57,7 @@ def test_where_more_comes_than_can_be_done_the_answered_wait_shortly(
 ) -> None:
     """The places stay taken, those that are refused hear so soon, and after it all are free."""
     monkeypatch.setattr(admission, "_CROWD_S", 0.05)
+    monkeypatch.setattr(admission, "_ANSWERS", 4)
     gate = AdmissionGate(working=1, max_waiting=16, deadline_s=10.0)
     ends = time.monotonic() + 1.0
     waits: list[tuple[float, float]] = []
