@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from indexer.core.errors import UnavailableError
 
-_ANSWERS = 12  # answers' time that a request may wait for where more comes than can be done
+_ANSWERS = 16  # answers' time that a request may wait for where more comes than can be done
 _SHORTEST_S = 0.05
 _CROWD_S = 1.0  # and the time that all who may wait take: so long a queue is a crowd that passes
 _SMOOTHING = 0.1
