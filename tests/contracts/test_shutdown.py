@@ -115,7 +115,7 @@ def test_whoever_was_heard_is_answered(shop_home: Path, tmp_path: Path) -> None:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "CATALENS_MAX_WAITING": "64"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "CATALENS_WORKING": "8"},
             )
             try:
                 failed.update(_stop(process, seed.uniform(0.5, 2.0)))
