@@ -13,7 +13,7 @@ from indexer.core.errors import UnavailableError
 _ANSWERS = 16  # answers' time that a request may wait for where more comes than can be done
 _SHORTEST_S = 0.05
 _CROWD_S = 1.0  # and the time that all who may wait take: so long a queue is a crowd that passes
-_SMOOTHING = 0.1
+_SMOOTHING = 0.02
 
 
 class OverloadedError(UnavailableError):
@@ -55,6 +55,7 @@ class AdmissionGate:
         self._deadline_s = deadline_s
         self._waiting: deque[_Waiter] = deque()
         self._working = 0
+        self._answered = 0
         self._answer_s = 0.0  # how long one place is taken, a moving mean
         self._empty_at = time.monotonic()  # when nobody waited, last
         self._lock = threading.Lock()
@@ -81,7 +82,10 @@ class AdmissionGate:
         finally:
             with self._lock:
                 took = time.monotonic() - began
-                self._answer_s += (took - self._answer_s) * _SMOOTHING
+                self._answered += 1
+                # The plain mean of the first ones: they must not seem quick for want of others.
+                weight = max(_SMOOTHING, 1 / self._answered)
+                self._answer_s += (took - self._answer_s) * weight
                 self._working -= 1
                 self._call()
 

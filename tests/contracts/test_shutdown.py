@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 STOPS = int(os.environ.get("CATALENS_LIVE_STOPS", "1"))
 CLIENTS = 32
 BOUNDARY = "b" * 20
+# No overload however slow the machine: its refusals have nothing to do with the end.
+PATIENT = {"CATALENS_WORKING": "8", "CATALENS_DEADLINE_S": "120", "CATALENS_DRAIN_S": "120"}
 
 SERVE = """
 import sys
@@ -68,12 +70,12 @@ class StoppedClient(threading.Thread):
             try:
                 connection.request(method, path, body, headers)
                 response = connection.getresponse()
-                response.read()
+                text = response.read()
             except (OSError, http.client.HTTPException) as error:
                 self.outcomes[f"{method} {path}: {error!r}"] += 1
                 return
             answered = response.status < 500
-            self.outcomes["answered" if answered else f"{path}: {response.status}"] += 1
+            self.outcomes["answered" if answered else f"{path}: {text[:300]!r}"] += 1
             self.last = time.monotonic()
             if response.headers.get("Connection") == "close":
                 connection.close()
@@ -115,7 +117,7 @@ def test_whoever_was_heard_is_answered(shop_home: Path, tmp_path: Path) -> None:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "CATALENS_WORKING": "8"},
+                env={**os.environ, **PATIENT, "PYTHONUNBUFFERED": "1"},
             )
             try:
                 failed.update(_stop(process, seed.uniform(0.5, 2.0)))
@@ -141,7 +143,7 @@ def _stop(process: subprocess.Popen[str], after_s: float) -> collections.Counter
     time.sleep(after_s)
     process.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
-    process.wait(timeout=60)
+    process.wait(timeout=120)
     for client in clients:
         client.join(timeout=10)
     assert max(client.last for client in clients) > stopped, "some were in flight"

@@ -81,3 +81,20 @@ def test_where_more_comes_than_can_be_done_the_answered_wait_shortly(
     assert refused
     with gate.turn():
         pass
+
+
+def test_the_first_answers_do_not_seem_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that has just started refuses nobody who waits no longer than later ones may."""
+    monkeypatch.setattr(admission, "_CROWD_S", 0.0)
+    gate = AdmissionGate(working=1, max_waiting=4, deadline_s=10.0)
+    answered = []
+
+    def client(number: int) -> None:
+        for _ in range(4):
+            with gate.turn():
+                time.sleep(0.06)
+                answered.append(number)
+
+    for thread in start(client, 4):
+        thread.join()
+    assert len(answered) == 16
