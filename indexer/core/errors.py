@@ -362,6 +362,8 @@ class NoMemoryError(UnavailableError):
 class DamagedFileError(StorageError):
     """A file that is made from others is damaged; the message names what makes it again."""
 
+    code = "damaged-file"
+
 
 class DiskFullError(StorageError):
     """The disk is full: nothing of this write was stored. Reading goes on; write again when there

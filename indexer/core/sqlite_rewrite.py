@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import fsync_path
-from indexer.core.errors import BusyError, CatalensError, DiskFullError
+from indexer.core.errors import BusyError, DiskFullError
 from indexer.core.sqlite_library import library
 
 # Pages that are copied between two looks at what the copy depends on.
@@ -26,7 +26,7 @@ _BUSY = 5
 _LOCKED = 6
 
 
-class _ChangedMeanwhileError(CatalensError):
+class _ChangedMeanwhileError(Exception):
     """Another process wrote to the file after its copy was made."""
 
 

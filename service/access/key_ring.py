@@ -18,6 +18,8 @@ from service.settings import Settings, read_api_keys
 
 # The name of whoever comes with a key of the settings or of the key file, which have none.
 _UNNAMED = "api-key"
+# Until a file that could not be read is read again.
+_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ Stamp = tuple[int, int, int] | None
 class KeyRing:
     """Keys by their hash. Safe to call from many threads.
 
-    A file that cannot be read any more changes nothing: the keys that were read last stay, and the
-    log says so. Once a key was needed, one is needed until the process ends.
+    A file that cannot be read any more changes nothing: the keys that were read last stay, the log
+    says so, and it is read again after a pause, also where nothing changed: rights may have. Once a
+    key was needed, one is needed until the process ends.
     """
 
     def __init__(self, settings: Settings, home: Home, log: Any) -> None:
@@ -52,6 +55,8 @@ class KeyRing:
         keys = self._home_keys.read()
         self._from_home = _by_hash(keys)
         self._needed = bool(keys or self._fixed or self._from_file)
+        # When a file that could not be read is read again; None: each was read.
+        self._again_at: float | None = None
 
     @property
     def is_needed(self) -> bool:
@@ -73,24 +78,37 @@ class KeyRing:
     def follow(self) -> None:
         """Read again what changed since the last look."""
         stamps = self._look()
-        if stamps == self._stamps:
+        if stamps == self._stamps and not self._is_due():
             return
         with self._lock:
+            again = self._is_due()
             before, self._stamps = self._stamps, stamps
-            if self._file is not None and stamps[0] != before[0]:
+            if again:
+                self._again_at = None
+            if self._file is not None and (again or stamps[0] != before[0]):
                 try:
                     self._from_file = _unnamed(read_api_keys(self._file))
                     self._log.info("keys read", file=str(self._file), keys=len(self._from_file))
                 except BadSettingsError as error:
-                    self._log.error("keys not read, those before stay", error=str(error))
-            if stamps[1] != before[1]:
+                    self._keep(error)
+            if again or stamps[1] != before[1]:
                 try:
                     keys = self._home_keys.read()
                     self._from_home = _by_hash(keys)
                     self._needed = self._needed or bool(keys)
                     self._log.info("keys read", file=str(self._home_keys.path), keys=len(keys))
                 except BadHomeError as error:
-                    self._log.error("keys not read, those before stay", error=str(error))
+                    self._keep(error)
+
+    def _is_due(self) -> bool:
+        again_at = self._again_at
+        return again_at is not None and time.monotonic() >= again_at
+
+    def _keep(self, error: Exception) -> None:
+        self._again_at = time.monotonic() + _AGAIN_S
+        self._log.error(
+            "keys not read, those before stay", error=str(error), read_again_after_s=_AGAIN_S
+        )
 
     def _look(self) -> tuple[Stamp, Stamp]:
         file = None if self._file is None else file_stamp(self._file)

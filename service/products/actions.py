@@ -41,5 +41,5 @@ class ActionHistory:
         timer = StageTimer()
         result = undo(self._home, self._catalog, name, dry_run=dry_run)
         if not dry_run:
-            self._snapshots.refresh()
+            self._snapshots.follow()
         return Envelope.around(result, self._snapshots.current, timer)

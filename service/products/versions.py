@@ -126,7 +126,7 @@ class IndexVersions:
         if instead_of is not None:
             check_version_name(instead_of)
         version = self._versions.rollback(instead_of=instead_of)
-        self._snapshots.refresh()
+        self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)
 
 

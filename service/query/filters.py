@@ -101,6 +101,7 @@ class FilterParser:
         self._followed = followed
         # Of snapshots that were asked and whose columns do not fit.
         self._behind: weakref.WeakSet[CatalogColumns] = weakref.WeakSet()
+        self._noting = threading.Lock()  # a set that grows while it is walked raises
 
     def parse(self, raw: object, types: Mapping[str, str] | None = None) -> Filter:
         """A filter as sent; ``types`` as they were read. Raises ``BadFilterError``."""
@@ -145,14 +146,21 @@ class FilterParser:
         if self._followed and present is not None and found.is_large():
             misfits = present.misfits(types)
             if misfits:
-                self._behind.add(found)
+                with self._noting:
+                    self._behind.add(found)
                 return KnownFields(snapshot, {**types, **misfits}, present, complete=False)
             return KnownFields(snapshot, types, present)
         return KnownFields(snapshot, types, found.fitting(self._catalog, types, self._log))
 
     def follow_some(self) -> bool:
         """Read the next products for columns whose types have changed; whether none are behind."""
-        for columns in list(self._behind):
+        with self._noting:
+            behind = list(self._behind)
+        done = True
+        for columns in behind:
             if columns.read_some(self._catalog, self.types()):
-                self._behind.discard(columns)
-        return not self._behind
+                with self._noting:
+                    self._behind.discard(columns)
+            else:
+                done = False
+        return done

@@ -217,7 +217,7 @@ class InterestRanking:
             if left > 0:
                 led = self._led(ranked.candidates.pids)
                 ranked = ranked.and_then(self._ranked(state, left, exclude | led))
-        if not ranked.leaders and self.options.mode == "complete":
+        if not ranked.leaders and self.options.mode == "complete" and not self._is_narrowed():
             raise NoOrdersError(self._no_complement())
         return replace(ranked, cards=self._cards(ranked.candidates, exclude))
 
@@ -232,7 +232,7 @@ class InterestRanking:
         self.ctx.check()
         diversity = self.options.diversity
         if self.options.mode == "complete":
-            candidates = self._complements(state, exclude)
+            candidates = self._complements(state, k, exclude)
         else:
             candidates = self._similar(state, exclude)
         candidates, vectors = self._foremost(self._one_each(candidates), max(_COMPARED * k, k + 20))
@@ -287,13 +287,39 @@ class InterestRanking:
         where = self.stock.bind(self.fields, self.options.filter, stock=state)
         return self._scored(self.interests, self._search(queries, depth, exclude, where))
 
-    def _complements(self, state: StockState, exclude: AbstractSet[int]) -> Candidates:
-        """For each interest the best of the categories that go with its own, the rest of the
-        history's left out."""
+    def _complements(self, state: StockState, k: int, exclude: AbstractSet[int]) -> Candidates:
+        """For each interest the best of the categories that go with its own, of those of which
+        anything passes; where that is less than ``k`` in all, of the further ones too."""
+        parts: list[Candidates] = []
+        further: list[tuple[float, int, str]] = []
+        for number, lifts in enumerate(self._together()):
+            found = 0
+            for other, lift in lifts:
+                if found == _TOGETHER:
+                    further.append((lift, number, other))
+                    continue
+                part = self._complement(number, lift, other, state, exclude)
+                found += bool(len(part.pids))
+                parts.append(part)
+        for lift, number, other in sorted(further, key=lambda entry: -entry[0]):
+            if len(self._one_each(self._joined(parts)).pids) >= k:
+                break
+            parts.append(self._complement(number, lift, other, state, exclude))
+        return self._joined(parts)
+
+    def _joined(self, parts: Sequence[Candidates]) -> Candidates:
+        if parts:
+            return _joined(parts)
+        nothing = np.empty(0, np.int64)
+        return Candidates(nothing, nothing, np.empty((len(self.interests), 0)))
+
+    def _together(self) -> list[list[tuple[str, float]]]:
+        """For each interest the categories that are bought together with its own, each with its
+        lift, the highest first."""
         paths = self._paths()
         pairs = complements_of(self.catalog, [path for path in paths if path])
-        parts: list[Candidates] = []
-        for number, interest in enumerate(self.interests):
+        found = []
+        for interest in self.interests:
             own = {paths[place] for place in interest.members.tolist()} - {None}
             lifts: dict[str, float] = {}
             for path in own:
@@ -301,19 +327,19 @@ class InterestRanking:
                     other = pair.other if pair.one == path else pair.one
                     if other not in own:
                         lifts[other] = max(lifts.get(other, 0.0), pair.lift)
-            for other, lift in sorted(lifts.items(), key=lambda entry: -entry[1])[:_TOGETHER]:
-                wanted = replace(interest, share=interest.share * lift)
-                parts.append(self._complement(number, wanted, other, state, exclude))
-        if not parts:
-            nothing = np.empty(0, np.int64)
-            return Candidates(nothing, nothing, np.empty((len(self.interests), 0)))
-        return _joined(parts)
+            found.append(sorted(lifts.items(), key=lambda entry: -entry[1]))
+        return found
 
     def _paths(self) -> list[str | None]:
         """Of each product of the history its category."""
         return [
             format_path(facts.category) if facts.category else None for facts in self.history.facts
         ]
+
+    def _is_narrowed(self) -> bool:
+        """Whether something goes with the history, and the request may have left all of it out."""
+        narrowed = self.options.filter is not None or self.handling != "show"
+        return narrowed and any(self._together())
 
     def _no_complement(self) -> str:
         named = sorted({path for path in self._paths() if path})
@@ -325,16 +351,17 @@ class InterestRanking:
     def _complement(
         self,
         number: int,
-        interest: Interest,
+        lift: float,
         category: str,
         state: StockState,
         exclude: AbstractSet[int],
     ) -> Candidates:
         """Products of a category that is bought together with that of interest ``number``."""
-        snapshot = self.ctx.snapshot
+        self.ctx.check()
+        snapshot, interest = self.ctx.snapshot, self.interests[number]
         odds = {value: gain for value, gain in interest.odds.items() if value[0] != "category"}
         query = _coloured(snapshot, interest.query)
-        wanted = replace(interest, odds=odds, query=query)
+        wanted = replace(interest, share=interest.share * lift, odds=odds, query=query)
         where = self.stock.bind(
             self.fields, self.options.filter, {"field": "category", "eq": category}, stock=state
         )

@@ -100,16 +100,17 @@ class StockFilter:
 
         A condition that does not fit the type of an attribute that the catalog has is logged once.
         """
-        types = fields.types
-        if self._fitting is None or self._fitting[0] != types:
+        types, known = fields.types, self._fitting
+        if known is None or known[0] != types:
             fitting = [
                 condition
                 for position, condition in enumerate(self._conditions)
                 if condition["field"] in (*BUILT_IN, *types)
                 and self._fits(position, condition, types)
             ]
-            self._fitting = (types, fitting)
-        return self._fitting[1]
+            # Returned as it was read: another thread may have the types of another catalog state.
+            known = self._fitting = (types, fitting)
+        return known[1]
 
     def _fits(self, position: int, condition: Mapping[str, Any], types: Mapping[str, str]) -> bool:
         try:

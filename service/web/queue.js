@@ -166,7 +166,7 @@ export function mount(root) {
   function keyed(event) {
     const at = document.activeElement;
     if (at !== document.body && !root.contains(at)) return;
-    if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input, textarea, select")) return;
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || at.closest("input, textarea, select")) return;
     const item = current();
     const choice = item?.querySelector(`.decide [data-key="${CSS.escape(event.key.toLowerCase())}"]`);
     if (!choice || choice.disabled) return;

@@ -23,6 +23,7 @@ NAMED_BY_PROMISE = {
     "indexer/model/test_every_backbone.py": "one contract for all backbones",
     "indexer/training/test_bad_input.py": "what training says of bad data, whatever step reads it",
     "service/products/test_storage_failures.py": "a full disk, wherever it is written to",
+    "service/products/test_tombstones.py": "late writes of deleted products, alone and in a batch",
     "service/test_http_schema.py": "every route against the OpenAPI document",
     "service/test_two_homes.py": "two homes on one machine",
     "service/test_two_processes.py": "two servers on one home",

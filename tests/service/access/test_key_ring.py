@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from indexer.core.errors import BadHomeError
 from indexer.core.home import Home
+from service.access import key_ring
 from service.access.key_ring import KeyRing
 from service.access.keys import KeyFile
 from service.settings import Settings
@@ -77,6 +79,32 @@ def test_a_key_file_is_followed(home: Home, tmp_path: Path) -> None:
         assert SECOND not in str(log)
     file.write_text(f"{FIRST}\n")
     assert (ring.find(FIRST) is not None, ring.find(SECOND)) == (True, None)
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revoked key ends also where the file of the home could not be read at first and has not
+    changed since, as with a mend of its rights."""
+    keys = KeyFile(home)
+    made = keys.create("shop", "search")
+    ring = ring_of(home)
+    assert ring.find(made.key) is not None
+    keys.revoke("shop")
+    read = KeyFile.read
+
+    def refused(_: KeyFile) -> None:
+        raise BadHomeError("keys.json cannot be read: Permission denied")
+
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(key_ring, "time", clock)
+    monkeypatch.setattr(KeyFile, "read", refused)
+    assert ring.find(made.key) is not None
+    monkeypatch.setattr(KeyFile, "read", read)
+    assert ring.find(made.key) is not None
+    now[0] += 10
+    assert ring.find(made.key) is None
 
 
 def test_a_lost_file_of_keys_opens_nothing(home: Home) -> None:

@@ -29,7 +29,10 @@ from service.api.form_fields import decode_field, encode_fields, is_plain
             },
         ),
         (requests.ExplainRequest, {"product_id", "version", "category", "with"}),
-        (requests.ReviewRequest, {"product_id", "version", "profile"}),
+        (
+            requests.ReviewRequest,
+            {"product_id", "version", "profile", "external_id", "title"},
+        ),
         (
             requests.ImportRequest,
             {"path", "photos", "url", "feed", "profile", "save_as", "encoding", "delimiter"},

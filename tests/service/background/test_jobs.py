@@ -593,7 +593,8 @@ def test_a_build_takes_no_folder_of_this_machine(
 
 
 def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
-    """A result may name an erased product's row, so the next erasure removes the ended jobs."""
+    """A result may name an erased product's row, so its erasure removes the ended jobs; one that
+    has nothing to erase does not."""
     jobs = Jobs(own.home)
     ended = jobs.add("import", {}).job_id
     jobs.set(
@@ -602,6 +603,9 @@ def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
         result={"skipped": [{"where": "products.csv:3", "reason": "cross-red"}]},
     )
     waiting = jobs.add("import", {}).job_id
+    erasure.erase(own.home)
+    assert {job.job_id for job in jobs.list()} == {ended, waiting}
+    own.products.delete("cross-red")
     erasure.erase(own.home)
     assert [job.job_id for job in jobs.list()] == [waiting]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,11 @@ from indexer.catalog.store import open_catalog
 from indexer.recommendation.orders import import_orders
 from service.app import create_app
 from service.engine import Engine
+from service.products.writer import Draft
 from service.query import recommend
 from service.query.filters import FilterParser
 from service.query.interest_ranking import StockFilter
-from service.query.recommend import mean_vectors
+from service.query.recommend import Event, mean_vectors
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, product_id
 
@@ -245,6 +247,58 @@ def test_complete_takes_categories_that_were_bought_together(
     assert len(found["results"]) == 5
     assert found["results"][0]["reason"]["text"]["en"].startswith("Goes with ")
     assert ask(web, 409, history=events("dots-red"), mode="complete")["code"] == "no-orders"
+
+
+def test_a_filter_may_leave_out_the_categories_that_go_together_best(
+    own: Engine, tmp_path: Path
+) -> None:
+    """Five categories go with rings. The products of the four best do not pass the filter, and the
+    fifth is found, also where more is asked for than the four best hold. A filter that nothing
+    passes leaves nothing, which is no want of orders."""
+    shown = own.products.get("cross-red").content.images[0]
+    lines = ["order_id,product_id", *(f"d{one},dots-red" for one in range(500))]
+    for number in range(5):
+        own.products.put(
+            f"kind-{number}",
+            Draft(
+                category=("Other", f"kind {number}"),
+                attributes={"fit": "wide" if number == 4 else "slim"},
+                photos=(shown.hash,),
+            ),
+        )
+        lines += [f"o{number}-{one},ring-blue\no{number}-{one},kind-{number}" for one in range(20)]
+        # Sold alone too, each more often than the one before: it goes ever less with rings.
+        lines += [f"a{number}-{one},kind-{number}" for one in range(10 * number)]
+    file = tmp_path / "orders.csv"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert import_orders(own.catalog, file).pairs == 5
+
+    def found(k: int, *must: dict[str, Any]) -> set[str]:
+        history = [Event(one) for one in RINGS]
+        asked: dict[str, Any] = {"filter": {"must": list(must)}} if must else {}
+        results = own.recommend(history, mode="complete", k=k, **asked).content.results
+        return {row.product_id for row in results}
+
+    assert found(1, {"field": "fit", "eq": "wide"}) == {"kind-4"}
+    assert found(5) == {f"kind-{number}" for number in range(5)}
+    assert found(5, {"field": "fit", "eq": "none such"}) == set()
+
+
+def test_stock_conditions_of_two_states_at_once_are_not_mixed(own: Engine) -> None:
+    """While one question fits the conditions to its types, another one does so to others."""
+    fields = FilterParser(own.catalog, log=None).fields(own.ready())
+    with_stock = replace(fields, types={**fields.types, "stock": "number"})
+
+    class Overtaken(StockFilter):
+        """Loses its slot to the other question at once."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "_fitting" and value is not None:
+                super().__setattr__(name, ({}, []))
+
+    overtaken = Overtaken(FilterParser(own.catalog, log=None), [{"field": "stock", "eq": 0}])
+    assert overtaken.known(with_stock) == [{"field": "stock", "eq": 0}]
 
 
 def test_the_mean_of_photos_stands_for_a_product(shop: Engine) -> None:
