@@ -40,16 +40,24 @@ _HTTP_CODES = {
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
+    408: "request-timeout",
     413: "body-too-large",
     415: "unsupported-media-type",
     422: "invalid-request",
     429: "too-many-requests",
+    431: "headers-too-large",
     500: "internal",
+    501: "not-implemented",
 }
 
 
-# Refusals by the rules of access, which share a status.
+# Refusals that share a status, or whose status says too little.
 _REFUSALS = {
+    "bad-json": "The body, or a part of it that must be JSON, is none: the detail says where.",
+    "too-many-values": "A JSON document holds more values than one may: send it in several "
+    "requests.",
+    "invalid-request": "Fields are missing, unknown or of another kind than the schema says: "
+    "`errors` names each.",
     "forbidden": "The key is known, and what was asked is not for its role.",
     "forbidden-host": "The name in Host is not one that this service answers under.",
     "forbidden-origin": "A browser asked for a page of a site that is not allowed to ask.",
@@ -158,10 +166,13 @@ def explain(code: str) -> str | None:
         known.extend(kind.__subclasses__())
     if code in _REFUSALS:
         return _REFUSALS[code]
-    return next(
-        (HTTPStatus(status).description for status, name in _HTTP_CODES.items() if name == code),
-        None,
-    )
+    found = next((status for status in HTTPStatus if _http_code(status) == code), None)
+    return None if found is None or found < 400 else found.description or found.phrase
+
+
+def _http_code(status: int) -> str:
+    """The code of a failure of HTTP itself."""
+    return _HTTP_CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
 def install(app: Flask, log: Any) -> None:
@@ -208,8 +219,7 @@ def install(app: Flask, log: Any) -> None:
             detail = "an unexpected failure; the service's log says why"
         else:
             detail = error.description or HTTPStatus(status).description
-        code = _HTTP_CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
-        return problem(status, code, detail, headers=headers)
+        return problem(status, _http_code(status), detail, headers=headers)
 
     # One by one and not HTTPException itself: that would also catch the redirects and ready
     # responses of abort().

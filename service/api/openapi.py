@@ -21,6 +21,9 @@ OpenAPIDocument = dict[str, Any]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
+# In the environment of a request: an event that is set when the server begins to end, so that an
+# answer without an end of its own does too.
+ENDING = "server.ending"
 
 
 class DocumentedBody(RequestBody):

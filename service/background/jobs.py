@@ -65,9 +65,8 @@ class Upload(Protocol):
 class JobRunner:
     """The jobs of one home: any service takes them, the leader runs them.
 
-    A job belongs to the service that took it, which holds a lock in the job's folder while the job
-    waits: a free lock there means that its service died. Only the leader runs jobs, so what a new
-    leader finds running died with the last one.
+    A job belongs to the service that took it, which holds a lock in its folder while it waits: a
+    free lock there means that its service died. What a new leader finds running died with the last.
     """
 
     name = "jobs"
@@ -194,8 +193,8 @@ class JobRunner:
             time.sleep(0.05)
         return job
 
-    def watch(self, job_id: str) -> JobStream:
-        """The job's changes; ``close`` the stream when nobody listens any more.
+    def watch(self, job_id: str, ending: threading.Event | None = None) -> JobStream:
+        """The job's changes until ``ending`` is set; ``close`` it when nobody listens any more.
 
         Raises ``UnknownJobError``, and ``OverloadedError`` where too many listen: each takes a
         thread of the server.
@@ -205,7 +204,7 @@ class JobRunner:
             raise OverloadedError(
                 "too many clients follow jobs: poll GET /v1/jobs/{id} now and then instead"
             )
-        return JobStream(self, job_id, self._streams)
+        return JobStream(self, job_id, self._streams, ending or threading.Event())
 
     def _public(self, job: Job) -> Job:
         """A job without any path of this machine."""
@@ -333,7 +332,10 @@ class JobRunner:
             code = process.poll()
             if code is not None:
                 del self._running[job_id]
-                self._note_end(job_id, process, code)
+                try:
+                    self._note_end(job_id, process, code)
+                except UnknownJobError:  # an erasure was quicker to forget it
+                    self._forget(job_id)
 
     def _read_waiting(self) -> None:
         """Read which jobs wait, where the folder has changed or some seconds have passed."""
@@ -457,10 +459,17 @@ class JobRunner:
 
 
 class JobStream:
-    """The changes of one job as an iterator: None now and then without one; ends with the job, or
-    after ten minutes."""
+    """The changes of one job as an iterator: None now and then without one; ends with the job, with
+    the service, or after ten minutes."""
 
-    def __init__(self, runner: JobRunner, job_id: str, places: threading.BoundedSemaphore) -> None:
+    def __init__(
+        self,
+        runner: JobRunner,
+        job_id: str,
+        places: threading.BoundedSemaphore,
+        ending: threading.Event,
+    ) -> None:
+        self._ending = ending
         self._runner = runner
         self._job_id = job_id
         self._places = places
@@ -487,4 +496,5 @@ class JobStream:
                 yield None
             if job.state in ENDED:
                 return
-            time.sleep(_WATCH_S)
+            if self._ending.wait(_WATCH_S):
+                return

@@ -15,6 +15,7 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from service.api.errors import MEDIA_TYPE, document
+from service.api.openapi import ENDING
 from service.server.parser import REFUSED, RequestParser
 
 _CODES = {
@@ -52,6 +53,7 @@ class _RequestTask(WSGITask):
             request.marks[REFUSED] = "no time for this before its deadline: try again shortly"
         environ: WSGIEnvironment = super().get_environment()
         environ.update(request.marks)
+        environ[ENDING] = self.channel.server.web.ending
         return environ
 
     def build_response_header(self) -> bytes:

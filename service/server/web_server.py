@@ -111,6 +111,7 @@ class WebServer:
         self._count = 0
         self._stopping = False
         self._drained_from: float | None = None
+        self.ending = threading.Event()
         self._ended = False
         self._finished = threading.Event()
         self._finished.set()
@@ -231,6 +232,7 @@ class WebServer:
             return
         if self._drained_from is None:
             self._drained_from = now
+            self.ending.set()
             for listener in self.listeners:
                 listener.stop_accepting()
         waited = now - self._drained_from

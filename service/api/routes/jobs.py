@@ -12,6 +12,7 @@ from flask_openapi import APIBlueprint
 from indexer.core.errors import BadRequestError
 from indexer.operations.jobs import Job
 from service.api.openapi import (
+    ENDING,
     SECURITY,
     JsonResponse,
     answer,
@@ -135,7 +136,7 @@ def follow_job(path: JobPath) -> Response:
     /v1/jobs/{id}` says the same. A client that goes away changes nothing for the job.
     """
     # The lines are made when this request is over.
-    changes = engine().jobs.watch(path.job_id)
+    changes = engine().jobs.watch(path.job_id, request.environ.get(ENDING))
 
     def lines() -> Iterator[str]:
         for job in changes:

@@ -131,6 +131,20 @@ def test_every_code_is_explained(code: str) -> None:
     assert text == " ".join(text.split())
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("bad-json", "too-many-values", "invalid-request", "forbidden", "unauthorized"),
+        # What the server answers by itself, and what has only the name of its status.
+        *("request-timeout", "headers-too-large", "not-implemented", "body-too-large"),
+        *("gone", "not-acceptable"),
+    ],
+)
+def test_failures_of_http_are_explained(code: str) -> None:
+    """The address in ``type`` of a problem leads to a text, whoever answered it."""
+    assert explain(code)
+
+
 def test_a_failure_without_a_kind_is_the_service_s_own() -> None:
     """What no client can cause is 500; a subclass has its base's status."""
 

@@ -621,3 +621,15 @@ def test_old_jobs_are_forgotten(own: Engine) -> None:
         )
     assert jobs.forget(keep=2) == 3
     assert [job.job_id for job in jobs.list()] == [made[4], made[3]]
+
+
+def test_whoever_follows_a_job_is_let_go_at_the_end(own: Engine) -> None:
+    """A stream ends at once where the service ends, though its job goes on."""
+    job_id = Jobs(own.home).add("import", {}).job_id
+    ending = threading.Event()
+    stream = own.jobs.watch(job_id, ending)
+    changes = iter(stream)
+    assert next(changes).job_id == job_id
+    ending.set()
+    assert list(changes) == []
+    stream.close()

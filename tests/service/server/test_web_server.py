@@ -20,6 +20,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from indexer.core.errors import BadSettingsError, BusyError
+from service.api.openapi import ENDING
 from service.app import create_app, head_check
 from service.engine import Engine
 from service.server import make_server
@@ -254,6 +255,26 @@ def test_what_was_begun_is_answered(serve: MakeServer) -> None:
         connection.close()
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset
         connect(server)
+
+
+def test_an_answer_without_an_end_ends_with_the_server(serve: MakeServer) -> None:
+    """A page that follows a job does not hold up the end: its stream is told, and ends whole."""
+
+    def follow(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        yield b": begun"
+        assert environ[ENDING].wait(30)
+        yield b": ended"
+
+    server = serve(follow)
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b": begun" in connection.recv(65536)
+        server.stop()
+        began = time.monotonic()
+        rest = read_all(connection)
+    assert rest.endswith(b": ended\r\n0\r\n\r\n")
+    assert time.monotonic() - began < 3
 
 
 def test_a_kept_connection_has_a_moment_at_the_end(serve: MakeServer) -> None:
