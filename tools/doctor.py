@@ -354,6 +354,8 @@ def show(document: dict[str, Any]) -> None:
     other = [row["backbone"] for row in document["weights"] if not row["available"]]
     rows += [("weights on this machine", here), ("weights by download or file", other)]
     for name, value in document.get("home", {}).items():
+        if name == "checked":
+            value = [f"{count:,} {kind}" for kind, count in value.items()]
         rows.append(
             (f"home {name}", value if not isinstance(value, dict) else list(value.values()))
         )

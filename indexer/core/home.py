@@ -62,7 +62,10 @@ class Home:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
         marker = self.path / "home.json"
+        remake = f"write it anew with: catalens verify --repair --home {path}"
         if not marker.is_file():
+            if any((self.path / name).exists() for name in ("catalog.sqlite3", "indexes")):
+                raise BadHomeError(f"{marker} is missing, though a home is here: {remake}")
             raise BadHomeError(
                 f"no catalens home at {self.path} (make one with: catalens import DATA --home "
                 f"{path})"
@@ -70,10 +73,10 @@ class Home:
         try:
             stored = json.loads(marker.read_text())
         except (OSError, ValueError) as error:
-            raise BadHomeError(f"{marker} is not readable: {error}") from error
+            raise BadHomeError(f"{marker} is not readable: {error}; {remake}") from error
         found = stored.get("format") if isinstance(stored, dict) else None
         if not isinstance(found, int) or found < 1:
-            raise BadHomeError(f"{marker} has no usable format number: {found!r}")
+            raise BadHomeError(f"{marker} has no usable format number: {found!r}; {remake}")
         if found > FORMAT:
             raise NewerFormatError(
                 f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "

@@ -28,6 +28,8 @@ from indexer.index.version_files import IndexVersion, NewVersion, open_files
 
 Names = list[str]
 
+_MEND = "catalens verify --repair removes the version, and builds the one that serves anew"
+
 log = structlog.get_logger(__name__)
 
 
@@ -117,14 +119,17 @@ class Versions(Activations):
             try:
                 size = path.stat().st_size
             except FileNotFoundError as error:
-                raise DamagedIndexError(f"index version {version}: {name} is missing") from error
+                raise DamagedIndexError(
+                    f"index version {version}: {name} is missing; {_MEND}"
+                ) from error
             if size != expected["size"]:
                 raise DamagedIndexError(
-                    f"index version {version}: {name} has {size} bytes, not {expected['size']}"
+                    f"index version {version}: {name} has {size} bytes, not "
+                    f"{expected['size']}; {_MEND}"
                 )
             if sha256_file(path) != expected["sha256"]:
                 raise DamagedIndexError(
-                    f"index version {version}: {name} does not match its checksum"
+                    f"index version {version}: {name} does not match its checksum; {_MEND}"
                 )
         self.stamp(manifest)
         return manifest

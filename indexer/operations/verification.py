@@ -118,9 +118,11 @@ def verify_home(
         found.damages.append(Damage("home.json", str(error), mend, derived=True))
         return found
     check = _Check(home, found, progress, read_photos)
-    for step in (_catalog, _models, _versions, _active, _databases, _small_files):
-        progress("verify", len(found.checked), 0)
+    steps = (_catalog, _models, _versions, _active, _databases, _small_files)
+    for number, step in enumerate(steps):
+        progress("verify", number, len(steps))
         step(check)
+    progress("verify", len(steps), len(steps))
     return found
 
 
@@ -175,6 +177,8 @@ def photo_damage(home: Home, row: PhotoRow, *, read: bool) -> str | None:
             return f"{path} has {size:,} bytes, not {row.bytes:,}"
         if read and sha256_file(path) != row.content_hash:
             return f"{path} was changed: its content is not what its name says"
+    except FileNotFoundError:
+        return f"{path} is missing"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
     return None
@@ -193,9 +197,10 @@ def _photos(check: _Check, catalog: Catalog) -> None:
             bad.append((row, what))
     for row, what in bad[:_LISTED]:
         ids = ", ".join(ascii(name) for name in _holders(catalog, row)[:3])
+        aside = "" if what.endswith(" is missing") else f"{check.repair} sets it aside, then "
         mend = (
-            f"{check.repair} sets it aside, then {mend_command('import DATA', home.path)} (or a "
-            f"PUT of the product) brings it again; or {check.restore}"
+            f"{aside}{mend_command('import DATA', home.path)} (or a PUT of the product) brings it "
+            f"again; or {check.restore}"
         )
         check.damaged(home.photos, f"photo of {ids}: {what}", mend)
     if len(bad) > _LISTED:

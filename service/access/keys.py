@@ -24,6 +24,7 @@ _MEND = (
     "restore it from a backup, or move it away and make keys anew (catalens keys create NAME "
     "--role admin)"
 )
+_MEND_MISSING = _MEND.replace("move it away and ", "")
 _STRICT = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
@@ -83,7 +84,7 @@ class KeyFile:
         except FileNotFoundError:
             if _has_keys(self._home):
                 raise BadHomeError(
-                    f"{self.path} is not there, though this home has keys: {_MEND}"
+                    f"{self.path} is not there, though this home has keys: {_MEND_MISSING}"
                 ) from None
             return ()
         except OSError as error:

@@ -294,8 +294,11 @@ def validate(model: type[Model], fields: Any) -> Model:
 def _kind(request: Request, *offered: str) -> str:
     if request.mimetype not in offered:
         given = request.mimetype or "none"
+        wanted = " or ".join(offered)
+        if not request.mimetype and JSON in offered:
+            wanted += ", {} where there is nothing to say"
         raise RequestRefusedError(
-            415, "unsupported-media-type", f"content type {given}: send {' or '.join(offered)}"
+            415, "unsupported-media-type", f"content type {given}: send {wanted}"
         )
     return request.mimetype
 

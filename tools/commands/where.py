@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def where(product: str | None, home: Path, as_json: bool) -> None:
     product; of a deleted one, `catalens index verify --erased ID` finds what is left.
     """
     from indexer.catalog.store import open_catalog
+    from indexer.core.errors import UnknownProductError
     from indexer.core.home import Home
     from indexer.operations.data_places import find_places
     from indexer.operations.product_places import find_product
@@ -31,7 +33,13 @@ def where(product: str | None, home: Path, as_json: bool) -> None:
         if product is None:
             found: dict[str, Any] = {"places": find_places(opened, catalog)}
         else:
-            found = {"product": product, "places": find_product(opened, catalog, product)}
+            try:
+                found = {"product": product, "places": find_product(opened, catalog, product)}
+            except UnknownProductError as error:
+                raise UnknownProductError(
+                    f"{error}; what is left of a deleted one: catalens index verify --erased "
+                    f"{shlex.quote(product)} --home {shlex.quote(str(home))}"
+                ) from error
     document = {"home": str(opened.path), **found}
     print_result(document, as_json, _show_places)
 

@@ -62,7 +62,7 @@ def test_a_lost_or_damaged_file_is_not_taken_for_no_keys(home: Home) -> None:
         with pytest.raises(BadHomeError, match="damaged"):
             keys.create("joe", "search")
     home.keys_file.unlink()
-    with pytest.raises(BadHomeError, match=r"not there.*keys create NAME --role admin"):
+    with pytest.raises(BadHomeError, match=r"not there.*backup, or make keys anew \(catalens keys"):
         keys.read()
     made = keys.create("joe", "admin")
     assert [key.name for key in keys.read()] == ["joe"]

@@ -129,6 +129,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_serves_on(
     victim.write_bytes(bytes(data))
     body = assert_problem(web.post("/v1/indexes/v000002:activate"), 409, "damaged-index")
     assert "vectors.npy" in body["detail"]
+    assert "catalens verify --repair" in body["detail"]
     own.home.activate(Active("v000002", own.ready().model_version))
     own.refresh()
     assert own.similar("cross-red", k=1).index_version == "v000001"

@@ -32,5 +32,8 @@ def test_it_fails_where_something_is_damaged_and_names_the_command(
     assert (document["intact"], document["damages"][0]["where"]) == (False, "photos")
     assert f"catalens verify --repair --home {home.path}" in said.err
     assert cli.run(["verify", "--repair", *place]) == 1
+    said = capsys.readouterr().err
+    assert f" is missing; catalens import DATA --home {home.path}" in said
+    assert "0 of 0" not in said
     import_feed(home, feed)
     assert cli.run(["verify", *place]) == 0

@@ -25,6 +25,6 @@ def test_places_are_told_with_what_they_hold(
     out = capsys.readouterr().out
     assert f"catalog: {home.catalog_file} (" in out
     assert "ends:  the delete itself" in out
-    assert "there is no product 'x'" in refused(
-        capsys, "where", "--product", "x", "--home", home.path
-    )
+    said = refused(capsys, "where", "--product", "an x", "--home", home.path)
+    assert "there is no product 'an x'" in said
+    assert f"catalens index verify --erased 'an x' --home {home.path}" in said

@@ -385,7 +385,10 @@ def test_http_failures_are_problem_documents(web: FlaskClient) -> None:
     assert_problem(
         web.post("/v1/search", data=b"x", content_type="image/png"), 415, "unsupported-media-type"
     )
-    assert_problem(web.post("/v1/search", data=b"{}"), 415, "unsupported-media-type")
+    body = assert_problem(web.post("/v1/search", data=b"{}"), 415, "unsupported-media-type")
+    assert "send application/json" in body["detail"]
+    body = assert_problem(web.post("/v1/indexes:rollback"), 415, "unsupported-media-type")
+    assert body["detail"].endswith("send application/json, {} where there is nothing to say")
     assert_problem(web.get("/v1/products?limit=7&page=2"), 422, "invalid-request")
     assert_problem(web.get("/v1/products/%ff"), 422, "invalid-request")
 
