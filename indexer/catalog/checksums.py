@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from indexer.core.sqlite import Connection, Database, Schema, chunks, has_table
 
-# Beside the catalog's first tables. Rows that an older Catalens wrote have none, or one of an
-# earlier sequence number.
+# Beside the catalog's first tables. Rows that an older Catalens wrote have none: triggers of the
+# file take away what stands there of a row that changes, and who knows checksums seals it again.
 CHECKSUMS_TABLE = (
     "CREATE TABLE IF NOT EXISTS checksums (kind TEXT NOT NULL, key INTEGER NOT NULL, sequence "
     "INTEGER NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID"
@@ -82,6 +82,8 @@ class CheckedDatabase(Database):
         super().__init__(path, schema)
         self._kinds = kinds
         self._touched: set[tuple[str, int]] = set()
+        # Whether the file has its triggers, by which every release unseals what it changes.
+        self._unsealed_by_all = False
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -98,6 +100,7 @@ class CheckedDatabase(Database):
         meets none."""
         self._touched.clear()
         tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
+        self._unsealed_by_all = self._trigger_names(tables) <= tables
         there = {row[0] for row in sql.execute("SELECT tbl_name FROM temp.sqlite_master")}
         wanted = tables.intersection(self._kinds.parts) - there
         if not wanted:
@@ -112,13 +115,36 @@ class CheckedDatabase(Database):
                     f"BEGIN SELECT catalens_touched('{kind}', {number}); END"
                 )
 
+    def _trigger_names(self, tables: set[str]) -> set[str]:
+        there = tables.intersection(self._kinds.parts)
+        return {f"unseal_{table}_{event}" for table in there for event, _ in self._events(table)}
+
+    def _events(self, table: str) -> tuple[tuple[str, str], ...]:
+        """What takes a checksum away, and the row that says of what. A new row has none yet."""
+        added = (("INSERT", "new"),) if table in self._kinds.whole else ()
+        return (("UPDATE", "old"), ("DELETE", "old"), *added)
+
+    def _make_triggers(self, sql: Connection) -> None:
+        """Have all releases, older ones too, unseal what they change."""
+        tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
+        for table in tables.intersection(self._kinds.parts):
+            kind, key = self._kinds.parts[table]
+            for event, row in self._events(table):
+                number = key if key == "0" else f"{row}.{key}"
+                sql.execute(
+                    f"CREATE TRIGGER IF NOT EXISTS unseal_{table}_{event} AFTER {event} ON {table} "
+                    f"BEGIN DELETE FROM checksums WHERE kind = '{kind}' AND key = {number}; END"
+                )
+
     def _touch(self, kind: str, key: int) -> None:
         self._touched.add((kind, key))
 
     def _seal(self, sql: Connection) -> None:
         if not self._touched:
             return
-        sql.execute(CHECKSUMS_TABLE)
+        if not self._unsealed_by_all:
+            sql.execute(CHECKSUMS_TABLE)
+            self._make_triggers(sql)
         for kind in self._kinds.reads:
             rows = [key for of, key in self._touched if of == kind]
             seal_rows(sql, kind, rows, self._kinds)

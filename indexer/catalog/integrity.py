@@ -19,7 +19,7 @@ from indexer.catalog.checksums import (
 )
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
-from indexer.core.sqlite import Connection, Database, read_meta
+from indexer.core.sqlite import Connection, Database
 
 _NAMED = 5
 # What must hold between tables: (words, query that gives offending rows).
@@ -123,7 +123,6 @@ def seal_catalog(catalog: Catalog) -> int:
 
 def _check_rows(sql: Connection, kind: str, state: CatalogCheck) -> None:
     known = stored_checksums(sql, kind)
-    begins = int(read_meta(sql, "compacted") or 0)
     changed: list[int] = []
     for row in current_checksums(sql, kind):
         sequence, checksum = known.pop(row.key, (-1, 0))
@@ -133,22 +132,15 @@ def _check_rows(sql: Connection, kind: str, state: CatalogCheck) -> None:
         elif sequence > row.sequence:
             changed.append(row.key)
         else:
-            # Of an older Catalens, which wrote it later; the log agrees with it.
+            # Of an older Catalens.
             state.unchecked += 1
-    gone = [key for key, (sequence, _) in known.items() if not _was_deleted(sql, kind, key, begins)]
+    # One that was deleted by any release has lost its checksum too.
+    gone = list(known)
     if changed:
         where = _words(sql, kind, changed)
         state.damages.append(f"{len(changed)} {kind}s do not match their checksum: {where}")
     if gone:
         state.damages.append(f"{len(gone)} {kind}s are lost: {_named(gone)}")
-
-
-def _was_deleted(sql: Connection, kind: str, key: int, begins: int) -> bool:
-    """Whether an older Catalens, which leaves checksums alone, deleted the row."""
-    if kind == PHOTO:
-        return bool(sql.execute("SELECT 1 FROM changes WHERE kind = 'delete' LIMIT 1").fetchone())
-    query = "SELECT 1 FROM changes WHERE pid = ? AND kind = 'delete'"
-    return begins > 0 or sql.execute(query, (key,)).fetchone() is not None
 
 
 def _changed_tables(sql: Connection) -> Iterator[str]:

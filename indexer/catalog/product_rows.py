@@ -55,15 +55,24 @@ def loses_text(old: StoredContent, new: StoredContent) -> bool:
     """Whether a text of ``old`` is none of ``new``; numbers are no texts."""
     if (old.title and old.title != new.title) or old.category not in (None, new.category):
         return True
-    return any(
-        before and before != after and not texts_in(before) <= texts_in(after)
-        for before, after in ((old.attributes, new.attributes), (old.fields, new.fields))
-    )
+    return _loses_value(old.attributes, new.attributes) or _loses_value(old.fields, new.fields)
+
+
+def _loses_value(old: str | None, new: str | None) -> bool:
+    if not old or old == new:
+        return False
+    before = orjson.loads(old)
+    after = orjson.loads(new or "{}")
+    changed: set[str] = set()
+    for name, value in before.items():
+        if after.get(name) != value:
+            changed.update(_strings(value))
+    return bool(changed) and not changed <= set(_strings(after))
 
 
 def texts_in(stored: str | None) -> set[str]:
     """The texts among the values of a JSON column."""
-    return set(_strings(json.loads(stored or "{}")))
+    return set(_strings(orjson.loads(stored or "{}")))
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -232,7 +232,7 @@ class Catalog:
             if dry_run:
                 connection.execute("ROLLBACK")
                 return
-            session.journal.flush()
+            session.finish()
             note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before.sequence:
                 stamp_state(connection, sequence)

@@ -100,6 +100,14 @@ class Transaction:
         # Fields that some product ever had.
         self._used = used_fields(connection)
         self.journal = UndoJournal(connection)
+        # The last change that took a text from a product that stays.
+        self._text_removed = 0
+
+    def finish(self) -> None:
+        """Write what is kept until the transaction ends."""
+        self.journal.flush()
+        if self._text_removed:
+            deletions.record_removed_text(self._sql, self._text_removed)
 
     @property
     def orphaned(self) -> list[str]:
@@ -204,7 +212,7 @@ class Transaction:
         sequence = self._log(pid, "put", photos_changed)
         self._sql.execute(_CHANGE, (*content, put.external_version, sequence, pid))
         if addresses_changed or tags != old_tags or loses_text(stored.content, content):
-            deletions.record_removed_text(self._sql, sequence)
+            self._text_removed = sequence
         replaced = Written(sequence, pid, "replaced", *orphaned, photos_changed=photos_changed)
         return replace(replaced, warnings=warnings)
 
@@ -308,7 +316,7 @@ class Transaction:
         sequence = self._log(pid, "patch", False)
         self._sql.execute(_CHANGE, (*content, patch.external_version, sequence, pid))
         if tags != old_tags or loses_text(stored.content, content):
-            deletions.record_removed_text(self._sql, sequence)
+            self._text_removed = sequence
         if patch.product_id in self._rows:
             version = patch.external_version
             version = stored.external_version if version is None else version
@@ -335,7 +343,7 @@ class Transaction:
             merged = merged_values(json.loads(old.attributes), given, read.values)
             attributes = dump(merged)
             check_stored_attributes(merged, attributes)
-            before = json.loads(old.spellings or "{}")
+            before = json.loads(old.spellings) if old.spellings else {}
             written = {name: text for name, text in before.items() if name not in given}
             spellings = dump_some({**written, **read.spellings})
         if "fields" in changes:

@@ -53,13 +53,47 @@ def digest(part: Part) -> str:
 
 def content_parts(content: StoredContent) -> Parts:
     """All parts that stand in a product's row."""
-    parts: Parts = {"title": content.title, "category": _loaded(content.category)}
-    spellings = json.loads(content.spellings or "{}")
-    for name, value in json.loads(content.attributes).items():
-        parts[f"attributes/{name}"] = [value, spellings.get(name)]
-    for name, value in json.loads(content.fields or "{}").items():
-        parts[f"fields/{name}"] = value
+    return {
+        "title": content.title,
+        "category": _loaded(content.category),
+        **_attribute_parts(content),
+        **_field_parts(content),
+    }
+
+
+def _changed_parts(before: StoredContent, after: StoredContent) -> dict[str, tuple[Part, Part]]:
+    """The parts that differ, before and after; columns that do not are not read."""
+    parts: dict[str, tuple[Part, Part]] = {}
+    if before.title != after.title:
+        parts["title"] = (before.title, after.title)
+    if before.category != after.category:
+        parts["category"] = (_loaded(before.category), _loaded(after.category))
+    if (before.attributes, before.spellings) != (after.attributes, after.spellings):
+        parts |= _differences(_attribute_parts(before), _attribute_parts(after))
+    if before.fields != after.fields:
+        parts |= _differences(_field_parts(before), _field_parts(after))
     return parts
+
+
+def _differences(old: Parts, new: Parts) -> dict[str, tuple[Part, Part]]:
+    return {
+        name: (old.get(name), new.get(name))
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name)
+    }
+
+
+def _attribute_parts(content: StoredContent) -> Parts:
+    spellings = json.loads(content.spellings) if content.spellings else {}
+    return {
+        f"attributes/{name}": [value, spellings.get(name)]
+        for name, value in json.loads(content.attributes).items()
+    }
+
+
+def _field_parts(content: StoredContent) -> Parts:
+    fields = json.loads(content.fields) if content.fields else {}
+    return {f"fields/{name}": value for name, value in fields.items()}
 
 
 def _loaded(text: str | None) -> Any:
@@ -120,11 +154,7 @@ class UndoJournal:
         """Keep what differs of a product; ``others``: its tags and photos before and after."""
         parts = {name: pair for name, pair in others.items() if pair[0] != pair[1]}
         if before != after:
-            old = content_parts(before)
-            new = content_parts(after)
-            for name in old.keys() | new.keys():
-                if old.get(name) != new.get(name):
-                    parts[name] = (old.get(name), new.get(name))
+            parts |= _changed_parts(before, after)
         kept = self._buffer.setdefault(pid, {})
         for name, (was, now) in parts.items():
             # Of several changes by one action the first has what stood before it.
