@@ -25,6 +25,10 @@ _CODES = {
     431: "headers-too-large",
     501: "not-implemented",
 }
+# Requests that a connection may send ahead of their answers, and bytes of heads and bodies that are
+# taken before they are counted: a read may hold ten thousand requests, which hold up all others.
+_MOST_AHEAD = 100
+_HEAD_PORTION, _BODY_PORTION = 4096, 32 * 1024
 
 
 class _ProblemTask(ErrorTask):
@@ -185,7 +189,20 @@ class HttpChannel(HTTPChannel):
     def received(self, data: bytes) -> bool:
         """Take what arrived."""
         before, head = self.request, self.request is not None and self.request.headers_finished
-        took = bool(super().received(data))
+        took = False
+        start = 0
+        while start < len(data):
+            inside = self.request is not None and self.request.headers_finished
+            end = start + (_BODY_PORTION if inside else _HEAD_PORTION)
+            took = bool(super().received(data[start:end])) or took
+            start = end
+            if len(self.requests) > _MOST_AHEAD:
+                # Those are answered, the last of them says that the connection ends.
+                self.requests[-1].unread = True
+                if self.request is not None:
+                    self.request.close()
+                    self.request = None
+                break
         self._moved += len(data)
         now_head = self.request is not None and self.request.headers_finished
         if self.request is not before or now_head != head:

@@ -109,3 +109,28 @@ def test_a_peer_is_an_address_or_a_network() -> None:
     assert peer_name("2001:db8::1") == peer_name("2001:db8:0:0:5::9") == "2001:db8:0:0"
     assert peer_name("fe80::1%eth0") == "fe80:0:0:0"
     assert peer_name("::1") == "0:0:0:0"
+
+
+def test_requests_sent_far_ahead_end_the_connection(serve: MakeServer) -> None:
+    """Some are answered in their order, and the last answer says that the rest was thrown away:
+    ten thousand of one read would hold up everybody else."""
+    server = serve()
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+        answers = read_all(connection)
+    count = answers.count(b"HTTP/1.1 200 OK")
+    assert 100 < count < 300
+    assert answers.count(b"Connection: close") == 1
+
+
+def test_some_requests_sent_ahead_are_all_answered(serve: MakeServer) -> None:
+    """A client that sends a few at once, one of them with a body, gets every answer."""
+    server = serve()
+    body = b"x" * 10_000
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n" + body
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40 + post + last)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 42
+    assert answers.count(b'"bytes": 10000') == 1

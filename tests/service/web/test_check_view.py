@@ -217,6 +217,10 @@ def test_decisions_are_made_by_keys_and_undone(
     item.locator("button:text-is('Undo')").click()
     item.locator(".decide").wait_for()
     assert engine.reviews.get(review).content.state == "open"
+    # A key that is held repeats itself: that decides nothing more.
+    page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'a', repeat: true}))")
+    page.wait_for_timeout(100)
+    assert engine.reviews.get(review).content.state == "open"
     page.keyboard.press("a")
     item.locator(".decided.approved").wait_for()
     engine.reviews.undo(review)
