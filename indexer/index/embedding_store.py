@@ -174,8 +174,9 @@ class EmbeddingStore:
 
     def damaged(self) -> np.ndarray:
         """The photos whose vector does not match its checksum: int64, sorted."""
-        ids = self.ids()
-        return np.setdiff1d(ids, np.setdiff1d(ids, self.missing(ids), assume_unique=True))
+        with self.database.read():
+            ids = self.ids()
+            return np.setdiff1d(ids, np.setdiff1d(ids, self.missing(ids), assume_unique=True))
 
     def rate(self) -> float | None:
         """Photos embedded per second by the last longer run; None before one."""

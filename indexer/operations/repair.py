@@ -7,6 +7,7 @@ from pathlib import Path
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog, unfit_versions
+from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import read_sealed_json, remove_folder, replace_file, write_json
 from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
@@ -176,11 +177,20 @@ def _originals(home: Home, done: list[str]) -> None:
     with Catalog.open(home.catalog_file, photos=home.photos) as catalog:
         for row in photo_rows(catalog):
             if row.storage == "copy" and photo_damage(home, row, read=True) is not None:
-                store.set_aside(row.content_hash)
-                count += 1
+                count += _set_aside(store, home, catalog, row)
     if count:
         remove_folder(home.feeds)
         done.append(f"{count:,} damaged originals were set aside in damaged/: import them again")
+
+
+def _set_aside(store: PhotoStore, home: Home, catalog: Catalog, seen: PhotoRow) -> bool:
+    """Set a damaged copy aside, unless it was deleted or came again meanwhile; nobody writes."""
+    with catalog.database.transaction():
+        row = catalog.photos_by_id([seen.photo_id]).get(seen.photo_id)
+        if row is None or row.storage != "copy" or photo_damage(home, row, read=True) is None:
+            return False
+        store.set_aside(row.content_hash)
+        return True
 
 
 def _active(home: Home, rebuild: bool, done: list[str]) -> str | None:

@@ -121,7 +121,16 @@ def verify_home(
     steps = (_catalog, _models, _versions, _active, _databases, _small_files)
     for number, step in enumerate(steps):
         progress("verify", number, len(steps))
+        before = found.damages
+        found.damages = []
         step(check)
+        if found.damages and step is not _catalog:
+            # Files come and go while the home serves: damage is there twice.
+            first = set(found.damages)
+            found.damages = []
+            step(check)
+            found.damages = [damage for damage in found.damages if damage in first]
+        found.damages = [*before, *found.damages]
     progress("verify", len(steps), len(steps))
     return found
 
@@ -193,8 +202,12 @@ def _photos(check: _Check, catalog: Catalog) -> None:
         if count % _PORTION == 0:
             check.progress("photos", count, total)
         count += 1
-        if (what := photo_damage(home, row, read=check.read_photos)) is not None:
-            bad.append((row, what))
+        if photo_damage(home, row, read=check.read_photos) is None:
+            continue
+        # Again as the catalog has it now: another process may have deleted it meanwhile.
+        for now in catalog.photos_by_id([row.photo_id]).values():
+            if (what := photo_damage(home, now, read=check.read_photos)) is not None:
+                bad.append((now, what))
     for row, what in bad[:_LISTED]:
         ids = ", ".join(ascii(name) for name in _holders(catalog, row)[:3])
         aside = "" if what.endswith(" is missing") else f"{check.repair} sets it aside, then "

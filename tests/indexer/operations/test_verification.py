@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,11 +14,13 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.errors import BadHomeError, CatalogBehindError, MissingReviewsError
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import decode_photo
 from indexer.index.version import Versions
+from indexer.operations import repair, verification
 from indexer.operations.repair import repair_home
 from indexer.operations.verification import verify_home
 from indexer.reviews.store import Preview, open_reviews
@@ -193,3 +196,51 @@ def test_a_repair_stops_at_a_catalog_that_is_not_of_these_photos(tmp_path: Path)
     with pytest.raises(CatalogBehindError, match="not the catalog of these photos"):
         repair_home(home.path)
     assert Versions(home).names() == ["v000001"]
+
+
+def test_what_is_deleted_during_a_check_is_no_damage(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo whose product another process erases is not missing; a copy that came again before
+    it is set aside stays."""
+    looked_at = verification.photo_damage
+    again = original(home, "p1")
+    whole = again.read_bytes()
+
+    def erase_before(*given: Any, **options: Any) -> str | None:
+        monkeypatch.undo()
+        store = PhotoStore(home)
+        with open_catalog(home) as catalog:
+            for product in list(catalog.iterate()):
+                if product.product_id != "p1":
+                    store.collect(catalog, catalog.delete(product.product_id).orphaned)
+        return looked_at(*given, **options)
+
+    monkeypatch.setattr(verification, "photo_damage", erase_before)
+    found = verify_home(home.path)
+    assert (found.damages, len(list(home.photos.glob("??/??/*")))) == ([], 1)
+
+    def send_again(*given: Any, **options: Any) -> str | None:
+        monkeypatch.undo()
+        said = looked_at(*given, **options)
+        again.write_bytes(whole)
+        return said
+
+    again.unlink()
+    monkeypatch.setattr(repair, "photo_damage", send_again)
+    assert repair_home(home.path) == []
+    assert again.read_bytes() == whole
+
+
+def test_a_file_that_goes_during_a_check_is_no_damage(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one look finds and the next does not was on its way."""
+
+    def remove_before(path: Path) -> dict[str, Any]:
+        path.unlink()
+        return read_sealed_json(path)
+
+    write_sealed_json(home.path / "duplicates.json", {"rules": []})
+    monkeypatch.setattr(verification, "read_sealed_json", remove_before)
+    assert verify_home(home.path).intact
