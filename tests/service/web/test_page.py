@@ -16,7 +16,7 @@ READY = {
     "#/": "#grid .card",
     "#/product/cross-red": ".facets .value",
     "#/check": "#file",
-    "#/queue": ".tiles .tile",
+    "#/queue": ".reviews .queued, .reviews + p:visible",
     "#/studio": "canvas[data-points]",
 }
 
