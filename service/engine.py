@@ -147,7 +147,7 @@ class Engine:
             log=self.log,
         )
         self.versions = IndexVersions(self.home, self.catalog, self.snapshots)
-        self.actions = ActionHistory(self.home, self.catalog, self.snapshots)
+        self.actions = ActionHistory(self.home, self.catalog, self.snapshots, settings.undo_days)
         self.classes = ClassManager(
             self.home,
             self.catalog,

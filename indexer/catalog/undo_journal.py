@@ -16,7 +16,9 @@ from indexer.core.actor import current_action
 from indexer.core.sqlite import Connection, chunks, has_table, read_meta, write_meta
 
 # How long what was done can be undone.
-KEPT_DAYS = 30
+KEPT_DAYS = 30.0
+# As many days ago nothing was done.
+ENDLESS_DAYS = 365_000.0
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
@@ -199,7 +201,8 @@ class UndoJournal:
         held = int(read_meta(self._sql, _HELD) or 0) + len(rows)
         write_meta(self._sql, _HELD, str(held))
         if held > MOST_KEPT:
-            expire(self._sql)
+            # For their number alone: retention ends them by their age.
+            expire(self._sql, days=ENDLESS_DAYS)
 
     def _begin(self) -> int:
         if self._number is None:

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog
+from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
 from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
-from indexer.catalog.undo_journal import expire, is_expiry_due
 from indexer.core.home import Home
 from indexer.operations.jobs import Jobs
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
 
 _DAY_S = 86_400.0
-# Days that no data is old.
-_ENDLESS = 365_000.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
     Deletions(catalog.database).settle([])
     if is_undo_due(catalog, terms):
         with catalog.database.transaction() as sql:
-            done.undo = expire(sql, days=terms.undo or _ENDLESS)
+            done.undo = expire(sql, days=terms.undo or ENDLESS_DAYS)
     if not home.reviews_file.exists():
         return done
     with open_reviews(home) as reviews:
@@ -84,7 +82,7 @@ def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
 def is_undo_due(catalog: Catalog, terms: RetentionTerms) -> bool:
     """Whether what an action replaced came to its end."""
     with catalog.database.read() as sql:
-        return is_expiry_due(sql, days=terms.undo or _ENDLESS)
+        return is_expiry_due(sql, days=terms.undo or ENDLESS_DAYS)
 
 
 def _is_review_due(reviews: Reviews, terms: RetentionTerms) -> bool:
@@ -93,6 +91,6 @@ def _is_review_due(reviews: Reviews, terms: RetentionTerms) -> bool:
 
 def _ends(terms: RetentionTerms) -> dict[str, str]:
     return {
-        "decided_before": days_ago(terms.review_photos or _ENDLESS),
-        "opened_before": days_ago(terms.open_review_photos or _ENDLESS),
+        "decided_before": days_ago(terms.review_photos or ENDLESS_DAYS),
+        "opened_before": days_ago(terms.open_review_photos or ENDLESS_DAYS),
     }

@@ -1,4 +1,5 @@
-"""Undo over the whole home: actions on the catalog with the model's categories, activations."""
+"""Undo over the whole home: actions on the catalog with the model's categories, activations,
+decisions."""
 
 from __future__ import annotations
 
@@ -16,10 +17,14 @@ from indexer.core.errors import CatalensError, NotUndoableError, UnknownActionEr
 from indexer.core.home import Home
 from indexer.index.active_model import active_model, serve_decision
 from indexer.index.version import Versions
-from indexer.reviews.store import forget_photos
+from indexer.reviews.decisions import ReviewDecision, find_decision, latest_decisions
+from indexer.reviews.store import KEPT_DAYS as DECISION_DAYS
+from indexer.reviews.store import forget_photos, open_reviews
 
 # Of activations, whose names are their versions and times.
 ACTIVATION = "activation"
+# Of decisions on reviews, whose names are their entries in the log.
+DECISION = "decision"
 # What a report names where the model's categories stay.
 CATEGORIES = "model categories"
 
@@ -28,9 +33,9 @@ CATEGORIES = "model categories"
 class ListedAction:
     """Something that was done and may be undone.
 
-    ``kind``: write, batch, import, sync, taxonomy, types, undo or activation; ``note``: what it is
-    about; ``until``: when it can be undone no more (ISO 8601, UTC); ``state``: undoable, undone or
-    expired. Counts are of products.
+    ``kind``: write, batch, import, sync, taxonomy, types, undo, activation or decision; ``note``:
+    what it is about; ``until``: when it can be undone no more (ISO 8601, UTC; empty: no end);
+    ``state``: undoable, undone, expired or changed-since. Counts are of products.
     """
 
     name: str
@@ -74,15 +79,21 @@ class UndoResult:
 
 
 def list_actions(
-    home: Home, catalog: Catalog, *, limit: int = 50, writes: bool = True
+    home: Home,
+    catalog: Catalog,
+    *,
+    limit: int = 50,
+    writes: bool = True,
+    days: float = KEPT_DAYS,
 ) -> list[ListedAction]:
-    """What was done last, the newest first. ``writes``: single writes too."""
+    """What was done last, the newest first. ``writes``: single writes too; ``days``: how long what
+    was done to products can be undone, 0 for ever."""
     found: list[ListedAction] = []
     before: int | None = None
     while len(found) < limit:
         portion = catalog.actions.actions(limit=max(limit, 100), before=before)
         found += [
-            _listed(action, catalog.actions.counts(action.number))
+            _listed(action, catalog.actions.counts(action.number), days)
             for action in portion
             if writes or action.kind != "write"
         ]
@@ -90,6 +101,7 @@ def list_actions(
             break
         before = portion[-1].number
     found += _activations(home)
+    found += _decisions(home, limit)
     return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
 
 
@@ -97,12 +109,15 @@ def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> U
     """Undo one action of ``list_actions``.
 
     Of an import or an edit as ``undo_action``; of a map of categories the model's too, where they
-    are still as the map left them; of the last activation as ``Versions.rollback``. Raises
+    are still as the map left them; of the last activation as ``Versions.rollback``; of a decision
+    as ``Reviews.reopen``. Raises
     ``UnknownActionError``, ``NotUndoableError``, ``ChangedError`` where another version was
     activated since.
     """
     if name.startswith(f"{ACTIVATION}-"):
         return UndoResult.of(_undo_activation(home, name, dry_run))
+    if name.startswith(f"{DECISION}-"):
+        return UndoResult.of(_undo_decision(home, name, dry_run))
     action = catalog.actions.get(name)
     with home.lock("decision", wait_s=30.0), doing("undo", action.kind, undoes=name):
         kept = catalog.actions.kept_decision(action.number)
@@ -115,7 +130,7 @@ def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> U
     return UndoResult.of(report)
 
 
-def _listed(action: StoredAction, counts: ActionCounts) -> ListedAction:
+def _listed(action: StoredAction, counts: ActionCounts, days: float) -> ListedAction:
     state = "undone" if action.undone else "expired" if action.expired else "undoable"
     return ListedAction(
         action.name,
@@ -126,16 +141,19 @@ def _listed(action: StoredAction, counts: ActionCounts) -> ListedAction:
         counts.changed,
         counts.added,
         counts.erased,
-        _until(action.at),
+        _until(action.at, days),
         state,
         action.undone,
     )
 
 
-def _until(at: str) -> str:
+def _until(at: str, days: float) -> str:
+    """Empty where there is no end."""
     try:
-        end = datetime.fromisoformat(at) + timedelta(days=KEPT_DAYS)
-    except ValueError:
+        end = datetime.fromisoformat(at) + timedelta(days=days)
+    except (ValueError, OverflowError):
+        return ""
+    if not days:
         return ""
     return end.astimezone(UTC).isoformat(timespec="milliseconds")
 
@@ -183,6 +201,50 @@ def _undo_activation(home: Home, name: str, dry_run: bool) -> UndoReport:
         Versions(home).rollback(instead_of=found.note.rpartition(" ")[2])
         report.undone_by = _activations(home)[-1].name
     return report
+
+
+def _decisions(home: Home, limit: int) -> list[ListedAction]:
+    if not home.reviews_file.exists():
+        return []
+    with open_reviews(home) as reviews:
+        return [_listed_decision(made) for made in latest_decisions(reviews, limit=limit)]
+
+
+def _listed_decision(made: ReviewDecision) -> ListedAction:
+    return ListedAction(
+        f"{DECISION}-{made.entry}",
+        made.at,
+        DECISION,
+        made.by,
+        f"{made.outcome} {made.review}",
+        changed=0,
+        added=0,
+        erased=0,
+        until=_until(made.at, DECISION_DAYS),
+        state=made.state,
+        undone_by=None,
+    )
+
+
+def _undo_decision(home: Home, name: str, dry_run: bool) -> UndoReport:
+    number = name.removeprefix(f"{DECISION}-")
+    unknown = UnknownActionError(f"there is no action {name[:64]!a} (see catalens undo list)")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise unknown
+    if not home.reviews_file.exists():
+        raise unknown
+    with open_reviews(home) as reviews:
+        made = find_decision(reviews, int(number))
+        if made is None:
+            raise unknown
+        if made.state != "undoable":
+            raise NotUndoableError(
+                f"the decision of {made.at} on review {made.review} was undone already, or is "
+                f"older than {DECISION_DAYS:g} days"
+            )
+        if not dry_run:
+            reviews.reopen(made.review, entry=made.entry)
+    return UndoReport(name, DECISION, made.by, made.at, dry_run=dry_run)
 
 
 def _restore_decision(home: Home, catalog: Catalog, kept: KeptDecision, report: UndoReport) -> None:

@@ -131,18 +131,21 @@ class Reviews:
             self._append("decided", body, review_id)
         return self.get(name)
 
-    def reopen(self, name: str) -> Review:
-        """Take a decision back: the review waits again. Both stay in the log.
+    def reopen(self, name: str, *, entry: int | None = None) -> Review:
+        """Take a decision back: the review waits again. Both stay in the log. ``entry``: only
+        where the last decision is this entry.
 
         Raises ``UnknownReviewError``, ``NotUndoableError`` where it waits, or was decided longer
         ago than its photos are kept.
         """
         with self.database.transaction() as connection:
             review_id, state = self._found(name)
-            query = "SELECT max(at) FROM log WHERE review_id = ? AND kind = 'decided'"
-            (decided,) = connection.execute(query, (review_id,)).fetchone()
+            query = "SELECT max(at), max(entry) FROM log WHERE review_id = ? AND kind = 'decided'"
+            decided, last = connection.execute(query, (review_id,)).fetchone()
             if state == "open":
                 raise NotUndoableError(f"review {name} is open: there is no decision to undo")
+            if entry not in (None, last):
+                raise NotUndoableError(f"review {name} was decided anew since: undo that decision")
             if str(decided) < days_ago(KEPT_DAYS):
                 raise NotUndoableError(
                     f"review {name} was {state} on {decided}: a decision can be undone for "

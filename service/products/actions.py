@@ -22,15 +22,20 @@ class ActionList:
 class ActionHistory:
     """What was done to a home; safe to call from many threads."""
 
-    def __init__(self, home: Home, catalog: Catalog, snapshots: SnapshotManager) -> None:
+    def __init__(
+        self, home: Home, catalog: Catalog, snapshots: SnapshotManager, undo_days: float
+    ) -> None:
         self._home = home
+        self._undo_days = undo_days
         self._catalog = catalog
         self._snapshots = snapshots
 
     def list(self, *, limit: int, writes: bool) -> Envelope[ActionList]:
         """The last ``limit`` actions; ``writes``: single writes too."""
         timer = StageTimer()
-        found = list_actions(self._home, self._catalog, limit=limit, writes=writes)
+        found = list_actions(
+            self._home, self._catalog, limit=limit, writes=writes, days=self._undo_days
+        )
         return Envelope.around(ActionList(found), self._snapshots.current, timer)
 
     def undo(self, name: str, *, dry_run: bool) -> Envelope[UndoResult]:

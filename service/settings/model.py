@@ -21,7 +21,7 @@ from pydantic import (
 from indexer.core.errors import BadSettingsError
 from indexer.core.home import KEYS_FILE
 from indexer.duplicates.print_limit import PRINTS_DIFFER
-from indexer.operations.retention import RetentionTerms
+from indexer.operations.retention import UNDO_DAYS, RetentionTerms
 from indexer.quality.profiles import profile
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS
 from service.settings.alerts import AlertSettings
@@ -277,6 +277,12 @@ class Settings(BaseModel):
         le=36_500,
         description="How long what an ended job reported is kept; 0: no end.",
     )
+    undo_days: float = Field(
+        default=UNDO_DAYS,
+        ge=0,
+        le=36_500,
+        description="How long what was done to products can be undone; 0: no end.",
+    )
     max_batch_items: int = Field(
         default=1000, ge=1, le=100_000, description="Writes in one `products:batch`."
     )
@@ -404,6 +410,7 @@ class Settings(BaseModel):
             self.open_review_photos_days,
             self.review_texts_days,
             self.job_days,
+            self.undo_days,
         )
 
     @property

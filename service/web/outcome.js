@@ -12,7 +12,8 @@ export function importWords(result) {
   return said.join(" ");
 }
 
-const counted = (key, count) => t(count === 1 ? `${key}.one` : `${key}.many`, { count: count.toLocaleString() });
+/** A text by its count: `key.one` or `key.many`. */
+export const counted = (key, count) => t(count === 1 ? `${key}.one` : `${key}.many`, { count: count.toLocaleString() });
 
 /** The result of any job. */
 export function resultWords(job) {

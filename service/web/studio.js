@@ -1,4 +1,5 @@
-// The studio: what a merchant looks after. Versions, long work, the map of the catalog, the numbers.
+// The studio: what a merchant looks after. Versions, long work, what was done, the map of the catalog, the numbers.
+import { actions } from "./actions.js";
 import { element, heading } from "./dom.js";
 import { imports } from "./imports.js";
 import { jobs } from "./jobs.js";
@@ -10,9 +11,10 @@ import { versions } from "./versions.js";
 export function mount(root, { foot }) {
   const stop = new AbortController();
   const chart = catalogMap(stop.signal);
-  const served = versions({ signal: stop.signal, foot, changed: () => chart.refresh() });
-  const work = jobs(stop.signal, served.refresh);
-  const parts = [chart, work, numbers(stop.signal)];
+  const served = versions({ signal: stop.signal, foot, changed: () => { chart.refresh(); done.refresh(); } });
+  const work = jobs(stop.signal, () => { served.refresh(); done.refresh(); });
+  const done = actions({ signal: stop.signal, changed: () => { served.refresh(); chart.refresh(); } });
+  const parts = [chart, work, done, numbers(stop.signal)];
   const intake = imports(stop.signal, () => work.refresh(), served.refresh);
   root.append(heading(t("studio.title")), element("p", { className: "lead", textContent: t("studio.lead") }),
     element("div", { className: "studio" }, intake.root, served.root, ...parts.map((part) => part.root)));

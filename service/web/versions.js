@@ -112,7 +112,8 @@ function row(name, now, then) {
     element("td", { textContent: show(now) }), element("td", { textContent: show(then) }));
 }
 
-function warnings(found) {
+/** What is lost by serving another version. */
+export function warnings(found) {
   const counts = { "products-missing": found.products_missing, "fewer-categories": found.categories.lost_count, "fewer-tags": found.tags.lost_count };
   if (!found.warnings.length) return element("p", { className: "muted", textContent: t("compare.no-warnings") });
   return element("ul", { className: "warnings" }, ...found.warnings.map((code) =>

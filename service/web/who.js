@@ -5,6 +5,12 @@ import { t } from "./strings.js";
 
 let found = null; // {name, role}
 
+/** The role of whoever asks; null where the service does not say. */
+export async function role() {
+  if (!found) await ask();
+  return found?.role ?? null;
+}
+
 /** Write it in the page's language. */
 export function show() {
   const place = $("who");

@@ -28,6 +28,7 @@ NAMED_BY_PROMISE = {
     "service/test_two_homes.py": "two homes on one machine",
     "service/test_two_processes.py": "two servers on one home",
     "service/web/test_check_view.py": "a view of the page, which is JavaScript",
+    "service/web/test_actions_part.py": "a part of the studio, which is JavaScript",
     "service/web/test_objects.py": "a view of the page, which is JavaScript",
     "service/web/test_page.py": "the page as a whole, which is JavaScript",
     "service/web/test_search_view.py": "a view of the page, which is JavaScript",

@@ -310,7 +310,8 @@ def gc(home: Path, config: Path | None, as_json: bool) -> None:
     Those that are neither active nor kept for rollback, and what only they needed. The change log
     is compacted below the oldest version left; embeddings and decision layers that no version needs
     are deleted, and so is what killed processes left half-written. What came to its end by the
-    settings review_photos_days, open_review_photos_days, review_texts_days and job_days goes too.
+    settings review_photos_days, open_review_photos_days, review_texts_days, job_days and undo_days
+    goes too.
     """
     from indexer.core.home import Home
     from indexer.operations.garbage_collection import tidy

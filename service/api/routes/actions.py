@@ -39,8 +39,8 @@ class UndoRequest(RequestModel):
     "/actions", operation_id="list_actions", responses={200: ActionsResponse, **problem_responses()}
 )
 def list_actions(query: ActionsQuery) -> JsonResponse:
-    """Imports, bulk edits, maps of categories and activations, by whom, and whether they can be
-    undone; the newest first."""
+    """Imports, bulk edits, maps of categories, activations and decisions: by whom, and whether they
+    can be undone; the newest first."""
     return answer(engine().actions.list(limit=query.limit, writes=query.writes))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.catalog import undo_journal
 from indexer.catalog.store import open_catalog
 from indexer.classification.taxonomy import TaxonomyMap, apply_taxonomy
 from indexer.core.actor import acting
@@ -22,6 +24,7 @@ from indexer.operations.feed_import import run_import
 from indexer.operations.retention import RetentionTerms, end_terms, is_due
 from indexer.operations.undo import list_actions, undo
 from service.engine import Engine
+from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import (  # noqa: F401  (the drawn shop, as fixtures)
     open_web,
@@ -123,6 +126,30 @@ def test_what_was_kept_ends_with_its_term(own: Engine) -> None:  # noqa: F811
     assert is_due(own.home, own.catalog, RetentionTerms())
     assert end_terms(own.home, own.catalog).undo == 1
     assert list_actions(own.home, own.catalog)[0].state == "expired"
+
+
+def test_the_term_of_an_undo_is_a_setting(
+    own: Engine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`undo_days` says when it ends, 0 that it does not; a write beyond the number of products that
+    are kept ends nothing by its age."""
+    terms = Settings.make(home=own.home.path, undo_days=45).retention_terms
+    assert (terms.undo, RetentionTerms().undo) == (45, 30)
+    own.catalog.patch("ring-blue", {"title": "x"})
+    with own.catalog.database.transaction() as sql:
+        at = datetime.now(UTC) - timedelta(days=40)
+        sql.execute("UPDATE actions SET at = ?", (at.isoformat(timespec="milliseconds"),))
+    found = list_actions(own.home, own.catalog, days=45)[0]
+    assert datetime.fromisoformat(found.until) - datetime.fromisoformat(found.at) == timedelta(45)
+    assert list_actions(own.home, own.catalog, days=0)[0].until == ""
+    assert not is_due(own.home, own.catalog, RetentionTerms(undo=0))
+    monkeypatch.setattr(undo_journal, "MOST_KEPT", 0)
+    own.catalog.patch("ring-blue", {"title": "y"})
+    end_terms(own.home, own.catalog, terms)
+    assert list_actions(own.home, own.catalog)[1].state == "undoable"
+    end_terms(own.home, own.catalog, RetentionTerms(undo=39))
+    assert list_actions(own.home, own.catalog)[1].state == "expired"
 
 
 def test_the_command_lists_and_takes_back(
