@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -136,7 +136,9 @@ class InferenceQueue:
         """Finish what is queued, then stop the thread."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            # Where the network hangs, the queue may stay full: the end waits for it so long alone.
+            with suppress(queue.Full):
+                self._jobs.put(None, timeout=self._timeout_s)
             self._thread.join(timeout=self._timeout_s)
 
     def _run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -146,6 +147,28 @@ def test_closing_answers_what_waits(queue: InferenceQueue) -> None:
     with pytest.raises(OverloadedError):
         queue.embed(slow, [9])
     assert not queue.alive
+
+
+def test_a_network_that_hangs_holds_up_no_end() -> None:
+    """The end is told even where nothing more can be queued."""
+    queue = InferenceQueue(max_batch=1, max_waiting=1, timeout_s=0.1)
+    model: Any = Slow()
+    calls = Calls()
+    for _ in range(2):
+        calls.start(lambda: queue.embed(model, [1], within_s=5))
+        assert model.begun.wait(5)
+    until = time.monotonic() + 5
+    while queue.waiting < 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    ending = threading.Thread(target=queue.close)
+    ending.start()
+    ending.join(3)
+    try:
+        assert not ending.is_alive()
+    finally:
+        model.gate.set()
+        for thread in [ending, *calls.threads]:
+            thread.join(10)
 
 
 def test_what_comes_too_late_is_never_computed(queue: InferenceQueue) -> None:
