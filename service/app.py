@@ -62,6 +62,7 @@ _QUESTIONS = frozenset(
     for name in ("classify", "search", "tags", "describe", "objects", "recommendations", "review")
 )
 _SMALL = 64 * 1024
+_LOGGED_PATH = 1000  # characters; an address may have 64,000
 _CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE_CSP = (
     f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src "
@@ -324,7 +325,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
             request_id=g.get("request_id", ""),
             caller="" if caller is None else caller.name,
             method=request.method,
-            path=request.path,
+            path=request.path[:_LOGGED_PATH],
             status=response.status_code,
             latency_ms=round(
                 (time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 2

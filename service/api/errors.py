@@ -32,6 +32,8 @@ STATUS: tuple[tuple[type[CatalensError], int], ...] = (
 )
 
 _SHOWN_FAULTS, _MOST_FAULTS = 50, 2000
+# Characters of one text in an answer: what a client sent comes back in it, which may be megabytes.
+_MOST_DETAIL, _MOST_FAULT = 4000, 400
 
 # Failures of HTTP itself, by status; any other status is named after its phrase ("gone").
 _HTTP_CODES = {
@@ -70,8 +72,8 @@ class InvalidRequestError(Exception):
     """Fields that do not fit the schema: 422 with one entry per field."""
 
     def __init__(self, faults: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{fault['field']}: {fault['message']}" for fault in faults))
-        self.faults = faults
+        self.faults = [_shortened(fault) for fault in faults]
+        super().__init__("; ".join(f"{one['field']}: {one['message']}" for one in self.faults))
 
     @classmethod
     def from_error(cls, error: ValidationError) -> InvalidRequestError:
@@ -85,10 +87,23 @@ class InvalidRequestError(Exception):
         for entry in entries[:_SHOWN_FAULTS]:
             unknown = entry["type"] == "extra_forbidden"
             field = ".".join(str(part) for part in entry["loc"]) or "body"
-            faults.append({"field": field, "message": "unknown field" if unknown else entry["msg"]})
+            message = "unknown field" if unknown else entry["msg"]
+            faults.append({"field": field, "message": message})
         if count > _SHOWN_FAULTS:
             faults.append({"field": "body", "message": f"and {count - _SHOWN_FAULTS} more faults"})
         return cls(faults)
+
+
+def shorten(text: str, most: int) -> str:
+    """``text``; of a longer one its begin and its end, where a message says what to do."""
+    if len(text) <= most:
+        return text
+    gap = f" ... {len(text) - most} characters ... "
+    return f"{text[: most * 3 // 4]}{gap}{text[len(text) - most // 4 :]}"
+
+
+def _shortened(fault: dict[str, str]) -> dict[str, str]:
+    return {name: shorten(text, _MOST_FAULT) for name, text in fault.items()}
 
 
 def status_of(error: CatalensError) -> int:
@@ -102,7 +117,7 @@ def document(status: int, code: str, detail: str, request_id: str, **more: Any) 
         "type": f"/problems/{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": shorten(detail, _MOST_DETAIL),
         "code": code,
         "request_id": request_id,
         **more,
@@ -175,6 +190,16 @@ def _http_code(status: int) -> str:
     return _HTTP_CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
+def _too_large(app: Flask) -> str:
+    most = int(app.config["MAX_CONTENT_LENGTH"])
+    if request.mimetype == "multipart/form-data" and (request.content_length or 0) <= most:
+        return (
+            f"the form has more than {app.config['MAX_FORM_PARTS']} parts, or a text in it more "
+            f"than {app.config['MAX_FORM_MEMORY_SIZE']} bytes"
+        )
+    return f"the request is larger than the {most} bytes allowed (setting max_body_bytes)"
+
+
 def install(app: Flask, log: Any) -> None:
     """Every failure of ``app`` leaves as a problem document; unexpected ones are logged with their
     traceback."""
@@ -211,10 +236,7 @@ def install(app: Flask, log: Any) -> None:
                 f"{headers.get('Allow', '-')})"
             )
         elif status == 413:
-            detail = (
-                f"the request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes allowed "
-                "(setting max_body_bytes)"
-            )
+            detail = _too_large(app)
         elif status == 500:
             detail = "an unexpected failure; the service's log says why"
         else:

@@ -38,6 +38,7 @@ from service.api.requests import (
     ReviewRequest,
     SearchRequest,
 )
+from service.api.role_fields import check_fields
 from service.engine import Query
 from service.products.writer import Draft
 
@@ -284,14 +285,25 @@ def read_object(request: Request) -> FieldValues:
 
 
 def validate(model: type[Model], fields: Any) -> Model:
-    """``fields`` as ``model``; raises ``InvalidRequestError`` with one entry per wrong field."""
+    """``fields`` as ``model``.
+
+    Raises ``InvalidRequestError`` with one entry per wrong field, ``RequestRefusedError`` 403 for
+    one that is not of the caller's role.
+    """
     try:
-        return model.model_validate(fields)
+        found = model.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequestError.from_error(error) from None
+    check_fields(found)
+    return found
 
 
 def _kind(request: Request, *offered: str) -> str:
+    packed = request.headers.get("Content-Encoding", "identity")
+    if packed.strip().lower() not in ("", "identity"):
+        raise RequestRefusedError(
+            415, "unsupported-media-type", f"content encoding {packed}: send the body as it is"
+        )
     if request.mimetype not in offered:
         given = request.mimetype or "none"
         wanted = " or ".join(offered)

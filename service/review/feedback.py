@@ -20,6 +20,8 @@ from service.state.snapshots import SnapshotManager
 _REMEMBERED = 4096  # answers that feedback may name
 # Tags and products in them, which batches of long searches fill earlier.
 _MOST_NAMES = 4_096_000
+# Entries on one answer: a page says a click at a time, and each is kept.
+_MOST_ENTRIES = 200
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class FeedbackLog:
         self._answers: LRUCache[str, SuggestionRecord] = LRUCache(
             max_answers, max_weight=max_names, weigh=_count_names
         )
+        self._entries: LRUCache[str, int] = LRUCache(max_answers)
         self._max_answers = max_answers
         self._naming = threading.Lock()
 
@@ -111,7 +114,7 @@ class FeedbackLog:
         """Log what people made of an answer.
 
         Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag
-        or product that the answer lacked.
+        or product that the answer lacked, or for more feedback than one answer takes.
         """
         timer = StageTimer()
         record = self._answers.get(feedback.request_id)
@@ -130,13 +133,14 @@ class FeedbackLog:
             raise BadRequestError(
                 "nothing said: give accepted, rejected, added, clicked or category"
             )
+        self._count(feedback.request_id)
         known = self._catalog.pids(feedback.clicked)
         entry = {
             "request_id": feedback.request_id,
-            "accepted": list(feedback.accepted),
-            "rejected": list(feedback.rejected),
-            "added": list(feedback.added),
-            "clicked": [known[one] for one in feedback.clicked if one in known],
+            "accepted": list(dict.fromkeys(feedback.accepted)),
+            "rejected": list(dict.fromkeys(feedback.rejected)),
+            "added": list(dict.fromkeys(feedback.added)),
+            "clicked": [known[one] for one in dict.fromkeys(feedback.clicked) if one in known],
             "category": None if feedback.category is None else list(feedback.category),
             "pid": pid,
             "model_version": record.model_version,
@@ -144,6 +148,17 @@ class FeedbackLog:
         }
         stored = self._database.reviews.add_feedback([entry])
         return Envelope.around(FeedbackReceipt(stored), self._snapshots.current, timer)
+
+    def _count(self, request_id: str) -> None:
+        """Raise ``BadRequestError`` where an answer has all the feedback that it may have."""
+        with self._naming:
+            given = self._entries.get(request_id) or 0
+            if given >= _MOST_ENTRIES:
+                raise BadRequestError(
+                    f"answer {request_id!a} has {_MOST_ENTRIES} entries of feedback, and takes no "
+                    "more: send several clicks or tags in one entry"
+                )
+            self._entries.put(request_id, given + 1)
 
 
 def _says_something(feedback: Feedback) -> bool:

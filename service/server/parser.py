@@ -95,6 +95,7 @@ class RequestParser(HTTPRequestParser):
         except ValueError as error:
             # An address that the standard library refuses to split.
             raise ParsingError(f"Bad URI: {error}") from error
+        self._check_framing()
         if self.body_rcv is None:
             # Waitress would wait for a body that is not announced.
             self.expect_continue = False
@@ -105,6 +106,14 @@ class RequestParser(HTTPRequestParser):
         if self._check.refuses(environ):
             self._leave_body()
         self.marks = {name: environ[name] for name in environ if name.startswith("catalens.")}
+
+    def _check_framing(self) -> None:
+        """Raise ``ParsingError`` where two servers could disagree on where this body ends, so that
+        the rest of it is the next request for one of them (RFC 9112, 6.1)."""
+        if "TRANSFER_ENCODING" in self.headers:  # Waitress takes it off where it heeds it
+            raise ParsingError("Transfer-Encoding is of HTTP/1.1 alone: send Content-Length")
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            raise ParsingError("both Content-Length and Transfer-Encoding: send one of them")
 
     def expire(self) -> None:
         """End a request that does not arrive; it is answered 408."""

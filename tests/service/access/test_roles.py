@@ -110,3 +110,36 @@ def test_no_spelling_of_a_path_goes_round_the_roles(
         environ_overrides={"REQUEST_URI": path},
     )
     assert found.status_code in (403, 404)
+
+
+def test_a_search_key_names_no_version_and_teaches_nothing(
+    own: Engine, open_web: Callable[..., FlaskClient]
+) -> None:
+    """Shoppers open no version beside the serving one, and what is trained on is said by staff:
+    their feedback is what was clicked."""
+    keys = KeyFile(own.home)
+    shopper, writer = (
+        {"Authorization": f"Bearer {keys.create(role, role).key}"} for role in ("search", "write")
+    )
+    web = open_web()
+    pinned = {"product_id": "ring-blue", "version": "v000001"}
+    for path in ("search", "tags", "classify"):
+        assert_problem(web.post(f"/v1/{path}", json=pinned, headers=shopper), 403, "forbidden")
+        assert web.post(f"/v1/{path}", json=pinned, headers=writer).status_code == 200
+    similar = "/v1/products/ring-blue/similar?version=v000001"
+    assert_problem(web.get(similar, headers=shopper), 403, "forbidden")
+    found = web.post("/v1/search", json={"product_id": "ring-blue"}, headers=shopper).get_json()
+    request_id, best = found["request_id"], found["results"][0]["product_id"]
+    for name, value in (
+        ("accepted", ["ring"]),
+        ("rejected", ["ring"]),
+        ("added", ["free text"]),
+        ("category", ["Shapes", "cross"]),
+        ("product_id", "ring-blue"),
+    ):
+        body = {"request_id": request_id, "clicked": [best], name: value}
+        refused = web.post("/v1/feedback", json=body, headers=shopper)
+        assert_problem(refused, 403, "forbidden")
+        assert name in refused.get_json()["detail"]
+    clicked = {"request_id": request_id, "clicked": [best]}
+    assert web.post("/v1/feedback", json=clicked, headers=shopper).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -16,7 +17,7 @@ from indexer.core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from service.api.errors import STATUS, explain, status_of
+from service.api.errors import STATUS, explain, shorten, status_of
 
 STATUS_OF_CODE = {
     "alert-not-sent": 503,
@@ -164,3 +165,40 @@ def test_very_many_faults_are_not_told_one_by_one(
     faults = answer.get_json()["errors"]
     assert (answer.status_code, len(faults)) == (422, told)
     assert last in faults[-1]["message"]
+
+
+def test_an_answer_holds_little_of_what_was_sent(web: FlaskClient) -> None:
+    """Megabytes of a wrong field do not come back: begin and end of the text do."""
+    long = "f" * 1_000_000
+    for path, body in (
+        ("search", {"product_id": "ring-blue", long: 1}),
+        ("search", {"product_id": "ring-blue", "fields": [long]}),
+        ("search", {"product_id": "ring-blue", "weights": {long: 1}}),
+        ("search", {"product_id": "ring-blue", "filter": {"must": [{"field": long, "eq": 1}]}}),
+        ("explain", {"product_id": "ring-blue", "category": long}),
+    ):
+        answer = web.post(f"/v1/{path}", json=body)
+        assert answer.status_code == 422, path
+        assert len(answer.data) < 10_000, body.keys()
+        assert "characters" in answer.get_json()["detail"]
+    assert shorten("a" * 90 + "b" * 30, 100) == "a" * 75 + " ... 20 characters ... " + "b" * 25
+
+
+def test_forms_and_encodings_that_are_refused_are_named(web: FlaskClient) -> None:
+    """413 of a form says what is too much of it, and a packed body is 415, not broken JSON."""
+    answer = web.post(
+        "/v1/search",
+        data={f"f{number}": "1" for number in range(1001)},
+        content_type="multipart/form-data",
+    )
+    assert answer.status_code == 413
+    assert "1000 parts" in answer.get_json()["detail"]
+    packed = gzip.compress(b'{"product_id": "ring-blue"}')
+    answer = web.post(
+        "/v1/search",
+        data=packed,
+        content_type="application/json",
+        headers={"Content-Encoding": "gzip"},
+    )
+    assert answer.status_code == 415
+    assert "content encoding gzip" in answer.get_json()["detail"]

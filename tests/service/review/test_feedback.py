@@ -192,3 +192,16 @@ def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="no feedback to train from"):
         export_feedback(own.home, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_one_answer_takes_a_bounded_number_of_entries(own: Engine) -> None:
+    """Feedback is kept, so nobody fills the disk with that on one answer; a name counts once."""
+    tag = tags_of(own)[0]
+    for _ in range(200):
+        own.feedback.add(Feedback("r1", accepted=[tag] * 500))
+    with pytest.raises(BadRequestError, match="200 entries"):
+        own.feedback.add(Feedback("r1", accepted=[tag]))
+    with open_reviews(own.home) as kept:
+        bodies = [body for _, body in kept.feedback()]
+    assert len(bodies) == 200
+    assert {tuple(body["accepted"]) for body in bodies} == {(tag,)}

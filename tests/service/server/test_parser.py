@@ -136,3 +136,18 @@ def test_chunked_bodies_arrive(serve: MakeServer) -> None:
     answer = exchange(serve(), sent)
     assert b'{"bytes": 90006}' in answer
     assert answer.endswith(b'{"bytes": 0}')
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        b"POST / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_a_body_with_two_ends_is_refused(serve: MakeServer, head: bytes) -> None:
+    """What a proxy before the service takes for a body is never the next request here."""
+    smuggled = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = exchange(serve(), head + b"\r\n\r\n" + smuggled)
+    assert answer.count(b"\r\n\r\n") == 1
+    assert b" 400 " in answer.partition(b"\r\n")[0]
