@@ -44,6 +44,7 @@ COMMANDS = (
     "backup",
     "restore",
     "verify",
+    "where",
     "classify",
     "similar",
     "objects",

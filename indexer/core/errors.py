@@ -23,6 +23,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * NewerFormatError
     * NoCategoriesError
     * NoOrdersError
+    * NotUndoableError
     * OutdatedVersionError
     * StaleVersionError
   * DamagedHomeError
@@ -39,6 +40,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
   * NotErasedError
   * NotFoundError
     * CursorGoneError
+    * UnknownActionError
     * UnknownClassError
     * UnknownJobError
     * UnknownKeyError

@@ -85,7 +85,7 @@ class BackupReport:
     removed: list[str] = field(default_factory=list)
 
 
-class _HomeChangedError(CatalensError):
+class _HomeChangedError(Exception):
     """Something that the catalog or ``CURRENT`` names went while it was copied."""
 
 

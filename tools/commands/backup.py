@@ -28,7 +28,7 @@ from tools.output import print_result, print_table, say, stages
 )
 @json_option
 def backup(to: Path, home: Path, keep: int | None, link: bool, as_json: bool) -> None:
-    """Back up a home into the folder TO, also while it serves and imports.
+    """Back up a home, also while it serves.
 
     Each backup is a folder in TO, named by its time, and holds every write that was acknowledged
     before it. What the newest backup there has already takes no room again.

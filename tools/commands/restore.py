@@ -21,9 +21,10 @@ from tools.output import print_result, print_table, say, stages
 )
 @json_option
 def restore(source: Path, home: Path, partial: bool, as_json: bool) -> None:
-    """Make a new home from FROM: one backup, or a folder of them, of which the newest.
+    """Make a new home from a backup.
 
-    Every file is checked. The home must not be there yet.
+    FROM is one backup, or a folder of them, of which the newest is taken. Every
+    file is checked. The home must not be there yet.
     """
     from indexer.operations.restore import restore as job
 

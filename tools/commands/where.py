@@ -17,9 +17,9 @@ from tools.output import print_result, print_table, say
 @home_option
 @json_option
 def where(product: str | None, home: Path, as_json: bool) -> None:
-    """List every place that holds data, in the home and outside.
+    """List the places that hold data.
 
-    With what it holds and when that ends. With --product, every place that holds something of one
+    In the home and outside it, with what each holds and when that ends. With --product, every place that holds something of one
     product; of a deleted one, `catalens index verify --erased ID` finds what is left.
     """
     from indexer.catalog.store import open_catalog

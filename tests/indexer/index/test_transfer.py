@@ -337,7 +337,7 @@ def test_wrong_places_are_named(home: Home, tmp_path: Path) -> None:
     push(home, depot)
     with pytest.raises(UnknownVersionError, match=r"v000009.*there are: v000001"):
         pull(depot, home, "v000009")
-    with transfer._locked(depot), pytest.raises(BusyError, match="another push or pull"):
+    with transfer.locked_folder(depot), pytest.raises(BusyError, match="another push or pull"):
         push(home, depot)
 
 

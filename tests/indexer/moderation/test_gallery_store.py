@@ -161,7 +161,7 @@ def test_what_cannot_be_written_holds_all_the_same(
     with open_catalog(home) as catalog:
         expected = fit_home(home, policies, BUNDLE, catalog, Counting())["flags"]
         fitted_file(home).unlink()
-        monkeypatch.setattr("indexer.moderation.gallery_store.write_json", full)
+        monkeypatch.setattr("indexer.moderation.gallery_store.write_sealed_json", full)
         with capture_logs() as logs:
             fitted = fit_home(home, policies, BUNDLE, catalog, Counting())["flags"]
     assert fitted.bounds == expected.bounds

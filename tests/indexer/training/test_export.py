@@ -199,6 +199,7 @@ def signed(folder: Path) -> Path:
     manifest = json.loads((folder / MANIFEST).read_text())
     for name, known in manifest["files"].items():
         known["sha256"] = sha256_file(folder / name)
+        known["size"] = (folder / name).stat().st_size
     manifest["model_version"] = _model_version(manifest["files"])
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder

@@ -251,7 +251,8 @@ def test_what_was_begun_is_answered(serve: MakeServer) -> None:
         answer = read_all(connection)
         assert answer.startswith(b"HTTP/1.1 200"), answer
         assert answer.endswith(b"abcdef")
-        assert b"Connection: close" in answer, "the client does not ask here again"
+        if connection in parts:
+            assert b"Connection: close" in answer, "the client does not ask here again"
         connection.close()
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset
         connect(server)
