@@ -19,8 +19,9 @@ from tools.output import print_result, print_table, say
 def where(product: str | None, home: Path, as_json: bool) -> None:
     """List the places that hold data.
 
-    In the home and outside it, with what each holds and when that ends. With --product, every place that holds something of one
-    product; of a deleted one, `catalens index verify --erased ID` finds what is left.
+    In the home and outside it, with what each holds and when that ends. With --product, every
+    place that holds something of one product; of a deleted one, `catalens index verify --erased ID`
+    finds what is left.
     """
     from indexer.catalog.store import open_catalog
     from indexer.core.errors import UnknownProductError
