@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import structlog
+from PIL import Image
 
-from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
 from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probes
-from indexer.model.preprocessing import photos_to_pixels, to_batch
+from indexer.model.preprocessing import photos_to_pixels
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
 
@@ -51,19 +51,14 @@ def quicker_extractor(runtime: Runtime, photos: int) -> FrozenGraph | Runtime:
         or openvino() is None
     ):
         return runtime
-    asked = probes(runtime.spec.preprocess)
+    asked = [
+        Photo(Image.fromarray(pixels), "PNG", pixels.shape[1], pixels.shape[0], "")
+        for pixels in probes(runtime.spec.preprocess)
+    ]
     try:
-        graph = Graph(convert(runtime.network), "fp32")
-        alike = cosines(graph.infer_batch(asked), _own_features(runtime, asked))
+        quick = FrozenGraph(Graph(convert(runtime.network), "fp32"), runtime)
+        alike = cosines(quick.extract_features(asked), runtime.extract_features(asked))
     except Exception as error:  # whatever a converter meets in a network of somebody else's
         log.debug("no graph of the frozen backbone", reason=str(error))
         return runtime
-    return FrozenGraph(graph, runtime) if np.all(alike >= _LEAST_COSINE) else runtime
-
-
-def _own_features(runtime: TorchRuntime, pixels: np.ndarray) -> np.ndarray:
-    """The network's own features of uint8 [N, H, W, 3], without colours: float32 [N, F]."""
-    with torch.inference_mode():
-        batch = to_batch(pixels, runtime.spec.preprocess, runtime.device)
-        found: np.ndarray = runtime.network.backbone(batch).float().numpy()
-    return found
+    return quick if np.all(alike >= _LEAST_COSINE) else runtime
