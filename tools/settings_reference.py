@@ -1,11 +1,15 @@
-"""Table of the service's settings for docs/reference/settings.md, read from their model.
+"""The service's settings, read from their model: a table for the reference, a file to deploy.
 
-python -m tools.settings_reference  # prints the table
+python -m tools.settings_reference         # the table of docs/reference/settings.md
+python -m tools.settings_reference --toml  # deploy/catalens.toml
 """
 
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 
@@ -19,6 +23,35 @@ def settings_table() -> str:
     """One row for each setting, in Markdown."""
     rows = [_row(setting) for setting in describe_settings(Settings).values()]
     return "\n".join([HEADER, "|---|---|---|---|---|---|", *rows]) + "\n"
+
+
+def settings_file() -> str:
+    """Every setting with its default as a comment, in TOML; what an object holds has a guide."""
+    lines = [
+        "# Every setting of the service with its default: take the # away to change one.",
+        "# For /etc/catalens/catalens.toml of the systemd unit, or: catalens serve --config FILE.",
+        "# Made by: python -m tools.settings_reference --toml",
+        "",
+        'home = "/var/lib/catalens"',
+    ]
+    for setting in describe_settings(Settings).values():
+        if setting.name == "home":
+            continue
+        lines += ["", *textwrap.wrap(setting.help, 96, initial_indent="# ", subsequent_indent="# ")]
+        lines.append(f"# {setting.name} = {_toml(setting)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(setting: Setting) -> str:
+    if isinstance(setting.default, BaseModel) or setting.kind == "object":
+        return "{}"
+    if setting.kind == "objects":
+        return "[" + ", ".join(map(_table, setting.default)) + "]"
+    return json.dumps("PATH" if setting.default is None else setting.default)
+
+
+def _table(row: Mapping[str, object]) -> str:
+    return "{ " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in row.items()) + " }"
 
 
 def _row(setting: Setting) -> str:
@@ -51,4 +84,4 @@ def _default(setting: Setting) -> str:
 
 
 if __name__ == "__main__":
-    print(settings_table(), end="")
+    print(settings_file() if "--toml" in sys.argv[1:] else settings_table(), end="")

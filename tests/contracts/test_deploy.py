@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from service.settings import Settings
 from service.settings.description import describe_settings
+from tools.settings_reference import settings_file
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -33,6 +35,17 @@ def test_variables_of_the_container_are_settings() -> None:
         found = set(re.findall(r"\bCATALENS_[A-Z_]+", (DEPLOY / name).read_text()))
         assert found
         assert found <= known, name
+
+
+def test_the_settings_file_holds_every_setting_with_its_default() -> None:
+    """Each line without its # is the default, so that taking one away changes nothing by itself."""
+    text = (DEPLOY / "catalens.toml").read_text()
+    assert text == settings_file()
+    found = tomllib.loads(re.sub(r"(?m)^# (?=[a-z_]+ = )", "", text))
+    assert list(found) == list(Settings.model_fields)
+    given = {name: value for name, value in found.items() if value != "PATH"}
+    default = Settings()
+    assert default.replace(**given) == default.replace(home=Path(given["home"]))
 
 
 def test_the_container_runs_as_nobody_with_a_read_only_root() -> None:
