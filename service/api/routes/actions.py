@@ -6,7 +6,7 @@ from typing import Annotated
 
 from flask import request
 from flask_openapi import APIBlueprint
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from service.api.openapi import SECURITY, JsonResponse, answer, engine, json_body, problem_responses
 from service.api.parsing import read_json
@@ -32,7 +32,7 @@ class ActionsQuery(RequestModel):
 class UndoRequest(RequestModel):
     """How an action is undone."""
 
-    dry_run: bool = Field(default=False, description="Only say what would come back.")
+    dry_run: StrictBool = Field(default=False, description="Only say what would come back.")
 
 
 @api.get(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from flask.testing import FlaskClient
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from service.api.openapi import tidy
+from service.api.requests import RequestModel, _kinds
 
 
 def test_every_summary_is_whole(web: FlaskClient) -> None:
@@ -28,6 +31,31 @@ def test_paragraphs_after_the_first_are_the_description() -> None:
     found = tidy(given)["paths"]["/a"]["get"]
     assert found == {"summary": "One two.", "description": "More\nof it."}
     assert given["paths"]["/a"]["get"]["summary"] == "One"
+
+
+def body_models(base: type[BaseModel] = RequestModel) -> Iterator[type[BaseModel]]:
+    """Every model of a JSON body; what a query string holds is text and read as such."""
+    for model in base.__subclasses__():
+        if not model.__name__.endswith("Query"):
+            yield model
+        yield from body_models(model)
+
+
+def test_numbers_and_bools_of_a_body_are_such() -> None:
+    """0 is no false, true no 1, and "5" no number: what the document says, and nothing else."""
+    lax = []
+    for model in set(body_models()):
+        for name, field in model.model_fields.items():
+            adapter = TypeAdapter(Annotated[field.annotation, Field(), *field.metadata])
+            kinds = set(_kinds(field.annotation))
+            for kind, wrong in ((bool, 0), (int, True), (int, "5"), (float, "5")):
+                try:
+                    taken = kind in kinds and adapter.validate_python(wrong) is not wrong
+                except ValidationError:
+                    taken = False
+                if taken:
+                    lax.append(f"{model.__name__}.{name} takes {wrong!r}")
+    assert sorted(set(lax)) == []
 
 
 # Fields that every answer has, by schema.
