@@ -48,6 +48,8 @@ _NAMED += (
 )
 _turn = count()
 _made = count()
+# Jobs that were asked for and may be cancelled.
+_waiting: list[str] = []
 seen: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
 
@@ -86,6 +88,8 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     seen[name][response.status_code] += 1
     if name == "POST /v1/tags" and response.status_code == 200:
         _KNOWN["request_id"] = response.json()["request_id"]
+    if name == "POST /v1/indexes" and response.status_code == 202:
+        _waiting.append(response.json()["job_id"])
 
 
 def _name_path(name: str, case: Any) -> None:
@@ -95,6 +99,9 @@ def _name_path(name: str, case: Any) -> None:
     if name.startswith("DELETE /v1/products/"):
         # Each once: the last ones of the home.
         path["product_id"] = _KNOWN["spare"][next(_made) % len(_KNOWN["spare"])]
+        return
+    if name == "DELETE /v1/jobs/{job_id}" and _waiting:
+        path["job_id"] = _waiting.pop()  # the last one, which has not begun
         return
     for field, values in _KNOWN["path"].items():
         if field in path:
@@ -125,8 +132,7 @@ _BODIES: dict[str, Any] = {
     },
     "POST /v1/feedback": lambda: {
         "request_id": _KNOWN["request_id"],
-        "accepted": [],
-        "rejected": [],
+        "clicked": _KNOWN["path"]["product_id"][:1],
     },
     "POST /v1/reviews/{name}:decide": lambda: {"decision": "approve"},
     "POST /v1/indexes:rollback": dict,

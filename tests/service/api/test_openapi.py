@@ -34,9 +34,12 @@ def test_paragraphs_after_the_first_are_the_description() -> None:
 
 
 def body_models(base: type[BaseModel] = RequestModel) -> Iterator[type[BaseModel]]:
-    """Every model of a JSON body; what a query string holds is text and read as such."""
+    """Every model of a JSON body; what a query string holds is text and read as such.
+
+    Models of other tests are none of the service's.
+    """
     for model in base.__subclasses__():
-        if not model.__name__.endswith("Query"):
+        if model.__module__.startswith("service.") and not model.__name__.endswith("Query"):
             yield model
         yield from body_models(model)
 
