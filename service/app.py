@@ -33,7 +33,7 @@ from indexer.core.sqlite_library import (
     old_library_message,
 )
 from service.access.caller import Caller
-from service.access.control import AccessControl
+from service.access.control import AccessControl, too_many
 from service.access.raw_path import read_path
 from service.access.refusal import RequestRefusedError
 from service.access.sharing import foreign_origin, is_shared, sharing_headers
@@ -46,7 +46,7 @@ from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.inference.admission import OverloadedError
 from service.logging import capture_library_logs, make_log
-from service.server import REFUSED, run_server
+from service.server import EXCESS, OWNERS, REFUSED, run_server
 from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
@@ -118,10 +118,11 @@ class AppHeadCheck:
             rule, _ = self._app.url_map.bind_to_environ(environ).match(return_rule=True)
         access: AccessControl = self._app.extensions["catalens-access"]
         try:
-            environ[_CALLER] = _authorize(access, asked, rule)
+            caller = environ[_CALLER] = _authorize(access, asked, rule)
         except RequestRefusedError as error:
             environ[_REFUSAL] = error
             return True
+        environ[OWNERS] = caller.owners
         length = asked.content_length or 0
         if rule is None or length > self._settings.max_body_bytes:
             return True
@@ -294,6 +295,8 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         # Whom the key or a trusted proxy names; all that this request writes carries the name.
         g.acting = ExitStack()
         g.acting.enter_context(acting(g.caller.name))
+        if EXCESS in request.environ:
+            raise too_many(request.environ[EXCESS], 1)
         if REFUSED in request.environ:
             raise OverloadedError(request.environ[REFUSED])
         if request.method == "TRACE":

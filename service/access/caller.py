@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.access.addresses import network_of
 from service.access.roles import Role
 
 
@@ -15,6 +16,12 @@ class Caller:
     name: str
     role: Role | None
     address: str = ""
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """For whom what a request takes is counted: its address, and its name where it has one."""
+        names = (f"address {network_of(self.address)}", self.name and f"name {self.name}")
+        return tuple(filter(None, names))
 
 
 @dataclass(frozen=True)

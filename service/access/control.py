@@ -148,7 +148,7 @@ class AccessControl:
         if rate:
             wait_s = self._limiter.take(RateLimit("address", network_of(address), rate))
             if wait_s:
-                raise _too_many(f"an address may ask {rate:g} times", "address_rate", wait_s)
+                raise _rate_excess(f"an address may ask {rate:g} times", "address_rate", wait_s)
 
     def _count_key(self, holder: KeyHolder) -> None:
         rate = holder.rate
@@ -158,7 +158,7 @@ class AccessControl:
             wait_s = self._limiter.take(RateLimit("key", holder.name, rate))
             if wait_s:
                 said = f"the key {holder.name!a} may ask {rate:g} times"
-                raise _too_many(said, "key_rate, or keys create --rate", wait_s)
+                raise _rate_excess(said, "key_rate, or keys create --rate", wait_s)
 
 
 def _needs_key(path: str) -> bool:
@@ -177,11 +177,13 @@ def _unknown_key(headers: Mapping[str, str]) -> RequestRefusedError:
     )
 
 
-def _too_many(said: str, setting: str, wait_s: float) -> RequestRefusedError:
+def _rate_excess(said: str, setting: str, wait_s: float) -> RequestRefusedError:
     seconds = max(1, math.ceil(wait_s))
+    return too_many(f"{said} a second (setting {setting}): wait {seconds} s", seconds)
+
+
+def too_many(detail: str, wait_s: int) -> RequestRefusedError:
+    """429: an asker's own excess, which ends in ``wait_s`` seconds."""
     return RequestRefusedError(
-        429,
-        "too-many-requests",
-        f"{said} a second (setting {setting}): wait {seconds} s",
-        headers={"Retry-After": str(seconds)},
+        429, "too-many-requests", detail, headers={"Retry-After": str(wait_s)}
     )

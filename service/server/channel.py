@@ -106,7 +106,7 @@ class HttpChannel(HTTPChannel):
             "SERVER_NAME": self.server.server_name,
             "SERVER_PORT": str(self.server.effective_port),
         }
-        return RequestParser(adj, web.check, web.bodies, peer)
+        return RequestParser(adj, web.check, web.bodies, peer, self.peer)
 
     # -- what it is doing, asked by the loop
 
@@ -139,6 +139,8 @@ class HttpChannel(HTTPChannel):
             self._window_moved = self._moved
             if slow:
                 self._end_slow()
+        if self.request is not None and not self.requests and self.request.is_late(now, limits):
+            self._expire()
         if not self.waiting:
             return
         waits = now - self.since

@@ -11,10 +11,14 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver
 from waitress.utilities import BadRequest, Error
 
-from service.server.limits import BodyBudget
+from service.server.limits import BodyBudget, ServerLimits, Shortage
 
 # In the environment of a request: why it is answered 503, whatever it asks.
 REFUSED = "catalens.refused"
+# Why it is answered 429.
+EXCESS = "catalens.excess"
+# Whom its body is counted for: names of addresses and keys; the connection's peer without it.
+OWNERS = "catalens.owners"
 
 # What a chunked body may hold beside its bytes (sizes, extensions, line ends) where that is more
 # than its bytes: chunks of one byte cost the server a thousand times what they carry.
@@ -64,15 +68,22 @@ class RequestParser(HTTPRequestParser):
     chunked: bool
 
     def __init__(
-        self, adj: Adjustments, check: HeadCheck, bodies: BodyBudget, peer: WSGIEnvironment
+        self,
+        adj: Adjustments,
+        check: HeadCheck,
+        bodies: BodyBudget,
+        peer: WSGIEnvironment,
+        peer_name: str,
     ) -> None:
         super().__init__(adj)
         self.unread = False
         self.marks: WSGIEnvironment = {}
         self.completed_at = 0.0
+        self._head_at = 0.0
         self._check = check
         self._bodies = bodies
         self._peer = peer
+        self._owners: tuple[str, ...] = (peer_name,)
         self._reserved = 0
 
     def received(self, data: bytes) -> int:
@@ -102,10 +113,12 @@ class RequestParser(HTTPRequestParser):
             return
         if self.chunked:
             self.body_rcv = _BoundedChunks(self.body_rcv.getbuf())
+        self._head_at = time.monotonic()
         environ = self._environ()
         if self._check.refuses(environ):
             self._leave_body()
         self.marks = {name: environ[name] for name in environ if name.startswith("catalens.")}
+        self._owners = self.marks.pop(OWNERS, self._owners)
 
     def _check_framing(self) -> None:
         """Raise ``ParsingError`` where two servers could disagree on where this body ends, so that
@@ -114,6 +127,14 @@ class RequestParser(HTTPRequestParser):
             raise ParsingError("Transfer-Encoding is of HTTP/1.1 alone: send Content-Length")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("both Content-Length and Transfer-Encoding: send one of them")
+
+    def is_late(self, now: float, limits: ServerLimits) -> bool:
+        """Whether the body takes longer than one of its length may; of a chunked one that is what
+        has arrived."""
+        if self.body_rcv is None or not self._head_at:
+            return False
+        size = max(self.content_length, self._reserved)
+        return now - self._head_at > limits.body_deadline_s(size)
 
     def expire(self) -> None:
         """End a request that does not arrive; it is answered 408."""
@@ -128,18 +149,25 @@ class RequestParser(HTTPRequestParser):
     def close(self) -> None:
         """Let go of the body."""
         super().close()
-        self._bodies.release(self._reserved)
+        self._bodies.release(self._reserved, self._owners)
         self._reserved = 0
 
     def _hold(self, size: int) -> None:
-        if self._bodies.reserve(size - self._reserved):
+        shortage = self._bodies.reserve(size - self._reserved, self._owners)
+        if shortage is None:
             self._reserved = size
             return
         self.close()
-        self.marks[REFUSED] = (
-            f"the bodies of other requests take all of {self._bodies.limit} bytes (setting "
-            "max_bodies_bytes): try again shortly"
-        )
+        if shortage is Shortage.OWN:
+            self.marks[EXCESS] = (
+                "other requests of the same address or key hold half of the bytes that all bodies "
+                "may (setting max_bodies_bytes): send fewer at once"
+            )
+        else:
+            self.marks[REFUSED] = (
+                f"the bodies of other requests leave too little of {self._bodies.limit} bytes "
+                "(setting max_bodies_bytes): try again shortly"
+            )
         self._leave_body()
         self.completed = True
 

@@ -187,8 +187,15 @@ class Settings(BaseModel):
         default=256 * 2**20,
         ge=1,
         le=2**40,
-        description="Bytes that the bodies of all requests hold at once, in memory; the next gets "
-        "503.",
+        description="Bytes that the bodies of all requests hold at once, in memory, at least twice "
+        "`max_body_bytes`; of one address or key at most what is left. The next gets 503.",
+    )
+    min_body_rate: float = Field(
+        default=50_000.0,
+        ge=0,
+        le=1e9,
+        description="Bytes a second at which a whole body arrives after its first 10 s; what is "
+        "slower gets 408. 0: no deadline.",
     )
     max_connections: int = Field(
         default=1000, ge=16, le=65_536, description="Connections open at once."

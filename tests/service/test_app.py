@@ -11,6 +11,7 @@ from indexer.core.home import Home
 from indexer.index.version import Versions
 from indexer.operations.jobs import Jobs
 from service import app
+from service.access.caller import Caller
 from service.access.keys import KeyFile
 from service.app import create_app, head_check
 from service.engine import Engine
@@ -43,6 +44,30 @@ def test_writes_decisions_activations_and_jobs_carry_the_callers_name(own: Engin
     assert current_actor() == ""
     own.products.patch("ring-blue", {"title": "z"})
     assert own.catalog.actions.actions(limit=1)[0].by == ""
+
+
+def test_bodies_beyond_an_own_share_are_the_askers_excess(shop: Engine) -> None:
+    """429 where the server found that the same address or key holds too much, 503 where others do;
+    both say when to come again. The head says for whom a body is counted."""
+    made = create_app(shop, shop.settings)
+    for mark, status, code in (
+        ("excess", 429, "too-many-requests"),
+        ("refused", 503, "overloaded"),
+    ):
+        answer = made.test_client().get(
+            "/v1/products", environ_overrides={f"catalens.{mark}": "send fewer at once"}
+        )
+        told = answer.get_json()
+        assert (answer.status_code, told["code"]) == (status, code)
+        assert (told["detail"], answer.headers["Retry-After"]) == ("send fewer at once", "1")
+    environ = EnvironBuilder("/v1/search", method="POST", base_url="http://127.0.0.1/")
+    head = {**environ.get_environ(), "REMOTE_ADDR": "2001:db8::7", "CONTENT_LENGTH": "9"}
+    assert not head_check(made).refuses(head)
+    assert head["catalens.owners"] == ("address 2001:db8::/64",)
+    assert Caller("shop-page", "search", "192.0.2.1").owners == (
+        "address 192.0.2.1",
+        "name shop-page",
+    )
 
 
 def test_a_photo_that_would_be_refused_is_not_read(

@@ -50,7 +50,7 @@ _turn = count()
 _made = count()
 # Jobs that were asked for and may be cancelled.
 _waiting: list[str] = []
-seen: defaultdict[str, Counter[int]] = defaultdict(Counter)
+seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 @schemathesis.hook
@@ -83,11 +83,16 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
-    """Count the answers of each operation by status."""
+    """Count the answers of each operation by status; a full queue says when to come again."""
     name = f"{case.method} {case.path}"
-    seen[name][response.status_code] += 1
-    if name == "POST /v1/tags" and response.status_code == 200:
-        _KNOWN["request_id"] = response.json()["request_id"]
+    status = str(response.status_code)
+    if status == "503":
+        told = {name.lower() for name in response.headers} >= {"retry-after"}
+        status += f" {response.json()['code']}{'' if told else ' without Retry-After'}"
+    seen[name][status] += 1
+    if name == "POST /v1/search" and response.status_code == 200 and response.json()["results"]:
+        answer = response.json()
+        _KNOWN.update(request_id=answer["request_id"], found=answer["results"][0]["product_id"])
     if name == "POST /v1/indexes" and response.status_code == 202:
         _waiting.append(response.json()["job_id"])
 
@@ -132,7 +137,7 @@ _BODIES: dict[str, Any] = {
     },
     "POST /v1/feedback": lambda: {
         "request_id": _KNOWN["request_id"],
-        "clicked": _KNOWN["path"]["product_id"][:1],
+        "clicked": [_KNOWN["found"]],
     },
     "POST /v1/reviews/{name}:decide": lambda: {"decision": "approve"},
     "POST /v1/indexes:rollback": dict,

@@ -32,7 +32,7 @@ def limits(**changes: Any) -> ServerLimits:
     """Small limits, with ``changes``."""
     small: dict[str, Any] = {
         "body_bytes": 200_000,
-        "bodies_bytes": 300_000,
+        "bodies_bytes": 500_000,
         "connections": 100,
         "drain_s": 5.0,
         "queue_s": 5.0,
@@ -59,9 +59,11 @@ def serve(tmp_path: Any) -> Iterator[MakeServer]:
         thread.join(timeout=10)
 
 
-def connect(server: WebServer) -> socket.socket:
-    """A connection that is silent so far."""
-    return socket.create_connection(("127.0.0.1", server.effective_port), timeout=10)
+def connect(server: WebServer, peer: str = "127.0.0.1") -> socket.socket:
+    """A connection of ``peer`` that is silent so far."""
+    return socket.create_connection(
+        ("127.0.0.1", server.effective_port), timeout=10, source_address=(peer, 0)
+    )
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -69,9 +71,9 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def exchange(server: WebServer, sent: bytes) -> bytes:
-    """What is answered to ``sent`` until the connection ends."""
-    with connect(server) as connection:
+def exchange(server: WebServer, sent: bytes, peer: str = "127.0.0.1") -> bytes:
+    """What is answered to ``sent`` of ``peer`` until the connection ends."""
+    with connect(server, peer) as connection:
         connection.sendall(sent)
         return read_all(connection)
 

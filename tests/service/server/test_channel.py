@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import time
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -44,6 +45,39 @@ def test_a_body_has_to_move(serve: MakeServer) -> None:
             time.sleep(0.02)
         assert read_all(quick).endswith(b'{"bytes": 20000}')
         assert b" 408 " in read_all(slow)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 9000", b"Transfer-Encoding: chunked"])
+def test_a_whole_body_has_a_deadline(serve: MakeServer, framing: bytes) -> None:
+    """Moving in every window buys no time without end: a body is done in time for its length."""
+    server = serve(window_s=0.2, window_bytes=10, body_s=0.2, body_rate=20_000.0)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + framing + b"\r\n\r\n"
+    part = b"x" * 100 if b"Length" in framing else b"64\r\n%s\r\n" % (b"x" * 100)
+    with connect(server) as slow:
+        slow.sendall(head)
+        began = time.monotonic()
+        while time.monotonic() - began < 4:
+            try:
+                slow.sendall(part)
+            except OSError:
+                break
+            if select.select([slow], [], [], 0.03)[0]:
+                break
+        assert b" 408 " in read_all(slow)
+    # 0.2 s and 9,000 / 20,000 s, looked at ten times a second.
+    assert 0.2 < time.monotonic() - began < 1.5
+    assert server.bodies.used == 0
+
+
+def test_a_longer_body_may_take_longer(serve: MakeServer) -> None:
+    """The deadline grows with the length that is announced."""
+    server = serve(body_s=0.1, body_rate=100_000.0)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(head + b"x" * 10_000)
+        time.sleep(0.5)
+        connection.sendall(b"x" * 90_000)
+        assert read_all(connection).endswith(b'{"bytes": 100000}')
 
 
 def test_an_answer_has_to_be_taken(serve: MakeServer) -> None:

@@ -6,12 +6,25 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from service.server import OWNERS
+from service.server.limits import BodyBudget, Shortage
 from tests.service.server.conftest import MakeServer, connect, exchange, read_all
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until ``holds``."""
+    until = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < until, "not in time"
+        time.sleep(0.01)
 
 
 class RefusesAll:
@@ -72,7 +85,7 @@ def test_large_bodies_are_in_memory(serve: MakeServer, monkeypatch: pytest.Monke
     """No body makes a temporary file, so a full or a watched folder does not matter."""
     monkeypatch.setattr("tempfile.TemporaryFile", None)
     body = b"x" * 5_000_000
-    server = serve(body_bytes=6_000_000, bodies_bytes=6_000_000)
+    server = serve(body_bytes=6_000_000, bodies_bytes=12_000_000)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     before = open_files()
     with connect(server) as connection:
@@ -89,26 +102,75 @@ def test_large_bodies_are_in_memory(serve: MakeServer, monkeypatch: pytest.Monke
 
 
 def test_bodies_share_a_budget(serve: MakeServer) -> None:
-    """A body that finds no room is answered 503 at once, and the others arrive."""
+    """A body that finds no room is refused at once, and the others arrive: a peer's second as its
+    own excess, another peer's where little is left. A small one still arrives."""
     server = serve()
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 190000\r\n\r\n"
     with connect(server) as first:
-        first.sendall(head + b"x" * 180_000)
-        time.sleep(0.3)
-        second = exchange(server, head + b"x" * 190_000)
+        first.sendall(POST % 190_000 + b"x" * 180_000)
+        wait_for(lambda: server.bodies.used >= 180_000)
+        second = exchange(server, POST % 190_000 + b"x" * 190_000)
+        other = exchange(server, POST % 190_000 + b"x" * 190_000, "127.0.0.2")
+        small = exchange(server, POST % 150_000 + b"x" * 150_000, "127.0.0.2")
         first.sendall(b"x" * 10_000)
         answer = read_all(first)
-    assert second.startswith(b"HTTP/1.1 503")
-    assert b"max_bodies_bytes" in second
+    assert b"catalens.excess" in second
+    assert b"catalens.refused" in other
+    for refusal in (second, other):
+        assert refusal.startswith(b"HTTP/1.1 503")
+        assert b"max_bodies_bytes" in refusal
+    assert small.endswith(b'{"bytes": 150000}')
     assert answer.endswith(b'{"bytes": 190000}')
     assert server.bodies.used == 0
     with connect(server) as gone:
-        gone.sendall(head + b"x" * 100_000)
-        time.sleep(0.2)
-    deadline = time.monotonic() + 5
-    while server.bodies.used and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.bodies.used == 0, "a connection that ends gives its bytes back"
+        gone.sendall(POST % 190_000 + b"x" * 100_000)
+        wait_for(lambda: server.bodies.used == 100_000)
+    # A connection that ends gives its bytes back.
+    wait_for(lambda: server.bodies.used == 0)
+
+
+def test_a_few_that_hold_all_they_can_leave_room(serve: MakeServer) -> None:
+    """However many bodies three peers keep open, there is room for the fourth's."""
+    server = serve(bodies_bytes=800_000)
+    held = []
+    for peer in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+        for _ in range(8):
+            connection = connect(server, peer)
+            connection.sendall(POST % 190_000 + b"x" * 60_000)
+            held.append(connection)
+    wait_for(lambda: server.bodies.used == 660_000)
+    answer = exchange(server, POST % 60_000 + b"x" * 60_000, "127.0.0.5")
+    assert answer.endswith(b'{"bytes": 60000}')
+    for connection in held:
+        connection.close()
+
+
+class OneKey:
+    """Counts every body for one key."""
+
+    def refuses(self, environ: dict[str, object]) -> bool:
+        environ[OWNERS] = (f"address {environ['REMOTE_ADDR']}", "name page")
+        return False
+
+
+def test_a_key_has_its_share_from_all_addresses(serve: MakeServer) -> None:
+    server = serve(check=OneKey())
+    with connect(server, "127.0.0.2") as first:
+        first.sendall(POST % 190_000 + b"x" * 180_000)
+        wait_for(lambda: server.bodies.used >= 180_000)
+        assert b"catalens.excess" in exchange(server, POST % 90_000 + b"x" * 90_000, "127.0.0.3")
+
+
+def test_a_budget_forgets_owners_that_hold_nothing() -> None:
+    """Any number of addresses leaves nothing behind; shares are exact."""
+    budget = BodyBudget(100)
+    assert budget.reserve(51, ("a",)) is Shortage.OWN
+    assert budget.reserve(50, ("a", "k")) is None
+    assert budget.reserve(1, ("b", "k")) is Shortage.OWN
+    assert budget.reserve(26, ("b",)) is Shortage.SHARED
+    assert budget.reserve(25, ("b",)) is None
+    budget.release(50, ("a", "k"))
+    budget.release(25, ("b",))
+    assert (budget.used, vars(budget)["_by_owner"]) == (0, {})
 
 
 @pytest.mark.parametrize(
