@@ -105,6 +105,10 @@ def _selling(profile: FeedProfile) -> Iterator[tuple[str, str]]:
     price = profile.price
     yield "price", _names(price.price)
     yield "sale price", _names(price.sale_price)
+    yield (
+        "when the sale price holds",
+        _names((*price.sale_from, *price.sale_until, *price.sale_period)),
+    )
     yield "price before a sale", _names(price.before)
     yield "currency", _names(price.currency)
     markets = (*price.market_price, *price.market_sale_price, *price.market_before)

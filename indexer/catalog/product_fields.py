@@ -58,6 +58,8 @@ FIELD_TYPES: Mapping[str, Literal["string", "number"]] = {
     "parent": "string",
     "variant": "string",
 }
+# Attributes: from when and until when a product's sale price holds.
+SALE_DATES = ("sale_price_from", "sale_price_until")
 # Those that a product shares with none, or only with its variants.
 SINGULAR_FIELDS = frozenset({"url", "gtin", "sku", "parent", "variant"})
 # All names, those by language and market too.

@@ -7,6 +7,7 @@ from typing import Any
 
 from indexer.catalog.product_checks import checked_field, checked_fields
 from indexer.catalog.product_fields import (
+    SALE_DATES,
     Availability,
     MarketPrice,
     ProductFields,
@@ -14,11 +15,12 @@ from indexer.catalog.product_fields import (
 )
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadProductError
+from indexer.feeds.attribute_steps import attribute_name
 from indexer.feeds.columns import snake_case
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_cells import photo_requests
 from indexer.feeds.product import FeedProduct, PhotoReference
-from indexer.feeds.row_plan import RowPlan, attribute_name
+from indexer.feeds.row_plan import RowPlan
 from indexer.feeds.row_values import MarketMoney, Notes, RowValues, shortened, text_of
 from indexer.feeds.values import availability as availability_words
 from indexer.feeds.values import currencies
@@ -27,7 +29,7 @@ from indexer.feeds.values.money import Money
 # What a variant has from its product where it says nothing itself.
 _SHARED = ("title", "category", "vendor_number", "url", "brand", "currency", "split")
 # In a family also what a variant sells for.
-_SHARED_PRICES = ("price", "sale_price", "before")
+_SHARED_PRICES = ("price", "sale_price", "before", "sale_from", "sale_until")
 
 # So many of the columns that tell variants apart name one; the others are the same for all.
 _VARIANT_COLUMNS = 2
@@ -134,6 +136,10 @@ class Assembly:
             attributes.setdefault(
                 "other_categories", [format_path(path) for path in row.other_categories]
             )
+        fields = self._fields(row, parent, variant or row.variant, base)
+        if fields.sale_price is not None:
+            dates = zip(SALE_DATES, (row.sale_from, row.sale_until), strict=True)
+            attributes |= {name: moment for name, moment in dates if moment is not None}
         return FeedProduct(
             where=row.where,
             product_id=product_id,
@@ -141,7 +147,7 @@ class Assembly:
             category=row.category,
             tags=tuple(dict.fromkeys(row.tags)),
             attributes=attributes,
-            fields=self._fields(row, parent, variant or row.variant, base),
+            fields=fields,
             photos=tuple(
                 PhotoReference(where, source, self._requests(source)) for where, source in photos
             ),

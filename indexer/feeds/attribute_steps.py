@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from indexer.catalog.attributes import is_missing
+from indexer.catalog.attributes import RESERVED, is_missing
+from indexer.catalog.product_fields import FIELD_TYPES
 from indexer.feeds.columns import snake_case
 from indexer.feeds.profile import AttributeRule, PackedRule
 from indexer.feeds.row_steps import CellStep, number_of
@@ -13,8 +14,18 @@ from indexer.feeds.row_values import FoundOption, Notes, RowValues, is_plain_cod
 from indexer.feeds.values import html_text, identifiers
 from indexer.feeds.values.text_cells import split_list, trim, unbroken
 
+# Names of page fields: an attribute of a shop's own must not look like one.
+_FIELDS = frozenset({*FIELD_TYPES, "image_src"})
+# What holds the value where an object has its name beside it, the likelier first.
+_VALUES = ("options", "option", "value", "values")
 _YES = frozenset({"1", "true", "yes", "y", "on"})
 _NO = frozenset({"0", "false", "no", "n", "off"})
+
+
+def attribute_name(column: str) -> str:
+    """The attribute of a column that has no name in the profile; never one that means more."""
+    name = snake_case(column) or "value"
+    return f"{name}_value" if name in RESERVED or name in _FIELDS else name
 
 
 def option(
@@ -121,33 +132,51 @@ def _unquoted(text: str) -> str:
 
 
 def packed(rule: PackedRule) -> CellStep:
-    """Several attributes in one cell: ``color=Red,size=M``. A separator inside a value parts
-    nothing, since no name follows it."""
+    """Several attributes in one cell: ``color=Red,size=M``, or objects with a name and values. A
+    separator inside a value parts nothing, since no name follows it."""
     fields = {snake_case(name): field for name, field in rule.fields.items()}
 
     def step(value: Any, row: RowValues) -> None:
-        text = text_of(value)
-        pairs: list[list[str]] = []
-        for piece in (text or "").split(rule.separator):
-            name, found, rest = piece.partition(rule.assign)
-            if found and snake_case(name):
-                pairs.append([name, rest])
-            elif pairs:
-                pairs[-1][1] += rule.separator + piece
-        for number, (name, rest) in enumerate(pairs, 1):
-            said = _unquoted(trim(rest))
+        for number, (name, values) in enumerate(_pairs(value, rule), 1):
             field = fields.get(snake_case(name))
-            if not said:
-                continue
             if field is not None:
                 if getattr(row, field) is None:
-                    setattr(row, field, said)
+                    setattr(row, field, values[0])
             elif rule.options:
-                row.options.append(FoundOption(number, trim(name), said))
+                row.options.append(FoundOption(number, trim(name), ", ".join(values)))
             else:
-                row.attributes.setdefault(snake_case(name), said)
+                row.attributes.setdefault(
+                    attribute_name(name), values if len(values) > 1 else values[0]
+                )
 
     return step
+
+
+def _pairs(value: Any, rule: PackedRule) -> list[tuple[str, list[str]]]:
+    """Names and their values, of which there is one at least."""
+    if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        found = [_named(part) for part in value if isinstance(part, Mapping)]
+        return [(name, values) for name, values in found if snake_case(name) and values]
+    pairs: list[list[str]] = []
+    for piece in (text_of(value) or "").split(rule.separator):
+        name, assigned, rest = piece.partition(rule.assign)
+        if assigned and snake_case(name):
+            pairs.append([name, rest])
+        elif pairs:
+            pairs[-1][1] += rule.separator + piece
+    said = [(name, _unquoted(trim(rest))) for name, rest in pairs]
+    return [
+        (name, list(split_list(text, rule.several)) if rule.several else [text])
+        for name, text in said
+        if text
+    ]
+
+
+def _named(part: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The name and the values of ``{"name": "Colour", "options": ["Red"]}``."""
+    name = text_of(part.get("name") or part.get("key") or part.get("code"))
+    value = next((part[key] for key in _VALUES if part.get(key) not in (None, "", [])), None)
+    return name or "", texts_of(value)
 
 
 def _plain(value: Any) -> Any:

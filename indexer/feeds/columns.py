@@ -117,7 +117,7 @@ class ColumnIndex:
 def compiled(template: str) -> re.Pattern[str]:
     """A template or pattern as an expression over names with single blanks."""
     if "{" not in template:
-        return re.compile(translate(plain(template)), re.IGNORECASE)
+        return re.compile("(?:[gc]:)?" + translate(plain(template)), re.IGNORECASE)
     pieces = []
     at = 0
     named: set[str] = set()
@@ -137,7 +137,8 @@ def compiled(template: str) -> re.Pattern[str]:
 def snake_case(name: str) -> str:
     """An attribute's name: lower case, what is neither letter nor digit one underscore.
 
-    >>> snake_case("Shoe Size (EU)"), snake_case("Größe")
-    ('shoe_size_eu', 'größe')
+    >>> snake_case("Shoe Size (EU)"), snake_case("g:custom_label_0")
+    ('shoe_size_eu', 'custom_label_0')
     """
-    return re.sub(r"[^\w]+|_+", "_", name.strip().lower()).strip("_")
+    text = _PREFIX.sub("", name.strip().lower())
+    return re.sub(r"[^\w]+|_+", "_", text).strip("_")

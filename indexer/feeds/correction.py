@@ -78,7 +78,7 @@ def _selling(profile: FeedProfile, by_role: dict[ColumnRole, tuple[str, ...]]) -
 
 
 def _attributes(names: Sequence[str]) -> dict[str, AttributeRule]:
-    from indexer.feeds.row_plan import attribute_name
+    from indexer.feeds.attribute_steps import attribute_name
 
     return {
         attribute_name(name.removeprefix(EXACT)): AttributeRule(columns=(name,)) for name in names

@@ -182,6 +182,10 @@ class PriceRule(ProfilePart):
     price: Columns = ()
     sale_price: Columns = ()
     before: Columns = ()
+    # When the sale price holds: a column for each end, or one of both with a slash between them.
+    sale_from: Columns = ()
+    sale_until: Columns = ()
+    sale_period: Columns = ()
     currency: Columns = ()
     # Of amounts without one; None where the feed cannot know it.
     default_currency: str | None = None
@@ -261,6 +265,8 @@ class PackedRule(ProfilePart):
     columns: Columns
     separator: str = ","
     assign: str = "="
+    # What parts several values of one attribute.
+    several: str | None = None
     # Names of attributes that fill a field instead: {ean: gtin}.
     fields: dict[str, Literal["brand", "gtin", "sku"]] = {}
     # They are the options that variants differ in.

@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from indexer.catalog.attributes import RESERVED, AttributeType
-from indexer.catalog.product_fields import FIELD_TYPES
+from indexer.catalog.product_fields import SALE_DATES
 from indexer.feeds import attribute_steps, row_steps
-from indexer.feeds.columns import ColumnIndex, FoundColumn, snake_case
+from indexer.feeds.attribute_steps import attribute_name
+from indexer.feeds.columns import ColumnIndex, FoundColumn
 from indexer.feeds.profile import AttributeRule, CategoryRule, FeedProfile, OptionRule
 from indexer.feeds.row_steps import CellStep
 from indexer.feeds.row_values import Notes, RowValues
 from indexer.feeds.values.identifiers import is_code_name
 from indexer.feeds.values.money import MoneyColumn
 from indexer.feeds.values.spreadsheet_cells import unharmed
-
-# Names of page fields: an attribute of a shop's own must not look like one.
-FIELDS = frozenset({*FIELD_TYPES, "image_src"})
 
 
 class RowPlan:
@@ -218,10 +216,26 @@ class RowPlan:
         self._each(rule.price, "price", money("price"))
         self._each(rule.sale_price, "sale price", money("sale_price"))
         self._each(rule.before, "price before a sale", money("before"))
+        self._plan_sale_dates()
         self._each(rule.currency, "currency", lambda _: row_steps.currency)
         self._each(rule.market_price, "price in", money("price", market=True))
         self._each(rule.market_sale_price, "sale price in", money("sale_price", market=True))
         self._each(rule.market_before, "price before a sale in", money("before", market=True))
+
+    def _plan_sale_dates(self) -> None:
+        rule = self.profile.price
+        begin = self._each(
+            rule.sale_from, "begin of the sale price", lambda _: row_steps.sale_end("sale_from")
+        )
+        end = self._each(
+            rule.sale_until, "end of the sale price", lambda _: row_steps.sale_end("sale_until")
+        )
+        both = self._each(
+            rule.sale_period, "when the sale price holds", lambda _: row_steps.sale_period
+        )
+        if begin or end or both:
+            self.types |= dict.fromkeys(SALE_DATES, "datetime")
+            self.own_attributes.update(SALE_DATES)
 
     def _money_column(self, column: str) -> MoneyColumn:
         found = MoneyColumn(self.profile.price.default_currency)
@@ -359,9 +373,3 @@ def language(locale: str) -> str:
     """A locale as languages are named: ``en_US`` is ``en-US``."""
     first, *rest = locale.replace("_", "-").replace(" ", "-").split("-")
     return "-".join([first.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
-
-
-def attribute_name(column: str) -> str:
-    """The attribute of a column that has no name in the profile; never one that means more."""
-    name = snake_case(column) or "value"
-    return f"{name}_value" if name in RESERVED or name in FIELDS else name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +18,18 @@ from indexer.catalog.product_fields import Availability
 from indexer.core.category_path import CategoryPath
 from indexer.feeds.photo_cells import split_photos
 from indexer.feeds.profile import CategoryRule
-from indexer.feeds.row_values import MarketMoney, Notes, RowValues, is_plain_code, text_of, texts_of
+from indexer.feeds.row_values import (
+    FILE_KEYS,
+    MarketMoney,
+    Notes,
+    RowValues,
+    is_plain_code,
+    of_object,
+    text_of,
+    texts_of,
+)
 from indexer.feeds.values import availability as availability_words
-from indexer.feeds.values import categories, html_text, identifiers
+from indexer.feeds.values import categories, html_text, identifiers, moments
 from indexer.feeds.values.money import Money, MoneyColumn
 from indexer.feeds.values.text_cells import split_list, trim
 
@@ -29,6 +39,11 @@ _SplitCell = Callable[[str], tuple[str | None, tuple[CategoryPath, ...]]]
 # A whole number in groups: 1,234 and 1.234.567.
 _GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?:,\d{3})+|(?:\.\d{3})+|(?:['’]\d{3})+)", re.ASCII)
 _MARKS = re.compile(r"[.,'’]")
+# Amazon's own number for a product, which stands where others have a GTIN.
+_ASIN = re.compile(r"B0[0-9A-Z]{8}", re.ASCII)
+# Of a price that is an object.
+_AMOUNT_KEYS = ("amount", "value", "price", "gross")
+_CURRENCY_KEYS = ("currency", "currencyCode", "currency_code", "currencyIsoCode")
 # A count without decimals, of which there are no three.
 _WHOLE = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 
@@ -89,13 +104,17 @@ def brand(value: Any, row: RowValues) -> None:
 
 
 def code(name: str, column: str, notes: Notes) -> CellStep:
-    """A GTIN or SKU, kept as written but for a spreadsheet's own signs."""
+    """A GTIN or SKU, kept as written but for a spreadsheet's own signs; an ASIN is no GTIN, but an
+    attribute of its own."""
 
     def step(value: Any, row: RowValues) -> None:
         if getattr(row, name) is not None:
             return
         if is_plain_code(value):
-            setattr(row, name, value)
+            if name == "gtin" and _ASIN.fullmatch(value):
+                row.attributes.setdefault("asin", value)
+            else:
+                setattr(row, name, value)
             return
         found = identifiers.clean(value[0] if isinstance(value, list) and value else value)
         if found is not None:
@@ -197,11 +216,11 @@ def tags(separators: Sequence[str]) -> CellStep:
     joined = f" nor text joined by {separators[0]}" if separators else " nor text"
 
     def step(value: Any, row: RowValues) -> None:
-        parts = value if isinstance(value, list) else [value]
+        parts = [of_object(part) for part in value] if isinstance(value, list) else [value]
         if not all(part is None or isinstance(part, str) for part in parts):
             raise ValueError(f"tags are neither a list of texts{joined}")
-        if value is parts:
-            row.tags += [text for part in parts if part and (text := trim(part))]
+        if isinstance(value, list):
+            row.tags += texts_of(parts)
             return
         separator = next((sign for sign in separators if sign in value), None)
         row.tags += split_list(value, separator) if separator else texts_of(value)
@@ -218,9 +237,9 @@ def photos(separators: Sequence[str], none: frozenset[str], *, own: bool) -> Cel
 
     def step(value: Any, row: RowValues) -> None:
         into = row.own_photos if own else row.photos
-        if not isinstance(value, str | list | tuple):
+        if not isinstance(value, str | list | tuple | Mapping):
             raise ValueError(f"is {type(value).__name__}, not a path")
-        for text in texts_of(value):
+        for text in texts_of(value, FILE_KEYS):
             for source in split_photos(text, separators):
                 if source.casefold() not in none and source not in into:
                     into.append(source)
@@ -289,11 +308,22 @@ def _cached_money(column: MoneyColumn) -> Callable[[Any], Money | None]:
     def parse(value: Any) -> Money | None:
         if isinstance(value, list):
             value = next((part for part in value if not is_missing(part)), None)
+        if isinstance(value, Mapping):
+            value = _amount_of(value)
         if is_missing(value):
             return None
         return cached(value) if isinstance(value, str) else column.parse(value)
 
     return parse
+
+
+def _amount_of(value: Mapping[str, Any]) -> Any:
+    """The price that an object holds, as it is written in a cell: its amount and currency."""
+    amount = of_object(value, _AMOUNT_KEYS)
+    code = of_object(value, _CURRENCY_KEYS)
+    if isinstance(amount, Mapping) or isinstance(code, Mapping | list):
+        return amount
+    return f"{amount} {code}"
 
 
 def price_attribute(name: str, column: MoneyColumn) -> CellStep:
@@ -310,6 +340,30 @@ def price_attribute(name: str, column: MoneyColumn) -> CellStep:
             row.attributes[name] = int(amount) if amount.is_integer() else amount
 
     return step
+
+
+def sale_end(name: str) -> CellStep:
+    """When the sale price begins (``sale_from``) or ends (``sale_until``) to hold."""
+
+    def step(value: Any, row: RowValues) -> None:
+        text = _moment_text(value)
+        if text is not None and getattr(row, name) is None:
+            setattr(row, name, moments.parse(text, end=name == "sale_until"))
+
+    return step
+
+
+def sale_period(value: Any, row: RowValues) -> None:
+    """Both ends of the time in which the sale price holds."""
+    text = _moment_text(value)
+    if text is not None:
+        begin, end = moments.parse_period(text)
+        row.sale_from = row.sale_from or begin
+        row.sale_until = row.sale_until or end
+
+
+def _moment_text(value: Any) -> str | None:
+    return value.isoformat() if isinstance(value, date) else text_of(value)
 
 
 def currency(value: Any, row: RowValues) -> None:

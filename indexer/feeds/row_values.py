@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -14,6 +14,9 @@ from indexer.feeds.values.money import Money
 from indexer.feeds.values.text_cells import trim
 
 _SHOWN = 80
+# What an object is called, and where its file lies, the likelier first.
+NAME_KEYS = ("name", "title", "label", "value", "code", "slug")
+FILE_KEYS = ("src", "url", "href", "link", "original", "path", "file")
 
 
 class NoticeSink(Protocol):
@@ -63,6 +66,9 @@ class RowValues:
     price: Money | None = None
     sale_price: Money | None = None
     before: Money | None = None
+    # When the sale price holds, ISO 8601 in UTC.
+    sale_from: str | None = None
+    sale_until: str | None = None
     currency: str | None = None
     availability: Availability | None = None
     stock: float | None = None
@@ -128,6 +134,10 @@ def text_of(value: object) -> str | None:
         return None
     if isinstance(value, list | tuple):
         return next(filter(None, map(text_of, value)), None)
+    if isinstance(value, Mapping):
+        named = of_object(value)
+        if not isinstance(named, Mapping | list | tuple):
+            return text_of(named)
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"is {type(value).__name__}, not text")
     if isinstance(value, float) and value.is_integer():
@@ -135,13 +145,25 @@ def text_of(value: object) -> str | None:
     return trim(str(value)) or None
 
 
-def texts_of(value: object) -> list[str]:
-    """All texts of a cell that may be a list. Raises ``ValueError`` as ``text_of`` does."""
+def texts_of(value: object, keys: Sequence[str] = NAME_KEYS) -> list[str]:
+    """All texts of a cell that may be a list; of an object that of the first of ``keys`` that it
+    has. Raises ``ValueError`` as ``text_of`` does."""
     if type(value) is str:
         only = trim(value)
         return [only] if only else []
     parts = value if isinstance(value, list | tuple) else [value]
-    return [text for part in parts if (text := text_of(part))]
+    return [text for part in parts if (text := text_of(of_object(part, keys)))]
+
+
+def of_object(value: object, keys: Sequence[str] = NAME_KEYS) -> object:
+    """The value of the first of ``keys`` that an object has; anything else, as it is.
+
+    >>> of_object({"id": 7, "name": "Mugs"}), of_object("Mugs")
+    ('Mugs', 'Mugs')
+    """
+    if not isinstance(value, Mapping):
+        return value
+    return next((value[key] for key in keys if value.get(key) not in (None, "")), value)
 
 
 def is_plain_code(value: object) -> bool:

@@ -16,6 +16,8 @@ _RANKS = {
     "": 2,
     "http://www.w3.org/2005/Atom": 2,
 }
+# Google's attributes of a shop's own, whose elements say of what type they are.
+_CUSTOM = "http://base.google.com/cns/1.0}"
 # Attributes that say what an element is ("<param name='Colour'>red</param>").
 _NAMING = ("name", "key", "code")
 
@@ -86,7 +88,7 @@ class ItemBuilder:
             outer, rank, _ = self._open[-1]
             name = f"{outer}.{name}"
             self._leaf[-1] = False
-        if attributes:
+        if attributes and not (tag.startswith(_CUSTOM) and attributes[0::2] == ["type"]):
             name = self._take_attributes(name, rank, attributes)
         self._open.append((name, rank, len(self._text)))
         self._leaf.append(True)

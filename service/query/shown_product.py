@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from pydantic import Field
 
-from indexer.catalog.product_fields import Availability, MarketPrice
+from indexer.catalog.attributes import datetime_seconds
+from indexer.catalog.product_fields import SALE_DATES, Availability, MarketPrice
 from indexer.catalog.records import Product
 from indexer.core.category_path import CategoryPath, format_path
 
@@ -121,9 +123,25 @@ class Presentation:
         found: MarketPrice = {}
         if fields.price is not None:
             found["price"] = fields.price
-        if fields.sale_price is not None:
+        if fields.sale_price is not None and _holds_now(product.attributes):
             found["sale_price"] = fields.sale_price
         return found
+
+
+def _holds_now(attributes: Mapping[str, Any]) -> bool:
+    """Whether a sale price is neither to come nor over, as far as attributes say."""
+    begin, end = (_moment(attributes.get(name)) for name in SALE_DATES)
+    now = time.time()
+    return (begin is None or begin <= now) and (end is None or now <= end)
+
+
+def _moment(value: object) -> float | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime_seconds(value)
+    except ValueError:
+        return None
 
 
 def _language(name: str) -> str:

@@ -75,6 +75,10 @@ def test_why_is_told(tmp_path: Path) -> None:
         (["sku", "photo"], ["feed.csv fits no profile", "no column 'image'", "'sku', 'photo'"]),
         ([*SHOPIFY, *WOO, "Attribute 1 name"], ["fits two profiles", "--profile woocommerce"]),
         ([*SHOPIFY, "Attribute 1 name"], ["shopify: there is a column 'Attribute 1 name'"]),
+        (
+            ["sku", "name", "price", "categories", "image_url", "additional_images"],
+            ["magento: there is a column 'image_url'"],
+        ),
         (["product_id", "img", "price"], ["catalens: there is a column 'img'"]),
         (
             ["image", "référence", "désignation", "prix TTC"],

@@ -201,3 +201,44 @@ def test_columns_in_the_shops_language(tmp_path: Path) -> None:
     assert (red.fields.parent, red.fields.variant) == ("KT", "Rot, dunkel")
     assert red.attributes == {"farbe": "Rot, dunkel"}
     assert photo_sources(red) == ["a.jpg"]
+
+
+def test_several_values_and_dates_of_magento(tmp_path: Path) -> None:
+    """Values that a bar parts are a list; the days of a special price are kept beside it, and not
+    where there is none."""
+    row = {"attribute_set_code": "Bag", "product_type": "simple", "base_image": "/b.jpg"}
+    dates = {"special_price_from_date": "1/1/26", "special_price_to_date": "2/1/26, 12:00 AM"}
+    path = write_rows(
+        tmp_path / "feed.csv",
+        [
+            {
+                **row,
+                **dates,
+                "sku": "A",
+                "price": "9",
+                "special_price": "5",
+                "additional_attributes": "activity=Gym|Hike,price=high",
+            },
+            {**row, **dates, "sku": "B", "price": "9"},
+        ],
+    )
+    feed = read_feed_file(path)
+    assert feed["A"].attributes == {
+        "attribute_set": "Bag",
+        "activity": ["Gym", "Hike"],
+        "price_value": "high",
+        "sale_price_from": "2026-01-01T00:00:00+00:00",
+        "sale_price_until": "2026-02-01T23:59:59+00:00",
+    }
+    assert feed["B"].attributes == {"attribute_set": "Bag"}
+    assert feed.reader.types["sale_price_until"] == "datetime"
+
+
+def test_an_asin_is_no_gtin(tmp_path: Path) -> None:
+    rows = [
+        {"item_sku": "1", "item_name": "Shoe", "external_product_id": "B00ABCDEF1"},
+        {"item_sku": "2", "item_name": "Shoe", "external_product_id": "4006381333931"},
+    ]
+    feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
+    assert (feed["1"].fields.gtin, feed["1"].attributes) == (None, {"asin": "B00ABCDEF1"})
+    assert (feed["2"].fields.gtin, feed["2"].attributes) == ("4006381333931", {})

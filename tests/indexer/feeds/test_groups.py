@@ -227,3 +227,30 @@ def test_stock_that_nobody_tracks(tmp_path: Path) -> None:
             row |= {"Variant Inventory Qty": count, "Variant Inventory Tracker": ""}
         feed = read_feed_file(write_rows(tmp_path / f"{first}.csv", rows))
         assert [one.fields.availability for one in feed.products] == kinds
+
+
+def test_metafields_and_tools_of_others(tmp_path: Path) -> None:
+    """A variant's metafields are its own; Matrixify's stock, metafields and cells with several
+    photos are read."""
+    row = {"Handle": "ring", "Vendor": "V", "Variant Price": "1", "Option1 Name": "Size"}
+    path = write_rows(
+        tmp_path / "feed.csv",
+        [
+            {
+                **row,
+                "Title": "Ring",
+                "Option1 Value": "S",
+                "Image Src": f"{CDN}/1.jpg;{CDN}/2.jpg",
+                "Width (variant.metafields.custom.width)": "52",
+                "Metafield: custom.metal [single_line_text_field]": "gold",
+                "Inventory Available: Main": "3",
+                "Command": "MERGE",
+            },
+            {**row, "Option1 Value": "M", "Inventory Available: Main": "0"},
+        ],
+    )
+    small, medium = read_feed_file(path).products
+    assert photo_sources(small) == photo_sources(medium) == [f"{CDN}/1.jpg", f"{CDN}/2.jpg"]
+    assert (small.fields.availability, medium.fields.availability) == ("in_stock", "out_of_stock")
+    assert small.attributes == {"custom_metal": "gold", "width": "52", "size": "S", "stock": 3}
+    assert medium.attributes == {"custom_metal": "gold", "size": "M", "stock": 0}

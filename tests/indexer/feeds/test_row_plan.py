@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexer.feeds.profile import profile_names
-from tests.indexer.feeds.feed_files import read_feed_file
+from tests.indexer.feeds.feed_files import read_feed_file, write_rows
 from tools.bench.data.feed_formats import FORMATS
 
 CELLS = (
@@ -40,3 +40,27 @@ def test_no_cell_ends_an_import(tmp_path: Path, name: str) -> None:
         for notice in (*feed.warnings, *feed.skipped):
             assert notice.where.startswith("feed.jsonl")
             assert notice.code
+
+
+def test_names_with_the_prefix_of_google(tmp_path: Path) -> None:
+    """In a table, too, they are the names without it; the days of a sale are moments."""
+    row = {
+        "g:id": "1",
+        "g:title": "Shoe",
+        "g:image_link": "a.jpg",
+        "g:price": "9 EUR",
+        "g:sale_price": "5 EUR",
+        "g:sale_price_effective_date": "2026-01-01T00:00+0100/2026-02-01T00:00+0100",
+        "g:custom_label_0": "top",
+        "g:shipping(country:price)": "DE:4.90 EUR",
+    }
+    feed = read_feed_file(write_rows(tmp_path / "feed.csv", [row, {**row, "g:id": "2"}]))
+    assert feed["1"].attributes == {
+        "custom_label_0": "top",
+        "sale_price_from": "2025-12-31T23:00:00+00:00",
+        "sale_price_until": "2026-01-31T23:00:00+00:00",
+    }
+    row["g:sale_price_effective_date"] = "until Friday"
+    feed = read_feed_file(write_rows(tmp_path / "odd.csv", [row]))
+    assert feed["1"].fields.sale_price == 5.0
+    assert [(note.where, note.code) for note in feed.warnings] == [("odd.csv:2", "odd-value")]

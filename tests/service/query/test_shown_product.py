@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from indexer.catalog.product_fields import ProductFields
@@ -83,3 +85,22 @@ def test_names_are_a_list_or_one_text_with_commas() -> None:
     assert known_names(SearchResult, ["group", "image_src"]) == ["group", "image_src"]
     with pytest.raises(ValueError, match=r"no field 'prise'; there are: product_id, title"):
         known_names(SearchResult, ["prise"])
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "price"),
+    [
+        ("2020-01-01T00:00:00+00:00", "2020-02-01T00:00:00+00:00", None),
+        ("2999-01-01", None, None),
+        ("2020-01-01", "2999-01-01", 15.0),
+        (None, "2999-01-01T00:00:00Z", 15.0),
+        ("soon", 7, 15.0),
+    ],
+)
+def test_a_sale_price_is_shown_while_it_holds(
+    begin: str | None, end: str | int | None, price: float | None
+) -> None:
+    """By the attributes that say from when and until when; what is no date says nothing."""
+    dates = {"sale_price_from": begin, "sale_price_until": end}
+    shown = Presentation().show(dataclasses.replace(SHIRT, attributes=dates), None)
+    assert (shown["price"], shown["sale_price"]) == (19.9, price)

@@ -34,6 +34,7 @@ def test_rss_of_google(tmp_path: Path) -> None:
         "<g:additional_image_link>b.jpg</g:additional_image_link>"
         "<g:shipping><g:country>DE</g:country><g:price>1 EUR</g:price></g:shipping>"
         "<g:brand>A &amp; B</g:brand><g:material/><![CDATA[ ]]>"
+        '<c:season xmlns:c="http://base.google.com/cns/1.0" type="string">winter</c:season>'
     )
     found = read(tmp_path, RSS + item(1, more) + item(2) + END, "feed.xml")
     assert (found.table.format, found.table.text, found.lines) == ("xml", True, [3, 4])
@@ -45,6 +46,7 @@ def test_rss_of_google(tmp_path: Path) -> None:
         "shipping.price": "1 EUR",
         "brand": "A & B",
         "material": "",
+        "season": "winter",
         "price": "1.50 EUR",
     }
     assert found.codes == []
