@@ -278,11 +278,23 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
         home = Home(path)
     except CatalensError:
         return found
+    if _is_open(home.path):
+        problems.append(
+            f"other users of this machine may read {home.path}, its keys and photos too: chmod 700 "
+            f"{home.path}"
+        )
     free = shutil.disk_usage(home.path).free
     found["free_gib"] = round(free / 2**30, 1)
     if free < LOW_DISK_BYTES:
         problems.append(f"only {found['free_gib']} GiB are free on the disk of {home.path}")
     return found
+
+
+def _is_open(path: Path) -> bool:
+    """Whether users who are neither the folder's owner nor of its group get into it."""
+    return bool(path.stat().st_mode & 0o007) and all(
+        parent.stat().st_mode & 0o001 for parent in path.absolute().parents
+    )
 
 
 def _network(home: Home, model_version: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,12 @@ from indexer.catalog.limits import (
 )
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
 from indexer.core.category_path import CategoryPath, parse_path
-from indexer.core.errors import BadProductError, CatalensError
+from indexer.core.errors import BadProductError, CatalensError, DamagedFileError
 
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
+_HASH = re.compile(r"[0-9a-f]{64}")
 TAG_SOURCES = ("merchant", "curated", "machine")
 PATCHABLE = ("title", "category", "tags", "attributes", "fields")
 PhotoStorage = Literal["copy", "reference", "forget"]
@@ -230,7 +232,16 @@ def dump(value: object) -> str:
 
 
 def photo_file(photos: Path, content_hash: str) -> Path:
-    """Where the copy of a photo lies below the home's folder of photos."""
+    """Where the copy of a photo lies below the home's folder of photos.
+
+    Raises ``DamagedFileError`` for a hash that is none: a catalog of somebody else may hold
+    ``../``, and what lies there is read, restored and deleted.
+    """
+    if not _HASH.fullmatch(content_hash):
+        raise DamagedFileError(
+            f"the catalog names a photo {content_hash[:80]!a}, which is no SHA-256: it is damaged, "
+            "or was made by somebody else; restore a backup that you made (catalens restore)"
+        )
     return photos / content_hash[:2] / content_hash[2:4] / content_hash
 
 

@@ -19,6 +19,8 @@ if sys.platform != "win32":
     import fcntl
 
 _CHUNK = 1 << 20
+# Of folders that hold a whole home: nobody but their owner may look into them.
+PRIVATE_MODE = 0o700
 
 
 def sha256_file(path: Path) -> str:
@@ -99,13 +101,14 @@ def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
+def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """An empty folder beside ``path``, to be published or emptied in the block; gone after it.
 
-    Locked meanwhile, as a file that is ``written_aside``.
+    Locked meanwhile, as a file that is ``written_aside``. ``mode``: who may read it, less what the
+    process's mask takes away.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    aside.mkdir(parents=True)
+    aside.mkdir(mode, parents=True)
     handle = os.open(aside, os.O_RDONLY)
     try:
         _claim(handle)

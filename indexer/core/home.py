@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import PRIVATE_MODE, write_json
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
 
 FORMAT = 1
@@ -85,8 +85,8 @@ class Home:
 
     @classmethod
     def create(cls, path: Path | str) -> Home:
-        """Open the home at ``path``, made first if the folder is absent or empty. Raises
-        ``BadHomeError``."""
+        """Open the home at ``path``, made first if the folder is absent or empty; a new folder is
+        its owner's alone. Raises ``BadHomeError``."""
         folder = Path(path).absolute()
         if not (folder / "home.json").exists():
             # A marker being written, or left half-written by a kill, is no content.
@@ -97,7 +97,7 @@ class Home:
                 raise BadHomeError(
                     f"{folder} exists and is not a catalens home: choose an empty or a new folder"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
             write_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
 

@@ -19,6 +19,7 @@ from indexer.catalog.records import photo_file
 from indexer.catalog.store import open_catalog
 from indexer.catalog.transaction import last_sequence
 from indexer.core.atomic_files import (
+    PRIVATE_MODE,
     folder_aside,
     publish_folder,
     remove_folder,
@@ -163,7 +164,7 @@ class _Backup:
         """Copy, list, publish."""
         self._require_catalog()
         self._require_room()
-        with folder_aside(self._folder / "backup") as aside:
+        with folder_aside(self._folder / "backup", PRIVATE_MODE) as aside:
             for tries_left in reversed(range(_ROUNDS)):
                 try:
                     made = self._round(aside)

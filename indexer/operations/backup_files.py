@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -121,10 +122,15 @@ def is_derived(name: str) -> bool:
 
 
 def copy_hashed(source: Path, target: Path) -> str:
-    """Copy a file; the SHA-256 of what was copied. Raises ``OSError``."""
+    """Copy a file; the SHA-256 of what was copied. Raises ``OSError``.
+
+    What its owner alone may read stays so.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with source.open("rb") as read, target.open("xb") as write:
+        if not os.fstat(read.fileno()).st_mode & 0o077:
+            target.chmod(0o600)
         while chunk := read.read(_CHUNK):
             digest.update(chunk)
             write.write(chunk)

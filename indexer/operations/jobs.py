@@ -16,7 +16,8 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -158,13 +159,15 @@ class Jobs:
 
     def list(self) -> list[Job]:
         """All that are remembered, the newest first."""
-        found = []
-        for folder in self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ():
-            try:
-                found.append(self.get(folder.name))
-            except UnknownJobError:
-                continue  # forgotten meanwhile
+        folders = self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ()
+        found = self.known(folder.name for folder in folders)
         return sorted(found, key=lambda job: (-job.created, job.job_id))
+
+    def known(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """Those of ``job_ids`` that are remembered: an erasure forgets ended ones at any time."""
+        for job_id in job_ids:
+            with suppress(UnknownJobError):
+                yield self.get(job_id)
 
     def set(self, job_id: str, **changes: Any) -> Job:
         """Change what ``job.json`` says; one process at a time does so. What a job that ended

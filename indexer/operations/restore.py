@@ -9,7 +9,12 @@ from pathlib import Path
 
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import open_catalog
-from indexer.core.atomic_files import folder_aside, publish_folder, storage_failure
+from indexer.core.atomic_files import (
+    PRIVATE_MODE,
+    folder_aside,
+    publish_folder,
+    storage_failure,
+)
 from indexer.core.errors import BadBackupError, BadHomeError, BadRequestError, DiskFullError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
@@ -76,7 +81,7 @@ def restore(
                 f"{path}: the restored home needs {needed >> 20:,} MiB, {free >> 20:,} MiB are free"
             )
         remove_leftovers(path)
-        with folder_aside(path) as aside:
+        with folder_aside(path, PRIVATE_MODE) as aside:
             done = _Restore(backup, made, aside, progress)
             done.copy(partial=partial)
             report = _examined(aside, backup, made, done.left_out)

@@ -38,11 +38,8 @@ class AccessControl:
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._limiter = RateLimiter(home, log)
         self.keys = KeyRing(settings, home, log)
-        if not is_loopback(settings.host) and not self.keys.is_needed:
-            raise BadSettingsError(
-                f"host {settings.host!a} is reachable from other machines: make a key (catalens "
-                "keys create NAME --role admin), or listen on 127.0.0.1"
-            )
+        if not self.keys.is_needed:
+            _refuse_others(settings)
 
     def authorize(
         self, method: str, path: str, rule: str | None, headers: Mapping[str, str], peer: str
@@ -159,6 +156,23 @@ class AccessControl:
             if wait_s:
                 said = f"the key {holder.name!a} may ask {rate:g} times"
                 raise _rate_excess(said, "key_rate, or keys create --rate", wait_s)
+
+
+def _refuse_others(settings: Settings) -> None:
+    """Raise ``BadSettingsError`` where others than this machine could ask: without a key whoever
+    asks may do all. What comes through a proxy comes from this machine, too."""
+    if not is_loopback(settings.host):
+        what, way = f"host {settings.host!a}", "listen on 127.0.0.1"
+    elif settings.public_url and not is_loopback(settings.public_address.host):
+        what, way = f"public_url {settings.public_url!a}", "leave it out"
+    elif settings.trusted_proxies and not settings.public_url:
+        what, way = "what stands behind trusted_proxies (--trusted-proxy)", "leave it out"
+    else:
+        return
+    raise BadSettingsError(
+        f"{what} is reachable from other machines: make a key (catalens keys create NAME --role "
+        f"admin), or {way}"
+    )
 
 
 def _needs_key(path: str) -> bool:

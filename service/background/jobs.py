@@ -380,7 +380,7 @@ class JobRunner:
         self._forget(job_id)
 
     def _start_waiting(self) -> None:
-        busy = {self._jobs.get(job_id).kind for job_id in self._running}
+        busy = {job.kind for job in self._jobs.known(self._running)}
         for job in list(self._waiting.values()):
             waits = self._not_before.get(job.job_id, 0.0) > time.monotonic()
             if not waits and job.kind not in busy:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from indexer.core import sqlite_library
 from indexer.core.sqlite_library import LIBRARY, SQLiteLibrary
 from tools import doctor
+
+
+def test_a_home_that_others_may_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each folder above it lets them pass."""
+    monkeypatch.setattr(Path, "parents", (Path("/"),))
+    home = tmp_path / "home"
+    home.mkdir()
+    for mode, is_open in ((0o755, True), (0o701, True), (0o750, False), (0o700, False)):
+        home.chmod(mode)
+        assert doctor._is_open(home) == is_open
+    monkeypatch.undo()
+    home.chmod(0o755)
+    assert not doctor._is_open(home)  # pytest's own folder above it is closed
 
 
 def test_the_sqlite_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

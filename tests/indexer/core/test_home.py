@@ -48,3 +48,15 @@ def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
         BadHomeError, match=r"home\.json (has no usable format number|is not readable: Expecting)"
     ):
         Home(tmp_path)
+
+
+def test_a_new_home_is_its_owner_s_alone(tmp_path: Path) -> None:
+    """Whatever the process's mask: keys and photos lie in it. A folder that was there stays as its
+    owner made it."""
+    before = os.umask(0o022)
+    try:
+        assert Home.create(tmp_path / "a" / "home").path.stat().st_mode & 0o777 == 0o700
+        (tmp_path / "there").mkdir(mode=0o750)
+        assert Home.create(tmp_path / "there").path.stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(before)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from filelock import FileLock
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Delete, photo_file
 from indexer.catalog.store import open_catalog
+from indexer.core import sqlite
 from indexer.core.errors import (
     BadBackupError,
     BadHomeError,
@@ -295,6 +297,41 @@ def test_a_list_cannot_lead_out_of_the_home(home: Home, tmp_path: Path) -> None:
     (report.path / "BACKUP.json").write_text(json.dumps({**stored, "format": 2}))
     with pytest.raises(NewerFormatError, match="upgrade"):
         restore(report.path, tmp_path / "new")
+
+
+@pytest.mark.parametrize("named", ["../../../../../victim", "x" * 64, ""])
+def test_a_catalog_cannot_lead_out_of_the_home(home: Home, tmp_path: Path, named: str) -> None:
+    """A backup by somebody else whose catalog calls a photo ``../``: refused by its name, and what
+    lies there is neither copied nor deleted."""
+    report = back_up(home, tmp_path / "backups")
+    (tmp_path / "victim").write_text("mine")
+    listed = made(report)
+    with sqlite.library.connect(report.path / "catalog.sqlite3") as sql:
+        sql.execute("UPDATE photos SET content_hash = ? WHERE photo_id = 2", (named,))
+    digest = hashlib.sha256((report.path / "catalog.sqlite3").read_bytes()).hexdigest()
+    known = listed.files["catalog.sqlite3"]
+    listed.files["catalog.sqlite3"] = replace(known, sha256=digest)
+    (report.path / "BACKUP.json").write_bytes(listed.to_bytes())
+    with pytest.raises(DamagedFileError, match="no SHA-256"):
+        restore(report.path, tmp_path / "new" / "er", partial=True)
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not (tmp_path / "new" / "er").exists()
+
+
+def test_backups_and_restored_homes_are_their_owner_s_alone(home: Home, tmp_path: Path) -> None:
+    """They hold keys, photos and the secret that signs messages: nobody else may look into them,
+    and a private file stays private."""
+    before = os.umask(0o022)
+    try:
+        (home.path / "alert-secret").write_text("secret")
+        (home.path / "alert-secret").chmod(0o600)
+        report = back_up(home, tmp_path / "backups")
+        done = restore(report.path, tmp_path / "new")
+    finally:
+        os.umask(before)
+    for folder in (report.path, done.home):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / "alert-secret").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_the_home_has_damaged_is_no_good_backup(home: Home, tmp_path: Path) -> None:

@@ -115,6 +115,24 @@ def test_beyond_loopback_needs_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        {"public_url": "https://shop.example/visual"},
+        {"trusted_proxies": ("127.0.0.1",)},
+        {"trusted_proxies": ("10.0.0.0/8",), "public_url": "http://shop.example/"},
+    ],
+)
+def test_behind_a_proxy_needs_keys(
+    open_web: Callable[..., FlaskClient], values: dict[str, object]
+) -> None:
+    """What a proxy passes on comes from this machine, whoever asked: without a key all of them
+    would be admin."""
+    with pytest.raises(BadSettingsError, match="catalens keys create"):
+        open_web(**values)
+    assert open_web(**values, api_keys=(KEY,)).get("/v1/products").status_code == 401
+
+
+@pytest.mark.parametrize(
     ("values", "named"),
     [
         ({"prot": 1}, "'prot'"),
@@ -222,11 +240,12 @@ def test_a_page_behind_a_proxy_asks_by_its_public_address(
     refused = open_web().post("/v1/search", json=question, headers=origin)
     assert_problem(refused, 403, "forbidden-origin")
     assert "--public-url https://search.shop.example:8443" in refused.get_json()["detail"]
-    web = open_web(public_url="https://Search.shop.example:8443/")
+    web = open_web(public_url="https://Search.shop.example:8443/", api_keys=(KEY,))
+    origin |= {"Authorization": f"Bearer {KEY}"}
     for host in hosts:
         headers = {**origin, "Host": host}
         assert web.post("/v1/search", json=question, headers=headers).status_code == 200, host
-    other = {"Origin": "https://search.shop.example", "Host": "127.0.0.1:8000"}
+    other = {**origin, "Origin": "https://search.shop.example", "Host": "127.0.0.1:8000"}
     assert_problem(web.post("/v1/search", json=question, headers=other), 403, "forbidden-origin")
     foreign = web.post("/v1/search", json=question, headers={"Host": "evil.example"})
     assert_problem(foreign, 403, "forbidden-host")

@@ -610,6 +610,21 @@ def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
     assert [job.job_id for job in jobs.list()] == [waiting]
 
 
+def test_a_job_forgotten_before_its_process_ended_stops_no_other(
+    own: Engine, lasting: list[Any]
+) -> None:
+    """An erasure forgets jobs that ended while their processes tidy up: the next of its kind
+    begins."""
+    jobs = Jobs(own.home)
+    first = own.jobs.add_import(upload=Sent(feed())).job_id
+    jobs.set(first, state="done")
+    assert jobs.forget(keep=0) == 1
+    second = own.jobs.add_import(upload=Sent(feed())).job_id
+    own.jobs.poll()
+    assert lasting[0].poll() is None
+    assert own.jobs.get(second).state == "running"
+
+
 def test_old_jobs_are_forgotten(own: Engine) -> None:
     """Of ended jobs the newest are kept."""
     jobs = Jobs(own.home)
