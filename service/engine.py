@@ -178,7 +178,7 @@ class Engine:
         self._batches = BatchRunner(self.embedder, self.searcher, self.tag_suggester)
 
     def _make_review_parts(self, settings: Settings) -> None:
-        self.review_database = ReviewDatabase(self.home)
+        self.review_database = ReviewDatabase(self.home, self.catalog)
         self.reviews = ReviewQueue(self.catalog, self.snapshots, self.review_database)
         self.feedback = FeedbackLog(self.catalog, self.snapshots, self.review_database)
         quality = QualityCheck(

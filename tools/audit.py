@@ -26,7 +26,7 @@ from indexer.duplicates.groups import find_groups
 from indexer.feeds.values.spreadsheet_cells import harmless
 from indexer.imaging.parallel import in_order
 from indexer.model.open_runtime import open_embedder
-from indexer.operations.audit_findings import read_findings
+from indexer.operations.audit_findings import read_findings, state_line
 from indexer.quality.findings import Finding
 from indexer.quality.profiles import profile as quality_profile
 from indexer.quality.shop_percentiles import ShopQuality
@@ -98,7 +98,7 @@ def audit(engine: Engine, *, progress: OnStage | None = None, profile: str | Non
     home, snapshot = engine.home, engine.ready()
     report = Audit()
     scores: list[list[tuple[str, float]]] = []
-    with open_catalog(home) as catalog, _Kept(home, profile) as kept:
+    with open_catalog(home) as catalog, _Kept(home, profile, catalog) as kept:
         given = catalog.given_tags()
         common = Counter(tag for tags in given.values() for tag in set(tags))
         total = len(catalog)
@@ -228,13 +228,14 @@ class _Kept:
     """What earlier runs found, in ``audit/NAME.jsonl`` of the home; products stand in
     it as pids."""
 
-    def __init__(self, home: Home, profile: str | None) -> None:
+    def __init__(self, home: Home, profile: str | None, catalog: Catalog) -> None:
         self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
+        self._history = catalog.change_log
         self._known: dict[int, tuple[str, AuditedProduct]] = {}
 
     def __enter__(self) -> _Kept:
         self._path.parent.mkdir(exist_ok=True)
-        for pid, line in read_findings(self._path).items():
+        for pid, line in read_findings(self._path, self._history).items():
             try:
                 _, key, rows, photos = line
                 scores = [_scores(photo) for photo in photos]
@@ -243,10 +244,12 @@ class _Kept:
                 # Of another release.
                 continue
         self._file = self._path.open("a", encoding="utf-8")
-        self._file.write("\n")  # behind half a line, if there is one
+        # Behind half a line, if there is one.
+        self._file.write(f"\n{state_line(self._history)}\n")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._file.write(f"{state_line(self._history)}\n")
         self._file.close()
 
     def find(self, pid: int, key: str) -> AuditedProduct | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from indexer.catalog.births import note_births
 from indexer.core.actor import WriteAction, current_action
 from indexer.core.errors import UnknownActionError
 from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
@@ -111,6 +112,8 @@ def record_changes(sql: Connection, before: Marks, action: WriteAction) -> int:
     number."""
     number = begin_action(sql, action)
     now = Marks.read(sql)
+    if now.pid > before.pid:
+        note_births(sql, before.pid + 1, now.pid)
     sql.execute(
         "INSERT INTO action_changes (last, first, first_pid, last_pid, action_no) VALUES "
         "(?, ?, ?, ?, ?)",

@@ -70,6 +70,14 @@ class Living(NamedTuple):
         return (numbers <= last) & ~np.isin(numbers, living)
 
 
+class CatalogState(NamedTuple):
+    """A state of a catalog: its identity, its last change, and that state's stamp."""
+
+    identity: str | None
+    sequence: int
+    stamp: str | None
+
+
 class ChangesSince(NamedTuple):
     """Changes above a sequence number: int64 [N] in their order. ``deleted``: some product was."""
 
@@ -148,6 +156,20 @@ class ChangeLog:
                 return None
             row = sql.execute("SELECT stamp FROM stamps WHERE sequence = ?", (sequence,)).fetchone()
             return None if row is None else str(row[0])
+
+    def state(self) -> CatalogState:
+        """The state as it is now."""
+        with self._database.read() as sql:
+            sequence = last_sequence(sql)
+            return CatalogState(self.identity(), sequence, self.stamp(sequence))
+
+    def had(self, state: CatalogState) -> bool:
+        """Whether the catalog went through ``state``; False where its stamp was compacted away."""
+        return (
+            state.identity is not None
+            and self.identity() == state.identity
+            and self.stamp(state.sequence) == state.stamp
+        )
 
     def since(self, sequence: int) -> ChangesSince:
         """The changes above ``sequence``, in little memory. Raises ``OutdatedVersionError``."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer.catalog.change_log import CatalogState
 from indexer.core.sqlite import Connection, Database, chunks, read_meta, write_meta
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ _DIGITS = 16
 def checksum_of(value: bytes) -> int:
     """Checksum of a stored row."""
     return zlib.crc32(value)
-
-
-class CatalogState(NamedTuple):
-    """A state of a catalog: its identity, its last change, and that state's stamp."""
-
-    identity: str | None
-    sequence: int
-    stamp: str | None
 
 
 def known_state(database: Database) -> CatalogState | None:
@@ -102,19 +95,10 @@ class PhotoKeys:
     def _is_past(self, known: str) -> bool:
         """Whether the catalog went through the state that is named."""
         seen = _state(known)
-        history = self._catalog.change_log
-        return (
-            seen is not None
-            and seen.identity is not None
-            and history.identity() == seen.identity
-            and history.stamp(seen.sequence) == seen.stamp
-        )
+        return seen is not None and self._catalog.change_log.had(seen)
 
     def _note(self, sql: Connection) -> None:
-        history = self._catalog.change_log
-        sequence = self._catalog.last_sequence()
-        state = [history.identity(), sequence, history.stamp(sequence)]
-        write_meta(sql, _STATE, json.dumps(state))
+        write_meta(sql, _STATE, json.dumps(self._catalog.change_log.state()))
 
     def _reconcile(self, sql: Connection) -> int:
         ids, keys, last = _catalog_keys(self._catalog)

@@ -66,12 +66,12 @@ def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
 def _erase_reviews(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
     if not home.reviews_file.exists():
         return 0
-    with open_reviews(home) as reviews:
-        return redact_erased(reviews.database, erased)
+    with open_reviews(home, catalog) as reviews:
+        return redact_erased(reviews.database, erased, reviews.known_numbers())
 
 
 def _erase_audit(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
-    return erase_findings(home, erased, set(catalog.change_log.living().pids.tolist()))
+    return erase_findings(home, erased, catalog.change_log)
 
 
 def _erase_histories(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:

@@ -52,7 +52,7 @@ def find_product(home: Home, catalog: Catalog, product_id: str) -> list[ProductP
         *_in_catalog(catalog, product),
         *_photos(home, photos),
         *_derived(home, catalog, product),
-        *_said(home, product),
+        *_said(home, catalog, product),
         *_cached(product),
     ]
     known = {place.path for place in found}
@@ -126,10 +126,10 @@ def _rows_of(path: Path, pid: int) -> int | None:
         return None
 
 
-def _said(home: Home, product: Product) -> Iterator[ProductPlace]:
+def _said(home: Home, catalog: Catalog, product: Product) -> Iterator[ProductPlace]:
     if home.reviews_file.exists():
         own = named = 0
-        with open_reviews(home) as reviews:
+        with open_reviews(home, catalog) as reviews:
             for pid, body in reviews.bodies():
                 if product.pid in (pid, body.get("pid")):
                     own += 1
@@ -141,7 +141,7 @@ def _said(home: Home, product: Product) -> Iterator[ProductPlace]:
         yield ProductPlace("reviews", where, "entries about others that name it", named)
         yield ProductPlace("reviews", where, "small photos", previews)
     for path in sorted((home.path / "audit").glob("*.jsonl")):
-        count = int(product.pid in read_findings(path))
+        count = int(product.pid in read_findings(path, catalog.change_log))
         yield ProductPlace("audits", str(path), "findings", count)
 
 

@@ -27,6 +27,7 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
 from indexer.reviews.schema import ROW_KINDS
+from indexer.reviews.store import Reviews
 
 _PORTION = 1000
 # Each file of this kind is listed by itself up to here.
@@ -159,6 +160,7 @@ def _catalog(check: _Check) -> None:
             if not state.damages:
                 _photos(check, catalog)
                 _vectors(check, catalog)
+                _foreign_reviews(check, catalog)
         # Also whether it is the catalog that the versions were built from.
         open_catalog(home).close()
     except CatalensError as error:
@@ -222,6 +224,24 @@ def _photos(check: _Check, catalog: Catalog) -> None:
     if not check.read_photos:
         check.found.not_checked.append(
             f"the content of originals ({mend_command('verify', home.path)} reads them)"
+        )
+
+
+def _foreign_reviews(check: _Check, catalog: Catalog) -> None:
+    """Tell of reviews of another catalog: the products that they name are not known."""
+    path = check.home.reviews_file
+    if not path.exists():
+        return
+    try:
+        with Reviews(path, catalog) as reviews, reviews.database.read() as sql:
+            count = reviews.known_numbers().count_foreign(sql)
+    except CatalensError:
+        # Reported with the other databases.
+        return
+    if count:
+        check.found.not_checked.append(
+            f"{count:,} reviews and entries of feedback were written beside another catalog, or "
+            "one that was put back since: they are shown without its products, and are not exported"
         )
 
 

@@ -41,10 +41,12 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
     report = ExportReport()
     given: dict[int, list[dict[str, Any]]] = {}
     skipped: Counter[str] = Counter()
-    with open_reviews(home) as reviews:
+    with open_catalog(home) as catalog, open_reviews(home, catalog) as reviews:
         for _, entry in reviews.feedback():
             report.feedback += 1
-            if entry["pid"] is None:
+            if "foreign" in entry:
+                skipped["it is on a product of another catalog, or of one put back since"] += 1
+            elif entry["pid"] is None:
                 skipped["no product_id was given with it"] += 1
             elif not (
                 entry["accepted"] or entry["rejected"] or entry["added"] or entry["category"]

@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, write_meta
+from indexer.reviews.catalog_lineage import KnownNumbers
 
 MUST_SCRUB = "must_scrub"
+# Of an entry of the log with its review: the entry that opened it, or itself.
+OPENED = (
+    "coalesce((SELECT min(entry) FROM log AS first WHERE first.review_id = log.review_id), entry)"
+)
 _PORTION = 200
 # Values that name no product and no person: codes, versions, what was decided and by whom.
 _CODES = frozenset(
@@ -35,27 +40,32 @@ _SCHEMA = (
 
 
 class _LogEntry(NamedTuple):
-    """One entry of the log; ``pid``: of the stored product that its review looked at."""
+    """One entry of the log; ``pid``: of the stored product that its review looked at, which the
+    entry ``opened`` began."""
 
     entry: int
     review_id: int | None
     body: dict[str, Any]
     pid: int | None
+    opened: int
 
 
-def redact_erased(database: Database, erased: ErasedTexts) -> int:
+def redact_erased(database: Database, erased: ErasedTexts, known: KnownNumbers) -> int:
     """Take what names erased products out of all entries; how many changed.
 
     What people and checks said of such a product goes whole, but for codes and counts; of other
-    reviews and feedback only the parts that name it.
+    reviews and feedback only the parts that name it. ``known``: which numbers in it are the
+    catalog's.
     """
-    reviews, count = _redact_rows(database, erased)
+    reviews, count = _redact_rows(database, erased, known)
     for entries in _portions(database):
         changed = {}
         for entry in entries:
-            own = entry.review_id in reviews or bool(
-                {entry.pid, entry.body.get("pid")} & erased.pids
-            )
+            named = {
+                known.pid(entry.opened, entry.pid),
+                known.pid(entry.entry, entry.body.get("pid")),
+            }
+            own = entry.review_id in reviews or bool(named & erased.pids)
             body = _without_texts(entry.body) if own else erased.cover_all(entry.body)
             if body != entry.body:
                 changed[entry.entry] = body
@@ -85,7 +95,9 @@ def note_removal(sql: Connection) -> None:
     write_meta(sql, MUST_SCRUB, uuid.uuid4().hex)
 
 
-def _redact_rows(database: Database, erased: ErasedTexts) -> tuple[set[int], int]:
+def _redact_rows(
+    database: Database, erased: ErasedTexts, known: KnownNumbers
+) -> tuple[set[int], int]:
     """Cover texts beside the reviews' bodies; those that were of an erased product, and how many
     rows changed."""
     own: set[int] = set()
@@ -95,10 +107,15 @@ def _redact_rows(database: Database, erased: ErasedTexts) -> tuple[set[int], int
         texts = [column for column in columns if column not in _FIXED]
         if not texts:
             return own, 0
-        rows = sql.execute(f"SELECT review_id, pid, {', '.join(texts)} FROM reviews").fetchall()
-        for review_id, pid, *values in rows:
+        query = (
+            f"SELECT review_id, pid, (SELECT min(entry) FROM log WHERE log.review_id = "
+            f"reviews.review_id), {', '.join(texts)} FROM reviews"
+        )
+        for review_id, pid, opened, *values in sql.execute(query).fetchall():
             given = [value for value in values if isinstance(value, str)]
-            if pid in erased.pids or any(erased.holds_id(value) for value in given):
+            if known.pid(opened, pid) in erased.pids or any(
+                erased.holds_id(value) for value in given
+            ):
                 own.add(review_id)
                 covered = ["" if isinstance(value, str) else value for value in values]
             else:
@@ -118,8 +135,8 @@ def _portions(
     """The entries of the log in order, read a portion at a time, so that writers wait for none."""
     after = 0
     query = (
-        "SELECT entry, review_id, body, pid FROM log LEFT JOIN reviews USING (review_id) "
-        f"WHERE entry > {{}} AND {where} ORDER BY entry LIMIT {_PORTION}"
+        f"SELECT entry, review_id, body, pid, {OPENED} FROM log LEFT JOIN reviews USING "
+        f"(review_id) WHERE entry > {{}} AND {where} ORDER BY entry LIMIT {_PORTION}"
     )
     while True:
         with database.read() as sql:
@@ -127,8 +144,8 @@ def _portions(
         if not rows:
             return
         yield [
-            _LogEntry(entry, review_id, json.loads(body), pid)
-            for entry, review_id, body, pid in rows
+            _LogEntry(entry, review_id, json.loads(body), pid, opened)
+            for entry, review_id, body, pid, opened in rows
         ]
         after = rows[-1][0]
 

@@ -21,8 +21,9 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
-from indexer.core.sqlite import Database, chunks, has_table, read_meta
-from indexer.reviews.redaction import MUST_SCRUB, dump_body, note_removal
+from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
+from indexer.reviews.catalog_lineage import CatalogLineage, KnownNumbers
+from indexer.reviews.redaction import MUST_SCRUB, OPENED, dump_body, note_removal
 from indexer.reviews.schema import ROW_KINDS, SCHEMA
 from indexer.reviews.tallies import count_log, ensure_tallies, is_counted, tallied
 
@@ -48,7 +49,8 @@ class Preview:
 
 @dataclass(frozen=True)
 class Review:
-    """One review of the queue. ``body`` is what was answered; products in it stand as ``pid``."""
+    """One review of the queue. ``body`` is what was answered; products in it stand as ``pid``,
+    which is None for one of another catalog."""
 
     name: str
     opened: str  # ISO 8601, UTC
@@ -62,10 +64,15 @@ class Review:
 
 
 class Reviews:
-    """Safe from several threads and processes; a call returns after its commit."""
+    """Safe from several threads and processes; a call returns after its commit.
 
-    def __init__(self, path: Path) -> None:
+    ``catalog``: whose products the entries name. What was written beside another one, or beside a
+    state that this one never had, then names none.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog | None = None) -> None:
         self.database: Database = CheckedDatabase(path, SCHEMA, ROW_KINDS)
+        self._lineage = None if catalog is None else CatalogLineage(catalog)
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +113,7 @@ class Reviews:
                     for place, preview in enumerate(previews)
                 ],
             )
-            self._append("opened", body, review_id)
+            self._note(self._append("opened", body, review_id))
             count_log(connection)
         return name
 
@@ -158,13 +165,28 @@ class Reviews:
 
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
         """Append what people accepted, rejected or clicked; how many entries."""
-        count = 0
+        count = last = 0
         with self.database.transaction() as connection:
             for entry in entries:
-                self._append("feedback", entry, None)
+                last = self._append("feedback", entry, None)
                 count += 1
+            if count:
+                self._note(last)
             count_log(connection)
         return count
+
+    def bring_up_to_date(self) -> None:
+        """Give a file of an older release what it lacks."""
+        if self.database.read_only:
+            return
+        with self.database.read() as connection:
+            is_old = not has_table(connection, "tallies")
+            is_due = self._lineage is not None and self._lineage.is_due(connection)
+        if is_old or is_due:
+            with self.database.transaction() as connection:
+                ensure_tallies(connection)
+                if self._lineage is not None:
+                    self._lineage.adopt(connection)
 
     def count_some(self) -> bool:
         """Count the next entries of a log that is not counted; whether none are left."""
@@ -282,11 +304,13 @@ class Reviews:
         return bytes(row[0])
 
     def feedback(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(time, body) of all feedback, in order."""
+        """(time, body) of all feedback, in order; ``foreign`` in a body: on a product of another
+        catalog."""
         with self.database.read() as connection:
-            query = "SELECT at, body FROM log WHERE kind = 'feedback' ORDER BY entry"
-            for at, body in connection.execute(query):
-                yield at, json.loads(body)
+            known = self._known(connection)
+            query = "SELECT entry, at, body FROM log WHERE kind = 'feedback' ORDER BY entry"
+            for entry, at, body in connection.execute(query):
+                yield at, known.body(entry, json.loads(body))
 
     def is_counted(self) -> bool:
         """Whether ``judged_tags`` and ``decided_alarms`` hold all of the log: one of an older
@@ -297,9 +321,18 @@ class Reviews:
     def bodies(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
         """(pid of the stored product that its review looked at, body) of all entries, in order."""
         with self.database.read() as connection:
-            query = "SELECT pid, body FROM log LEFT JOIN reviews USING (review_id) ORDER BY entry"
-            for pid, body in connection.execute(query):
-                yield pid, json.loads(body)
+            known = self._known(connection)
+            query = (
+                f"SELECT entry, {OPENED}, pid, body FROM log LEFT JOIN reviews USING (review_id) "
+                "ORDER BY entry"
+            )
+            for entry, opened, pid, body in connection.execute(query):
+                yield known.pid(opened, pid), known.body(entry, json.loads(body))
+
+    def known_numbers(self) -> KnownNumbers:
+        """Which numbers in entries are the catalog's; all, where it was opened without one."""
+        with self.database.read() as connection:
+            return self._known(connection)
 
     def count_previews(self, hashes: Iterable[str]) -> int:
         """How many previews there are of these photos."""
@@ -338,11 +371,18 @@ class Reviews:
 
     # -- inside
 
-    def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> None:
-        self.database.connection.execute(
-            "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)",
-            (_now(), kind, review_id, dump_body(body)),
-        )
+    def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> int:
+        query = "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)"
+        row = (_now(), kind, review_id, dump_body(body))
+        return int(self.database.connection.execute(query, row).lastrowid or 0)
+
+    def _note(self, entry: int) -> None:
+        """Note which catalog the entries up to this one name products of."""
+        if self._lineage is not None:
+            self._lineage.note(self.database.connection, entry)
+
+    def _known(self, connection: Connection) -> KnownNumbers:
+        return KnownNumbers([]) if self._lineage is None else self._lineage.numbers(connection)
 
     def _found(self, name: str) -> tuple[int, str]:
         query = "SELECT review_id, state FROM reviews WHERE name = ?"
@@ -354,6 +394,8 @@ class Reviews:
     def _reviews(self, ids: Sequence[int]) -> list[Review]:
         """Those of ``ids``, in their order."""
         connection = self.database.connection
+        known = self._known(connection)
+        opened: dict[int, int] = {}
         rows: dict[int, tuple[str, str, ReviewState, int | None]] = {}
         bodies: dict[int, dict[str, dict[str, Any]]] = {}
         hashes: dict[int, dict[int, str]] = {}
@@ -365,11 +407,12 @@ class Reviews:
             for review_id, *row in connection.execute(query, part):
                 rows[review_id] = tuple(row)
             query = (
-                f"SELECT review_id, kind, at, body FROM log WHERE review_id IN ({marks}) ORDER BY "
-                "entry"
+                f"SELECT entry, review_id, kind, at, body FROM log WHERE review_id IN ({marks}) "
+                "ORDER BY entry"
             )
-            for review_id, kind, at, text in connection.execute(query, part):
-                body = orjson.loads(text)
+            for entry, review_id, kind, at, text in connection.execute(query, part):
+                opened.setdefault(review_id, entry)
+                body = known.body(entry, orjson.loads(text))
                 own = bodies.setdefault(review_id, {})
                 own[kind] = {"at": at, **body} if kind == "decided" else body
                 if kind == "undone":
@@ -384,13 +427,16 @@ class Reviews:
         for review_id in ids:
             own = bodies[review_id]
             photos = hashes.get(review_id, {})
-            found.append(Review(*rows[review_id], own["opened"], own.get("decided"), photos))
+            name, at, state, pid = rows[review_id]
+            pid = known.pid(opened[review_id], pid)
+            found.append(Review(name, at, state, pid, own["opened"], own.get("decided"), photos))
         return found
 
 
-def open_reviews(home: Home) -> Reviews:
-    """The reviews of ``home``; the file is made at the first use. Raises ``NewerFormatError``,
-    ``BadHomeError``, ``MissingReviewsError``: decisions that are lost are not taken for none."""
+def open_reviews(home: Home, catalog: Catalog | None = None) -> Reviews:
+    """The reviews of ``home``; the file is made at the first use. ``catalog``: the home's, for
+    whoever asks or says something of products. Raises ``NewerFormatError``, ``BadHomeError``,
+    ``MissingReviewsError``: decisions that are lost are not taken for none."""
     path = home.reviews_file
     if not path.exists() or path.stat().st_size == 0:
         if home.has_mark("reviews"):
@@ -404,15 +450,10 @@ def open_reviews(home: Home) -> Reviews:
                 with Reviews(path) as reviews:
                     reviews.database.prepare()
     home.mark("reviews")
-    reviews = Reviews(path)
+    reviews = Reviews(path, catalog)
     try:
         reviews.database.check()
-        if not reviews.database.read_only:
-            with reviews.database.read() as connection:
-                is_old = not has_table(connection, "tallies")
-            if is_old:
-                with reviews.database.transaction() as connection:
-                    ensure_tallies(connection)
+        reviews.bring_up_to_date()
     except BaseException:
         reviews.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.reviews.store import Reviews, open_reviews
 
@@ -11,8 +12,9 @@ from indexer.reviews.store import Reviews, open_reviews
 class ReviewDatabase:
     """The home's reviews and feedback; safe to call from many threads."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, catalog: Catalog) -> None:
         self._home = home
+        self._catalog = catalog
         self._opened: Reviews | None = None
         self._opening = threading.Lock()
 
@@ -31,5 +33,5 @@ class ReviewDatabase:
         """The open database, made where there is none."""
         with self._opening:
             if self._opened is None:
-                self._opened = open_reviews(self._home)
+                self._opened = open_reviews(self._home, self._catalog)
             return self._opened

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.operations import erasure, garbage_collection
-from indexer.operations.audit_findings import read_findings
+from indexer.operations.audit_findings import read_findings, state_line
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home
@@ -625,20 +626,52 @@ def test_findings_of_audits_go_with_their_product(home: Home) -> None:
     ]
     path = home.path / "audit" / "default.jsonl"
     path.parent.mkdir()
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "[1, ")
+    with open_catalog(home) as catalog:
+        state = state_line(catalog.change_log)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + f"{state}\n[1, ")
     known = delete(home)
     done = erasure.erase(home)
     assert done.texts == 2
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [lines[3]]
+    *left, _ = path.read_text().splitlines()
+    assert [json.loads(line) for line in left] == [lines[3]]
     assert traces(home, known) == []
 
 
 def test_a_file_of_findings_does_not_grow_for_ever(home: Home) -> None:
     path = home.path / "audit" / "default.jsonl"
     path.parent.mkdir()
-    path.write_text("".join(json.dumps([1, f"{n} v", [], []]) + "\n" for n in range(1010)))
-    assert read_findings(path) == {1: [1, "1009 v", [], []]}
-    assert len(path.read_text().splitlines()) == 1
+    lines = [json.dumps([1, f"1 v{n}", [], []]) for n in range(1010)]
+    with open_catalog(home) as catalog:
+        path.write_text("\n".join([*lines, state_line(catalog.change_log)]))
+        assert read_findings(path, catalog.change_log) == {1: [1, "1 v1009", [], []]}
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_findings_of_another_state_of_the_catalog_are_none(home: Home, tmp_path: Path) -> None:
+    """A catalog that was put back gives numbers of products and of changes again: what was found
+    beside the other state goes, and so does what no state is known of, or a later change than the
+    last known one."""
+    path = home.path / "audit" / "default.jsonl"
+    path.parent.mkdir()
+    with open_catalog(home) as catalog:
+        last = catalog.last_sequence()
+        lines = [[1, f"{last} v", [], []], [2, f"{last + 1} v", [], []]]
+        text = "\n".join([*map(json.dumps, lines), state_line(catalog.change_log)])
+        path.write_text(text)
+        assert read_findings(path, catalog.change_log) == {1: lines[0]}
+        catalog.database.copy_to(tmp_path / "old")
+        catalog.patch("shirt-15", {"title": "one"})
+        path.write_text("\n".join([text, state_line(catalog.change_log)]))
+        assert len(read_findings(path, catalog.change_log)) == 2
+    for file in home.path.glob("catalog.sqlite3*"):
+        file.unlink()
+    shutil.copy(tmp_path / "old", home.catalog_file)
+    with open_catalog(home) as catalog:
+        catalog.patch("shirt-15", {"title": "another"})
+        assert read_findings(path, catalog.change_log) == {}
+        assert not path.exists()
+        path.write_text(json.dumps(lines[0]))
+        assert read_findings(path, catalog.change_log) == {}
 
 
 def test_what_can_be_undone_names_it_no_more(home: Home) -> None:
