@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from indexer.catalog.records import NewPhoto, PhotoRow, SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadModelError
 from indexer.core.home import Home
+from indexer.core.native import THREADS
 from indexer.duplicates.hash_store import SignatureStore, sign_photos
 from indexer.imaging.decode import Photo
+from indexer.imaging.parallel import decoding_threads
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.embed import embed_photos
 from indexer.model.bundle import Bundle
@@ -149,8 +152,10 @@ class PhotoForgetter:
         return self._bundle, self._embedder
 
     def _drop(self, rows: Sequence[PhotoRow]) -> None:
-        for row in rows:
-            self._photos.drop(row)
+        """Keep thumbnails, which take longer than the network, and drop the bytes."""
+        # Two at least: one waits for the disk while the other computes.
+        with ThreadPoolExecutor(decoding_threads(max(2, THREADS))) as pool:
+            list(pool.map(self._photos.drop, rows))
         with self._lock:
             self._waiting.difference_update(row.content_hash for row in rows)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.catalog.records import Product
@@ -32,6 +33,13 @@ _RATE = 2e-3
 _TEMPERATURE = 0.05
 _DROPPED = 0.3
 _SHRINK = 1.0
+# Of the optimiser: what a step keeps of the mean derivative and of its square, and the least square
+# root that it divides by.
+_MEAN_KEPT = 0.9
+_SQUARE_KEPT = 0.999
+_LEAST_STEP = 1e-8
+# Rows that it changes at a time.
+_PORTION = 64
 
 
 @dataclass(frozen=True)
@@ -144,18 +152,14 @@ def _learn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [V, D] and bias [D]. ``owners`` [T] are rows of ``target`` [P, D], ``shares`` [T] how
     often each is."""
-    from indexer.core.native import torch
-
     used = np.full(features, _SHRINK, np.float32)
     bias = target[owners].mean(axis=0)
-    start = np.zeros((features, target.shape[1]), np.float32)
+    weights = np.zeros((features, target.shape[1]), np.float32)
     for (places, values), owner, share in zip(weighed, owners, shares, strict=True):
-        start[places] += (share * values)[:, None] * (target[owner] - bias)
+        weights[places] += (share * values)[:, None] * (target[owner] - bias)
         used[places] += share * values
-    weights = torch.tensor(start / used[:, None], requires_grad=True)
-    middle = torch.tensor(bias, requires_grad=True)
-    optimizer = torch.optim.Adam([weights, middle], lr=_RATE)
-    photos = torch.from_numpy(target)
+    weights /= used[:, None]
+    by_weights, by_bias = Adam(weights), Adam(bias[None])
     same = {text: number for number, text in enumerate(dict.fromkeys(map(tuple, texts)))}
     names = np.array([same[tuple(text)] for text in texts])
     rng = np.random.default_rng(seed)
@@ -163,39 +167,72 @@ def _learn(
     steps = min(_STEPS, max(1, round(_PASSES * float(shares.sum()) / batch)))
     chances = shares / shares.sum()
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * (1 - step / steps)
         drawn = rng.choice(len(texts), batch, replace=False, p=chances)
-        places, values, begins = _bag([weighed[number] for number in drawn], rng)
-        told = torch.nn.functional.embedding_bag(
-            torch.from_numpy(places),
-            weights,
-            torch.from_numpy(begins),
-            mode="sum",
-            per_sample_weights=torch.from_numpy(values),
-        )
-        scores = (
-            torch.nn.functional.normalize(told + middle, dim=1)
-            @ photos[owners[drawn]].T
-            / _TEMPERATURE
-        )
+        bag = _bag([weighed[number] for number in drawn], rng, features)
         # Texts that are equal, and texts of one product, are right for each other's photo.
         alike = (names[drawn][:, None] == names[drawn]) | (owners[drawn][:, None] == owners[drawn])
-        wanted = torch.from_numpy((alike / alike.sum(axis=1, keepdims=True)).astype(np.float32))
-        loss = -(wanted * torch.log_softmax(scores, 1)).sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return weights.detach().numpy().copy(), middle.detach().numpy().copy()
+        slope = slope_of_loss(bag @ weights + bias, target[owners[drawn]], alike)
+        rate = _RATE * (1 - step / steps)
+        held = np.unique(bag.indices)
+        by_weights.step(weights, held, bag[:, held].T @ slope, rate)
+        by_bias.step(bias[None], np.zeros(1, np.int64), slope.sum(axis=0, keepdims=True), rate)
+    return weights, bias
+
+
+def slope_of_loss(told: np.ndarray, photos: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Derivative [B, D] of the loss by ``told`` [B, D], the texts' vectors before they have unit
+    length: the cross-entropy of each text's scores to all ``photos`` [B, D] with the right ones,
+    ``alike`` bool [B, B]."""
+    length = np.maximum(np.linalg.norm(told, axis=1, keepdims=True), np.float32(1e-12))
+    unit = told / length
+    chance: np.ndarray = unit @ photos.T / np.float32(_TEMPERATURE)
+    chance = np.exp(chance - chance.max(axis=1, keepdims=True))
+    chance /= chance.sum(axis=1, keepdims=True)
+    chance -= alike / alike.sum(axis=1, keepdims=True, dtype=np.float32)
+    slope: np.ndarray = chance @ photos / np.float32(_TEMPERATURE * len(told))
+    slope -= unit * (unit * slope).sum(axis=1, keepdims=True)
+    return slope / length
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) on rows [V, D], of which a step gives only some a derivative."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._mean = np.zeros_like(values)
+        self._square = np.zeros_like(values)
+        self._steps = 0
+
+    def step(self, values: np.ndarray, places: np.ndarray, slope: np.ndarray, rate: float) -> None:
+        """Change ``values`` in place by the derivative ``slope`` [n, D] of the rows ``places``,
+        ascending; that of all others is zero."""
+        self._steps += 1
+        rate /= 1 - _MEAN_KEPT**self._steps
+        scale = np.float32(1 / math.sqrt(1 - _SQUARE_KEPT**self._steps))
+        # In portions that the processor's cache holds.
+        for start in range(0, len(values), _PORTION):
+            part = slice(start, start + _PORTION)
+            mean, square = self._mean[part], self._square[part]
+            mean *= np.float32(_MEAN_KEPT)
+            square *= np.float32(_SQUARE_KEPT)
+            first, last = np.searchsorted(places, (start, start + _PORTION))
+            here, found = places[first:last] - start, slope[first:last]
+            mean[here] += np.float32(1 - _MEAN_KEPT) * found
+            square[here] += np.float32(1 - _SQUARE_KEPT) * found * found
+            change = np.sqrt(square)
+            change *= scale
+            change += np.float32(_LEAST_STEP)
+            np.divide(mean, change, out=change)
+            change *= np.float32(rate)
+            values[part] -= change
 
 
 def _bag(
-    chosen: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The texts behind each other, some features left out: places, values, and where each text
-    begins."""
+    chosen: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator, features: int
+) -> csr_array:
+    """The texts as rows [B, V] of their features' weights, some of them left out."""
     kept = [rng.random(len(places)) >= _DROPPED for places, _ in chosen]
-    sizes = np.array([keep.sum() for keep in kept])
+    begins = np.cumsum([0, *(keep.sum() for keep in kept)])
     places = np.concatenate([places[keep] for (places, _), keep in zip(chosen, kept, strict=True)])
     values = np.concatenate([values[keep] for (_, values), keep in zip(chosen, kept, strict=True)])
-    return places, values / np.float32(1 - _DROPPED), np.cumsum(sizes) - sizes
+    values = (values / np.float32(1 - _DROPPED)).astype(np.float32)
+    return csr_array((values, places, begins), shape=(len(chosen), features))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.records import NewPhoto, ProductInput
+from indexer.catalog.records import NewPhoto, PhotoRow, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import UnknownPhotoError
 from indexer.core.home import Home
@@ -130,6 +130,27 @@ def test_it_settles_while_photos_come(home: Home) -> None:
     forgetter.settle()
     assert forgetter.report.forgotten == 12
     assert files(home) == 0
+
+
+def test_thumbnails_are_made_beside_each_other(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of the work: two are in it at once, and what one of them raises is raised."""
+    together = threading.Barrier(2, timeout=5)
+    drop = PhotoStore.drop
+
+    def dropped(self: PhotoStore, row: PhotoRow) -> None:
+        together.wait()
+        drop(self, row)
+
+    monkeypatch.setattr(PhotoStore, "drop", dropped)
+    forgetter = forgetter_of(home)
+    put(home, kept(forgetter, 1, 2, pixels=64))
+    assert forgetter.settle() == 2
+    assert files(home) == 0
+    put(home, kept(forgetter, 3, 4, pixels=64))
+    together.abort()
+    with pytest.raises(threading.BrokenBarrierError):
+        forgetter.settle()
+    assert files(home) == 2
 
 
 def test_another_model_fetches_them_again(home: Home, server: PhotoServer) -> None:

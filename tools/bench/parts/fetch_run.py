@@ -57,8 +57,15 @@ def run(asked: FetchRun) -> dict[str, float | int]:
         "failed": progress.failed,
         "requests": progress.requests,
         "results": found,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "cpu_s": time.process_time(),
+        "peak_mb": _peak_mb(resource.RUSAGE_SELF),
+        # The largest process that it started and that ended: the one that exports the model.
+        "export_peak_mb": _peak_mb(resource.RUSAGE_CHILDREN),
     }
+
+
+def _peak_mb(of: int) -> float:
+    return resource.getrusage(of).ru_maxrss * 1024 / 1e6
 
 
 def _forgetting(home: Home) -> AbstractContextManager[PhotoForgetter]:
