@@ -58,7 +58,8 @@ def erase(
     deleted products. A running service does so by itself within the setting erase_within_s. A
     rewrite is a new version that takes the old one's place; photos that another product has stay.
     In folders named by --pushed the rewrites take the place of the versions they are of; who pulled
-    one pulls and erases there too. `catalens where` lists every place.
+    one pulls and erases there too. Backups made before still hold what is erased: they are named,
+    and end with `catalens backup --keep`. `catalens where` lists every place.
     """
     from indexer.catalog.deletions import Deletions
     from indexer.catalog.photo_store import PhotoStore
@@ -68,6 +69,7 @@ def erase(
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
     from indexer.operations.erasure_audit import ticket as make_ticket
+    from indexer.operations.made_backups import made_backups
     from indexer.operations.outside_erasure import erase_outside
     from indexer.reviews.store import forget_photos
 
@@ -89,7 +91,11 @@ def erase(
     with stages() as callback:
         done = rewrite(opened, progress=callback, terms=terms, **given(**options))
     outside = erase_outside(opened, cache=cache, pushed=pushed)
-    document = {**to_plain(done), "outside": to_plain(outside)}
+    document = {
+        **to_plain(done),
+        "outside": to_plain(outside),
+        "backups": [to_plain(made) for made in made_backups(opened)],
+    }
     print_result(document, as_json, _show_erased)
     failed = {**done.failed, **outside.failed}
     if failed:
@@ -125,6 +131,8 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"not erased: {name}: {reason}")
     for folder in outside["not_named"]:
         log(f"versions were pushed to {folder}: erase there with --pushed {folder}")
+    for made in found["backups"] if rest else ():
+        log(f"what was erased may still be in the backup {made['path']}")
 
 
 def retention_terms(home: Path, config: Path | None) -> Any:

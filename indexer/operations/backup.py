@@ -56,9 +56,12 @@ from indexer.operations.backup_files import (
     read_list,
     remove_leftovers,
 )
+from indexer.operations.made_backups import note_backup
 
-# Work under way, locks, what is made on demand; photos are those that the catalog names.
+# Work under way, locks, what is made on demand; photos are those that the catalog names. Of jobs
+# what they say of themselves: their uploads may be large, and end with them.
 _NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS})
+_JOBS = "jobs/[0-9a-f]*/job.json"
 # Folders whose files are never changed, only replaced: another name for one is a copy of it.
 _UNCHANGED = ("indexes", "models", PHOTOS)
 # The home is looked at again where a version or a photo went meanwhile.
@@ -114,6 +117,7 @@ def back_up(
         with FileLock(folder / ".backup.lock", timeout=0):
             remove_leftovers(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
+            note_backup(home, made.path, made.at)
             if keep is not None:
                 for old in list_backups(folder)[:-keep]:
                     remove_folder(old)
@@ -255,6 +259,8 @@ class _Backup:
 
     def _listed(self) -> Iterator[tuple[str, Path]]:
         """Name and path of each file that belongs into a backup, but photos."""
+        for path in sorted(self._home.path.glob(_JOBS)):
+            yield path.relative_to(self._home.path).as_posix(), path
         for entry in sorted(self._home.path.iterdir()):
             if entry.name in _NOT_COPIED or _is_passing(entry.name):
                 continue

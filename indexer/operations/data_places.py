@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.home import KEYS_FILE, Home
 from indexer.index.pushed import pushed_folders
 from indexer.model.feature_store import default_cache
+from indexer.operations.made_backups import backups_by_folder, describe_backups
 
 _RUN = "an erasure: in the background within erase_within_s, or catalens index erase"
 
@@ -105,8 +107,9 @@ PLACES: Sequence[DataPlace] = (
             "glossary.csv",
             "labels.csv",
             "pushed.json",
+            "backups.json",
         ),
-        "format, thresholds, words, folders that versions were pushed to; no products",
+        "format, thresholds, words, folders of pushed versions and backups; no products",
         "by hand",
     ),
     DataPlace("alerts", ("alerts.json",), "which alerts are on and what they said"),
@@ -187,12 +190,12 @@ def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
             len(features),
             sum(_size(path) for path in features),
         )
-    for folder in pushed_folders(home):
+    for pushed in pushed_folders(home):
         yield FoundPlace(
             "pushed versions",
-            str(folder),
+            str(pushed),
             "copies of index versions and models, and of homes that pulled them",
-            f"index erase --pushed {folder}; who pulled erases in that home",
+            f"index erase --pushed {pushed}; who pulled erases in that home",
             None,
             None,
         )
@@ -214,8 +217,19 @@ def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
         None,
         None,
     )
+    for folder, made in backups_by_folder(home).items():
+        yield FoundPlace(
+            "backups",
+            folder,
+            f"{describe_backups(made)}, each all of the home as it was: a product that was erased "
+            "since is still in them",
+            f"catalens backup {shlex.quote(folder)} --keep N, or delete them; after a restore "
+            "erase again",
+            None,
+            None,
+        )
     yield FoundPlace(
-        "backups",
+        "other backups",
         "where you keep copies of the home",
         "all of the home as it was",
         "your rotation of backups; after a restore erase again",

@@ -24,6 +24,7 @@ from indexer.model.feature_store import FeatureCache
 from indexer.operations.audit_findings import read_findings
 from indexer.operations.data_places import place_of
 from indexer.operations.erasure_audit import find_traces
+from indexer.operations.made_backups import backups_by_folder, describe_backups
 from indexer.operations.outside_erasure import cached_files
 from indexer.reviews.store import open_reviews
 from indexer.text.keyword_index import Keywords
@@ -54,6 +55,7 @@ def find_product(home: Home, catalog: Catalog, product_id: str) -> list[ProductP
         *_derived(home, catalog, product),
         *_said(home, catalog, product),
         *_cached(product),
+        *_backed_up(home),
     ]
     known = {place.path for place in found}
     for trace in find_traces(home, catalog, product_id).found:
@@ -117,6 +119,11 @@ def _derived(home: Home, catalog: Catalog, product: Product) -> Iterator[Product
         for path in sorted((folder / "indexes").glob(f"v*/{ROWS}")):
             rows = _rows_of(path, product.pid)
             yield ProductPlace(place, str(path.parent), "rows with their vectors", rows)
+
+
+def _backed_up(home: Home) -> Iterator[ProductPlace]:
+    for folder, made in backups_by_folder(home).items():
+        yield ProductPlace("backups", folder, f"it may be in {describe_backups(made)}", None)
 
 
 def _rows_of(path: Path, pid: int) -> int | None:

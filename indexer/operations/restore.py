@@ -30,6 +30,7 @@ from indexer.operations.backup_files import (
     read_list,
     remove_leftovers,
 )
+from indexer.operations.jobs import ENDED, JobProblem, Jobs
 
 _SPARE_BYTES = 64 * 2**20
 _MOST_NAMED = 5
@@ -52,6 +53,8 @@ class RestoreReport:
     # The pair that serves.
     index_version: str | None
     model_version: str | None
+    # Jobs that were under way: they are told failed, since a backup holds no upload.
+    failed_jobs: int = 0
     # Files that are damaged or missing in the backup, or were when it was made.
     left_out: list[str] = field(default_factory=list)
 
@@ -180,6 +183,7 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
     except BadHomeError:
         # As the home had it; activating a version writes it anew.
         active = None
+    failed = _fail_jobs(home, made.at)
     return RestoreReport(
         aside,
         backup,
@@ -190,5 +194,19 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
         photos,
         None if active is None else active.index_version,
         None if active is None else active.model_version,
+        failed,
         left_out,
     )
+
+
+def _fail_jobs(home: Home, at: str) -> int:
+    """Have jobs that were under way say that they failed, to whoever asks; how many."""
+    jobs = Jobs(home)
+    open_jobs = [job for job in jobs.list() if job.state not in ENDED]
+    for job in open_jobs:
+        detail = (
+            f"it was under way when the backup of {at} was made, which this home was restored "
+            "from: what it had committed until then is here; start it again"
+        )
+        jobs.set(job.job_id, state="failed", problem=JobProblem("interrupted", detail))
+    return len(open_jobs)

@@ -41,6 +41,7 @@ from indexer.operations import backup as backup_module
 from indexer.operations.backup import BackupReport, back_up
 from indexer.operations.backup_files import BackupList, list_backups, read_list
 from indexer.operations.erasure import needs_erasing
+from indexer.operations.jobs import Jobs
 from indexer.operations.restore import restore
 from indexer.reviews.store import open_reviews
 from tests.indexer.conftest import copy_home
@@ -201,6 +202,30 @@ def test_a_restored_home_is_the_home_that_was_backed_up(home: Home, tmp_path: Pa
     assert {path.name for path in back.path.parent.iterdir() if path.name.startswith(".")} == set()
     query = live(lost, "v000002").base.stored[:1]
     assert np.array_equal(live(back, "v000002").base.stored[:1], query)
+
+
+def test_a_job_under_way_is_told_failed_where_it_is_restored(home: Home, tmp_path: Path) -> None:
+    """Its upload is in no backup; one that ended says what it said, and a queued build waits for
+    nobody."""
+    jobs = Jobs(home)
+    sent = jobs.add("import", {}, upload=lambda path: path.touch())
+    jobs.set(sent.job_id, state="running", started=1.0)
+    build = jobs.add("build", {})
+    ended = jobs.add("import", {})
+    jobs.set(ended.job_id, state="done", result={"added": 3})
+    back_up(home, tmp_path / "backups")
+    restored = restore(tmp_path / "backups", tmp_path / "new")
+    assert restored.failed_jobs == 2
+    found = {job.job_id: job for job in Jobs(Home(tmp_path / "new")).list()}
+    assert len(found) == 3
+    for job_id in (sent.job_id, build.job_id):
+        problem = found[job_id].problem
+        assert (found[job_id].state, problem and problem.code) == ("failed", "interrupted")
+        assert problem is not None
+        assert "start it again" in problem.detail
+    assert (found[ended.job_id].state, found[ended.job_id].result) == ("done", {"added": 3})
+    assert not list((tmp_path / "new").rglob("feed"))
+    assert jobs.get(sent.job_id).state == "running", "the home itself goes on"
 
 
 def test_what_did_not_change_is_shared_with_the_backup_before(home: Home, tmp_path: Path) -> None:

@@ -10,17 +10,23 @@ import pytest
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import UnknownProductError
 from indexer.core.home import Home
 from indexer.fetch.state import FetchState, URLState
 from indexer.index.pushed import note_pushed
 from indexer.model.feature_store import FeatureCache
+from indexer.operations import erasure
+from indexer.operations.backup import back_up
+from indexer.operations.backup_files import LIST
 from indexer.operations.data_places import UNKNOWN, find_places, place_of
 from indexer.operations.jobs import Jobs
+from indexer.operations.made_backups import made_backups, note_backup
 from indexer.operations.product_places import ProductPlace, find_product
 from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import build, template
+from tools import cli
 
 __all__ = ["template"]
 
@@ -59,7 +65,7 @@ def test_no_file_of_a_home_is_left_out(home: Home) -> None:
         assert sum(place.bytes or 0 for place in inside) == sum(p.stat().st_size for p in files)
         assert found["pushed versions"].path == str(home.path.parent / "depot")
         assert found["feature cache"].files == 1
-        assert {"logs", "backups", "photos", "reviews"} <= set(found)
+        assert {"logs", "other backups", "photos", "reviews"} <= set(found)
         assert all(place.ends and place.holds for place in found.values())
         (home.path / "notes.txt").write_text("p3")
         (strange,) = [p for p in find_places(home, catalog) if p.place == UNKNOWN]
@@ -90,6 +96,36 @@ def test_every_place_of_a_product_is_named(home: Home) -> None:
     assert str(home.path / "thumbnails" / content_hash[:2] / f"{content_hash}-160.jpg") in [
         place.path for place in found
     ]
+
+
+def test_backups_that_are_there_are_named(
+    home: Home,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each until it goes: those whose disk is away are only out of sight. An erasure names them."""
+    kept, disk = tmp_path / "kept", tmp_path / "disk"
+    back_up(home, kept)
+    (first,) = made_backups(home)
+    for path in (kept / "later", disk / "one"):
+        path.mkdir(parents=True)
+        (path / LIST).write_text("{}")
+        note_backup(home, path, "9999-01-01T00:00:00.000000+00:00")
+    with open_catalog(home) as catalog:
+        found = {p.path: p for p in find_places(home, catalog) if p.place == "backups"}
+        assert set(found) == {str(kept), str(disk)}
+        assert found[str(kept)].holds.startswith(
+            f"2 backups of {first.at[:19]}Z to 9999-01-01T00:00:00Z, each all of the home as it was"
+        )
+        (told,) = (p for p in find_product(home, catalog, "p3") if p.path == str(kept))
+        assert (told.place, told.entries) == ("backups", None)
+    remove_folder(Path(first.path))
+    remove_folder(disk)
+    assert [made.path for made in made_backups(home)] == [str(kept / "later"), str(disk / "one")]
+    monkeypatch.setattr(erasure, "erase", lambda *_, **__: erasure.Erased(rows=1))
+    assert cli.run(["index", "erase", "--home", str(home.path)]) == 0
+    assert f"may still be in the backup {disk / 'one'}" in capsys.readouterr().err
 
 
 def test_a_file_that_no_store_knows_is_found_by_the_id(home: Home) -> None:

@@ -1,0 +1,67 @@
+"""Record of the backups that were made of a home: what was erased since is still in them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from indexer.core.atomic_files import write_json
+from indexer.core.errors import CatalensError
+from indexer.core.home import Home
+from indexer.operations.backup_files import LIST
+
+_FILE = "backups.json"
+
+
+@dataclass(frozen=True)
+class MadeBackup:
+    """A backup: its folder, and its time (ISO 8601, UTC)."""
+
+    path: str
+    at: str
+
+
+def made_backups(home: Home) -> list[MadeBackup]:
+    """The backups that are known and not known to be gone, the oldest first.
+
+    One whose disk is not mounted counts: it is only out of sight. Copies made by hand are not
+    known.
+    """
+    found = {made.path: made for made in _stored(home) if _may_exist(Path(made.path))}
+    return sorted(found.values(), key=lambda made: made.at)
+
+
+def note_backup(home: Home, path: Path, at: str) -> None:
+    """Remember a backup; where the home cannot be written, nothing is."""
+    with suppress(CatalensError, OSError), home.lock("backups", wait_s=10.0):
+        known = [*made_backups(home), MadeBackup(str(path), at)]
+        write_json(home.path / _FILE, [asdict(made) for made in known])
+
+
+def backups_by_folder(home: Home) -> dict[str, list[MadeBackup]]:
+    """The same by the folder that they lie in."""
+    found: dict[str, list[MadeBackup]] = {}
+    for made in made_backups(home):
+        found.setdefault(str(Path(made.path).parent), []).append(made)
+    return found
+
+
+def describe_backups(made: list[MadeBackup]) -> str:
+    """How many, and of when."""
+    if len(made) == 1:
+        return f"1 backup of {made[0].at[:19]}Z"
+    return f"{len(made)} backups of {made[0].at[:19]}Z to {made[-1].at[:19]}Z"
+
+
+def _stored(home: Home) -> list[MadeBackup]:
+    try:
+        stored = json.loads((home.path / _FILE).read_text(encoding="utf-8"))
+        return [MadeBackup(str(one["path"]), str(one["at"])) for one in stored]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _may_exist(path: Path) -> bool:
+    return (path / LIST).exists() or not path.parent.exists()
