@@ -19,11 +19,10 @@ from indexer.model.calibration import (
     softmax,
 )
 from indexer.training.metrics import (
+    Bootstrap,
     ClassCounts,
-    bootstrap_weights,
+    bootstrap,
     class_counts,
-    interval,
-    mean_intervals,
 )
 from indexer.training.tag_samples import TaggedPhotos
 
@@ -41,9 +40,9 @@ _KEYS = (
 )
 
 
-def product_weights(rows: list[DatasetRow]) -> np.ndarray:
-    """Bootstrap weights [B, N] of photos, resampled by product."""
-    return bootstrap_weights([row.product_id for row in rows])
+def by_product(rows: list[DatasetRow]) -> Bootstrap:
+    """Photos resampled by product."""
+    return bootstrap([row.product_id for row in rows])
 
 
 def classify(
@@ -84,8 +83,8 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
     order = np.argsort(-found.logits, axis=1, kind="stable")
     top5 = (order[:, :5] == found.truth[:, None]).any(1)
     counts = class_counts(found.truth, predicted, len(found.names))
-    weights = product_weights(rows)
-    resampled = class_counts(found.truth, predicted, len(found.names), weights)
+    drawn = by_product(rows)
+    resampled = class_counts(found.truth, predicted, len(found.names), drawn.weights)
     by_class = {"precision": counts.precision(), "recall": counts.recall(), "f1": counts.f1()}
     macro = {f"macro_{name}": float(counts.macro(values)) for name, values in by_class.items()}
     spread = {
@@ -109,8 +108,8 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
     proportions |= {
         f"accuracy_by_level.{number}": level for number, level in enumerate(levels or [])
     }
-    intervals = mean_intervals(weights, proportions) | {
-        name: interval(drawn) for name, drawn in spread.items()
+    intervals = drawn.means(proportions) | {
+        name: drawn.interval(macro[name], values) for name, values in spread.items()
     }
     return FigureGroup(values, intervals)
 
@@ -183,7 +182,7 @@ def attribute_head_figures(
             ]
         )
         values[head.name] = float(right.mean())
-        intervals |= mean_intervals(product_weights(rows), {f"attributes.{head.name}.head": right})
+        intervals |= by_product(rows).means({f"attributes.{head.name}.head": right})
     return FigureGroup(values, intervals)
 
 

@@ -18,7 +18,7 @@ from indexer.evaluation.classification_metrics import (
     category_figures,
     classify,
 )
-from indexer.evaluation.results import Classified, EvaluationResults, FigureGroup
+from indexer.evaluation.results import FEW_PHOTOS, Classified, EvaluationResults, FigureGroup
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
 from indexer.feeds.dataset import SPLITS
@@ -30,10 +30,12 @@ from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.problem import (
+    ALL,
     Leaks,
     TrainingProblem,
     find_leaks,
     read_problem,
+    read_whole,
     require_rows,
 )
 from indexer.training.tag_samples import TaggedPhotos
@@ -52,7 +54,8 @@ def evaluate(
     None.
 
     Queries are the photos of ``split``, the gallery is the train photos, those that training set
-    aside among them. Raises ``BadModelError``, ``BadDataError``.
+    aside among them. Of ``split`` "all" every photo is a query and searched among those of other
+    products. Raises ``BadModelError``, ``BadDataError``.
     """
     return measure(model, data, split=split, device=device, cache=cache, progress=progress).figures
 
@@ -67,11 +70,12 @@ def measure(
     progress: OnStage = no_progress,
 ) -> EvaluationResults:
     """``evaluate`` with all that its figures come from, for a report."""
-    if split not in SPLITS:
-        raise BadRequestError(f"unknown split {split!r}: use {', '.join(SPLITS)}")
+    if split not in (*SPLITS, ALL):
+        raise BadRequestError(f"unknown split {split!r}: use {', '.join((*SPLITS, ALL))}")
     bundle = load_bundle(model)
     embedder = open_embedder(bundle, device=device)
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    seed = int(bundle.training.get("seed", 0))
+    problem = read_whole(data) if split == ALL else read_problem(data, seed)
     photos = _load_photos(problem, data, split, embedder, cache, progress)
     queries = photos.sets[split]
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
@@ -80,7 +84,7 @@ def measure(
     heads = attribute_head_figures(bundle, logits, queries)
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
-    notes = list(problem.notes)
+    notes = [*problem.notes, *_doubts(split, len(queries.rows))]
 
     def frozen() -> dict[str, TaggedPhotos] | None:
         try:
@@ -90,7 +94,7 @@ def measure(
             return None
 
     tags, tagged = tag_figures(embedder, bundle.decision, photos.sets, split, frozen)
-    searched = [photos.gallery] if split == "train" else [photos.gallery, queries]
+    searched = [photos.gallery] if split in ("train", ALL) else [photos.gallery, queries]
     groups = [
         category_figures(classified, queries),
         retrieval,
@@ -142,6 +146,8 @@ def _load_photos(
     features = photo_features(rows, embedder, cache=cache, progress=progress)
     split_of = np.array([problem.split[row.product_id] for row in features.rows])
     masks = {name: split_of == name for name in names}
+    if split == ALL:
+        masks["train"] = masks[ALL]  # all are searched, and vote on each other's tags
     sets = {name: evaluation_photos(features, embedder, mask) for name, mask in masks.items()}
     labels = np.array([format_path(row.category or ()) for row in features.rows])
     leaks = find_leaks(split_of, features.pixels, labels)
@@ -151,6 +157,20 @@ def _load_photos(
         ours = np.array([row.product_id in problem.set_aside for row in features.rows])
         gallery = evaluation_photos(features, embedder, masks["train"] | ours)
     return _EvaluationPhotos(split, features, masks, sets, gallery, leaks)
+
+
+def _doubts(split: str, photos: int) -> list[str]:
+    """Reasons why the figures say little."""
+    found = []
+    if split == ALL:
+        found.append("all photos are asked: those that trained the model flatter its figures")
+    if photos < FEW_PHOTOS:
+        other = "" if split == ALL else ", or --split all with photos the model was not trained on"
+        found.append(
+            f"{photos} photos are too few to judge a model by: mind the intervals, or use at "
+            f"least {FEW_PHOTOS}{other}"
+        )
+    return found
 
 
 def _classify(

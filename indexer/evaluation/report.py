@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from indexer.core.atomic_files import write_atomic, write_json
 from indexer.core.category_path import format_path
 from indexer.evaluation.plots import confusion, flat_map, reliability, short_labels, tag_rows
-from indexer.evaluation.results import Classified, EvaluationResults, Nearest
+from indexer.evaluation.results import FEW_PHOTOS, Classified, EvaluationResults, Nearest
 from indexer.evaluation.thumbnails import photo_sheet, small_photos
 from indexer.model.calibration import softmax
 from indexer.training.tag_samples import TaggedPhotos
@@ -65,6 +65,8 @@ def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
         data=data,
         figures=evidence.figures,
         headlines=headlines(evidence.figures),
+        few=evidence.figures["n"] < FEW_PHOTOS,
+        enough=FEW_PHOTOS,
         levels=_levels(evidence.figures),
         attributes=_attributes(evidence.figures),
         classes=_classes(evidence.figures, found),

@@ -10,6 +10,8 @@ import numpy as np
 from indexer.model.calibration import softmax
 from indexer.training.tag_samples import TaggedPhotos
 
+FEW_PHOTOS = 30  # below that counts are told, not shares
+
 
 @dataclass(frozen=True)
 class FigureGroup:

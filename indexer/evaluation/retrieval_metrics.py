@@ -10,14 +10,14 @@ import numpy as np
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.core.errors import CatalensError
 from indexer.core.progress import OnStage, no_progress
-from indexer.evaluation.classification_metrics import product_weights
+from indexer.evaluation.classification_metrics import by_product
 from indexer.evaluation.results import FigureGroup, Nearest
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
-from indexer.training.metrics import average_precision, hit_at_k, mean_intervals, ranked_neighbours
+from indexer.training.metrics import average_precision, hit_at_k, ranked_neighbours
 from indexer.training.tag_samples import TaggedPhotos, gallery_rules
 
 JOINT = "category+colour"
@@ -117,15 +117,13 @@ def _sum_up(
     }
     intervals: dict[str, list[float]] = {}
     if same.asked:
-        weights = product_weights([queries.rows[number] for number in same.asked])
         hits = {name: np.array(found) for name, found in same.found.items()}
-        intervals |= mean_intervals(weights, hits)
+        intervals |= by_product([queries.rows[number] for number in same.asked]).means(hits)
     for name, found in measured.items():
         shares = {f"attribute_agreement_at_10.{name}": np.array(found.shares)}
         if name in values["attributes"]:
             shares[f"attributes.{name}.nn1"] = np.array(found.first)
-        weights = product_weights([queries.rows[number] for number in found.asked])
-        intervals |= mean_intervals(weights, shares)
+        intervals |= by_product([queries.rows[number] for number in found.asked]).means(shares)
     return FigureGroup(values, intervals)
 
 
@@ -201,5 +199,5 @@ def instance_figures(
         flush()
     if not right:
         return FigureGroup({"instance_hit_rate_at_1": None})
-    intervals = mean_intervals(product_weights(rows), {"instance_hit_rate_at_1": np.array(right)})
+    intervals = by_product(rows).means({"instance_hit_rate_at_1": np.array(right)})
     return FigureGroup({"instance_hit_rate_at_1": float(np.mean(right))}, intervals)

@@ -16,7 +16,7 @@ from indexer.model.spec import Block
 from indexer.model.tag_rule import TagRule
 from indexer.tagging.fit import fit_rule
 from indexer.tagging.samples import TagSample, no_neighbours
-from indexer.training.metrics import TagCounts, bootstrap_weights, interval, tag_map
+from indexer.training.metrics import TagCounts, bootstrap, tag_map
 from indexer.training.tag_samples import TaggedPhotos, fit_equal_votes, sample_of
 
 
@@ -58,13 +58,13 @@ def tag_figures(
         values["heads_only_f1"] = _refitted(heads_only(validation), heads_only(tested), columns)
     if (before := frozen()) is not None:
         values["baseline_f1"] = _baseline(before, split)
-    weights = bootstrap_weights(np.arange(len(tested.actual)))
-    micro = counts.micro(weights)
+    drawn = bootstrap(np.arange(len(tested.actual)))
+    micro = counts.micro(drawn.weights)
     intervals = {
-        "tags.precision": interval(micro[0]),
-        "tags.recall": interval(micro[1]),
-        "tags.f1": interval(micro[2]),
-        "tags.macro_f1": interval(counts.macro_f1(weights)),
+        "tags.precision": drawn.interval(precision, micro[0]),
+        "tags.recall": drawn.interval(recall, micro[1]),
+        "tags.f1": drawn.interval(f1, micro[2]),
+        "tags.macro_f1": drawn.interval(values["macro_f1"], counts.macro_f1(drawn.weights)),
     }
     return FigureGroup({"tags": values}, intervals), Tagged(
         tested.tags, tested.actual, confidence, suggested

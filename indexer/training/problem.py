@@ -15,6 +15,7 @@ from indexer.feeds.dataset import SPLITS, Dataset, DatasetRow, assign_splits, re
 from indexer.model.decision_layer import Category
 
 VALIDATION_SHARE = 0.15
+ALL = "all"  # the one split of ``read_whole``
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,7 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
             f"{len(dataset.torn)}: {_some(sorted(dataset.torn))}"
         )
     rows = [row for row in dataset.rows if row.product_id in split]
-    unlike = [
-        entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))
-    ]
-    if unlike:
-        first = f"{unlike[0].where}: {unlike[0].reason}"
-        notes.append(f"{len(unlike)} rows are labelled as their product's first row: {first}")
+    notes += _differing_labels(dataset)
     set_aside: set[str] = set()
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
@@ -71,6 +67,23 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
             f"no validation split: {len(set_aside)} training products were set aside for it"
         )
     return TrainingProblem(dataset, rows, split, notes, frozenset(set_aside))
+
+
+def read_whole(data: Path) -> TrainingProblem:
+    """Read DATA as one split, ``ALL``, whatever splits it names. Raises ``BadDataError``."""
+    dataset = read_dataset(data)
+    split = {row.product_id: ALL for row in dataset.rows}
+    return TrainingProblem(dataset, dataset.rows, split, _differing_labels(dataset))
+
+
+def _differing_labels(dataset: Dataset) -> list[str]:
+    unlike = [
+        entry for entry in dataset.warnings if entry.reason.startswith(("category ", "tags "))
+    ]
+    if not unlike:
+        return []
+    first = f"{unlike[0].where}: {unlike[0].reason}"
+    return [f"{len(unlike)} rows are labelled as their product's first row: {first}"]
 
 
 def _last_of_their_category(

@@ -32,10 +32,10 @@ HEADLINES = (
 @click.argument("data", type=AnyPath)
 @click.option(
     "--split",
-    type=click.Choice(["train", "validation", "test"]),
+    type=click.Choice(["train", "validation", "test", "all"]),
     cls=FromSignature,
     source=EVALUATE,
-    help="The split whose photos are the queries.",
+    help="The split whose photos are the queries; all: every photo, whatever its split.",
 )
 @click.option(
     "--report", type=AnyPath, help="Write report.html, with photos, and evaluation.json here."
@@ -53,6 +53,8 @@ def evaluate(model: Path, data: Path, report: Path | None, as_json: bool, **opti
 
     with stages() as callback:
         found = measure(model, data, progress=callback, **given(**options))
+    for note in found.figures["notes"]:
+        log(note)
     if report is not None:
         names = {
             "model": model.resolve().name,

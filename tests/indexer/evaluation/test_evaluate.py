@@ -46,6 +46,26 @@ def test_what_data_without_train_photos_cannot_give_is_none(
     assert found["instance_hit_rate_at_1"] is not None
 
 
+def test_all_photos_are_asked_whatever_their_split(
+    trained: TrainReport, tmp_path: Path, feature_cache: Path
+) -> None:
+    """Photos from elsewhere need no split of their own: each is asked, and searched among the
+    others; so few are told as such."""
+    for kind in KINDS:
+        (tmp_path / "d" / kind).mkdir(parents=True)
+        for number in range(3):
+            draw(kind, number).save(tmp_path / "d" / kind / f"{number}.png")
+    found = evaluate(Path(trained.model), tmp_path / "d", split="all", cache=feature_cache)
+    assert (found["n"], found["photos"], found["gallery"]) == (9, 9, 9)
+    assert found["hit_rate_at_1"] is not None
+    low, high = found["intervals"]["accuracy"]
+    assert high - low > 0.2
+    assert any("flatter" in note for note in found["notes"])
+    assert any("too few to judge" in note for note in found["notes"])
+    part = evaluate(Path(trained.model), tmp_path / "d", split="train", cache=feature_cache)
+    assert part["n"] < 9
+
+
 def test_photos_that_training_set_aside_are_in_the_gallery(
     trained: TrainReport, tmp_path: Path, feature_cache: Path
 ) -> None:

@@ -99,13 +99,37 @@ def test_the_best_threshold_beats_every_other(pairs: list[tuple[bool, float]]) -
 
 
 def test_photos_of_one_product_are_drawn_together() -> None:
-    weights = metrics.bootstrap_weights(["a", "b", "a", "c"], resamples=50)
+    weights = metrics.bootstrap(["a", "b", "a", "c"], resamples=50).weights
     np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
     np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(1), 3)
 
 
-def test_interval_of_a_proportion_is_near_the_binomial_one() -> None:
-    right = np.array([1.0] * 90 + [0.0] * 10)
-    weights = metrics.bootstrap_weights([str(number) for number in range(100)], resamples=4000)
-    low, high = metrics.mean_intervals(weights, {"accuracy": right})["accuracy"]
-    assert (low, high) == (pytest.approx(0.84, abs=0.015), pytest.approx(0.95, abs=0.015))
+def test_the_interval_of_a_share_is_the_exact_one() -> None:
+    """0 of 4 is 0 to .60: what nobody has seen in four photos may still be common."""
+    for right, low, high in ((0, 0.0, 0.602), (4, 0.398, 1.0), (2, 0.068, 0.932)):
+        found = metrics.bootstrap(range(4), resamples=4000).means(
+            {"accuracy": np.arange(4) < right}
+        )
+        assert found["accuracy"] == pytest.approx([low, high], abs=0.01)
+    many = metrics.bootstrap(range(100), resamples=4000).means({"accuracy": np.arange(100) < 90})
+    assert many["accuracy"] == pytest.approx([0.824, 0.951], abs=0.005)
+
+
+def test_ten_photos_of_one_product_say_what_one_says() -> None:
+    alone = metrics.bootstrap(["a"] * 10).means({"accuracy": np.ones(10)})["accuracy"]
+    assert alone == pytest.approx([0.025, 1.0])
+    pairs = metrics.bootstrap(np.repeat(np.arange(50), 2), resamples=4000)
+    single = metrics.bootstrap(np.arange(50), resamples=4000)
+    right = np.arange(50) < 40
+    doubled = pairs.means({"accuracy": np.repeat(right, 2)})["accuracy"]
+    assert doubled == pytest.approx(single.means({"accuracy": right})["accuracy"], abs=0.01)
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(300):
+        right = rng.random(25) < 0.9
+        low, high = metrics.bootstrap(range(25), resamples=300).means({"a": right})["a"]
+        held += low <= 0.9 <= high
+    assert held / 300 >= 0.94
