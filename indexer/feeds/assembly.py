@@ -34,6 +34,9 @@ _SHARED_PRICES = ("price", "sale_price", "before", "sale_from", "sale_until")
 # So many of the columns that tell variants apart name one; the others are the same for all.
 _VARIANT_COLUMNS = 2
 
+# What to do about a number of Google's.
+_WAY_OUT = " (Google's file of names and numbers can be given: --taxonomy-file)"
+
 FoundPhoto = tuple[str, str]
 
 
@@ -60,6 +63,8 @@ class Assembly:
         ]
         untracked = self.profile.stock.untracked
         self._untracked = _words(untracked)
+        # A change leaves the stored currency; whoever wrote the columns of Catalens knows of it.
+        self._expects_currency = not (partial or plan.profile.verbatim)
         self._has_tracked = plan.counts_some
         self._categories = [name for rule in plan.profile.category for name in rule.columns]
 
@@ -125,7 +130,8 @@ class Assembly:
                 row.where,
                 "vendor-number",
                 f"category {row.vendor_number!r} is {_number_of(row.vendor_number)}, and the feed "
-                "has no name for it; the product is kept without a category",
+                "has no name for it; the product is kept without a category"
+                f"{_WAY_OUT if row.vendor_number.isdigit() else ''}",
                 self._said(row, self._categories)[0],
                 row.vendor_number,
             )
@@ -218,6 +224,8 @@ class Assembly:
                     self._said(row, self.profile.price.currency)[0],
                     row.currency,
                 )
+        if currency is None and row.currency is None and self._expects_currency:
+            self._say_no_currency(row, price or sale)
         if sale is not None and sale.currency not in (None, price and price.currency):
             if price is None or price.currency is None:
                 currency = sale.currency
@@ -241,6 +249,19 @@ class Assembly:
             sale = None
         amounts = [None if money is None else money.amount for money in (price, sale)]
         return amounts[0], amounts[1], currency
+
+    def _say_no_currency(self, row: RowValues, amount: Money | None) -> None:
+        """Once, of the first amount that has none."""
+        if amount is None or amount.unknown_currency is not None:
+            return
+        rule = self.profile.price
+        self.notes.warn_once(
+            row.where,
+            "no-currency",
+            "amounts name no currency: they are kept without one; say which it is with "
+            "--currency, such as --currency EUR",
+            *self._said(row, (*rule.price, *rule.sale_price)),
+        )
 
     def _said(self, row: RowValues, names: Sequence[str]) -> tuple[str | None, Any]:
         """The first column of ``names`` that the row has a value in, and that value."""

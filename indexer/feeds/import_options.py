@@ -29,6 +29,10 @@ class ImportOptions:
     save_as: str | None = None
     # None: guessed, and said.
     encoding: str | None = None
+    # Of amounts that name none (ISO 4217).
+    currency: str | None = None
+    # File with the names of Google's numbered categories (``vendor_categories``).
+    taxonomy_file: Path | None = None
     delimiter: str | None = None
     # Where photos lie that the feed names by path; None: beside the feed.
     photos_root: Path | None = None

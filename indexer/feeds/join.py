@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from indexer.catalog.product_fields import FIELD_NAMES
+from indexer.catalog.product_fields import FIELD_NAMES, SALE_DATES
 from indexer.catalog.store import Catalog
 from indexer.feeds.column_words import meaning_of
 from indexer.feeds.columns import plain, snake_case
@@ -22,6 +22,8 @@ _MEANINGS = {
 # Ids that Shopify gives to Google: country, product, variant.
 _SHOPIFY = re.compile(r"shopify_[A-Za-z]{2}_(\d+)_(\d+)", re.ASCII)
 _VARIANT_NAMES = ("variant_id", "product_id")
+# What comes along with the names that a feed owns.
+_BESIDE = frozenset({"currency", *SALE_DATES})
 # Products that a notice names.
 _SHOWN = 3
 
@@ -116,11 +118,13 @@ def _values(catalog: Catalog, name: str) -> dict[str, list[str]]:
 
 
 def written_names(only: frozenset[str]) -> frozenset[str]:
-    """The names that a feed may write that asked for ``only``: a price brings its currency along,
-    ``stock`` its availability."""
+    """The names that a feed may write that asked for ``only``: a price brings its currency along, a
+    sale price its dates, ``stock`` its availability."""
     found = set(only)
     if {"price", "sale_price"} & only:
         found.add("currency")
+    if "sale_price" in only:
+        found.update(SALE_DATES)
     if "stock" in only:
         found.add("availability")
     return frozenset(found)
@@ -130,9 +134,9 @@ def nothing_owned(
     table: str, meanings: dict[str, list[str]], only: frozenset[str]
 ) -> Notice | None:
     """Notice of a feed that has a column for none of the names that it may write."""
-    if (_said(meanings) & only) - {"currency"}:
+    if (_said(meanings) & only) - _BESIDE:
         return None
-    owned = ", ".join(sorted(only - {"currency"}))
+    owned = ", ".join(sorted(only - _BESIDE))
     columns = ", ".join(map(repr, list(meanings)[:20]))
     reason = (
         f"no column holds what the feed owns ({owned}), so it changes nothing; columns found: "

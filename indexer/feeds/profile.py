@@ -147,6 +147,8 @@ class CategoryRule(ProfilePart):
     several: str | None = None
     # Whose numbers stand in it instead of names.
     vendor: Literal["google"] | None = None
+    # Such a number to its name: {"188": Apparel & Accessories > Jewelry}.
+    numbers: dict[str, str] = {}
     # First levels that say nothing and are left out.
     root: Words = ()
     # Names that mean none.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -27,6 +27,8 @@ from indexer.feeds.profile import (
 from indexer.feeds.row_values import shortened
 from indexer.feeds.suggestion import suggest_profile
 from indexer.feeds.table import Table
+from indexer.feeds.values import currencies
+from indexer.feeds.vendor_categories import read_numbers, with_numbers
 
 _NATIVE = "catalens"
 # Of the columns of a feed whose map was corrected, so many must be there the next time.
@@ -44,8 +46,25 @@ class ChosenProfile:
 
 
 def choose_profile(table: Table, options: ImportOptions) -> ChosenProfile:
-    """The profile that reads ``table``. Raises ``BadDataError`` where none fits or two do, or a
-    corrected column is not there."""
+    """The profile that reads ``table``, with what the options say beside it. Raises
+    ``BadDataError`` where none fits or two do, a corrected column is not there, the currency is
+    none, or the file of categories cannot be read."""
+    if options.currency is not None and options.currency.upper() not in currencies.CODES:
+        raise BadDataError(
+            f"there is no currency {shortened(options.currency)!r}: name it by its code, such as "
+            "EUR or USD"
+        )
+    chosen = _chosen(table, options)
+    profile = chosen.profile
+    if options.currency is not None:
+        price = profile.price.model_copy(update={"default_currency": options.currency.upper()})
+        profile = profile.model_copy(update={"price": price})
+    if options.taxonomy_file is not None:
+        profile = with_numbers(profile, read_numbers(options.taxonomy_file))
+    return replace(chosen, profile=profile)
+
+
+def _chosen(table: Table, options: ImportOptions) -> ChosenProfile:
     own = OwnProfiles(options.profiles)
     data: dict[str, Any] | None = None
     if options.profile != "auto":

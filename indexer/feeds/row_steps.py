@@ -193,6 +193,8 @@ def _category_cells(rule: CategoryRule) -> _SplitCell:
         number = None
         if rule.vendor == "google":
             number, path = categories.google(text)
+            if path is None and number in rule.numbers:
+                path = next(iter(categories.split(rule.numbers[number])), None)
             found: tuple[CategoryPath, ...] = () if path is None else (path,)
             if path is not None and rule.several:
                 found = categories.split(text, rule.separator, rule.several)

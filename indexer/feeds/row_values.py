@@ -94,6 +94,15 @@ class Notes:
     def __init__(self, warn: NoticeSink, skip: NoticeSink) -> None:
         self._warn = warn
         self._skip = skip
+        self._told: set[str] = set()
+
+    def warn_once(
+        self, where: str, code: str, reason: str, column: str | None = None, value: object = None
+    ) -> None:
+        """``warn``, of a whole feed: nothing where ``code`` was said so before."""
+        if code not in self._told:
+            self._told.add(code)
+            self.warn(where, code, reason, column, value)
 
     def warn(
         self, where: str, code: str, reason: str, column: str | None = None, value: object = None

@@ -181,7 +181,9 @@ def _options(source: SyncSource, accept: bool) -> ImportOptions:
         profile=source.profile,
         encoding=source.encoding,
         delimiter=source.delimiter,
-        photos_root=None if source.photos_root is None else Path(source.photos_root),
+        currency=source.currency,
+        taxonomy_file=_path(source.taxonomy_file),
+        photos_root=_path(source.photos_root),
         photos=source.photos,
         fetch=source.fetch,
         sync=source.deletes,
@@ -190,6 +192,10 @@ def _options(source: SyncSource, accept: bool) -> ImportOptions:
         only=only,
         join=source.join,
     )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _made(started: float, report: ImportReport) -> SyncRun:

@@ -57,6 +57,8 @@ class SyncSource:
     profile: str = "auto"
     encoding: str | None = None
     delimiter: str | None = None
+    currency: str | None = None
+    taxonomy_file: str | None = None
     photos_root: str | None = None
     photos: Literal["copy", "reference", "forget"] = "copy"
     fetch: bool = False

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
+from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.import_page import show_dry_run, show_import
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.options import AnyPath, given, home_option, json_option
 from tools.output import log, print_result, stages
-
-IMPORT = "indexer.feeds.import_options:ImportOptions"
 
 
 def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -38,31 +37,7 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 @click.command("import")
 @click.argument("data", type=AnyPath)
 @home_option
-@click.option(
-    "--profile",
-    cls=FromSignature,
-    source=IMPORT,
-    metavar="NAME",
-    help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
-)
-@click.option("--encoding", metavar="NAME", help="The feed's encoding, where it is guessed wrong.")
-@click.option(
-    "--delimiter", metavar="CHARACTER", help="What parts its columns, where it is guessed wrong."
-)
-@click.option(
-    "--photos-root",
-    type=AnyPath,
-    metavar="DIR",
-    help="Where photos lie that the feed names by path; beside the feed without it.",
-)
-@click.option(
-    "--photos",
-    type=click.Choice(["copy", "reference", "forget"]),
-    cls=FromSignature,
-    source=IMPORT,
-    help="Copy the photos into the home, refer to them where they are, or keep vectors and "
-    "thumbnails only.",
-)
+@feed_options
 @click.option(
     "--model", metavar="M", help="What embeds photos that are not kept; as for index build."
 )

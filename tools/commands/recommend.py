@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from tools.options import (
     ungrouped_option,
 )
 from tools.output import log, print_result, print_table
+
+_SHOWN = ("product_id", "score", "title", "reason")
+_HEADINGS = {"product_id": "product"}
 
 
 @click.command()
@@ -35,6 +39,11 @@ from tools.output import log, print_result, print_table
     help="complete: from categories that are bought together with those of the history.",
 )
 @group_options
+@click.option("--locale", metavar="LANGUAGE", help="Language of titles and categories, e.g. de.")
+@click.option("--market", metavar="NAME", help="Market of prices, e.g. CH.")
+@click.option(
+    "--fields", metavar="NAMES", help="Only these fields of each result, parted by commas."
+)
 @ungrouped_option
 @json_option
 def recommend(history: str, home: Path, as_json: bool, ungrouped: bool, **options: Any) -> None:
@@ -51,15 +60,23 @@ def recommend(history: str, home: Path, as_json: bool, ungrouped: bool, **option
 
 
 def _show(found: dict[str, Any]) -> None:
-    rows = [
-        (
-            row["product_id"],
-            row["score"],
-            row["title"],
-            row["reason"] and row["reason"]["text"]["en"],
-        )
-        for row in found["results"]
-    ]
-    print_table(("product", "score", "title", "reason"), rows)
+    results = found["results"]
+    columns = list(dict.fromkeys(name for row in results for name in row))
+    if set(_SHOWN) <= set(columns) or not results:
+        columns = list(_SHOWN)
+    rows = [_cells(row, columns) for row in results]
+    print_table([_HEADINGS.get(name, name) for name in columns], rows)
     for product_id in found["unknown_products"]:
         log(f"not known: {product_id}")
+
+
+def _cells(row: dict[str, Any], columns: list[str]) -> list[Any]:
+    """Values as a table has them: of a reason its words, what has parts as JSON."""
+    cells = []
+    for name in columns:
+        value = row.get(name)
+        if name == "reason" and value is not None:
+            value = value["text"]["en"]
+        nested = isinstance(value, dict | list)
+        cells.append(json.dumps(value, ensure_ascii=False) if nested else value)
+    return cells

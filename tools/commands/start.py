@@ -10,11 +10,10 @@ from typing import Any
 
 import click
 
+from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.options import given, home_option, json_option
 from tools.output import log, print_result, say
-
-IMPORT = "indexer.feeds.import_options:ImportOptions"
 
 
 @click.command()
@@ -27,27 +26,7 @@ IMPORT = "indexer.feeds.import_options:ImportOptions"
     help="Serve the page as soon as the first products are there, or do all and exit.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the page.")
-@click.option(
-    "--profile",
-    cls=FromSignature,
-    source=IMPORT,
-    metavar="NAME",
-    help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
-)
-@click.option(
-    "--photos-root",
-    type=AnyPath,
-    metavar="DIR",
-    help="Where photos lie that the feed names by path; beside the feed without it.",
-)
-@click.option(
-    "--photos",
-    type=click.Choice(["copy", "reference", "forget"]),
-    cls=FromSignature,
-    source=IMPORT,
-    help="Copy the photos into the home, refer to them where they are, or keep vectors and "
-    "thumbnails only.",
-)
+@feed_options
 @fetch_options
 @click.option("--rest", is_flag=True, hidden=True)
 @json_option

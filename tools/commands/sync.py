@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
 if TYPE_CHECKING:
@@ -43,31 +44,7 @@ def sync() -> None:
     help="The feed owns these fields and attributes, and writes nothing else: "
     "price,sale_price,availability,stock.",
 )
-@click.option(
-    "--profile",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="What the feed's columns mean: auto, a profile's name, or a YAML file.",
-)
-@click.option("--encoding", metavar="NAME", help="The feed's encoding, where it is guessed wrong.")
-@click.option(
-    "--delimiter", metavar="CHARACTER", help="What parts its columns, where it is guessed wrong."
-)
-@click.option(
-    "--photos-root",
-    type=AnyPath,
-    metavar="DIR",
-    help="Where photos lie that the feed names by path; beside the feed without it.",
-)
-@click.option(
-    "--photos",
-    type=click.Choice(["copy", "reference", "forget"]),
-    default="copy",
-    show_default=True,
-    help="Copy the photos into the home, refer to them where they are, or keep vectors and "
-    "thumbnails only.",
-)
+@feed_options
 @click.option("--fetch", is_flag=True, help="Fetch photos that the feed names by address.")
 @click.option("--deletes", is_flag=True, help="Delete products that the feed lacks.")
 @json_option
@@ -78,6 +55,7 @@ def add(
     every: str,
     only: str | None,
     photos_root: Path | None,
+    taxonomy_file: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -98,8 +76,9 @@ def add(
         every_s=parse_period(every),
         only=names,
         photos_root=None if photos_root is None else str(photos_root.absolute()),
+        taxonomy_file=None if taxonomy_file is None else str(taxonomy_file.absolute()),
         created=time.time(),
-        **options,
+        **given(**options),
     )
     add_source(Home.create(home), source)
     print_result(_document(Home(home), source), as_json, _show_added)

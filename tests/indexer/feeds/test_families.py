@@ -98,7 +98,7 @@ def test_every_field(tmp_path: Path) -> None:
     assert (blue.attributes["stock"], "stock" in red.attributes) == (0, False)
     assert photo_sources(red) == [f"{CDN}/red.jpg", f"{CDN}/w_2,h_3/a.jpg", f"{CDN}/b.jpg"]
     assert photo_sources(blue) == [f"{CDN}/w_2,h_3/a.jpg", f"{CDN}/b.jpg"]
-    assert (feed.warnings, feed.skipped) == ([], [])
+    assert (feed.codes, feed.skipped) == (["no-currency"], [])
 
 
 def test_parents_that_are_missing_or_none(tmp_path: Path) -> None:

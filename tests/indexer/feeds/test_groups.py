@@ -186,7 +186,8 @@ def test_what_is_not_for_sale_is_told(tmp_path: Path) -> None:
         ("products_export.csv:9", "not-for-sale", "cap"),
     ]
     assert [(note.where, note.code, note.value) for note in feed.warnings] == [
-        ("products_export.csv:4", "repeated-id", "KT-BL-M")
+        ("products_export.csv:2", "no-currency", "19.00"),
+        ("products_export.csv:4", "repeated-id", "KT-BL-M"),
     ]
 
 
@@ -212,7 +213,10 @@ def test_an_sku_of_two_products(tmp_path: Path) -> None:
     feed = read_feed_file(path)
     assert feed.ids == ["S-1", "b", "S-3"]
     assert photo_sources(feed["S-3"]) == ["1.jpg", "2.jpg"]
-    assert [(note.where, note.code) for note in feed.warnings] == [("feed.csv:3", "repeated-id")]
+    assert [(note.where, note.code) for note in feed.warnings] == [
+        ("feed.csv:2", "no-currency"),
+        ("feed.csv:3", "repeated-id"),
+    ]
 
 
 def test_stock_that_nobody_tracks(tmp_path: Path) -> None:

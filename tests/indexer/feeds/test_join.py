@@ -15,7 +15,7 @@ from indexer.core.home import Home
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
 from indexer.feeds.importer import import_feed
-from indexer.feeds.join import joined_by
+from indexer.feeds.join import joined_by, written_names
 from tests.indexer.conftest import draw
 
 ONLY = frozenset({"price", "sale_price", "currency", "availability", "stock"})
@@ -52,6 +52,11 @@ def erp(home: Home, folder: Path, text: str, **options: object) -> ImportReport:
 def fields(home: Home, product_id: str) -> ProductFields:
     with open_catalog(home) as catalog:
         return catalog.get(product_id).fields
+
+
+def test_a_sale_price_brings_its_dates_along() -> None:
+    names = written_names(frozenset({"sale_price"}))
+    assert names == {"sale_price", "currency", "sale_price_from", "sale_price_until"}
 
 
 def test_a_price_list_changes_prices_and_nothing_else(home: Home, tmp_path: Path) -> None:

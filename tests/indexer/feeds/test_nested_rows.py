@@ -81,7 +81,8 @@ def test_products_json(tmp_path: Path) -> None:
     ]
     assert (single.fields.parent, single.fields.variant) == (None, None)
     assert [(note.where, note.code) for note in feed.warnings] == [
-        ("products.json item 1 variant 2", "repeated-id")
+        ("products.json item 1 variant 1", "no-currency"),
+        ("products.json item 1 variant 2", "repeated-id"),
     ]
 
 

@@ -303,7 +303,7 @@ def test_ambiguous_prices_are_decided_by_the_column(tmp_path: Path) -> None:
     ]
     feed = read_feed_file(write_rows(tmp_path / "g.csv", rows, ";"), "google")
     assert [product.fields.price for product in feed.products] == [1299.0, 12.9]
-    assert feed.codes == ["ambiguous-price"]
+    assert feed.codes == ["ambiguous-price", "no-currency"]
 
 
 def test_map_and_fingerprint(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def test_objects_of_woocommerce(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps([product, {**product, "sku": "OLD", "status": "draft"}]))
     feed = read_feed_file(path)
-    assert (feed.detection.profile.name, feed.ids, feed.warnings) == ("woocommerce", ["MUG"], [])
+    assert (feed.detection.profile.name, feed.ids) == ("woocommerce", ["MUG"])
+    assert feed.codes == ["no-currency"]
     mug = feed["MUG"]
     assert (mug.category, mug.tags) == (("Mugs",), ("gift", "clay"))
     assert photo_sources(mug) == ["https://w.example/1.jpg"]

@@ -104,6 +104,21 @@ def test_a_feed_is_imported_and_its_runs_are_remembered(home: Home, tmp_path: Pa
     assert [run.outcome for run in SyncSources(home).runs("shop")] == ["done", "done"]
 
 
+def test_what_a_source_says_of_its_feed_holds_in_each_run(home: Home, tmp_path: Path) -> None:
+    """The currency, and the file with names of numbered categories."""
+    text = feed(tmp_path, 1).replace("sku", "google_product_category").replace("S-0", "212")
+    path = tmp_path / "shop.csv"
+    path.write_text(text.replace(" EUR", ""))
+    taxonomy = tmp_path / "taxonomy.txt"
+    taxonomy.write_text("212 - Apparel > Shirts\n")
+    add_source(home, source(path, currency="CHF", taxonomy_file=str(taxonomy)))
+    run_source(home, "shop")
+    with open_catalog(home) as catalog:
+        (product,) = catalog.iterate()
+    assert (product.fields.price, product.fields.currency) == (10.0, "CHF")
+    assert product.category == ("Apparel", "Shirts")
+
+
 def test_a_feed_that_shrank_is_held_until_it_is_accepted(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "feed.csv"
     path.write_text(feed(tmp_path, 10))
