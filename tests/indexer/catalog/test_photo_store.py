@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import decode_photo
+from tools.bench.harness.photo_server import photo_bytes
 
 
 def jpeg(
@@ -117,6 +119,33 @@ def test_thumbnails_are_sharp(store: PhotoStore) -> None:
     )
     whole = np.asarray(Image.fromarray(stripes).resize((640, 427), Image.Resampling.LANCZOS), float)
     assert np.abs(thumbnail - whole).mean() < 6
+
+
+def test_thumbnails_of_shops_photos_come_from_half_of_them(
+    store: PhotoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1200 px, which most shops have, to 320: decoded at half its size, and nobody can tell."""
+    data = photo_bytes("a photo", 1200)
+    decoded: list[tuple[int, int]] = []
+
+    def decode(*arguments: Any, **options: Any) -> Any:
+        photo = decode_photo(*arguments, **options)
+        decoded.append(photo.pixels.size)
+        return photo
+
+    new = store.add(data, decode_photo(data))
+    monkeypatch.setattr("indexer.catalog.photo_store.decode_photo", decode)
+    made = Image.open(io.BytesIO(store.thumbnail(stored(new), 320)))
+    assert decoded == [(600, 600)]
+    whole = Image.open(io.BytesIO(data)).resize((320, 320), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    whole.save(stream, "JPEG", quality=85)
+    usual = np.asarray(Image.open(stream), float)
+    found, wanted = np.asarray(made, float), np.asarray(whole, float)
+    # Mean squares: what the reduced decode adds is little beside what the compression costs.
+    noise = ((usual - wanted) ** 2).mean()
+    assert ((found - wanted) ** 2).mean() < 1.1 * noise
+    assert ((found - usual) ** 2).mean() < noise / 5
 
 
 def test_thumbnails_are_upright(store: PhotoStore) -> None:
