@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from indexer.feeds.values.spreadsheet_cells import unharmed
+
 # Rows of which one may be the header.
 _FIRST_ROWS = 8
 # Names that templates of marketplaces give their columns for machines, below those for people.
@@ -69,7 +71,7 @@ def find_header(rows: Sequence[Sequence[str]]) -> Header:
     the first row that is not a line of text above the table."""
     at = _row_of_header(rows)
     row = rows[at] if rows else []
-    cells = [name.strip().strip("\ufeff\u200b").strip() for name in row]
+    cells = [unharmed(name.strip().strip("\ufeff\u200b").strip()) for name in row]
     above = [list(row) for row in rows[:at] if "".join(row).strip()]
     notices = []
     if above:

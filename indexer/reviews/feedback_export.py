@@ -14,6 +14,7 @@ from indexer.core.atomic_files import written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
+from indexer.feeds.values.spreadsheet_cells import harmless
 from indexer.reviews.store import open_reviews
 
 _COLUMNS = ("product_id", "image", "title", "category", "tags")
@@ -84,7 +85,7 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
                     continue
                 path = Path(row.path) if row.path else photo_file(home.photos, row.content_hash)
                 labels = (product.title or "", format_path(category or ()), "|".join(tags))
-                writer.writerow((product.product_id, path, *labels))
+                writer.writerow(map(harmless, (product.product_id, str(path), *labels)))
                 report.rows += 1
     return report
 

@@ -66,7 +66,7 @@ def _write_table(
     spreadsheet: bool,
 ) -> int:
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(harmless, columns) if spreadsheet else columns)
     count = 0
     for row in rows:
         cells = [_cell(row.get(column)) for column in columns]

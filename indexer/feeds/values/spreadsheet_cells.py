@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# What begins a formula. https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What begins a formula, in Chinese and Japanese spreadsheets in full width too.
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def harmless(cell: str) -> str:
@@ -12,7 +13,7 @@ def harmless(cell: str) -> str:
     >>> harmless("=HYPERLINK(1)"), harmless("-12.5"), harmless("+1 piece")
     ("'=HYPERLINK(1)", '-12.5', "'+1 piece")
     """
-    if not cell.startswith(_FORMULA):
+    if not _is_formula(cell):
         return cell
     try:
         float(cell)
@@ -21,10 +22,15 @@ def harmless(cell: str) -> str:
     return cell
 
 
+def _is_formula(cell: str) -> bool:
+    """Whether a spreadsheet runs it, or it looks like one that was made harmless."""
+    return cell.lstrip("'").startswith(_FORMULA)
+
+
 def unharmed(cell: str) -> str:
     """What ``harmless`` was given.
 
     >>> unharmed("'=A1"), unharmed("'tis")
     ('=A1', "'tis")
     """
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell

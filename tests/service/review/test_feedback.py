@@ -15,6 +15,7 @@ from indexer.core.errors import (
     UnknownProductError,
     UnknownRequestError,
 )
+from indexer.feeds.dataset import read_dataset
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import open_reviews
 from service.engine import Engine, Query
@@ -186,6 +187,19 @@ def test_an_export_is_a_manifest_with_the_tags_people_left(own: Engine, tmp_path
     assert rows[0]["category"] == "Shapes > bars"
     assert rows[0]["tags"].split("|") == list(dict.fromkeys(["stripes", "red", accepted, "new"]))
     assert Path(rows[0]["image"]).read_bytes() == photo("stripes", "red")
+
+
+def test_an_export_is_run_by_no_spreadsheet(own: Engine, tmp_path: Path) -> None:
+    """Tags and categories of people are texts, and are trained on as they were said."""
+    said = '=HYPERLINK("http://evil.example")'
+    tags_of(own)
+    wanted = product_id("stripes", "red")
+    own.feedback.add(Feedback("r1", added=["new"], category=(said,), product_id=wanted))
+    export_feedback(own.home, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open() as stream:
+        assert {row["category"] for row in csv.DictReader(stream)} == {f"'{said}"}
+    rows = read_dataset(tmp_path / "out.csv").rows
+    assert {row.category for row in rows} == {(said,)}
 
 
 def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:

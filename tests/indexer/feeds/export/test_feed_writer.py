@@ -8,6 +8,8 @@ import pytest
 
 from indexer.core.errors import BadRequestError, CatalensError
 from indexer.feeds.export.feed_writer import write_feed
+from indexer.feeds.table_header import find_header
+from indexer.feeds.values.spreadsheet_cells import harmless, unharmed
 
 
 def test_a_spreadsheet_runs_nothing_and_numbers_stay(tmp_path: Path) -> None:
@@ -17,6 +19,23 @@ def test_a_spreadsheet_runs_nothing_and_numbers_stay(tmp_path: Path) -> None:
     assert data == b"\xef\xbb\xbfa,b\n'=1+1,-3.5\n'@x,'+1 piece\n"
     write_feed(tmp_path / "y.csv", ["a", "b"], rows)
     assert (tmp_path / "y.csv").read_bytes() == b"a,b\n=1+1,-3.5\n@x,+1 piece\n"
+
+
+@pytest.mark.parametrize(
+    "cell", ["＝1+1", "＠x", "\n=1", "'=1+1", "''-a", "-12.5", "'tis", "'-12.5"]
+)
+def test_what_was_made_harmless_is_read_as_it_was(cell: str) -> None:
+    """Full width, line breaks, and texts that look like harmless ones themselves."""
+    written = harmless(cell)
+    assert unharmed(written) == cell
+    assert (written == cell) == (cell in ("-12.5", "'tis"))
+
+
+def test_a_column_s_name_is_run_by_no_spreadsheet_either(tmp_path: Path) -> None:
+    """An attribute may be called anything; its column is read under its own name."""
+    write_feed(tmp_path / "x.csv", ["a", "=1+1"], [{"a": "b"}], spreadsheet=True)
+    assert (tmp_path / "x.csv").read_text("utf-8-sig").startswith("a,'=1+1\n")
+    assert find_header([["a", "'=1+1"]]).columns == ["a", "=1+1"]
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
