@@ -34,9 +34,10 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.index.embedding_store import EmbeddingStore
+from indexer.index.filter_columns import FilterColumns
 from indexer.index.registry import engine_of
 from indexer.index.version import Versions
-from indexer.index.version_files import VERSION_FILES, IndexVersion
+from indexer.index.version_files import VECTORS, VERSION_FILES, IndexVersion, open_files
 from indexer.model.bundle import MANIFEST as MODEL_MANIFEST
 from indexer.model.bundle import load_bundle
 from indexer.model.registry import by_version, mend_shared_files, whole_model
@@ -146,6 +147,7 @@ def pull(
                 _keep_embeddings(home, versions.open(own.version))
                 return copy.report(own, manifest)
         aside = copy.stage(source, home.indexes, manifest)
+        _check_content(aside, manifest)
         with home.lock("publish", wait_s=60.0):
             free = not (home.indexes / version).exists() and _not_given(home, version)
             if free:
@@ -328,6 +330,24 @@ def _check_files(manifest: Manifest) -> None:
             "version has: nothing of it was taken; push the version again from the home that "
             "built it (catalens index push)"
         )
+
+
+def _check_content(folder: Path, manifest: Manifest) -> None:
+    """Open a version as a search would, before it stands in the home: its checksums say that it is
+    what was pushed, not that it can be read. Raises ``DamagedIndexError``; then nothing of it stays.
+    """
+    try:
+        opened = open_files(folder, manifest, "cpu")
+        for start in range(0, len(opened.stored), _PORTION):
+            if not np.isfinite(opened.stored[start : start + _PORTION]).all():
+                raise DamagedIndexError(
+                    f"index version {manifest.version}: {VECTORS} holds numbers that are none"
+                )
+        if opened.columns_file is not None:
+            FilterColumns.open(opened.columns_file, np.unique(opened.rows[:, 0]))
+    except DamagedIndexError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _check_catalog(home: Home, manifest: Manifest) -> None:

@@ -136,10 +136,11 @@ def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
         rows = np.load(folder / ROWS, mmap_mode="r")
         # Mapped now: an erasure may remove the folder of a version that still serves.
         columns = np.memmap(folder / COLUMNS, np.uint8, "r") if COLUMNS in manifest.files else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DamagedIndexError(f"index version {version}: {error}") from error
-    entries = manifest.counts["entries"]
-    if stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
+    entries = manifest.counts.get("entries")
+    kinds = stored.dtype == np.float16 and rows.dtype == np.int64
+    if not kinds or stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
         raise DamagedIndexError(
             f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries"
         )
@@ -161,7 +162,7 @@ def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
         return None
     try:
         return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
             f"index version {manifest.version}: {TAGS} cannot be read: {error!r}"
         ) from error

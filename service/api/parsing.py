@@ -21,7 +21,7 @@ from service.api.json_text import (
     parse_base64,
     parse_json,
 )
-from service.api.openapi import engine, settings
+from service.api.openapi import caller, engine, settings
 from service.api.product_requests import (
     FieldsRequest,
     PhotoRef,
@@ -399,7 +399,7 @@ def _fetch(url: str, where: str) -> bytes:
     if "urls_until" not in g:
         g.urls_until = time.monotonic() + urls.timeout_s
     try:
-        return urls.read(url, g.urls_until)
+        return urls.read(url, g.urls_until, private=caller().role != "search")
     except UrlRefusedError as error:
         raise UrlRefusedError(f"{where}.url: {error}") from error
     except UrlFailedError as error:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from indexer.core.errors import UrlFailedError
 from indexer.fetch.http_client import PhotoClient
@@ -35,23 +36,31 @@ class PhotoUrls:
         self.allowed = settings.allow_urls
         self.timeout_s = settings.fetch_timeout_s
         self._connections = settings.fetch_connections
-        self._client = PhotoClient(fetch_settings(settings))
+        fetching = fetch_settings(settings)
+        self._client = PhotoClient(fetching)
+        # For strangers, who must not ask the shop's own network by the service.
+        self._public_client = PhotoClient(replace(fetching, private=frozenset()))
         self._free = threading.Condition()
         self._open: Counter[str] = Counter()
 
     def close(self) -> None:
         """Close the kept connections."""
         self._client.close()
+        self._public_client.close()
 
-    def read(self, url: str, deadline: float) -> bytes:
-        """The photo's bytes by ``deadline`` (``time.monotonic``). Raises ``UrlRefusedError``, and
-        ``UrlFailedError`` where its server gives no photo in time."""
-        checked = self._client.check(url)
+    def read(self, url: str, deadline: float, *, private: bool = True) -> bytes:
+        """The photo's bytes by ``deadline`` (``time.monotonic``).
+
+        ``private``: also of the servers that ``fetch_private`` names. Raises ``UrlRefusedError``,
+        and ``UrlFailedError`` where its server gives no photo in time.
+        """
+        client = self._client if private else self._public_client
+        checked = client.check(url)
         with self._turn(checked.endpoint, deadline):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise UrlFailedError("no time is left to fetch the photo", transient=True)
-            data = self._client.get(checked, total_s=left).data
+            data = client.get(checked, total_s=left).data
         if data is None:
             raise UrlFailedError("the server answered that nothing changed, though nobody asked")
         return data

@@ -372,6 +372,43 @@ def test_a_pulled_manifest_writes_nothing_outside(home: Home, tmp_path: Path) ->
     assert pull(depot, other).version == "v000001"
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rows.npy", b""),
+        ("rows.npy", "objects"),
+        ("vectors.npy", "nan"),
+        ("columns.arrow", b"no columns"),
+        ("text.safetensors", b"\xff" * 8),
+    ],
+)
+def test_what_cannot_be_read_is_not_pulled(
+    home: Home, tmp_path: Path, name: str, data: bytes | str
+) -> None:
+    """Files that match their checksums and are none: refused before they stand in the home, with
+    nothing of them left and no vector of them kept."""
+    push(home, tmp_path / "depot")
+    other = copy_of(home, "other")
+    shutil.rmtree(other.indexes)
+    shutil.rmtree(other.embeddings)
+    path = tmp_path / "depot" / "indexes" / "v000001" / name
+    if data == "nan":
+        np.save(path, np.full((30, 40), np.nan, np.float16))
+    elif data == "objects":
+        np.save(path, np.full((30, 2), {}, object), allow_pickle=True)
+    else:
+        assert isinstance(data, bytes)
+        path.write_bytes(data)
+    files = read_manifest(path.parent).files
+    files[name] = {"sha256": sha256_file(path), "size": path.stat().st_size}
+    resealed(tmp_path / "depot", files=files)
+    with pytest.raises(DamagedIndexError):
+        pull(tmp_path / "depot", other)
+    assert Versions(other).names() == []
+    assert not list(other.indexes.glob(".incoming*"))
+    assert not other.embeddings.exists()
+
+
 def test_a_pull_mends_a_damaged_model(home: Home, tmp_path: Path, bundle: Bundle) -> None:
     """The good model that comes along replaces the one that lies there."""
     depot = tmp_path / "depot"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from service.access.keys import KeyFile
 from service.app import create_app
 from service.engine import Engine
 from service.query.photo_urls import PhotoUrls
@@ -111,6 +112,22 @@ def test_a_redirect_inwards_is_refused(web: FlaskClient, server: PhotoServer) ->
     url = f"http://{server.endpoint}/to/?http://127.0.0.1:1/"
     answer = web.post("/v1/search", json={"image": {"url": url}})
     assert_problem(answer, 422, "url-refused")
+
+
+def test_a_search_key_reaches_no_private_server(web: FlaskClient, server: PhotoServer) -> None:
+    """Anybody can read one in a shop's page: what ``fetch_private`` names is for the shop's own
+    keys."""
+    keys = KeyFile(web.application.extensions["catalens"].home)
+    ask = {"image": {"url": server.url("photo", 1)}}
+    engine = web.application.extensions["catalens"]
+    mine = create_app(engine, engine.settings).test_client()
+    try:
+        for role, status in (("search", 422), ("write", 200)):
+            key = {"Authorization": f"Bearer {keys.create(f'page-{role}', role).key}"}  # type: ignore[arg-type]
+            assert mine.post("/v1/search", json=ask, headers=key).status_code == status
+    finally:
+        keys.path.unlink()
+        engine.home.unmark("keys")
 
 
 def test_http_cannot_allow_an_address(web: FlaskClient) -> None:
