@@ -333,8 +333,10 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def _check_content(folder: Path, manifest: Manifest) -> None:
-    """Open a version as a search would, before it stands in the home: its checksums say that it is
-    what was pushed, not that it can be read. Raises ``DamagedIndexError``; then nothing of it stays.
+    """Open a version as a search would, before it stands in the home.
+
+    Its checksums say that it is what was pushed, not that it can be read. Raises
+    ``DamagedIndexError``; then nothing of it stays.
     """
     try:
         opened = open_files(folder, manifest, "cpu")
