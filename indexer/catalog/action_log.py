@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indexer.catalog.births import note_births
-from indexer.core.actor import WriteAction, current_action
+from indexer.core.actor import WriteAction, current_action, doing
 from indexer.core.errors import UnknownActionError
 from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
 
@@ -60,11 +60,17 @@ class StoredAction:
 
 @dataclass(frozen=True)
 class ActionCounts:
-    """Products that an action changed, added and erased."""
+    """Products that an action changed, added and erased; ``others``: what it replaced besides."""
 
     changed: int
     added: int
     erased: int
+    others: int = 0
+
+    @property
+    def is_undoable(self) -> bool:
+        """Whether there is something to bring back: an erased product never is."""
+        return bool(self.changed or self.added or self.others)
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,17 @@ class ActionLog:
                 "last WHERE action_no = ? AND kind = 'delete'"
             )
             (erased,) = sql.execute(query, one).fetchone()
-            return ActionCounts(int(changed), int(added), int(erased))
+            query = (
+                "SELECT (SELECT count(*) FROM kept_types WHERE action_no = ?1) + "
+                "(SELECT count(*) FROM kept_decisions WHERE action_no = ?1)"
+            )
+            (others,) = sql.execute(query, one).fetchone()
+            return ActionCounts(int(changed), int(added), int(erased), int(others))
+
+    def record(self, kind: str, note: str) -> None:
+        """Record something that was done and changed no product, of whoever acts."""
+        with self._database.transaction() as sql, doing(kind, note) as action:
+            begin_action(sql, action)
 
     def actors(self, sequences: Iterable[int]) -> dict[int, str]:
         """Change -> who made it, of those of ``sequences`` that have a name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from indexer.catalog.action_log import StoredAction, begin_action, find_action
+from indexer.catalog.action_log import ActionCounts, StoredAction, begin_action, find_action
 from indexer.catalog.records import Delete
 from indexer.catalog.store import Catalog
 from indexer.catalog.transaction import Transaction
@@ -74,10 +74,11 @@ def undo_action(catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoRe
     """
     with catalog.database.read() as sql:
         action = find_action(sql, name)
-        _require_undoable(sql, action)
+        counts = catalog.actions.counts(action.number)
+        _require_undoable(sql, action, counts)
         pids = _pids(sql, action.number)
         report = UndoReport(action.name, action.kind, action.by, action.at, dry_run=dry_run)
-        report.erased = catalog.actions.counts(action.number).erased
+        report.erased = counts.erased
     with doing("undo", action.kind, undoes=action.name) as undo:
         report.undone_by = "" if dry_run else undo.name
         for start in range(0, len(pids.changed), _PORTION):
@@ -103,7 +104,7 @@ class _Pids:
     added: list[int]
 
 
-def _require_undoable(sql: Connection, action: StoredAction) -> None:
+def _require_undoable(sql: Connection, action: StoredAction, counts: ActionCounts) -> None:
     if action.undone is not None:
         raise NotUndoableError(
             f"action {action.name} was undone already, by {action.undone}: undo that to have it "
@@ -113,6 +114,11 @@ def _require_undoable(sql: Connection, action: StoredAction) -> None:
         raise NotUndoableError(
             f"action {action.name} of {action.at} cannot be undone any more: what it replaced is "
             "no longer kept"
+        )
+    if not counts.is_undoable:
+        what = f"erased {counts.erased} products" if counts.erased else "changed no product"
+        raise NotUndoableError(
+            f"action {action.name} ({action.kind}) {what}: there is nothing that could come back"
         )
 
 

@@ -20,6 +20,8 @@ FORMAT = 1
 # What is written beside a pair without being part of its checksum.
 _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 KEYS_FILE = "keys.json"
+# Whoever writes a mark holds its lock for one small file.
+_MARKED_WITHIN_S = 30.0
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
 
 
@@ -103,16 +105,18 @@ class Home:
 
     def mark(self, name: str) -> None:
         """Note that the home holds ``name``, so that a lost file is not taken for none at all."""
-        marker = self._marker()
-        if marker.get(name) is not True:
-            with suppress(OSError):  # a read-only home is marked when it is written next
-                write_json(self.path / "home.json", {**marker, name: True})
+        if self.has_mark(name):
+            return
+        # A read-only home is marked when it is written next.
+        with suppress(OSError, ReadOnlyError), self.lock("marks", wait_s=_MARKED_WITHIN_S):
+            write_json(self.path / "home.json", {**self._marker(), name: True})
 
     def unmark(self, name: str) -> None:
-        """Take a mark back."""
-        marker = self._marker()
-        marker.pop(name, None)
-        write_json(self.path / "home.json", marker)
+        """Take a mark back. Raises ``BusyError``."""
+        with self.lock("marks", wait_s=_MARKED_WITHIN_S):
+            marker = self._marker()
+            marker.pop(name, None)
+            write_json(self.path / "home.json", marker)
 
     def has_mark(self, name: str) -> bool:
         """Whether the home was said to hold ``name``."""

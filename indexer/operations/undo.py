@@ -33,9 +33,10 @@ CATEGORIES = "model categories"
 class ListedAction:
     """Something that was done and may be undone.
 
-    ``kind``: write, batch, import, sync, taxonomy, types, undo, activation or decision; ``note``:
-    what it is about; ``until``: when it can be undone no more (ISO 8601, UTC; empty: no end);
-    ``state``: undoable, undone, expired or changed-since. Counts are of products.
+    ``kind``: write, batch, import, sync, taxonomy, types, undo, export, activation or decision;
+    ``note``: what it is about; ``until``: when it can be undone no more (ISO 8601, UTC; empty: no
+    end); ``state``: undoable, undone, expired, changed-since, or not-undoable where nothing could
+    come back, as of an erasure. Counts are of products.
     """
 
     name: str
@@ -132,6 +133,8 @@ def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> U
 
 def _listed(action: StoredAction, counts: ActionCounts, days: float) -> ListedAction:
     state = "undone" if action.undone else "expired" if action.expired else "undoable"
+    if state == "undoable" and not counts.is_undoable:
+        state = "not-undoable"
     return ListedAction(
         action.name,
         action.at,

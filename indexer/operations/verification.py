@@ -33,6 +33,8 @@ _PORTION = 1000
 # Each file of this kind is listed by itself up to here.
 _LISTED = 20
 _TRUTH = ("reviews.sqlite3", "keys.sqlite3")
+# What several steps look at: as files, and for what they say.
+_READ_TWICE = ("indexes/ACTIVATIONS",)
 _JSON_FILES = ("*.json", "jobs/*/job.json", "sync/*.json", "indexes/ACTIVATIONS")
 
 
@@ -132,8 +134,21 @@ def verify_home(
             step(check)
             found.damages = [damage for damage in found.damages if damage in first]
         found.damages = [*before, *found.damages]
+    found.damages = list(_once(found.damages))
     progress("verify", len(steps), len(steps))
     return found
+
+
+def _once(damages: list[Damage]) -> Iterator[Damage]:
+    """Each damage once, whatever number of steps met it: by its file, but for files in which many
+    things can be damaged."""
+    seen: set[tuple[str, ...]] = set()
+    for damage in damages:
+        is_whole = damage.where.startswith("models/") or damage.where in _READ_TWICE
+        key = (damage.where,) if is_whole else (damage.where, damage.what)
+        if key not in seen:
+            yield damage
+        seen.add(key)
 
 
 def looks_like_home(path: Path) -> bool:
@@ -161,8 +176,9 @@ def _catalog(check: _Check) -> None:
                 _photos(check, catalog)
                 _vectors(check, catalog)
                 _foreign_reviews(check, catalog)
-        # Also whether it is the catalog that the versions were built from.
-        open_catalog(home).close()
+        if not state.damages:
+            # Also whether it is the catalog that the versions were built from.
+            open_catalog(home).close()
     except CatalensError as error:
         mend = check.repair if "verify --repair" in str(error) else check.restore
         check.damaged(home.catalog_file, error, mend)

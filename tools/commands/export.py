@@ -84,6 +84,7 @@ def export(
     from indexer.core.errors import BadRequestError
     from indexer.feeds.export.proposal import ExportOptions, read_only
     from indexer.feeds.reader import open_table
+    from tools.exports import note_export
     from tools.local_engine import open_engine
     from tools.proposals import make_proposals
 
@@ -103,6 +104,7 @@ def export(
             report = _fill(table, profile, out, proposals, options)
         else:
             report = _write(engine, profile, out, proposals, options)
+        note_export(engine.catalog, f"{report['rows']} rows to {out.name}, profile {profile}")
     document = {"out": str(out), "profile": profile, "by": current_actor(), **report}
     print_result(document, as_json, _show)
 

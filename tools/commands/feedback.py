@@ -26,12 +26,15 @@ def export(out: Path, home: Path, as_json: bool) -> None:
 
     It holds the products that people gave feedback on.
     """
+    from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
     from indexer.reviews.feedback_export import export_feedback
+    from tools.exports import note_export
 
-    print_result(
-        asdict(export_feedback(Home(home), out)), as_json, lambda done: show_export(done, out)
-    )
+    report = export_feedback(Home(home), out)
+    with open_catalog(Home(home)) as catalog:
+        note_export(catalog, f"feedback: {report.rows} rows to {out.name}")
+    print_result(asdict(report), as_json, lambda done: show_export(done, out))
 
 
 def show_export(done: dict[str, Any], out: Path) -> None:

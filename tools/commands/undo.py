@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import home_option, json_option
+from tools.options import config_option, home_option, json_option
 from tools.output import log, print_result, print_table
 
 _LIST = "list"
@@ -19,11 +19,21 @@ _LIST = "list"
 @click.option("--writes", is_flag=True, help="With list: single writes too.")
 @click.option("--dry-run", is_flag=True, help="Only say what would come back.")
 @home_option
+@config_option
 @json_option
-def undo(action: str, limit: int, writes: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+def undo(
+    action: str,
+    limit: int,
+    writes: bool,
+    dry_run: bool,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+) -> None:
     """Undo an import, an edit or an activation.
 
-    ``undo list`` names what was done in the last 30 days, by whom. A value comes back where it is
+    ``undo list`` names what was done last, by whom, and until when it can be undone (setting
+    undo_days). A value comes back where it is
     still as ACTION left it: what somebody changed since stays, and so do products that were erased.
     A running service follows by itself.
     """
@@ -31,11 +41,13 @@ def undo(action: str, limit: int, writes: bool, dry_run: bool, home: Path, as_js
     from indexer.core.home import Home
     from indexer.operations.undo import list_actions
     from indexer.operations.undo import undo as take_back
+    from service.settings import load_settings
 
     opened = Home(home)
     with open_catalog(opened) as catalog:
         if action == _LIST:
-            found = list_actions(opened, catalog, limit=limit, writes=writes)
+            days = load_settings({"home": home}, config=config).undo_days
+            found = list_actions(opened, catalog, limit=limit, writes=writes, days=days)
             print_result({"actions": found}, as_json, _show_actions)
         else:
             result = take_back(opened, catalog, action, dry_run=dry_run)

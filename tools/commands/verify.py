@@ -37,14 +37,13 @@ def verify(home: Path, repair: bool, as_json: bool) -> None:
     document = {"intact": found.intact}
     print_result({**document, **vars(found)}, as_json, _show)
     if not found.intact:
-        raise DamagedHomeError(describe(found.damages))
+        raise DamagedHomeError(describe(home, len(found.damages)))
 
 
-def describe(damages: list[Any]) -> str:
-    """One line on what is damaged."""
-    first = damages[0]
-    more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
-    return f"{first.where} is damaged: {first.what}; {first.mend}{more}"
+def describe(home: Path, count: int) -> str:
+    """One line on a damaged home: what is damaged was printed before."""
+    places = "one place" if count == 1 else f"{count} places"
+    return f"{home} is damaged in {places}: each is named above, with the command that mends it"
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,14 @@ def test_a_new_home_is_its_owner_s_alone(tmp_path: Path) -> None:
         assert Home.create(tmp_path / "there").path.stat().st_mode & 0o777 == 0o750
     finally:
         os.umask(before)
+
+
+def test_marks_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    """Each reads what is there and writes it anew: one at a time."""
+    home = Home.create(tmp_path / "home")
+    names = [f"part{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(home.mark, names))
+    assert all(home.has_mark(name) for name in names)
+    home.unmark("part3")
+    assert [name for name in names if not home.has_mark(name)] == ["part3"]

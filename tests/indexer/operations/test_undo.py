@@ -25,6 +25,7 @@ from indexer.operations.retention import RetentionTerms, end_terms, is_due
 from indexer.operations.undo import list_actions, undo
 from service.engine import Engine
 from service.settings import Settings
+from tests.indexer.index_build.test_pipeline import add_photo, put
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import (  # noqa: F401  (the drawn shop, as fixtures)
     open_web,
@@ -34,6 +35,7 @@ from tests.service.conftest import (  # noqa: F401  (the drawn shop, as fixtures
     template,
 )
 from tools.cli import run
+from tools.exports import note_export
 
 
 def paths(engine: Engine) -> set[tuple[str, ...]]:
@@ -169,3 +171,32 @@ def test_the_command_lists_and_takes_back(
     assert json.loads(capsys.readouterr().out)["restored"] == 1
     assert run(["undo", "nothing", "--home", str(own_home)]) == 1
     assert "there is no action 'nothing'" in capsys.readouterr().err
+
+
+def test_only_what_can_come_back_is_offered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an erasure, and not an export, which is recorded by name; the command says until when by
+    the setting."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for number in range(2):
+            put(catalog, f"p{number}", add_photo(home, number))
+        with acting("Anna"):
+            catalog.delete("p0")
+            note_export(catalog, "2 rows to shop.csv")
+        exported, erased, added, _ = list_actions(home, catalog)
+        assert (exported.kind, exported.by, exported.note) == (
+            "export", "Anna", "2 rows to shop.csv",
+        )  # fmt: skip
+        assert (erased.erased, erased.state, added.state) == (1, "not-undoable", "undoable")
+        assert exported.state == "not-undoable"
+        with pytest.raises(NotUndoableError, match="erased 1 products: there is nothing"):
+            undo(home, catalog, erased.name)
+        with pytest.raises(NotUndoableError, match="changed no product"):
+            undo(home, catalog, exported.name)
+    monkeypatch.setenv("CATALENS_UNDO_DAYS", "7")
+    assert run(["undo", "list", "--writes", "--home", str(home.path), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["actions"][0]
+    ends = datetime.fromisoformat(listed["until"]) - datetime.fromisoformat(listed["at"])
+    assert ends == timedelta(days=7)

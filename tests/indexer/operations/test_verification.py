@@ -16,7 +16,7 @@ from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.errors import BadHomeError, CatalogBehindError, MissingReviewsError
-from indexer.core.home import Home
+from indexer.core.home import Active, Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import decode_photo
 from indexer.index.version import Versions
@@ -25,6 +25,7 @@ from indexer.operations.repair import repair_home
 from indexer.operations.verification import verify_home
 from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.index_build.test_pipeline import add_photo, build, put
+from tools import cli
 
 
 @pytest.fixture
@@ -244,3 +245,17 @@ def test_a_file_that_goes_during_a_check_is_no_damage(
     write_sealed_json(home.path / "duplicates.json", {"rules": []})
     monkeypatch.setattr(verification, "read_sealed_json", remove_before)
     assert verify_home(home.path).intact
+
+
+def test_each_damage_is_told_once(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what two steps look at; the command's last line counts, and repeats nothing."""
+    home.activate(Active("v000001", "m1"))
+    home.indexes.mkdir(exist_ok=True)
+    (home.indexes / "ACTIVATIONS").write_text("x")
+    found = verify_home(home.path)
+    assert [damage.where for damage in found.damages] == ["CURRENT", "indexes/ACTIVATIONS"]
+    assert cli.run(["verify", "--home", str(home.path)]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("damaged: indexes/ACTIVATIONS: is not readable") == 1
+    assert "ACTIVATIONS" not in told.err
+    assert "is damaged in 2 places: each is named above" in told.err
