@@ -71,10 +71,12 @@ docs: $(READY)
 	$(BIN)/python -m tools.cli_reference docs/reference/cli.md
 	$(BIN)/python -m tools.profile_reference docs/feeds.md
 
-# SIGKILL at random moments of builds, erasures and transfers; make prove-kill KILLS=100 takes some minutes.
+# SIGKILL at random moments of builds, erasures, transfers and backups, and of a service and its workers under
+# clients; make prove-kill KILLS=100 takes half an hour. SEED: the first of the series of ten kills.
 KILLS ?= 20
 prove-kill: $(READY)
-	CATALENS_KILLS=$(KILLS) $(BIN)/python -m pytest tests/contracts/test_kills.py \
+	CATALENS_KILLS=$(KILLS) CATALENS_LIVE_KILL_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s --timeout=0 \
+		tests/contracts/test_service_kills.py tests/contracts/test_kills.py \
 		tests/indexer/core/test_sqlite_rewrite.py tests/indexer/operations/test_backup.py
 
 # SIGTERM under 32 clients; make prove-stop STOPS=20 takes some minutes.

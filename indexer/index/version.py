@@ -91,7 +91,7 @@ class Versions(Activations):
         content.check()
         self.folder.mkdir(exist_ok=True)
         with self.home.lock("publish", wait_s=60.0):
-            self._clear_leftovers()
+            self._clear_half_built()
             version = self.next_name()
             aside = self.folder / f".building-{version}"
             try:
@@ -104,11 +104,24 @@ class Versions(Activations):
         self.stamp(manifest)
         return version
 
-    def _clear_leftovers(self) -> None:
-        """What a killed build or removal left; only ever called under the lock."""
-        for path in self.folder.iterdir():
-            if path.name.startswith(".building-") or path.name.endswith(".removed"):
-                shutil.rmtree(path, ignore_errors=True)
+    def clear_half_built(self) -> int:
+        """Delete what killed builds and removals left, with the vectors in it; how many folders.
+
+        Raises ``BusyError`` while a version is written.
+        """
+        with self.home.lock("publish"):
+            return self._clear_half_built()
+
+    def _clear_half_built(self) -> int:
+        """``clear_half_built`` for who holds the lock."""
+        left = [
+            path
+            for path in (self.folder.iterdir() if self.folder.is_dir() else ())
+            if path.name.startswith(".building-") or path.name.endswith(".removed")
+        ]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
 
     def verify(self, version: str) -> Manifest:
         """Check every file of a version against its checksum. Raises ``DamagedIndexError`` naming

@@ -142,7 +142,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         _forget_urls(home, catalog)
         salt_orders(catalog)
         if pids or done.rows or done.vectors or done.photos:
-            Jobs(home).forget(keep=0)
+            Jobs(home).redact()
             # What imports remember names photos' files; without it, the next one reads all rows
             # again.
             remove_folder(home.feeds)

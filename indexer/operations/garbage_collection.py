@@ -127,7 +127,9 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
     """Delete what killed processes left half-written anywhere in the home: files and folders;
     returns how many."""
     count = 0
-    for path in _leftovers(home.path):
+    with suppress(BusyError, OSError):  # what is written right now is no leftover
+        count = Versions(home).clear_half_built()
+    for path in leftovers(home.path):
         try:
             age = time.time() - path.stat().st_mtime
             if is_claimed(path):
@@ -149,7 +151,8 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
     return count
 
 
-def _leftovers(top: Path) -> Iterator[Path]:
+def leftovers(top: Path) -> Iterator[Path]:
+    """What looks half-written or half-removed below ``top``: by a killed process, or right now."""
     for folder, names, files in os.walk(top):
         for name in list(names):
             if any(kind.fullmatch(name) for kind in (_LEFTOVER, _REMOVED, _INCOMING)):

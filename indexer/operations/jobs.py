@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from indexer.catalog.erased_texts import COVER
 from indexer.core.actor import acting, current_actor
 from indexer.core.atomic_files import (
     folder_aside,
@@ -51,6 +52,8 @@ _PROGRESS = "progress.json"
 _NO_MEMORY = (
     "this takes more memory than a job may: import the feed in parts; what was committed stays"
 )
+# Of a result: names that no product has.
+_NAMES = frozenset({"version", "model_version", "embedding_id", "recipe", "profile"})
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
@@ -190,12 +193,38 @@ class Jobs:
 
     def forget(self, *, keep: int = _KEPT, ended_before: float = math.inf) -> int:
         """Remove jobs that ended before that time (seconds since 1970) but the newest ``keep``; how
-        many. Erasure keeps none: results may name rows of a feed."""
+        many."""
         ended = [job for job in self.list() if job.state in ENDED][keep:]
         doomed = [job for job in ended if (job.ended or job.created) < ended_before]
         for job in doomed:
             remove_folder(self.folder / job.job_id)
         return len(doomed)
+
+    def redact(self) -> None:
+        """Take out of the reports of ended jobs what may name a product, such as rows of a feed.
+
+        That there was the job, how it ended and its counts stay: whoever started it finds it.
+        """
+        for job in self.list():
+            if job.state not in ENDED:
+                continue
+            path = self.folder / job.job_id / _JOB
+            with suppress(FileNotFoundError):  # forgotten meanwhile
+                stored = json.loads(path.read_text())
+                redacted = {**stored, "result": _redacted(stored["result"])}
+                if stored["problem"] is not None:
+                    redacted["problem"] = {**stored["problem"], "detail": COVER}
+                if redacted != stored:
+                    write_json(path, redacted)
+
+
+def _redacted(value: Any, name: str = "result") -> Any:
+    """A result without its lists and without texts, but those that name what a job made."""
+    if isinstance(value, dict):
+        return {key: _redacted(entry, key) for key, entry in value.items()}
+    if isinstance(value, list):
+        return []
+    return COVER if isinstance(value, str) and name not in _NAMES else value
 
 
 # -- the process

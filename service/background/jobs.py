@@ -322,7 +322,8 @@ class JobRunner:
             self._sweeper.start()
 
     def _fail_lost(self) -> None:
-        """Fail the jobs that a leader left running when it died."""
+        """Fail the jobs that a leader left running when it died, and collect what was half made."""
+        self._sweeper.start()
         for job in list(jobs.entries(self._jobs, ("running",))):
             self._fail(job.job_id, "interrupted", _INTERRUPTED)
             self._log.warning("job was interrupted", job_id=job.job_id, kind=job.kind)
@@ -438,8 +439,7 @@ class JobRunner:
         self._running.pop(job_id, None)
         self._not_before.pop(job_id, None)
         self._cancelled.discard(job_id)
-        lock = self._owned.pop(job_id, None)
-        if lock is not None:
+        if (lock := self._owned.pop(job_id, None)) is not None:
             lock.release()
 
     def _release_ended(self) -> None:

@@ -371,6 +371,17 @@ def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
     assert [path.exists() for path in (*doomed, folder, *kept)] == [False, False, False, True, True]
 
 
+def test_a_half_built_version_is_erased_unless_it_is_being_built(home: Home) -> None:
+    """It holds vectors of products that may be deleted, and nobody may build again for months."""
+    half = home.indexes / ".building-v000009"
+    shutil.copytree(home.indexes / Versions(home).names()[0], half)
+    with home.lock("publish"):
+        sweep(home, after_s=0.0)
+        assert half.is_dir()
+    erasure.erase(home)
+    assert not half.exists()
+
+
 def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
     """No deletion of it was recorded, so a photo without a product stays; it is told once no write
     can be at it.

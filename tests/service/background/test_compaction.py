@@ -134,6 +134,35 @@ def test_a_fold_takes_the_place_of_what_it_folds(own: Engine) -> None:
     assert len(own.search(Query(image=SHOTS[0]), k=1000).content.results) == 23
 
 
+def test_a_fold_killed_before_its_activation_is_collected_later(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between publishing and activating: what served still does, with its delta, and the
+    folds after the next restart remove what it left, though it noted nothing."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self: Versions, version: str, **options: Any) -> Any:
+        raise Killed
+
+    versions = Versions(own.home)
+    own.products.put("new-0", Draft(photos=(SHOTS[0],)))
+    with monkeypatch.context() as patched:
+        patched.setattr(Versions, "activate", kill)
+        with pytest.raises(Killed):
+            compact(own.home, "v000001")
+    assert versions.names() == ["v000001", "v000002"]
+    assert not (own.home.indexes / compaction._MADE).exists()
+    own.refresh()
+    assert (own.ready().index_version, own.ready().live.delta_size) == ("v000001", 1)
+    assert versions.previous() is None
+    for number in (1, 3):
+        compact(own.home, f"v00000{number}")
+        own.refresh()
+    assert versions.names() == ["v000001", "v000003", "v000004"]
+
+
 def test_a_fold_of_what_no_longer_serves_leaves_nothing(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,22 @@ def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[An
     lock.release()
 
 
+def test_a_restart_collects_what_a_killed_service_half_made(own_home: Path) -> None:
+    """No job, deletion or build is needed for it: an upload, a photo and a version that were being
+    written are gone soon after the service leads."""
+    dead = 2**22 + 17
+    half = [
+        own_home / "jobs" / f".{'a' * 32}.{dead}.0123abcd.tmp" / "upload",
+        own_home / "photos" / "ab" / f".{'b' * 64}.{dead}.0123abcd.tmp",
+        own_home / "indexes" / ".building-v000009",
+    ]
+    for path in half:
+        path.mkdir(parents=True)
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        engine.jobs.poll()
+        wait_for(lambda: not any(path.exists() for path in half))
+
+
 def test_a_long_upload_is_no_orphan_at_birth(own: Engine, lasting: list[Any]) -> None:
     """A job is as old as its place in the queue: a poll between that and the owner's lock leaves it
     alone, however long the upload took."""
@@ -592,22 +608,31 @@ def test_a_build_takes_no_folder_of_this_machine(
         assert jobs.get(job_id).problem.code == "unknown-model"  # type: ignore[union-attr]
 
 
-def test_erasure_forgets_what_jobs_said(own: Engine) -> None:
-    """A result may name an erased product's row, so its erasure removes the ended jobs; one that
-    has nothing to erase does not."""
+def test_erasure_takes_names_out_of_what_jobs_said(own: Engine) -> None:
+    """A result may name an erased product's row, so its erasure leaves counts alone; whoever was
+    given a job's name still finds how it ended. One that has nothing to erase changes nothing."""
     jobs = Jobs(own.home)
-    ended = jobs.add("import", {}).job_id
-    jobs.set(
-        ended,
-        state="done",
-        result={"skipped": [{"where": "products.csv:3", "reason": "cross-red"}]},
-    )
-    waiting = jobs.add("import", {}).job_id
+    done, failed, _ = (jobs.add("import", {"feed": "a.csv"}).job_id for _ in range(3))
+    said = {"skipped": [{"where": "products.csv:3", "reason": "cross-red"}], "skipped_total": 1,
+            "counts": {"added": 7}, "why": "of cross-red", "profile": "auto"}  # fmt: skip
+    jobs.set(done, state="done", result=said)
+    jobs.set(failed, state="failed", problem=JobProblem("bad-data", "line 3: cross-red"))
+    before = jobs.list()
     erasure.erase(own.home)
-    assert {job.job_id for job in jobs.list()} == {ended, waiting}
+    assert jobs.list() == before
     own.products.delete("cross-red")
     erasure.erase(own.home)
-    assert [job.job_id for job in jobs.list()] == [waiting]
+    assert jobs.get(done).result == {
+        "skipped": [], "skipped_total": 1, "counts": {"added": 7}, "why": "[erased]",
+        "profile": "auto",
+    }  # fmt: skip
+    assert jobs.get(failed).problem == JobProblem("bad-data", "[erased]")
+    for job in before:
+        now = jobs.get(job.job_id)
+        assert (now.state, now.options, now.ended) == (job.state, job.options, job.ended)
+    texts = [path.read_text() for path in jobs.folder.rglob("*.json")]
+    assert texts
+    assert not any("cross-red" in text for text in texts)
 
 
 def test_a_job_forgotten_before_its_process_ended_stops_no_other(
