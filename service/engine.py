@@ -206,15 +206,15 @@ class Engine:
         )
 
     def _make_background_parts(self, settings: Settings) -> None:
-        leadership = Leadership(
-            self.home, eligible=not is_read_only(self.home.catalog_file), log=self.log
-        )
+        writable = not is_read_only(self.home.catalog_file)
+        leadership = Leadership(self.home, eligible=writable, log=self.log)
         self.folding = Compactor(
             self.home,
             self.snapshots,
             leadership,
             max_delta=settings.max_delta,
             device=settings.device,
+            memory=settings.job_memory,
             log=self.log,
         )
         self.jobs = JobRunner(
@@ -224,6 +224,7 @@ class Engine:
             max_upload_bytes=settings.max_upload_bytes,
             fetching=fetch_settings(settings) if settings.allow_urls else None,
             device=settings.device,
+            memory=settings.job_memory,
             streams=max(1, settings.threads // 4),
             log=self.log,
         )
@@ -233,6 +234,7 @@ class Engine:
             leadership,
             within_s=settings.erase_within_s,
             terms=settings.retention_terms,
+            memory=settings.job_memory,
             log=self.log,
         )
         followers: dict[str, Follower] = {

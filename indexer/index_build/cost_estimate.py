@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,14 @@ _SMALL = 2000  # entries; below, a build takes as long as its fixed costs
 _FAR = 8.0  # a measured build says nothing about one that is so many times larger or smaller
 _DISK_RATE = 150e6  # bytes per second written, flushed and checksummed, before it was measured
 _TRIAL = 20_000  # vectors of the larger trial build, at most
+# Bytes that a network takes once its runtime is loaded and open, before that was measured in this
+# home: most of it are the libraries. Measured; torch without its CUDA part takes a third less.
+_OPEN = {"torch": 760_000_000, "openvino": 110_000_000}
+# The same where the libraries are in the process already.
+_LOADED = 240_000_000
+# What the runtime takes beside photos while it embeds.
+_WORKING = 100_000_000
+_LIBRARY = {"torch": "torch._dynamo", "openvino": "openvino"}
 _UNITS = {
     "": 1,
     "k": 10**3,
@@ -58,17 +67,19 @@ class CostRates:
 
     path: Path
     builds: dict[str, dict[str, float]] = field(default_factory=dict)
+    # by engine: bytes of the open network, and what embedding takes beside it
+    networks: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, home: Home) -> CostRates:
         path = home.indexes / "RATES"
-        builds: dict[str, dict[str, float]] = {}
         try:
-            for kind, entry in json.loads(path.read_text())["builds"].items():
-                builds[str(kind)] = {name: float(value) for name, value in entry.items()}
+            stored = json.loads(path.read_text())
+            builds = _numbers(stored.get("builds", {}))
+            networks = _numbers(stored.get("networks", {}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            builds = {}
-        return cls(path, builds)
+            return cls(path)
+        return cls(path, builds, networks)
 
     def record(self, recipe: str, measured: dict[str, float]) -> None:
         """Remember what a build took: ``entries``, ``dim``, seconds by stage, ``memory_bytes``,
@@ -76,7 +87,27 @@ class CostRates:
         self.builds[kind_of(recipe)] = measured
         # a full or read-only disk: the next estimate is as good as this one
         with suppress(OSError):
-            write_json(self.path, {"builds": self.builds})
+            write_json(self.path, {"builds": self.builds, "networks": self.networks})
+
+    def record_network(self, engine: str, opened: int | None, working: int) -> None:
+        """Remember, for the next ``record``, what a network took: bytes when it was opened (None:
+        its libraries were there already) and beside that while it embedded."""
+        known = self.networks.setdefault(engine, {})
+        known["working"] = working
+        if opened is not None:
+            known["opened"] = opened
+
+    def opened_bytes(self, engine: str) -> int:
+        """What opening the network of a model is going to take, libraries included."""
+        usual = _OPEN.get(engine, max(_OPEN.values()))
+        found = int(self.networks.get(engine, {}).get("opened", usual))
+        return min(found, _LOADED) if is_loaded(engine) else found
+
+    def working_bytes(self, engine: str, photo_bytes: int) -> int:
+        """What embedding is going to take beside the open network; ``photo_bytes``: of the photos
+        that are decoded at once."""
+        found = self.networks.get(engine, {}).get("working")
+        return _WORKING + photo_bytes if found is None else int(found)
 
     def comparable(self, recipe: str, entries: int, dim: int) -> dict[str, float] | None:
         """The last build of this kind, if it says something about one of this size."""
@@ -85,6 +116,19 @@ class CostRates:
             return None
         ratio = max(entries, _SMALL) / max(found["entries"], _SMALL)
         return found if 1 / _FAR <= ratio <= _FAR else None
+
+
+def _numbers(stored: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Measured numbers by kind, as they are stored. Raises ``ValueError``, ``TypeError``."""
+    found: dict[str, dict[str, float]] = {}
+    for kind, entry in stored.items():
+        found[str(kind)] = {name: float(value) for name, value in entry.items()}
+    return found
+
+
+def is_loaded(engine: str) -> bool:
+    """Whether the libraries of a network's engine are in this process already."""
+    return _LIBRARY.get(engine, engine) in sys.modules
 
 
 def kind_of(recipe: str) -> str:
@@ -110,8 +154,10 @@ def estimate(
     to_embed: int,
     photos_per_s: float | None,
     base_bytes: int,
+    working_bytes: int = 0,
 ) -> Estimate:
-    """From measured builds; ``base_bytes`` is what the process holds before it reads a vector."""
+    """From measured builds; ``base_bytes`` is what the process holds before it reads a vector, its
+    open network included, and ``working_bytes`` what it takes beside that while it embeds."""
     found = rates.comparable(recipe, entries, dim)
     seconds: dict[str, float | None] = {"embed": None}
     if not to_embed or photos_per_s:
@@ -127,7 +173,10 @@ def estimate(
     known = [value for value in seconds.values() if value is not None]
     seconds["total"] = sum(known) if len(known) == len(STAGES) else None
     return Estimate(
-        seconds, base_bytes + memory, disk, "unknown" if seconds["total"] is None else "measured"
+        seconds,
+        base_bytes + max(memory, working_bytes),
+        disk,
+        "unknown" if seconds["total"] is None else "measured",
     )
 
 

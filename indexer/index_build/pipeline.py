@@ -15,22 +15,37 @@ from indexer.catalog.records import SkippedPhoto
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
+from indexer.core.memory_budget import photo_memory
+from indexer.core.native import THREADS
+from indexer.core.process_limits import expect_memory
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
+from indexer.core.vectors import evenly_spaced
 from indexer.index.base import FLAT_BELOW
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.recapture_queries import recapture_vectors
 from indexer.index.recipes import choose_recipe
 from indexer.index.tuning import check_recall
 from indexer.index.version import Versions
-from indexer.index_build.cost_estimate import CostRates, Estimate, Peak, estimate, try_build
+from indexer.index_build.cost_estimate import (
+    CostRates,
+    Estimate,
+    Peak,
+    estimate,
+    is_loaded,
+    try_build,
+)
 from indexer.index_build.embed import CHUNK, embed_photos, measure_rate
 from indexer.index_build.feature_reuse import embed_cached
 from indexer.index_build.forgotten_photos import OpenFetcher, embed_forgotten, find_forgotten
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
+from indexer.model.open_runtime import expected_engine
 from indexer.model.runtime_base import Runtime
 from indexer.text.keyword_index import Keywords
+
+# photos whose sizes are looked at, to say what decoding takes
+_PHOTOS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True)
@@ -88,10 +103,12 @@ class BuildContext:
     progress: OnStage
     timer: StageTimer
     peak: Peak
-    # that the process held before the build
+    # that the process held before the build, and once the network was open
     base_bytes: int
     # the bundle's own unless given
     embedder: Runtime | None = None
+    # given ones are a test's: nothing is cached of them
+    given: bool = False
     # for photos whose bytes were not kept
     open_fetcher: OpenFetcher | None = None
 
@@ -124,6 +141,8 @@ class BuildPlan:
     recipe: str
     source: dict[str, Any]
     rates: CostRates
+    # bytes that the network took when it was opened, with its libraries
+    opened: int | None = None
 
 
 def build_index(
@@ -160,14 +179,16 @@ def build_index(
             EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=catalog)
         ) as store,
     ):
-        given = (embedder, open_fetcher)
+        given = (embedder, embedder is not None, open_fetcher)
         context = BuildContext(
             home, catalog, store, bundle, options, progress, timer, peak, base_bytes, *given
         )
         plan = _plan(context)
-        expected = _estimate(context, plan)
         if options.dry_run:
-            return _dry_run(context, plan, expected)
+            return _dry_run(context, plan, _estimate(context, plan))
+        plan = _open_network(context, plan)
+        expected = _estimate(context, plan)
+        expect_memory("the index build", expected.memory_bytes)
         return _build(context, plan, expected, activate=activate)
 
 
@@ -177,6 +198,11 @@ def _build(
     """Embed, index, fit and publish what was planned."""
     skipped = _embed(context, plan)
     context.timer.lap("embed")
+    embedding = context.peak.bytes()
+    if context.embedder is not None and not context.given and len(plan.missing):
+        plan.rates.record_network(
+            context.embedder.engine, plan.opened, max(embedding - context.base_bytes, 0)
+        )
     before = context.peak.start()
     content = _content(context, plan)
     version, tuned = publish_version(
@@ -204,7 +230,7 @@ def _build(
         recall=tuned.recall,
         estimated=expected,
         seconds={**context.timer.seconds(), "total": context.timer.elapsed()},
-        memory_bytes=context.peak.bytes(),
+        memory_bytes=max(embedding, context.peak.bytes()),
         disk_bytes=disk_bytes,
     )
 
@@ -238,7 +264,28 @@ def _plan(context: BuildContext) -> BuildPlan:
     )
 
 
+def _needs_network(context: BuildContext, plan: BuildPlan) -> bool:
+    recaptures = context.options.recaptures and len(plan.rows) >= FLAT_BELOW
+    return recaptures or len(plan.missing) > 0
+
+
+def _open_network(context: BuildContext, plan: BuildPlan) -> BuildPlan:
+    """Open the network where it is needed, so that what it takes is known before the work."""
+    if context.given or not _needs_network(context, plan):
+        return plan
+    loaded = is_loaded(expected_engine(context.bundle, context.options.device))
+    context.open_embedder()
+    before, context.base_bytes = context.base_bytes, context.peak.start()
+    return plan if loaded else replace(plan, opened=max(context.base_bytes - before, 0))
+
+
 def _estimate(context: BuildContext, plan: BuildPlan) -> Estimate:
+    base_bytes, working_bytes = context.base_bytes, 0
+    if not context.given and _needs_network(context, plan):
+        engine = expected_engine(context.bundle, context.options.device)
+        working_bytes = plan.rates.working_bytes(engine, _photo_bytes(context, plan))
+        if context.embedder is None:
+            base_bytes += plan.rates.opened_bytes(engine)
     return estimate(
         plan.rates,
         recipe=plan.recipe,
@@ -246,8 +293,17 @@ def _estimate(context: BuildContext, plan: BuildPlan) -> Estimate:
         dim=context.dim,
         to_embed=len(plan.missing),
         photos_per_s=context.store.rate(),
-        base_bytes=context.base_bytes,
+        base_bytes=base_bytes,
+        working_bytes=working_bytes,
     )
+
+
+def _photo_bytes(context: BuildContext, plan: BuildPlan) -> int:
+    """About what the photos take that are decoded at once, by the largest of a sample."""
+    picked = plan.missing[evenly_spaced(len(plan.missing), _PHOTOS_LOOKED_AT)]
+    rows = context.catalog.photos_by_id(picked.tolist()).values()
+    largest = max((row.width * row.height for row in rows), default=0)
+    return min((THREADS + 1) * 3 * largest, photo_memory() // 2)
 
 
 def _dry_run(context: BuildContext, plan: BuildPlan, expected: Estimate) -> BuildReport:
@@ -291,7 +347,7 @@ def _embed(context: BuildContext, plan: BuildPlan) -> list[SkippedPhoto]:
     if not len(plan.missing):
         return []
     missing = plan.missing
-    if context.embedder is None:
+    if not context.given:
         missing = embed_cached(context.catalog, context.store, context.open_embedder(), missing)
     embedder = context.open_embedder()
     again = _embed_forgotten(context, missing) if context.open_fetcher is not None else []

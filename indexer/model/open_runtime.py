@@ -97,6 +97,12 @@ def _open_graph(bundle: Bundle) -> OpenVinoRuntime:
     )
 
 
+def expected_engine(bundle: Bundle, device: str) -> str:
+    """The engine that ``open_embedder`` is going to choose by itself, without loading any."""
+    on_processor = device == "cpu" or (device == "auto" and without_gpu())
+    return "openvino" if bundle.exported and on_processor else "torch"
+
+
 def without_gpu() -> bool:
     """Whether this machine surely has no GPU that torch knows; torch is not loaded for it."""
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from indexer.core.atomic_files import remove_folder, write_json
-from indexer.core.errors import BusyError, CatalensError
+from indexer.core.errors import BusyError, CatalensError, NoMemoryError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
+from indexer.core.process_limits import is_out_of_memory, limit_worker
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
 # the versions that compaction made before their manifests said so, oldest first
@@ -129,12 +130,18 @@ def main(arguments: Sequence[str]) -> int:
     if hasattr(os, "nice"):
         os.nice(10)
     end_with_parent()
+    limit_worker()
     home, version, *device = arguments
     try:
         done = compact(Home(home), version, device=device[0] if device else "auto")
     except CatalensError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW if isinstance(error, BusyError) else 1
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{NoMemoryError.code}: the machine has no memory for it", file=sys.stderr)
+        return 1
     print(json.dumps(asdict(done)))
     return 0
 

@@ -20,11 +20,18 @@ from indexer.core.errors import (
     CatalensError,
     DamagedIndexError,
     NewerFormatError,
+    NoMemoryError,
     UnknownModelError,
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest
 from indexer.core.parent_process import end_with_parent
+from indexer.core.process_limits import (
+    expect_memory,
+    held_memory,
+    is_out_of_memory,
+    limit_worker,
+)
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.fetch.state import stored_urls
@@ -191,8 +198,11 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     done_before = _finished(versions, manifest, sequence)
     if done_before is not None:
         return done_before, int(dead.sum())
-    vectors = np.array(opened.stored[~dead])
-    fewest = engine_of(manifest.recipe).fewest_entries(manifest.recipe)
+    engine = engine_of(manifest.recipe)
+    need, _ = engine.build_bytes(manifest.recipe, len(rows), manifest.dim)
+    expect_memory(f"the rewrite of index version {name}", (held_memory() or 0) + need)
+    vectors = np.asarray(opened.stored[~dead])
+    fewest = engine.fewest_entries(manifest.recipe)
     shrunk = len(vectors) < max(_SMALLER * len(rows), fewest)
     bundle = _bundle(home, versions.pair_of(manifest).model_version)
     content = VersionContent(
@@ -287,11 +297,17 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(os, "nice"):
         os.nice(10)
     end_with_parent()
+    limit_worker()
     terms = RetentionTerms(**json.loads(more[0])) if more else RetentionTerms()
     try:
         done = erase(Home(path), terms=terms)
     except CatalensError as error:
         print(f"catalens: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"catalens: {NoMemoryError.code}: the machine has no memory for it", file=sys.stderr)
         return 1
     if done.strays:
         print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)

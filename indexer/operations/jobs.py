@@ -36,7 +36,12 @@ from indexer.core.atomic_files import (
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
-from indexer.core.process_limits import IMPORT_SHARE, limit_memory, release_freed_memory
+from indexer.core.process_limits import (
+    is_out_of_memory,
+    limit_import,
+    limit_worker,
+    release_freed_memory,
+)
 from indexer.core.progress import OnStage
 
 JobKind = Literal["import", "build"]
@@ -49,9 +54,16 @@ _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
-_NO_MEMORY = (
-    "this takes more memory than a job may: import the feed in parts; what was committed stays"
-)
+_NO_MEMORY = {
+    "import": (
+        "this takes more memory than a job may: import the feed in parts, or raise the setting "
+        "job_memory; what was committed stays"
+    ),
+    "build": (
+        "the machine has not the memory that the build asked for: give it more, or raise the "
+        "setting job_memory; no version was made"
+    ),
+}
 # Of a result: names that no product has.
 _NAMES = frozenset({"version", "model_version", "embedding_id", "recipe", "profile"})
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
@@ -250,14 +262,11 @@ def run(home: Home, job_id: str) -> None:
         raise
     except CatalensError as error:
         jobs.set(job_id, state="failed", problem=JobProblem(error.code, str(error)))
-    except MemoryError:
-        jobs.set(job_id, state="failed", problem=JobProblem(NoMemoryError.code, _NO_MEMORY))
     except Exception as error:
-        jobs.set(
-            job_id,
-            state="failed",
-            problem=JobProblem("internal", f"{type(error).__name__}: {error}"),
-        )
+        problem = JobProblem("internal", f"{type(error).__name__}: {error}")
+        if is_out_of_memory(error):
+            problem = JobProblem(NoMemoryError.code, _NO_MEMORY[job.kind])
+        jobs.set(job_id, state="failed", problem=problem)
     else:
         jobs.set(job_id, state="done", result=result)
 
@@ -328,8 +337,10 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     home, job_id = arguments
     if Jobs(Home(home)).get(job_id).kind == "import":
-        limit_memory(IMPORT_SHARE)
+        limit_import()
         release_freed_memory()
+    else:
+        limit_worker()
     try:
         run(Home(home), job_id)
     except BusyError as error:

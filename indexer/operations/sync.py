@@ -23,7 +23,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
-from indexer.core.process_limits import IMPORT_SHARE, limit_memory, release_freed_memory
+from indexer.core.process_limits import limit_import, release_freed_memory
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -39,6 +39,7 @@ _MOST_REASON = 500
 # Of notices about a photo that could not be had.
 _PHOTO_CODES = ("photo-failed", "bad-photo", "photo-missing")
 # Exit status of a run that another process is in the way of: to be tried again soon.
+_NO_MEMORY = "the feed takes more memory than a sync may: part it, or raise the setting job_memory"
 BUSY = 75
 _WAIT_S = 10.0
 
@@ -247,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with suppress(OSError, AttributeError):
         os.nice(10)
     end_with_parent()
-    limit_memory(IMPORT_SHARE)
+    limit_import()
     release_freed_memory()
     settings = json.loads(given.settings)
     for name in ("private", "hosts"):
@@ -258,7 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(error, file=sys.stderr)
         sys.exit(BUSY if isinstance(error, BusyError) else 1)
     except MemoryError:
-        print("the feed takes more memory than a sync may: part it", file=sys.stderr)
+        print(
+            "the feed takes more memory than a sync may: part it, or raise the setting job_memory",
+            file=sys.stderr,
+        )
         sys.exit(1)
     print(json.dumps({"outcome": run.outcome, "reason": run.reason, "counts": run.counts}))
 

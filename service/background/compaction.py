@@ -40,6 +40,7 @@ class Compactor:
         *,
         max_delta: int,
         device: str,
+        memory: int = 0,
         log: Any,
     ) -> None:
         self._home = home
@@ -48,6 +49,7 @@ class Compactor:
         self._log = log
         self._max_delta = max_delta
         self._device = device
+        self._memory = memory
         self._process: WorkerProcess | None = None
         self._began = 0.0
         self._next = 0.0
@@ -113,7 +115,7 @@ class Compactor:
     def _start(self, snapshot: Snapshot, why: str) -> None:
         arguments = (str(self._home.path), snapshot.index_version, self._device)
         try:
-            self._process = WorkerProcess(compaction.__name__, *arguments)
+            self._process = WorkerProcess(compaction.__name__, *arguments, memory=self._memory)
         except OSError as error:
             self._note_failure(str(error))
             return

@@ -34,6 +34,7 @@ class Eraser:
         leadership: Leadership,
         *,
         within_s: float,
+        memory: int = 0,
         log: Any,
         terms: RetentionTerms | None = None,
     ) -> None:
@@ -42,6 +43,7 @@ class Eraser:
         self._catalog = catalog
         self._leadership = leadership
         self._within_s = within_s
+        self._memory = memory
         self.longest_wait_s = within_s / 20
         self._log = log
         self._process: WorkerProcess | None = None
@@ -65,7 +67,9 @@ class Eraser:
             self._due = now + self._within_s / 2
         elif now >= self._due:
             terms = json.dumps(asdict(self._terms))
-            self._process = WorkerProcess(erasure.__name__, str(self._home.path), terms)
+            self._process = WorkerProcess(
+                erasure.__name__, str(self._home.path), terms, memory=self._memory
+            )
 
     def _is_due(self) -> bool:
         """Whether a deletion left something, or something came to its end by its term."""

@@ -19,5 +19,7 @@ def home_tasks(
     """Those that ``settings`` ask for."""
     return [
         *watch_alerts(home, settings.alerts, leadership, log),
-        SyncSchedule(home, leadership, fetch_settings(settings), log=log),
+        SyncSchedule(
+            home, leadership, fetch_settings(settings), memory=settings.job_memory, log=log
+        ),
     ]

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,15 +19,18 @@ from indexer.core.errors import (
     BadDataError,
     BadRequestError,
     JobEndedError,
+    NoMemoryError,
     UnknownJobError,
 )
 from indexer.core.home import Home
+from indexer.core.process_limits import OVER_MEMORY
 from indexer.feeds.archives import check_archive
 from indexer.feeds.reader import check_feed, is_workbook
 from indexer.fetch.settings import FetchSettings
 from indexer.operations import jobs
 from indexer.operations.import_job import upload_name
 from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
+from service.background.job_stream import JobStream
 from service.background.leadership import Leadership
 from service.background.leftovers import LeftoverSweeper
 from service.background.worker_process import WorkerProcess
@@ -39,9 +42,6 @@ _RELIST_S = 5.0  # between two readings of a folder that looks unchanged
 _ORPHAN_S = 10.0  # age from which a waiting job that nobody owns has lost its service
 _OWN_WITHIN_S = 5.0  # a poll that tests the owner's lock holds it for a moment
 _CANCEL_WITHIN_S = 15.0  # how long a request waits for the leader to end a job
-_WATCH_S = 0.25  # between two readings of a job that somebody watches
-_BEAT_S = 5.0  # an event that says nothing, so that a client that is gone is noticed
-_LONGEST_S = 600.0  # of one stream; clients of server-sent events come back by themselves
 _CANCEL = "cancel"  # in a job's folder: a request that the leader ends it
 # Options that clients do not see.
 _PRIVATE = ("path", "url", "root", "device", "most_bytes", "fetching")
@@ -81,6 +81,7 @@ class JobRunner:
         max_upload_bytes: int,
         fetching: FetchSettings | None,
         device: str,
+        memory: int = 0,
         streams: int,
         log: Any,
     ) -> None:
@@ -91,6 +92,7 @@ class JobRunner:
         self._most_bytes = max_upload_bytes
         self._fetching = fetching
         self._device = device
+        self._memory = memory
         self._log = log
         self._mutex = threading.RLock()
         self._leads = False
@@ -390,7 +392,9 @@ class JobRunner:
 
     def _start(self, job: Job) -> None:
         try:
-            process = WorkerProcess(jobs.__name__, str(self._home.path), job.job_id)
+            process = WorkerProcess(
+                jobs.__name__, str(self._home.path), job.job_id, memory=self._memory
+            )
         except OSError as error:
             self._fail(job.job_id, "internal", str(error))
             self._log.error(
@@ -420,6 +424,9 @@ class JobRunner:
                 state=job.state,
                 problem=asdict(job.problem) if job.problem else None,
             )
+        elif code == OVER_MEMORY:
+            self._fail(job_id, NoMemoryError.code, reason.removeprefix(f"{NoMemoryError.code}: "))
+            self._log.error("job took too much memory", job_id=job_id, kind=job.kind, error=reason)
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             detail = (
@@ -456,45 +463,3 @@ class JobRunner:
 
     def _lock(self, job_id: str) -> FileLock:
         return FileLock(self._jobs.path(job_id) / "owner.lock", thread_local=False)
-
-
-class JobStream:
-    """The changes of one job as an iterator: None now and then without one; ends with the job, with
-    the service, or after ten minutes."""
-
-    def __init__(
-        self,
-        runner: JobRunner,
-        job_id: str,
-        places: threading.BoundedSemaphore,
-        ending: threading.Event,
-    ) -> None:
-        self._ending = ending
-        self._runner = runner
-        self._job_id = job_id
-        self._places = places
-
-    def close(self) -> None:
-        """Give the listener's place to another one."""
-        self._places.release()
-
-    def __iter__(self) -> Iterator[Job | None]:
-        beat = time.monotonic()
-        until = beat + _LONGEST_S
-        last: Job | None = None
-        while time.monotonic() < until:
-            try:
-                job = self._runner.get(self._job_id)
-            except UnknownJobError:
-                return  # forgotten
-            if job != last:
-                last = job
-                beat = time.monotonic()
-                yield job
-            elif time.monotonic() - beat > _BEAT_S:
-                beat = time.monotonic()
-                yield None
-            if job.state in ENDED:
-                return
-            if self._ending.wait(_WATCH_S):
-                return

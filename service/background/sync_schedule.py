@@ -29,11 +29,18 @@ class SyncSchedule:
     longest_wait_s = 5.0
 
     def __init__(
-        self, home: Home, leadership: Leadership, fetching: FetchSettings, *, log: Any
+        self,
+        home: Home,
+        leadership: Leadership,
+        fetching: FetchSettings,
+        *,
+        memory: int = 0,
+        log: Any,
     ) -> None:
         self._home = home
         self._leadership = leadership
         self._sources = SyncSources(home)
+        self._memory = memory
         self._log = log
         values = asdict(fetching)
         for name in ("private", "hosts"):
@@ -85,7 +92,11 @@ class SyncSchedule:
         self._not_before[source.name] = time.monotonic() + _AGAIN_S
         try:
             self._process = WorkerProcess(
-                sync.__name__, str(self._home.path), source.name, self._settings
+                sync.__name__,
+                str(self._home.path),
+                source.name,
+                self._settings,
+                memory=self._memory,
             )
         except OSError as error:
             self._log.error("feed cannot be run", feed=source.name, error=str(error))

@@ -12,6 +12,7 @@ from typing import IO
 
 import indexer
 from indexer.core.parent_process import PARENT
+from indexer.core.process_limits import JOB_MEMORY
 
 # Pillow warns of each value of a damaged file; what a worker says is kept in memory.
 _QUIET = {"PYTHONWARNINGS": "ignore"}
@@ -23,14 +24,15 @@ class WorkerProcess:
 
     A process, and not a thread: building holds Python's lock for seconds, and FAISS's threads take
     the cores. The module lowers its own priority and ends with this process
-    (``indexer.core.parent_process``). Raises ``OSError`` where it cannot be started.
+    (``indexer.core.parent_process``). ``memory``: bytes that it may take; 0: as it finds right
+    (``indexer.core.process_limits``). Raises ``OSError`` where it cannot be started.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, memory: int = 0) -> None:
         root = str(Path(indexer.__file__).parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         # One thread: what answers has the other cores.
-        limits = {"CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        limits = {"CATALENS_THREADS": "1", "OMP_NUM_THREADS": "1", JOB_MEMORY: str(memory)}
         self._asked: float | None = None
         self._stdout = _output_file()
         self._stderr = _output_file()

@@ -278,6 +278,13 @@ class Settings(BaseModel):
         description="After how long free text (reasons, tags, texts on photos) is taken out of "
         "decided reviews and feedback; 0: never.",
     )
+    job_memory: int = Field(
+        default=0,
+        ge=0,
+        le=2**50,
+        description="Bytes that an import, a build, a compaction or an erasure may take; 0: three "
+        "quarters of the memory, and twice what a build was estimated to.",
+    )
     job_days: float = Field(
         default=30.0,
         ge=0,

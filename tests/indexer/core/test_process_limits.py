@@ -1,18 +1,26 @@
-"""A process that reads what strangers sent fails by itself before the machine does."""
+"""A process that takes too much memory fails by itself, by name, before the machine does."""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from indexer.core import process_limits
+from indexer.core.errors import NoMemoryError
+from indexer.core.process_limits import MemoryWatch
 
 LIMITED = """
 import resource, sys
 from indexer.core import process_limits
-process_limits.usable_memory = lambda: 4 * 2**30
-process_limits.limit_memory(0.5)
-process_limits.limit_memory(0.75)
+process_limits.limit_memory(2 * 2**30)
+process_limits.limit_memory(3 * 2**30)
+process_limits.limit_memory(None)
 print(resource.getrlimit(resource.RLIMIT_DATA)[0])
 try:
     bytearray(3 * 2**30)
@@ -20,12 +28,23 @@ except MemoryError:
     print("no memory")
 print(len(bytearray(2**20)))
 """
-SMALL = """
-import resource
+GREEDY = """
+import sys, time
 from indexer.core import process_limits
-process_limits.usable_memory = lambda: 2**29
-process_limits.limit_memory(0.5)
-print(resource.getrlimit(resource.RLIMIT_DATA)[0])
+from indexer.core.errors import NoMemoryError
+process_limits.limit_worker()
+print(open("/proc/self/oom_score_adj").read().strip(), flush=True)
+process_limits.expect_memory("the build", 2**20)
+try:
+    held = [b"x" * (20 * 2**20) for _ in range(6)]
+    time.sleep(30)
+except NoMemoryError as error:
+    print(error, flush=True)
+    if sys.argv[1] == "gentle":
+        sys.exit(3)
+held.append(b"x" * (60 * 2**20))
+while True:
+    time.sleep(0.01)
 """
 KEPT = """
 import sys
@@ -54,9 +73,105 @@ def printed(code: str, *arguments: str) -> list[str]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is Linux's")
 def test_more_than_the_share_raises_and_less_goes_on() -> None:
-    """A later call loosens nothing; on a small machine a gigabyte is left."""
+    """A later call loosens nothing."""
     assert printed(LIMITED) == [str(2 * 2**30), "no memory", str(2**20)]
-    assert printed(SMALL) == [str(2**30)]
+
+
+@pytest.mark.parametrize(
+    ("given", "memory", "most"),
+    [
+        ("", 8 * 2**30, 6 * 2**30),
+        ("0", 8 * 2**30, 6 * 2**30),
+        ("5000000000", 2**30, 5_000_000_000),
+        ("", 2**29, 2**30),
+        ("", None, None),
+    ],
+)
+def test_a_worker_s_share(
+    monkeypatch: pytest.MonkeyPatch, given: str, memory: int | None, most: int | None
+) -> None:
+    """The setting, else three quarters; on a small machine a gigabyte is left."""
+    monkeypatch.setenv(process_limits.JOB_MEMORY, given)
+    monkeypatch.setattr(process_limits, "usable_memory", lambda: memory)
+    assert process_limits.worker_memory() == most
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is held")
+@pytest.mark.parametrize(("way", "code"), [("gentle", 3), ("deaf", process_limits.OVER_MEMORY)])
+def test_a_worker_over_its_limit_ends_and_says_why(way: str, code: int) -> None:
+    """The work is told first and may tidy up; what does not listen is ended. Either way what, how
+    much, and the setting are named, and the system would rather kill this process than others."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY, way],
+        capture_output=True,
+        text=True,
+        env={**os.environ, process_limits.JOB_MEMORY: "120000000"},
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    score, told = done.stdout.splitlines()
+    assert score == "1000"
+    for text in [told, done.stderr] if way == "deaf" else [told]:
+        assert re.search(r"the build took 0\.[12]\d GB of memory, and may take 0\.12 GB", text), (
+            text
+        )
+        assert "setting job_memory" in text
+    if way == "deaf":
+        assert done.stderr.startswith("no-memory: ")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """What the process is taken to hold, in bytes."""
+    monkeypatch.delenv(process_limits.JOB_MEMORY, raising=False)
+    monkeypatch.setattr(process_limits, "_status", lambda *_: None)
+    before = signal.getsignal(signal.SIGUSR1)
+    yield [0]
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_was_estimated_tightens_the_limit(held: list[int]) -> None:
+    """Twice the estimate, two gigabytes in any case, and never more than a worker may."""
+    left: list[int] = []
+    watch = MemoryWatch(100 * 2**30, held=lambda: held[0], leave=left.append)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for need, limit in ((2**20, 2 * 2**30), (5 * 2**30, 10 * 2**30), (80 * 2**30, 100 * 2**30)):
+        watch.expect("the build", need)
+        held[0] = limit
+        watch.look()
+        assert watch._told is None
+        held[0] = limit + 1
+        watch.look()
+        assert watch._told is not None
+        held[0] = 0
+        watch.look()
+    assert left == [], "it was told, and listened"
+
+
+def test_what_needs_more_than_there_is_does_not_begin(
+    held: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are mapped, libraries above all, take no memory from anybody."""
+    watch = MemoryWatch(2 * 2**30, held=lambda: held[0])
+    watch.expect("the build", 2 * 2**30)
+    monkeypatch.setattr(process_limits, "_status", lambda *_: 500_000_000)
+    watch.expect("the build", 2_600_000_000)
+    monkeypatch.setattr(process_limits, "_status", lambda *_: 0)
+    with pytest.raises(NoMemoryError, match=r"the build .* 3\.00 GB .* 2\.15 GB .* job_memory"):
+        watch.expect("the build", 3_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"), True),
+        (RuntimeError("shapes differ"), False),
+    ],
+)
+def test_what_libraries_say_without_memory(error: BaseException, is_one: bool) -> None:
+    assert process_limits.is_out_of_memory(error) is is_one
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")

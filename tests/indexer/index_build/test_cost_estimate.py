@@ -45,3 +45,25 @@ def test_estimates_scale_what_was_measured(tmp_path: Path) -> None:
         assert (unknown.basis, unknown.seconds["total"]) == ("unknown", None)
     (home.indexes / "RATES").write_text("nonsense")
     assert CostRates.load(home).builds == {}
+
+
+def test_the_network_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries, weights and photos: as measured in this home, else as they usually are; what is in
+    the process already is not counted twice. The peak of embedding is not added to the build's."""
+    monkeypatch.setattr("indexer.index_build.cost_estimate.is_loaded", lambda _engine: False)
+    rates = CostRates.load(Home.create(tmp_path))
+    assert rates.opened_bytes("torch") > 5 * rates.opened_bytes("openvino") > 10**8
+    assert rates.working_bytes("torch", 10**9) == 1_100_000_000
+    rates.record_network("torch", 500_000_000, 50_000_000)
+    rates.record_network("openvino", None, 40_000_000)
+    measured = {"build": 4.0, "tags": 1.0, "publish": 2.0, "memory_bytes": 1e6, "disk_bytes": 1e6}
+    rates.record("Flat", {"entries": 10_000, "dim": 64, **measured})
+    again = CostRates.load(Home(tmp_path))
+    assert again.opened_bytes("torch") == 500_000_000
+    assert again.opened_bytes("openvino") == CostRates(tmp_path).opened_bytes("openvino")
+    assert again.working_bytes("torch", 10**9) == 50_000_000
+    asked = {"recipe": "Flat", "dim": 64, "to_embed": 9, "photos_per_s": 5.0, "base_bytes": 7}
+    found = estimate(again, entries=10_000, working_bytes=50_000_000, **asked)  # type: ignore[arg-type]
+    assert found.memory_bytes == 50_000_007
+    monkeypatch.setattr("indexer.index_build.cost_estimate.is_loaded", lambda _engine: True)
+    assert again.opened_bytes("torch") < 500_000_000

@@ -22,6 +22,8 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
+from indexer.index_build import pipeline
+from indexer.index_build.cost_estimate import CostRates, Peak
 from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
 from indexer.model.spec import Block
 from tests.indexer.conftest import copy_home
@@ -246,6 +248,34 @@ def test_a_build_says_what_it_took_beside_what_was_expected(home: Home) -> None:
     assert report.disk_bytes == sum(held.values()) - held["manifest.json"] - held["VERIFIED"]
     assert report.memory_bytes is not None
     assert 50e6 < report.memory_bytes < 64e9
+
+
+def test_the_network_is_part_of_what_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is opened before the estimate is made, and remembered for the next one: ``index build``
+    told 246 MB and took 1,147."""
+
+    class Loaded(FakeEmbedder):
+        engine = "openvino"
+        backbone_digest = "none"
+
+        def configure_threads(self) -> None:
+            self.held = bytes(1) * 60_000_000
+
+    monkeypatch.setattr("indexer.model.open_runtime.open_embedder", lambda *_, **__: Loaded())
+    monkeypatch.setattr(pipeline, "embed_cached", lambda _c, _s, _e, missing: missing)
+    monkeypatch.setattr(pipeline, "is_loaded", lambda _engine: False)
+    monkeypatch.setattr(pipeline, "expected_engine", lambda *_: "openvino")
+    expected: list[int] = []
+    monkeypatch.setattr(pipeline, "expect_memory", lambda _what, need: expected.append(need))
+    before = Peak().start()
+    report = build_index(home, FakeBundle())  # type: ignore[arg-type]
+    assert report.estimated is not None
+    assert report.embedded == 150
+    assert expected == [report.estimated.memory_bytes]
+    assert expected[0] > before + 55_000_000
+    known = CostRates.load(home).networks["openvino"]
+    assert 55e6 < known["opened"] < 500e6
+    assert known["working"] < 500e6
 
 
 def test_a_budget_that_cannot_hold_the_vectors_is_refused(home: Home) -> None:

@@ -60,7 +60,8 @@ def test_what_came_to_its_end_is_due_though_nothing_was_deleted(
     started: list[list[str]] = []
 
     class Started:
-        def __init__(self, *command: str) -> None:
+        def __init__(self, *command: str, memory: int) -> None:
+            assert memory == 0
             started.append(list(command))
 
         def stop(self) -> None:

@@ -9,12 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from indexer.core import process_limits
+from indexer.core.errors import NoMemoryError
+from indexer.core.process_limits import OVER_MEMORY, MemoryWatch
+from indexer.index.version import Versions
 from indexer.operations import compaction, erasure, jobs, sync
+from indexer.operations.jobs import JobProblem, Jobs, run
 from service.background import worker_process
 from service.background.worker_process import WorkerProcess
+from service.engine import Engine
+from service.settings import Settings
 from tests.service.state.test_snapshots import wait_for
 
 PROBE = """
@@ -106,6 +114,90 @@ def _runs(process: int) -> bool:
 @pytest.mark.parametrize("module", [compaction, erasure, jobs, sync])
 def test_each_worker_ends_with_its_service(module: ModuleType) -> None:
     assert "end_with_parent()" in inspect.getsource(module.main)
+
+
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [
+        (compaction, "limit_worker()"),
+        (erasure, "limit_worker()"),
+        (jobs, "limit_worker()"),
+        (jobs, "limit_import()"),
+        (sync, "limit_import()"),
+    ],
+)
+def test_each_worker_has_a_limit_of_memory(module: ModuleType, limit: str) -> None:
+    assert limit in inspect.getsource(module.main)
+
+
+def test_the_setting_reaches_every_worker(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Jobs, compaction and erasure are started with what ``job_memory`` allows."""
+    told: list[tuple[str, str]] = []
+    real = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        told.append((command[2].rpartition(".")[2], options["env"][process_limits.JOB_MEMORY]))
+        return real([sys.executable, "-c", "print()"], **options)
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", start)
+    with Engine(Settings(home=own_home, job_memory=7_000_000_000, max_delta=1), watch=False) as own:
+        own.products.delete("cross-red")
+        own.jobs.add_build()
+        own.eraser.poll()
+        own.folding._start(own.ready(), "a test asks")
+    assert sorted(told) == [(name, "7000000000") for name in ("compaction", "erasure", "jobs")]
+
+
+def test_work_that_needs_more_than_a_worker_may_changes_nothing(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build, a compaction and an erasure say what needs how much, of how much, by which setting;
+    versions, products and what serves stay as they are."""
+    own.products.delete("cross-red")
+    monkeypatch.setattr(process_limits, "_watch", MemoryWatch(1_000_000))
+    told = Jobs(own.home)
+    job_id = told.add("build", {"activate": True, "device": "cpu"}).job_id
+    run(own.home, job_id)
+    problem = told.get(job_id).problem
+    assert problem is not None
+    assert problem.code == "no-memory"
+    said = [problem.detail]
+    for work in (
+        lambda: compaction.compact(own.home, "v000001", device="cpu"),
+        lambda: erasure.erase(own.home),
+    ):
+        with pytest.raises(NoMemoryError) as caught:
+            work()
+        said.append(str(caught.value))
+    for text, what in zip(
+        said, ("the index build", "the index build", "the rewrite of index version v000001"),
+        strict=True,
+    ):  # fmt: skip
+        assert text.startswith(f"{what} is estimated to take ")
+        assert "a worker may take 0.00 GB" in text
+        assert "job_memory" in text
+    assert Versions(own.home).names() == ["v000001"]
+    assert own.home.active().index_version == "v000001"  # type: ignore[union-attr]
+    monkeypatch.setattr(process_limits, "_watch", None)
+    assert erasure.erase(own.home).rewritten == {"v000001": "v000002"}
+
+
+def test_a_job_that_was_ended_for_its_memory_says_so(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not ``worker-died``: the last words of the process are the problem."""
+    script = f"import sys; sys.stderr.write('no-memory: it took 9 GB'); sys.exit({OVER_MEMORY})"
+    real = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return real([sys.executable, "-c", script], **options)
+
+    monkeypatch.setattr(worker_process.subprocess, "Popen", start)
+    job_id = own.jobs.add_build().job_id
+    wait_for(lambda: own.jobs.get(job_id).state == "failed")
+    assert own.jobs.get(job_id).problem == JobProblem("no-memory", "it took 9 GB")
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
