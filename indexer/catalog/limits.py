@@ -40,15 +40,20 @@ def check_given_attributes(given: Mapping[str, Any]) -> None:
     """Raise ``BadProductError`` for attributes as they are sent that are too many or too long."""
     check_count("attributes", len(given), MOST_ATTRIBUTES)
     for name, value in given.items():
-        if isinstance(name, str):
-            check_length("an attribute's name", name, LONGEST_NAME)
-        what = f"attribute {str(name)[:60]!a}"
-        if isinstance(value, str):
-            check_length(what, value, LONGEST_VALUE)
-        elif isinstance(value, list):
-            check_count(what, len(value), MOST_ELEMENTS)
-            total = sum(len(part) for part in value if isinstance(part, str))
-            check_count(f"{what}, characters of its elements", total, LONGEST_VALUE)
+        check_attribute(name, value)
+
+
+def check_attribute(name: object, value: object) -> None:
+    """Raise ``BadProductError`` for an attribute whose name or value is too long."""
+    if isinstance(name, str):
+        check_length("an attribute's name", name, LONGEST_NAME)
+    what = f"attribute {str(name)[:60]!a}"
+    if isinstance(value, str):
+        check_length(what, value, LONGEST_VALUE)
+    elif isinstance(value, list):
+        check_count(what, len(value), MOST_ELEMENTS)
+        total = sum(len(part) for part in value if isinstance(part, str))
+        check_count(f"{what}, characters of its elements", total, LONGEST_VALUE)
 
 
 def check_stored_attributes(values: Mapping[str, Any], stored: str) -> None:

@@ -16,6 +16,7 @@ from indexer.catalog.attributes import (
     read,
     reads_as_number,
 )
+from indexer.feeds.attribute_room import within_room
 from indexer.feeds.notice import Notice
 
 # A stored type gives way where more than this share of at least so many new values do not fit it.
@@ -164,8 +165,8 @@ class AttributeTyping:
         ``as_written``: text that is a number stays text, for the catalog to keep its spelling.
         """
         held: dict[str, AttributeValue] = {}
-        odd = []
-        for name, value in attributes.items():
+        given, odd = within_room(attributes, where)
+        for name, value in given.items():
             wanted = self.types.get(name)
             if wanted is None:
                 continue

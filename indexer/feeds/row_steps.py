@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from indexer.catalog.attributes import is_missing
+from indexer.catalog.limits import LONGEST_LEVEL, LONGEST_TAG, LONGEST_TITLE, MOST_TAGS
 from indexer.catalog.product_fields import Availability
 from indexer.core.category_path import CategoryPath
 from indexer.feeds.photo_cells import split_photos
@@ -86,9 +87,16 @@ def local_title(locale: str, unescape: bool) -> CellStep:
 
 def _title(value: Any, unescape: bool) -> str | None:
     text = text_of(value)
-    if text is None or not unescape:
-        return text
-    return trim(html_text.unescape(text)) or None if "&" in text else text
+    if text is not None and unescape and "&" in text:
+        text = trim(html_text.unescape(text)) or None
+    if text is not None:
+        _check_length(text, LONGEST_TITLE)
+    return text
+
+
+def _check_length(text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise ValueError(f"has {len(text):,} characters, at most {longest:,} are stored")
 
 
 def url(value: Any, row: RowValues) -> None:
@@ -202,6 +210,7 @@ def _category_cells(rule: CategoryRule) -> _SplitCell:
             found = categories.split(text, rule.separator, rule.several)
         kept: dict[CategoryPath, None] = {}
         for path in found:
+            _check_length(max(path, key=len), LONGEST_LEVEL)
             below = path[1:] if path[0].casefold() in root else path
             if len(below) == 1 and categories.is_internal_id(below[0]):
                 number = number or below[0]
@@ -222,10 +231,17 @@ def tags(separators: Sequence[str]) -> CellStep:
         if not all(part is None or isinstance(part, str) for part in parts):
             raise ValueError(f"tags are neither a list of texts{joined}")
         if isinstance(value, list):
-            row.tags += texts_of(parts)
-            return
-        separator = next((sign for sign in separators if sign in value), None)
-        row.tags += split_list(value, separator) if separator else texts_of(value)
+            found = texts_of(parts)
+        else:
+            separator = next((sign for sign in separators if sign in value), None)
+            found = list(split_list(value, separator)) if separator else texts_of(value)
+        good = [text for text in found if len(text) <= LONGEST_TAG]
+        room = max(MOST_TAGS - len(row.tags), 0)
+        row.tags += good[:room]
+        for text in found:
+            _check_length(text, LONGEST_TAG)
+        if len(good) > room:
+            raise ValueError(f"holds more tags than the {MOST_TAGS:,} that are stored")
 
     return step
 
