@@ -22,10 +22,11 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Active, Home
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.sqlite import Database, Schema
+from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
+from indexer.reviews.body_hashes import check_bodies
 from indexer.reviews.schema import ROW_KINDS
 from indexer.reviews.store import Reviews
 
@@ -371,8 +372,15 @@ def database_damages(path: Path) -> list[str]:
         damages = page_damages(database)
         if not damages and path.name == "reviews.sqlite3":
             with database.read() as sql:
-                damages = changed_rows(sql, ROW_KINDS)
+                damages = changed_rows(sql, ROW_KINDS) + changed_bodies(sql)
     return damages
+
+
+def changed_bodies(sql: Connection) -> list[str]:
+    """Which entries of the log of reviews are not what was said, in words."""
+    changed = check_bodies(sql).changed
+    named = ", ".join(map(str, changed[:_LISTED])) + (", ..." if len(changed) > _LISTED else "")
+    return [f"the body of entry {named} of the log was changed"] if changed else []
 
 
 def _databases(check: _Check) -> None:
@@ -390,6 +398,12 @@ def _databases(check: _Check) -> None:
         for damage in damages:
             check.damaged(path, damage, mend, derived=not truth)
     check.found.checked["databases"] = len(paths)
+    if home.reviews_file in paths and not any(
+        damage.where == home.reviews_file.name for damage in check.found.damages
+    ):
+        with opened(home.reviews_file) as sql:
+            if redacted := check_bodies(sql).redacted:
+                check.found.checked["redacted entries of reviews"] = redacted
 
 
 def _small_files(check: _Check) -> None:

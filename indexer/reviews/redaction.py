@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, write_meta
+from indexer.reviews.body_hashes import hash_bodies
 from indexer.reviews.catalog_lineage import KnownNumbers
 
 MUST_SCRUB = "must_scrub"
@@ -159,8 +160,10 @@ def _replace(database: Database, bodies: dict[int, dict[str, Any]], *, done: int
         sql.executemany(
             "INSERT OR REPLACE INTO redactions VALUES (?, ?, 0)", [(entry, at) for entry in bodies]
         )
-        rows = [(dump_body(body), entry) for entry, body in bodies.items()]
+        texts = [(entry, dump_body(body)) for entry, body in bodies.items()]
+        rows = [(text, entry) for entry, text in texts]
         sql.executemany("UPDATE log SET body = ? WHERE entry = ?", rows)
+        hash_bodies(sql, texts, redacted=at)
         for part, marks in chunks(list(bodies)):
             query = f"UPDATE redactions SET done = {done} WHERE entry IN ({marks})"
             sql.execute(query, part)

@@ -21,7 +21,8 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
-from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
+from indexer.core.sqlite import Database, chunks, has_table, read_meta
+from indexer.reviews.body_hashes import hash_bodies
 from indexer.reviews.catalog_lineage import CatalogLineage, KnownNumbers
 from indexer.reviews.redaction import MUST_SCRUB, OPENED, dump_body, note_removal
 from indexer.reviews.schema import ROW_KINDS, SCHEMA
@@ -307,7 +308,7 @@ class Reviews:
         """(time, body) of all feedback, in order; ``foreign`` in a body: on a product of another
         catalog."""
         with self.database.read() as connection:
-            known = self._known(connection)
+            known = self.known_numbers()
             query = "SELECT entry, at, body FROM log WHERE kind = 'feedback' ORDER BY entry"
             for entry, at, body in connection.execute(query):
                 yield at, known.body(entry, json.loads(body))
@@ -321,7 +322,7 @@ class Reviews:
     def bodies(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
         """(pid of the stored product that its review looked at, body) of all entries, in order."""
         with self.database.read() as connection:
-            known = self._known(connection)
+            known = self.known_numbers()
             query = (
                 f"SELECT entry, {OPENED}, pid, body FROM log LEFT JOIN reviews USING (review_id) "
                 "ORDER BY entry"
@@ -332,7 +333,7 @@ class Reviews:
     def known_numbers(self) -> KnownNumbers:
         """Which numbers in entries are the catalog's; all, where it was opened without one."""
         with self.database.read() as connection:
-            return self._known(connection)
+            return KnownNumbers([]) if self._lineage is None else self._lineage.numbers(connection)
 
     def count_previews(self, hashes: Iterable[str]) -> int:
         """How many previews there are of these photos."""
@@ -373,16 +374,15 @@ class Reviews:
 
     def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> int:
         query = "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)"
-        row = (_now(), kind, review_id, dump_body(body))
-        return int(self.database.connection.execute(query, row).lastrowid or 0)
+        text, sql = dump_body(body), self.database.connection
+        entry = int(sql.execute(query, (_now(), kind, review_id, text)).lastrowid or 0)
+        hash_bodies(sql, [(entry, text)])
+        return entry
 
     def _note(self, entry: int) -> None:
         """Note which catalog the entries up to this one name products of."""
         if self._lineage is not None:
             self._lineage.note(self.database.connection, entry)
-
-    def _known(self, connection: Connection) -> KnownNumbers:
-        return KnownNumbers([]) if self._lineage is None else self._lineage.numbers(connection)
 
     def _found(self, name: str) -> tuple[int, str]:
         query = "SELECT review_id, state FROM reviews WHERE name = ?"
@@ -394,7 +394,7 @@ class Reviews:
     def _reviews(self, ids: Sequence[int]) -> list[Review]:
         """Those of ``ids``, in their order."""
         connection = self.database.connection
-        known = self._known(connection)
+        known = self.known_numbers()
         opened: dict[int, int] = {}
         rows: dict[int, tuple[str, str, ReviewState, int | None]] = {}
         bodies: dict[int, dict[str, dict[str, Any]]] = {}
