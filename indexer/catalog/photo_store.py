@@ -13,7 +13,7 @@ from PIL import Image
 
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import fsync_path, replace_file, storage_failure, write_atomic
+from indexer.core.atomic_files import replace_file, storage_failure, write_atomic
 from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
@@ -52,7 +52,6 @@ class PhotoStore:
         try:
             # One that was damaged since is replaced.
             if self.read_copy(photo.content_hash) is None:
-                _make_folder(path.parent)
                 write_atomic(path, data)
         except OSError as error:
             raise storage_failure(path, error) from error
@@ -231,14 +230,3 @@ def _read_sealed(path: Path, *, older: bool = False) -> bytes | None:
         return data if older else None
     whole = zlib.crc32(data[:2] + data[end + 4 :]).to_bytes(4, "big") == data[end : end + 4]
     return data if whole and data == _sealed(data[:2] + data[end + 4 :]) else None
-
-
-def _make_folder(folder: Path) -> None:
-    """``mkdir -p`` whose new entries survive a power cut."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        fsync_path(new.parent)

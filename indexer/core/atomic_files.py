@@ -80,6 +80,17 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """``mkdir -p`` whose new entries survive a power cut."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        fsync_path(new.parent)
+
+
 @contextmanager
 def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A file to write beside ``path``, which it replaces when the block ends well; else it goes.
@@ -108,7 +119,8 @@ def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     process's mask takes away.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    aside.mkdir(mode, parents=True)
+    make_folder(aside.parent)
+    aside.mkdir(mode)
     handle = os.open(aside, os.O_RDONLY)
     try:
         _claim(handle)
@@ -152,7 +164,7 @@ def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: written aside, flushed, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with written_aside(path) as aside, aside.open("wb") as stream:
         stream.write(data)
 

@@ -10,6 +10,7 @@ import structlog
 
 from indexer.core.atomic_files import (
     file_stamp,
+    make_folder,
     publish_folder,
     remove_folder,
     sha256_file,
@@ -89,7 +90,7 @@ class Versions(Activations):
         ``StorageError`` naming the file.
         """
         content.check()
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_half_built()
             version = self.next_name()

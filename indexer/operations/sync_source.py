@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from indexer.core.atomic_files import storage_failure, write_atomic, write_json
+from indexer.core.atomic_files import make_folder, storage_failure, write_atomic, write_json
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
 
@@ -149,7 +149,7 @@ class SyncSources:
         is none, ``StorageError``."""
         path = self._file(source.name)
         try:
-            self.folder.mkdir(exist_ok=True)
+            make_folder(self.folder)
             write_json(path, asdict(source))
             # Of an address with another suffix.
             for copy in self.folder.glob(f"{source.name}.feed.*"):

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.atomic_files import file_stamp, folder_aside, is_claimed, written_aside
+from indexer.core import atomic_files
+from indexer.core.atomic_files import (
+    file_stamp,
+    folder_aside,
+    is_claimed,
+    write_atomic,
+    written_aside,
+)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -37,6 +44,24 @@ def test_a_folder_aside_is_claimed_while_it_is_filled(tmp_path: Path) -> None:
         assert is_claimed(aside)
     assert list(tmp_path.iterdir()) == []
     assert not is_claimed(aside)
+
+
+def test_new_folders_survive_a_power_cut_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file below a new folder, or the first folder: each new entry is flushed, so that
+    what was acknowledged is found again."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(atomic_files, "fsync_path", lambda path: flushed.append(path))
+    write_atomic(tmp_path / "a" / "b" / "file", b"x")
+    assert [tmp_path, tmp_path / "a", tmp_path / "a" / "b"] == [
+        path for path in flushed if path.is_dir()
+    ]
+    flushed.clear()
+    with folder_aside(tmp_path / "jobs" / "one"):
+        assert flushed == [tmp_path]
+    write_atomic(tmp_path / "a" / "b" / "other", b"x")
+    assert [path for path in flushed if path.is_dir()] == [tmp_path, tmp_path / "a" / "b"]
 
 
 def test_a_stamp_sees_what_time_alone_does_not(tmp_path: Path) -> None:
