@@ -242,9 +242,12 @@ def _redacted(value: Any, name: str = "result") -> Any:
 # -- the process
 
 
-def run(home: Home, job_id: str) -> None:
-    """Do the work of a job and note how it ended. Raises ``BusyError`` where the lock is held; the
-    job then stays queued."""
+def run(home: Home, job_id: str, *, on_published: Callable[[], object] = lambda: None) -> None:
+    """Do the work of a job and note how it ended.
+
+    ``on_published`` is called once a build's version stands: from then on it is not cancelled.
+    Raises ``BusyError`` where the lock is held; the job then stays queued.
+    """
     jobs = Jobs(home)
     job = jobs.get(job_id)
     jobs.set(job_id, state="running", started=time.time())
@@ -256,7 +259,7 @@ def run(home: Home, job_id: str) -> None:
 
                 result = import_upload(home, jobs.path(job_id), job.options, progress)
             else:
-                result = _build(home, job, progress)
+                result = _build(home, job, _watched(progress, on_published))
     except BusyError:
         jobs.set(job_id, state="queued", started=None)
         raise
@@ -310,6 +313,17 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def _watched(report: OnStage, on_published: Callable[[], object]) -> OnStage:
+    """``report``, and a call once the version is published."""
+
+    def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
+        if (stage, done) == ("publish", total):
+            on_published()
+        report(stage, done, total, note)
+
+    return progress
+
+
 def _throttled(report: Callable[[str, int, int], None]) -> OnStage:
     """``report`` at most every tenth of a second, but always of a stage's beginning and end."""
     last: tuple[str, float] = ("", 0.0)
@@ -342,7 +356,12 @@ def main(arguments: list[str]) -> int:
     else:
         limit_worker()
     try:
-        run(Home(home), job_id)
+        # What stands, and may serve in a moment, must not be called cancelled.
+        run(
+            Home(home),
+            job_id,
+            on_published=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        )
     except BusyError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW

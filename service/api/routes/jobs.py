@@ -115,8 +115,8 @@ def get_job(path: JobPath) -> JsonResponse:
     responses={200: JobResponse, **problem_responses(404, 409)},
 )
 def cancel_job(path: JobPath) -> JsonResponse:
-    """Cancel a job: batches that an import committed stay, a build leaves no version. 409 for one
-    that ended."""
+    """Cancel a job: batches that an import committed stay, a build leaves no version; one that has
+    published it ends as `done`. 409 for one that ended."""
     return answer(engine().frame(engine().jobs.cancel(path.job_id)))
 
 

@@ -22,6 +22,7 @@ from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.feeds.archives import unpack
 from indexer.index.version import Versions
+from indexer.index_build import pipeline
 from indexer.operations import erasure
 from indexer.operations.jobs import JobProblem, Jobs, run
 from service.background import leftovers, worker_process
@@ -591,6 +592,26 @@ def test_a_build_that_fails_leaves_no_version(own: Engine) -> None:
     run(own.home, job_id)
     assert jobs.get(job_id).problem.code == "unknown-model"  # type: ignore[union-attr]
     assert Versions(own.home).names() == ["v000001"]
+
+
+def test_a_version_that_stands_is_not_cancelled(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that published hears no more of being cancelled, so that no version serves of a
+    build that was said to leave none."""
+    said: list[str] = []
+
+    def published(*_: object, progress: Any, **__: object) -> None:
+        progress("publish", 0, 1)
+        said.append("publishes")
+        progress("publish", 1, 1)
+        said.append("activates")
+        raise BadDataError("end")
+
+    monkeypatch.setattr(pipeline, "build_index", published)
+    job_id = Jobs(own.home).add("build", {}).job_id
+    run(own.home, job_id, on_published=lambda: said.append("safe"))
+    assert said == ["publishes", "safe", "activates"]
 
 
 def test_a_build_takes_no_folder_of_this_machine(
