@@ -72,6 +72,19 @@ def test_each_alert_has_its_line_in_the_runbook() -> None:
     assert told == [rule["alert"] for rule in rules]
 
 
+def test_what_the_runbook_looks_for_in_the_log_is_logged() -> None:
+    """Events and fields that it quotes are the code's."""
+    told = (ROOT / "docs/guides/runbook.md").read_text()
+    events = set(re.findall(r"`([a-z]+(?: [a-z]+)+)`", told))
+    events = {event for event in events if not event.startswith(("catalens ", "systemctl "))}
+    fields = set(re.findall(r"\(`(\w+)` in the log\)", told))
+    assert events
+    assert fields
+    code = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py"))
+    assert [event for event in sorted(events) if f'"{event}"' not in code] == []
+    assert [field for field in sorted(fields) if f"{field}=" not in code] == []
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
 def test_the_unit_is_valid_and_hardened(tmp_path: Path) -> None:
     """``systemd-analyze verify`` finds nothing, ``security`` an exposure of at most 3 of 10."""
