@@ -20,6 +20,7 @@ from indexer.core.category_path import CategoryPath
 from indexer.feeds.photo_cells import split_photos
 from indexer.feeds.profile import CategoryRule
 from indexer.feeds.row_values import (
+    AMOUNT_KEYS,
     FILE_KEYS,
     MarketMoney,
     Notes,
@@ -43,7 +44,6 @@ _MARKS = re.compile(r"[.,'’]")
 # Amazon's own number for a product, which stands where others have a GTIN.
 _ASIN = re.compile(r"B0[0-9A-Z]{8}", re.ASCII)
 # Of a price that is an object.
-_AMOUNT_KEYS = ("amount", "value", "price", "gross")
 _CURRENCY_KEYS = ("currency", "currencyCode", "currency_code", "currencyIsoCode")
 # A count without decimals, of which there are no three.
 _WHOLE = re.compile(r"[1-9]\d{0,2}", re.ASCII)
@@ -337,7 +337,7 @@ def _cached_money(column: MoneyColumn) -> Callable[[Any], Money | None]:
 
 def _amount_of(value: Mapping[str, Any]) -> Any:
     """The price that an object holds, as it is written in a cell: its amount and currency."""
-    amount = of_object(value, _AMOUNT_KEYS)
+    amount = of_object(value, AMOUNT_KEYS)
     code = of_object(value, _CURRENCY_KEYS)
     if isinstance(amount, Mapping) or isinstance(code, Mapping | list):
         return amount

@@ -14,8 +14,9 @@ from indexer.feeds.values.money import Money
 from indexer.feeds.values.text_cells import trim
 
 _SHOWN = 80
-# What an object is called, and where its file lies, the likelier first.
+# What an object is called, how much it costs, and where its file lies, the likelier first.
 NAME_KEYS = ("name", "title", "label", "value", "code", "slug")
+AMOUNT_KEYS = ("amount", "value", "price", "gross")
 FILE_KEYS = ("src", "url", "href", "link", "original", "path", "file")
 
 

@@ -13,6 +13,7 @@ import yaml
 from indexer.core.errors import BadDataError
 from indexer.feeds.column_words import ColumnMeaning, meaning_of
 from indexer.feeds.reader import LostLines, Record, Table
+from indexer.feeds.row_values import AMOUNT_KEYS, FILE_KEYS, NAME_KEYS, of_object
 from indexer.feeds.values import availability, categories, currencies, identifiers, money
 
 # Rows that are looked at.
@@ -24,6 +25,8 @@ _PHOTO = re.compile(
 _HTML = re.compile(r"</[a-z][a-z0-9]{0,15}>|<br ?/?>", re.IGNORECASE)
 _CURRENCY = re.compile(r"(?<![A-Za-z])([A-Z]{3})(?![A-Za-z])")
 _MOST = 0.8
+# By what a cell that is an object is looked at.
+_KEYS = (*FILE_KEYS, *NAME_KEYS, *AMOUNT_KEYS)
 
 
 @dataclass
@@ -52,9 +55,7 @@ class ColumnEvidence:
     def see(self, value: object) -> None:
         """Take in the cell of one more row."""
         self.rows += 1
-        if isinstance(value, list):
-            value = " | ".join(str(part) for part in value)
-        text = "" if value is None else str(value).strip()
+        text = "" if value is None else _joined(value, _KEYS).strip()
         if not text:
             return
         text = text[:2000]
@@ -220,12 +221,8 @@ class _Draft:
         return self._category(column).separator
 
     def _category(self, column: str) -> categories.CategoryColumn:
-        texts = (record.values.get(column) for record in self.records)
-        return categories.detect(
-            " | ".join(map(str, text)) if isinstance(text, list) else str(text)
-            for text in texts
-            if text is not None
-        )
+        cells = (record.values.get(column) for record in self.records)
+        return categories.detect(_joined(cell, NAME_KEYS) for cell in cells if cell is not None)
 
     def suggestion(self, name: str) -> Suggestion:
         """What was found, as a profile."""
@@ -330,6 +327,12 @@ class _Draft:
                 "# By SKU or GTIN: catalens sync add NAME FEED --join sku --only price,stock"
             )
         return "\n".join(lines) + "\n"
+
+
+def _joined(cell: object, keys: Sequence[str]) -> str:
+    """A cell as text: of an object the first of ``keys``, of a list all its parts."""
+    parts = cell if isinstance(cell, list) else [cell]
+    return " | ".join(str(of_object(part, keys)) for part in parts)
 
 
 def _contradicts(meaning: ColumnMeaning, seen: ColumnEvidence) -> bool:

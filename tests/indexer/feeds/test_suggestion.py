@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.product import FeedProduct
-from indexer.feeds.product_reader import ProductReader
-from indexer.feeds.profile import load_profile
+from indexer.feeds.product_reader import ProductReader, read_all
+from indexer.feeds.profile import load_profile, parse_profile
 from indexer.feeds.reader import LostLines, open_table
 from indexer.feeds.suggestion import suggest_profile
 from tools.bench.data.feed_fixtures import Cells, field_values, table
@@ -194,3 +195,26 @@ def test_a_feed_without_rows_gives_no_draft(tmp_path: Path) -> None:
     feed.write_text("id,image\n", encoding="utf-8")
     with pytest.raises(BadDataError, match="no rows"):
         suggest_profile(open_table(feed))
+
+
+def test_cells_that_are_objects_are_looked_at_by_what_they_hold(tmp_path: Path) -> None:
+    """A price is one by its amount, photos by their addresses; the draft reads them."""
+    path = tmp_path / "feed.jsonl"
+    items = [
+        {
+            "id": number,
+            "name": f"Lamp {number}",
+            "price": {"amount": f"{number}.90", "currency": "EUR"},
+            "images": [{"url": f"https://cdn.example/{number}.jpg"}],
+            "categories": [{"id": 7, "name": "Lamps"}],
+        }
+        for number in range(1, 4)
+    ]
+    path.write_text("\n".join(map(json.dumps, items)))
+    found = suggest_profile(open_table(path))
+    assert found.profile["price"] == {"price": "price"}
+    profile = parse_profile(found.yaml, "draft")
+    product = next(read_all(ProductReader(open_table(path), profile, warn=[])))
+    assert (product.fields.price, product.fields.currency) == (1.9, "EUR")
+    assert (product.category, product.title) == (("Lamps",), "Lamp 1")
+    assert [photo.source for photo in product.photos] == ["https://cdn.example/1.jpg"]
