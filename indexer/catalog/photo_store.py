@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
+import stat
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -80,7 +83,7 @@ class PhotoStore:
             else photo_file(self._photos, row.content_hash)
         )
         try:
-            data = path.read_bytes()
+            data = _read_sized(path, row.bytes)
         except OSError as error:
             if row.storage == "forget":
                 raise UnknownPhotoError(
@@ -90,7 +93,7 @@ class PhotoStore:
             raise UnknownPhotoError(
                 f"photo {row.content_hash}: {path} cannot be read: {error.strerror or error}"
             ) from error
-        if hash_content(data) != row.content_hash:
+        if data is None or hash_content(data) != row.content_hash:
             raise UnknownPhotoError(
                 f"photo {row.content_hash}: {path} was changed since it was imported"
             )
@@ -207,6 +210,18 @@ class PhotoStore:
 
     def _thumbnail_file(self, content_hash: str, width: int) -> Path:
         return self._thumbnails / content_hash[:2] / f"{content_hash}-{width}.jpg"
+
+
+def _read_sized(path: Path, size: int) -> bytes | None:
+    """The bytes of a regular file of ``size`` bytes; None for one of another size, of which nothing
+    is read: at the place of a photo there may be a disk image now. Raises ``OSError``."""
+    # A pipe must not be waited for.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(size) if state.st_size == size else None
 
 
 def _sealed(jpeg: bytes) -> bytes:

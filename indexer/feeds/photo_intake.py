@@ -151,7 +151,8 @@ class PhotoIntake:
             return TakenPhoto(replace(as_new(stored), path=path), file=found.file)
         try:
             with self._open(Path(found.file.path)) as stream:
-                data = stream.read()
+                # It may have grown since it was looked at.
+                data = stream.read(self._options.limits.max_bytes + 1)
             photo = decode_photo(data, limits=self._options.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
             return _bad_photo(found.where, found.file.path, error)

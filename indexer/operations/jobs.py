@@ -45,7 +45,8 @@ from indexer.core.process_limits import (
 from indexer.core.progress import OnStage
 
 JobKind = Literal["import", "build"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+# "cancelling" is never stored: it was asked to end and has not yet.
+JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered

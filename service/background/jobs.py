@@ -41,15 +41,12 @@ _AGAIN_S = 2.0  # after "not now": an import on the command line holds the lock
 _RELIST_S = 5.0  # between two readings of a folder that looks unchanged
 _ORPHAN_S = 10.0  # age from which a waiting job that nobody owns has lost its service
 _OWN_WITHIN_S = 5.0  # a poll that tests the owner's lock holds it for a moment
-_CANCEL_WITHIN_S = 15.0  # how long a request waits for the leader to end a job
+_CANCEL_WITHIN_S = 1.0  # how long a request waits for the leader to end a job
 _CANCEL = "cancel"  # in a job's folder: a request that the leader ends it
 # Options that clients do not see.
 _PRIVATE = ("path", "url", "root", "device", "most_bytes", "fetching")
-_INTERRUPTED = (
-    "the service was stopped while the job was queued or ran: what was committed stays, start it "
-    "again"
-)
-
+_START_AGAIN = "what was committed stays, start it again"
+_INTERRUPTED = f"the service was stopped while the job was queued or ran: {_START_AGAIN}"
 
 JobOptions = Mapping[str, Any]
 
@@ -179,8 +176,8 @@ class JobRunner:
         return [self._public(job) for job in self._jobs.list()]
 
     def cancel(self, job_id: str) -> Job:
-        """End a job: batches that an import committed stay, a build leaves no version. Raises
-        ``JobEndedError``."""
+        """End a job: batches that an import committed stay, a build leaves no version. One that
+        takes longer than a moment is ``cancelling``. Raises ``JobEndedError``."""
         self.poll()
         job = self._jobs.get(job_id)
         if job.state in ENDED:
@@ -211,10 +208,12 @@ class JobRunner:
     def _public(self, job: Job) -> Job:
         """A job without any path of this machine."""
         options = {name: value for name, value in job.options.items() if name not in _PRIVATE}
-        problem = job.problem
+        problem, state = job.problem, job.state
         if problem is not None:
             problem = replace(problem, detail=self._public_detail(job, problem))
-        return replace(job, options=options, problem=problem)
+        if state not in ENDED and (self._jobs.folder / job.job_id / _CANCEL).exists():
+            state = "cancelling"
+        return replace(job, options=options, problem=problem, state=state)
 
     def _public_detail(self, job: Job, problem: JobProblem) -> str:
         if problem.code == "internal":
@@ -429,10 +428,7 @@ class JobRunner:
             self._log.error("job took too much memory", job_id=job_id, kind=job.kind, error=reason)
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            detail = (
-                f"its process ended with {how} before the work was done: what was committed stays, "
-                "start it again"
-            )
+            detail = f"its process ended with {how} before the work was done: {_START_AGAIN}"
             self._fail(job_id, "worker-died", detail)
             self._log.error("job died", job_id=job_id, kind=job.kind, how=how, reason=reason)
 

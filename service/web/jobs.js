@@ -66,7 +66,8 @@ export function jobs(signal, done) {
       show(now) {
         item.dataset.state = now.state;
         stage.textContent = [t(`jobs.${now.state}`), now.stage && !OVER.has(now.state) ? now.stage : ""].filter(Boolean).join(" · ");
-        bar.hidden = cancel.hidden = OVER.has(now.state);
+        bar.hidden = OVER.has(now.state);
+        cancel.hidden = bar.hidden || now.state === "cancelling";
         if (now.total) {
           bar.max = now.total;
           bar.value = now.done;

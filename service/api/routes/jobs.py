@@ -10,7 +10,7 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
-from indexer.operations.jobs import Job
+from indexer.operations.jobs import ENDED, Job
 from service.api.openapi import (
     ENDING,
     SECURITY,
@@ -112,12 +112,17 @@ def get_job(path: JobPath) -> JsonResponse:
 @api.delete(
     "/jobs/<string:job_id>",
     operation_id="cancel_job",
-    responses={200: JobResponse, **problem_responses(404, 409)},
+    responses={200: JobResponse, 202: JobResponse, **problem_responses(404, 409)},
 )
 def cancel_job(path: JobPath) -> JsonResponse:
     """Cancel a job: batches that an import committed stay, a build leaves no version; one that has
-    published it ends as `done`. 409 for one that ended."""
-    return answer(engine().frame(engine().jobs.cancel(path.job_id)))
+    published it ends as `done`. 409 for one that ended.
+
+    200 where it ended within a second; else 202, and it is `cancelling` until its process has ended
+    (10 seconds later that is killed), then `cancelled`.
+    """
+    job = engine().jobs.cancel(path.job_id)
+    return answer(engine().frame(job)) if job.state in ENDED else accepted(job)
 
 
 @api.get(
@@ -143,7 +148,7 @@ def follow_job(path: JobPath) -> Response:
             if job is None:
                 yield ": still there\n\n"
                 continue
-            name = "progress" if job.state in ("queued", "running") else job.state
+            name = job.state if job.state in ENDED else "progress"
             yield f"event: {name}\ndata: {json.dumps(asdict(job), ensure_ascii=False)}\n\n"
 
     response = Response(lines(), content_type="text/event-stream; charset=utf-8")
@@ -153,7 +158,7 @@ def follow_job(path: JobPath) -> Response:
 
 
 def accepted(job: Job) -> JsonResponse:
-    """202 with a job that was started, and where to ask for it."""
+    """202 with a job that was started or is to end, and where to ask for it."""
     response = answer(engine().frame(job), 202)
     response.headers["Location"] = url_for("jobs.get_job", job_id=job.job_id)
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,24 @@ def test_thumbnail_sizes(
     )
     assert (thumbnail.format, thumbnail.size) == ("JPEG", expected)
     assert np.abs(np.asarray(thumbnail, float).mean((0, 1)) - (200, 30, 30)).max() < 4
+
+
+def test_of_a_file_of_another_size_nothing_is_read(store: PhotoStore, tmp_path: Path) -> None:
+    """Where a referenced photo lay there is a disk image, or a pipe: named, without its bytes."""
+    data = jpeg()
+    path = tmp_path / "shop.jpg"
+    path.write_bytes(data)
+    new = store.add(data, decode_photo(data))
+    row = stored(NewPhoto(**{**vars(new), "storage": "reference", "path": str(path)}))
+    assert store.read(row) == data
+    with path.open("r+b") as file:
+        file.truncate(2**41)  # more than any memory: reading it would raise MemoryError
+    with pytest.raises(UnknownPhotoError, match="was changed since"):
+        store.read(row)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UnknownPhotoError, match="not a regular file"):
+        store.read(row)
 
 
 def test_thumbnails_are_sharp(store: PhotoStore) -> None:

@@ -25,6 +25,8 @@ from indexer.index.version import Versions
 from indexer.index_build import pipeline
 from indexer.operations import erasure
 from indexer.operations.jobs import JobProblem, Jobs, run
+from service.app import create_app
+from service.background import jobs as runner
 from service.background import leftovers, worker_process
 from service.background.leadership import Leadership
 from service.engine import Engine
@@ -141,7 +143,8 @@ def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) 
     with Engine(Settings(home=own_home, import_root=root), watch=False) as engine:
         job_id = engine.jobs.add_import(path=".", photos="reference").job_id
         wait_for(lambda: engine.jobs.get(job_id).done >= 256, seconds=60)
-        assert engine.jobs.cancel(job_id).state == "cancelled"
+        assert engine.jobs.cancel(job_id).state in ("cancelling", "cancelled")
+        wait_for(lambda: engine.jobs.get(job_id).state == "cancelled", seconds=30)
         there = len(engine.catalog) - 20
         assert 256 <= there < 1500
         assert there % 256 == 0
@@ -163,8 +166,9 @@ def test_jobs_of_a_kind_wait_for_each_other(own: Engine, lasting: list[Any]) -> 
 def test_a_job_that_does_not_end_holds_up_nobody(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that ignores the request to end, and a walk over many files: what else is asked of
-    the jobs is answered meanwhile; the process is killed, and the job is cancelled then."""
+    """A process that ignores the request to end, and a walk over many files: whoever cancels is
+    answered after a moment (202), what else is asked of the jobs meanwhile; the process is killed,
+    and the job is cancelled then."""
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=1)"
     real, started = subprocess.Popen, []
     walking, may_end = threading.Event(), threading.Event()
@@ -186,17 +190,26 @@ def test_a_job_that_does_not_end_holds_up_nobody(
 
     monkeypatch.setattr(worker_process.subprocess, "Popen", start)
     monkeypatch.setattr(worker_process, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(runner, "_CANCEL_WITHIN_S", 0.4)
     monkeypatch.setattr(leftovers, "sweep", walk)
     job_id = own.jobs.add_build().job_id
-    states: list[str] = []
-    asking = threading.Thread(target=lambda: states.append(own.jobs.cancel(job_id).state))
+    web = create_app(own, own.settings).test_client()
+    answers: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(web.delete(f"/v1/jobs/{job_id}")), daemon=True
+    )
+    began = time.monotonic()
     asking.start()
     wait_for((own.home.path / "jobs" / job_id / "cancel").exists)
-    began = time.monotonic()
-    assert own.jobs.get(job_id).state == "running"
+    assert own.jobs.get(job_id).state == "cancelling"
     assert time.monotonic() - began < 0.9
     asking.join(20)
-    assert states == ["cancelled"]
+    assert 0.3 < time.monotonic() - began < 1.4
+    told = answers[0].get_json()
+    assert (answers[0].status_code, told["state"]) == (202, "cancelling")
+    assert answers[0].headers["Location"].endswith(f"/v1/jobs/{job_id}")
+    wait_for(lambda: own.jobs.get(job_id).state == "cancelled", seconds=20)
+    assert web.delete(f"/v1/jobs/{job_id}").status_code == 409
     assert walking.wait(20)
     assert own.jobs.list()[0].state == "cancelled"
     may_end.set()
