@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule
 
 from indexer.core.actor import acting
+from indexer.core.home import Home
 from indexer.core.native import configure_serving_threads
 from indexer.core.process_limits import release_freed_memory
 from indexer.core.sqlite_library import (
@@ -33,7 +34,7 @@ from indexer.core.sqlite_library import (
     old_library_message,
 )
 from service.access.caller import Caller
-from service.access.control import AccessControl, too_many
+from service.access.control import AccessControl, open_keys, too_many
 from service.access.raw_path import read_path
 from service.access.refusal import RequestRefusedError
 from service.access.sharing import foreign_origin, is_shared, sharing_headers
@@ -215,6 +216,8 @@ def serve(settings: Settings) -> None:
     if settings.allow_old_sqlite:
         allow_old_sqlite()
     _log_sqlite(log)
+    # Before minutes of loading an index that nobody may ask.
+    open_keys(settings, Home(settings.home), log)
     with Engine(settings, log=log) as engine:
         log.info(
             "not checked at start",

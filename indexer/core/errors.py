@@ -8,6 +8,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * CatalogBehindError
     * MissingCatalogError
   * BadModelError
+    * NotAlikeError
   * BadPolicyError
   * BadSettingsError
   * BadVectorsError
@@ -51,6 +52,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * UnknownReviewError
     * UnknownVersionError
   * NothingImportedError
+  * OutOfMemoryError
   * SyncRefusedError
   * TrainingError
   * UnavailableError
@@ -235,6 +237,19 @@ class BadModelError(CatalensError):
     """A model folder that is incomplete, damaged or edited by hand; the file is named."""
 
     code = "bad-model"
+
+
+class NotAlikeError(BadModelError):
+    """An exported network whose vectors are too far from the model's own; the message has the
+    figures."""
+
+    code = "not-alike"
+
+
+class OutOfMemoryError(CatalensError):
+    """The device cannot hold even one photo's pass through the network."""
+
+    code = "out-of-memory"
 
 
 class UnknownModelError(NotFoundError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import BadRequestError, CatalensError
+from indexer.core.errors import BadRequestError, OutOfMemoryError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.model.bundle import tensors_digest
@@ -19,12 +19,6 @@ from indexer.model.runtime_base import Runtime
 # On a CPU the network's activations should stay in the cache: small batches are faster (measured on
 # two Zen 4 cores, EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
 _CHUNK = {"cpu": 4, "cuda": 128}
-
-
-class OutOfMemoryError(CatalensError):
-    """The device cannot hold even one photo's pass through the network."""
-
-    code = "out-of-memory"
 
 
 def choose_device(device: str) -> str:

@@ -23,9 +23,9 @@ import numpy as np
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import (
     BadDataError,
-    BadModelError,
     BadRequestError,
     CatalensError,
+    NotAlikeError,
     WeightsUnavailableError,
 )
 from indexer.core.progress import OnStage, no_progress
@@ -73,13 +73,6 @@ _TIMED = 64
 # their few channels of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none
 # left out, .9973 with three).
 _LEFT_OUT = (3, 8)
-
-
-class NotAlikeError(BadModelError):
-    """An exported network whose vectors are too far from the model's own; the message has the
-    figures."""
-
-    code = "not-alike"
 
 
 @dataclass(frozen=True)

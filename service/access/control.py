@@ -27,19 +27,11 @@ class AccessControl:
     """Who may ask what, and how much of it. Safe to call from many threads."""
 
     def __init__(self, settings: Settings, home: Home, log: Any) -> None:
-        """Raises ``BadSettingsError`` where other machines could ask without a key, or name
-        people."""
-        if settings.user_header and not settings.trusted_proxies:
-            raise BadSettingsError(
-                "user_header needs trusted_proxies (--trusted-proxy): else whoever asks could "
-                "write it"
-            )
+        """Raises as ``open_keys``."""
+        self.keys = open_keys(settings, home, log)
         self._settings = settings
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._limiter = RateLimiter(home, log)
-        self.keys = KeyRing(settings, home, log)
-        if not self.keys.is_needed:
-            _refuse_others(settings)
 
     def authorize(
         self, method: str, path: str, rule: str | None, headers: Mapping[str, str], peer: str
@@ -173,6 +165,22 @@ def _refuse_others(settings: Settings) -> None:
         f"{what} is reachable from other machines: make a key (catalens keys create NAME --role "
         f"admin), or {way}"
     )
+
+
+def open_keys(settings: Settings, home: Home, log: Any) -> KeyRing:
+    """The keys of a service.
+
+    Raises ``BadSettingsError`` where other machines could ask without a key, or name people, and
+    ``BadHomeError`` where the home's keys cannot be read.
+    """
+    if settings.user_header and not settings.trusted_proxies:
+        raise BadSettingsError(
+            "user_header needs trusted_proxies (--trusted-proxy): else whoever asks could write it"
+        )
+    keys = KeyRing(settings, home, log)
+    if not keys.is_needed:
+        _refuse_others(settings)
+    return keys
 
 
 def _needs_key(path: str) -> bool:

@@ -68,6 +68,16 @@ _REFUSALS = {
 }
 
 
+# Why a job failed, where that is no failure of its work.
+_JOBS = {
+    "interrupted": "The service was stopped while the job was queued or ran. What was committed "
+    "stays: start it again.",
+    "worker-died": "The process of the job ended before its work was done, as where the system "
+    "killed it for its memory; the detail names the signal or the exit code. What was committed "
+    "stays: start it again.",
+}
+
+
 class InvalidRequestError(Exception):
     """Fields that do not fit the schema: 422 with one entry per field."""
 
@@ -179,8 +189,8 @@ def explain(code: str) -> str | None:
         if kind is not CatalensError and vars(kind).get("code") == code:
             return summary(kind)
         known.extend(kind.__subclasses__())
-    if code in _REFUSALS:
-        return _REFUSALS[code]
+    if text := _REFUSALS.get(code) or _JOBS.get(code):
+        return text
     found = next((status for status in HTTPStatus if _http_code(status) == code), None)
     return None if found is None or found < 400 else found.description or found.phrase
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
 from indexer.core.actor import current_actor
-from indexer.core.home import Home
+from indexer.core.errors import BadHomeError, BadSettingsError
+from indexer.core.home import KEYS_FILE, Home
 from indexer.index.version import Versions
 from indexer.operations.jobs import Jobs
 from service import app
@@ -16,6 +19,7 @@ from service.access.keys import KeyFile
 from service.app import create_app, head_check
 from service.engine import Engine
 from service.inference.admission import AdmissionGate
+from service.settings import Settings
 
 
 def named(engine: Engine, name: str) -> FlaskClient:
@@ -44,6 +48,21 @@ def test_writes_decisions_activations_and_jobs_carry_the_callers_name(own: Engin
     assert current_actor() == ""
     own.products.patch("ring-blue", {"title": "z"})
     assert own.catalog.actions.actions(limit=1)[0].by == ""
+
+
+@pytest.mark.parametrize("keys", ['{"format": 1, "keys": []}', "damaged"])
+def test_what_may_not_be_served_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    """A file of keys without one, or a damaged one, on an address that other machines reach: no
+    index is loaded for it."""
+    home = Home.create(tmp_path / "home").path
+    (home / KEYS_FILE).write_text(keys)
+    monkeypatch.setattr(app, "Engine", None)
+    monkeypatch.setattr(app, "capture_library_logs", lambda log: None)
+    settings = Settings.make(home=home, host="0.0.0.0")
+    with pytest.raises((BadSettingsError, BadHomeError), match=r"reachable from other|is damaged"):
+        app.serve(settings)
 
 
 def test_bodies_beyond_an_own_share_are_the_askers_excess(shop: Engine) -> None:

@@ -93,13 +93,14 @@ def test_a_photo_that_could_not_be_read_is_signed_later(
     """It keeps nothing else waiting, and is not tried at every step."""
     monkeypatch.setattr(signature_follower, "_AGAIN_S", 600.0)
     path = tmp_path / "share.png"
-    seen = decode_photo(png(drawn(33)))
-    size = (seen.width, seen.height)
-    put(catalog, "far", NewPhoto(seen.content_hash, seen.format, 9, *size, "reference", str(path)))
+    data = png(drawn(33))
+    seen = decode_photo(data)
+    size = (len(data), seen.width, seen.height)
+    put(catalog, "far", NewPhoto(seen.content_hash, seen.format, *size, "reference", str(path)))
     finish(follower)
     assert follower.is_current()
     assert not follower.index.holds(held(catalog, "far")).any()
-    path.write_bytes(png(drawn(33)))
+    path.write_bytes(data)
     finish(follower)
     assert not follower.index.holds(held(catalog, "far")).any()
     for backoff in follower._left_out.values():

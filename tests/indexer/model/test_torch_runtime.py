@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.core.errors import OutOfMemoryError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
-from indexer.model.torch_runtime import OutOfMemoryError, TorchRuntime
+from indexer.model.torch_runtime import TorchRuntime
 from tests.indexer.model.test_bundle import make_network
 
 

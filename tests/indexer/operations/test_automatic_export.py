@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.core.errors import NotAlikeError
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.index.embedding_store import EmbeddingStore
@@ -16,7 +17,6 @@ from indexer.model.registry import pretrained
 from indexer.operations import automatic_export
 from indexer.operations.automatic_export import choose_exported
 from indexer.training import export
-from indexer.training.export import NotAlikeError
 from tests.indexer.conftest import KINDS, copy_home, draw
 
 pytestmark = pytest.mark.skipif(openvino() is None, reason="OpenVINO is not installed")

@@ -19,7 +19,12 @@ from PIL import Image
 
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import sha256_file
-from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
+from indexer.core.errors import (
+    BadModelError,
+    BadRequestError,
+    NotAlikeError,
+    WeightsUnavailableError,
+)
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.model import open_runtime, openvino_runtime
@@ -38,7 +43,7 @@ from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
 from indexer.model.preprocessing import QUICK, to_pixels
 from indexer.training import export as exporting
-from indexer.training.export import MOST_LOST, NotAlikeError, _most_lost, export
+from indexer.training.export import MOST_LOST, _most_lost, export
 from tests.service.conftest import COLOURS, KINDS, photo
 
 pytestmark = pytest.mark.skipif(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -19,6 +21,7 @@ from indexer.core.errors import (
 )
 from service.api.errors import STATUS, explain, shorten, status_of
 
+ROOT = Path(__file__).parents[3]
 STATUS_OF_CODE = {
     "alert-not-sent": 503,
     "already-decided": 409,
@@ -88,9 +91,15 @@ STATUS_OF_CODE = {
 # Modules that define failures beside those of ``indexer.core.errors``.
 DEFINING = (
     "indexer.index.embedding_store",
-    "indexer.model.torch_runtime",
-    "indexer.training.export",
+    "indexer.operations.sync_source",
+    "service.alerts.channels",
     "service.inference.admission",
+)
+# Where a code is written: in a refusal, in a job's problem, or as that of a class.
+_WRITTEN = re.compile(
+    r"(?:(?:RequestRefusedError|JobProblem|_fail|\bproblem|document|fail_job)\("
+    r'\s*(?:[\w.\[\]]+,\s*)?|^    code = )"([a-z]+(?:-[a-z]+)*)"(?! if)',
+    re.MULTILINE,
 )
 KINDS = {InvalidInputError, NotFoundError, ConflictError, UnavailableError}
 
@@ -130,6 +139,32 @@ def test_every_code_is_explained(code: str) -> None:
     text = explain(code)
     assert text
     assert text == " ".join(text.split())
+
+
+def test_every_code_of_the_code_is_explained() -> None:
+    """Whatever code an answer or a job can carry has its page in a service that runs: its class
+    lies in a module that each service loads."""
+    found: dict[str, list[str]] = {}
+    for path in [*(ROOT / "service").rglob("*.py"), *(ROOT / "indexer").rglob("*.py")]:
+        for code in _WRITTEN.findall(path.read_text()):
+            found.setdefault(code, []).append(path.relative_to(ROOT).as_posix())
+    assert {"interrupted", "worker-died", "forbidden-host", "no-index", "internal"} <= set(found)
+    bases = {"error"}  # of all failures: never told
+    unexplained = {code: found[code] for code in {*found} - bases if not explain(code)}
+    assert unexplained == {}
+    loaded = {name.replace(".", "/") + ".py" for name in ("indexer.core.errors", *DEFINING)}
+    classes = {place for code in STATUS_OF_CODE for place in found.get(code, ())}
+    assert {place for place in classes if _defines(ROOT / place)} == loaded
+
+
+def _defines(path: Path) -> bool:
+    return bool(re.search(r'^    code = "', path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("code", ["interrupted", "worker-died", "no-memory", "internal"])
+def test_problems_of_jobs_have_a_page(web: FlaskClient, code: str) -> None:
+    page = web.get(f"/problems/{code}")
+    assert (page.status_code, page.text.splitlines()[0]) == (200, code)
 
 
 @pytest.mark.parametrize(
