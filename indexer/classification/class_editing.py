@@ -9,16 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from indexer.catalog.action_log import KeptDecision
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
+from indexer.core.actor import doing
 from indexer.core.category_path import format_path
 from indexer.core.errors import (
     BadProductError,
     BadRequestError,
     IndexMismatchError,
+    NotUndoableError,
     UnknownClassError,
+    UnknownModelError,
 )
-from indexer.core.home import Home
+from indexer.core.home import Active, Home
 from indexer.core.vectors import evenly_spaced
 from indexer.index.active_model import active_model, serve_decision
 from indexer.index.embedding_store import EmbeddingStore
@@ -33,6 +37,7 @@ from indexer.model.few_shot import (
     fit_category,
     fit_tag,
 )
+from indexer.model.registry import by_version
 
 ClassKind = Literal["category", "tag"]
 # Unit vectors [N, D] -> {head: [N, C]}.
@@ -126,7 +131,8 @@ def add_class(
         raise BadRequestError(
             f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(examples.vectors)}"
         )
-    with home.lock("decision", wait_s=30.0):
+    note = f"added {format_path(path)}"
+    with home.lock("decision", wait_s=30.0), doing("class", note):
         active, bundle = active_model(home)
         if bundle.embedding_id != examples.embedding_id:
             raise IndexMismatchError(
@@ -136,7 +142,10 @@ def add_class(
         _check_free(bundle.decision, path, kind)
         row = _fit_row(home, catalog, bundle, path, kind, examples.vectors, logits)
         changed = _with_class(bundle.decision, path, kind, row, examples.photos)
-        return bundle.decision.next_id, serve_decision(home, active, bundle, changed)
+        number = bundle.decision.next_id
+        new = serve_decision(home, active, bundle, changed)
+        _keep(catalog, number, before=None, after=new.model_version)
+        return number, new
 
 
 def _fit_row(
@@ -189,7 +198,12 @@ def _with_class(
 
 
 def remove_class(
-    home: Home, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"
+    home: Home,
+    catalog: Catalog,
+    *,
+    number: int | None = None,
+    label: str | None = None,
+    kind: ClassKind = "category",
 ) -> int:
     """Remove a few-shot class, by id or by label; returns its id, which is not given again.
 
@@ -213,19 +227,100 @@ def remove_class(
             raise BadRequestError(
                 f"category {name!r} was trained: only classes made from photos can be removed"
             )
-        doomed = [entry for entry in decision.few_shot if number in (entry.id, entry.category)]
-        if not doomed:
+        if not _rows_of(decision, number):
             raise UnknownClassError(
                 f"there is no class {label if label is not None else number!r} ({kind}) made from "
                 "photos"
             )
-        changed = replace(
-            decision,
-            categories=tuple(entry for entry in decision.categories if entry.id != number),
-            few_shot=tuple(entry for entry in decision.few_shot if entry not in doomed),
-        )
-        serve_decision(home, active, bundle, changed)
+        names = [format_path(r["path"]) for r in list_classes(decision) if r["id"] == number]
+        with doing("class", f"removed {', '.join(names)}"):
+            serve_decision(home, active, bundle, _without_class(decision, number))
+            _keep(catalog, number, before=bundle.model_version, after=None)
         return number
+
+
+@dataclass(frozen=True)
+class ClassUndo:
+    """The decision layer as it is without an edit of one class; nothing is changed yet."""
+
+    active: Active
+    bundle: Bundle
+    number: int
+    decision: Decision
+
+    def apply(self, home: Home, catalog: Catalog) -> None:
+        """Serve it, as part of the current action; under the lock "decision"."""
+        new = serve_decision(home, self.active, self.bundle, self.decision)
+        back = len(self.decision.few_shot) > len(self.bundle.decision.few_shot)
+        _keep(
+            catalog,
+            self.number,
+            before=None if back else self.bundle.model_version,
+            after=new.model_version if back else None,
+        )
+
+
+def plan_class_undo(home: Home, kept: KeptDecision) -> ClassUndo | None:
+    """What takes an edit of a class back; None where ``kept`` is of something else.
+
+    Raises ``NotUndoableError`` where the class was edited since, its name was taken, or the model
+    that held it is gone.
+    """
+    if "class" not in kept.before:
+        return None
+    number = int(kept.before["class"])
+    active, bundle = active_model(home)
+    held = _rows_of(bundle.decision, number)
+    origin = kept.before["model"]
+    if bool(held) is bool(origin):
+        raise NotUndoableError(f"class {number} was added or removed again since")
+    if held:
+        return ClassUndo(active, bundle, number, _without_class(bundle.decision, number))
+    try:
+        old = by_version(home, str(origin))
+    except UnknownModelError as error:
+        raise NotUndoableError(
+            f"model {origin}, which had class {number}, was cleared away since: make the class "
+            "anew from its photos"
+        ) from error
+    if old.embedding_id != bundle.embedding_id:
+        raise NotUndoableError(
+            f"a model of another embedding serves since: make class {number} anew"
+        )
+    back = [entry for entry in old.decision.categories if entry.id == number]
+    rows = _rows_of(old.decision, number)
+    for row in list_classes(old.decision):
+        if row["id"] == number:
+            try:
+                _check_free(bundle.decision, tuple(row["path"]), row["kind"])
+            except BadRequestError as error:
+                raise NotUndoableError(str(error)) from error
+    decision = replace(
+        bundle.decision,
+        categories=(*bundle.decision.categories, *back),
+        few_shot=(*bundle.decision.few_shot, *rows),
+    )
+    return ClassUndo(active, bundle, number, decision)
+
+
+def _keep(catalog: Catalog, number: int, *, before: str | None, after: str | None) -> None:
+    """Keep which models had a class before and after the current action."""
+    catalog.actions.keep_decision(
+        {"class": number, "model": before}, {"class": number, "model": after}
+    )
+
+
+def _rows_of(decision: Decision, number: int) -> list[FewShot]:
+    return [entry for entry in decision.few_shot if number in (entry.id, entry.category)]
+
+
+def _without_class(decision: Decision, number: int) -> Decision:
+    doomed = _rows_of(decision, number)
+    return replace(
+        decision,
+        categories=tuple(entry for entry in decision.categories if entry.id != number),
+        few_shot=tuple(entry for entry in decision.few_shot if entry not in doomed),
+    )
 
 
 def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> None:

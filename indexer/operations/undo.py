@@ -12,6 +12,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo import SkippedUndo, UndoReport, undo_action
 from indexer.catalog.undo_journal import KEPT_DAYS
+from indexer.classification.class_editing import plan_class_undo
 from indexer.core.actor import doing
 from indexer.core.errors import CatalensError, NotUndoableError, UnknownActionError
 from indexer.core.home import Home
@@ -33,7 +34,8 @@ CATEGORIES = "model categories"
 class ListedAction:
     """Something that was done and may be undone.
 
-    ``kind``: write, batch, import, sync, taxonomy, types, undo, export, activation or decision;
+    ``kind``: write, batch, import, sync, taxonomy, types, class, undo, export, activation or
+    decision;
     ``note``: what it is about; ``until``: when it can be undone no more (ISO 8601, UTC; empty: no
     end); ``state``: undoable, undone, expired, changed-since, or not-undoable where nothing could
     come back, as of an erasure. Counts are of products.
@@ -109,9 +111,9 @@ def list_actions(
 def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoResult:
     """Undo one action of ``list_actions``.
 
-    Of an import or an edit as ``undo_action``; of a map of categories the model's too, where they
-    are still as the map left them; of the last activation as ``Versions.rollback``; of a decision
-    as ``Reviews.reopen``. Raises
+    Of an import or an edit as ``undo_action``; of a class from photos as ``plan_class_undo``; of a
+    map of categories the model's too, where they are still as the map left them; of the last
+    activation as ``Versions.rollback``; of a decision as ``Reviews.reopen``. Raises
     ``UnknownActionError``, ``NotUndoableError``, ``ChangedError`` where another version was
     activated since.
     """
@@ -122,8 +124,12 @@ def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> U
     action = catalog.actions.get(name)
     with home.lock("decision", wait_s=30.0), doing("undo", action.kind, undoes=name):
         kept = catalog.actions.kept_decision(action.number)
+        stands = kept is not None and action.undone is None
+        edit = plan_class_undo(home, kept) if kept is not None and stands else None
         report = undo_action(catalog, name, dry_run=dry_run)
-        if kept is not None and not dry_run:
+        if edit is not None and not dry_run:
+            edit.apply(home, catalog)
+        elif kept is not None and not dry_run:
             _restore_decision(home, catalog, kept, report)
     removed = PhotoStore(home).collect(catalog, report.orphaned)
     if removed:

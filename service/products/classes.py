@@ -123,7 +123,7 @@ class ClassManager:
         timer = StageTimer()
         if (number is None) == (label is None):
             raise BadRequestError("name one class: by its id or by its label")
-        removed = remove_class(self._home, number=number, label=label, kind=kind)
+        removed = remove_class(self._home, self._catalog, number=number, label=label, kind=kind)
         return self._changed(ClassChange(removed), timer)
 
     def _changed(self, change: ClassChange, timer: StageTimer) -> Envelope[ClassChange]:

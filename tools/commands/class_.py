@@ -63,6 +63,7 @@ def list_(home: Path, as_json: bool) -> None:
 @json_option
 def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json: bool) -> None:
     """Remove the class LABEL made from photos."""
+    from indexer.catalog.store import open_catalog
     from indexer.classification.class_editing import remove_class
     from indexer.core.home import Home
     from indexer.index.active_model import active_model
@@ -70,7 +71,10 @@ def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json
     if (label is None) == (number is None):
         raise click.UsageError("give a label, or --id")
     opened = Home(home)
-    removed = remove_class(opened, number=number, label=label, kind="tag" if tag else "category")
+    with open_catalog(opened) as catalog:
+        removed = remove_class(
+            opened, catalog, number=number, label=label, kind="tag" if tag else "category"
+        )
     found = {"id": removed, "model_version": active_model(opened)[1].model_version}
     print_result(found, as_json, _show_changed)
 

@@ -21,12 +21,15 @@ from indexer.core.errors import (
     BusyError,
     IndexMismatchError,
     NoCategoriesError,
+    NotUndoableError,
     UnknownClassError,
 )
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import by_version, origin, pretrained, resolve
+from indexer.operations.garbage_collection import tidy
+from indexer.operations.undo import list_actions
 from service.engine import Engine, Query
 from service.query.context import RequestContext
 from service.settings import Settings
@@ -44,6 +47,40 @@ def bars(colour: str, turn: float) -> bytes:
 def top(engine: Engine, data: bytes) -> tuple[list[str], float]:
     first = engine.classify(Query(image=data)).content.categories[0]
     return first.path, first.probability
+
+
+def test_a_class_is_taken_back_and_given_back_by_name(own: Engine) -> None:
+    """Added, it goes by the undo; removed, it comes again with its id and its answers; undone in
+    turn. Edited since, or its name taken, or its model cleared away, the undo says so."""
+    picture = bars("red", 8)
+    number = own.classes.add("Shapes > Bars", [bars(c, 0) for c in ("red", "green", "black")])
+    known = top(own, picture)
+    assert known[0] == ["Shapes", "Bars"]
+    added = list_actions(own.home, own.catalog)[0]
+    assert (added.kind, added.note, added.state) == ("class", "added Shapes > Bars", "undoable")
+    taken = own.actions.undo(added.name, dry_run=False).content
+    assert top(own, picture)[0] != ["Shapes", "Bars"]
+    own.actions.undo(taken.undone_by, dry_run=False)
+    assert top(own, picture) == known
+    own.classes.remove(label="Shapes > Bars")
+    removed = list_actions(own.home, own.catalog)[0]
+    assert removed.note == "removed Shapes > Bars"
+    with pytest.raises(NotUndoableError, match="added or removed again since"):
+        own.actions.undo(added.name, dry_run=False)
+    taker = own.classes.add("Shapes > Bars", [bars("tan", 0)]).content.id
+    with pytest.raises(NotUndoableError, match="there is a category 'Shapes > Bars' already"):
+        own.actions.undo(removed.name, dry_run=False)
+    own.classes.remove(number=taker)
+    own.actions.undo(removed.name, dry_run=True)
+    assert top(own, picture)[0] != ["Shapes", "Bars"]
+    own.actions.undo(removed.name, dry_run=False)
+    assert top(own, picture) == known
+    assert number.content.id in {row.id for row in own.classes.list().content.classes}
+    own.classes.remove(label="Shapes > Bars")
+    removed = list_actions(own.home, own.catalog)[0]
+    tidy(own.home)
+    with pytest.raises(NotUndoableError, match="was cleared away since"):
+        own.actions.undo(removed.name, dry_run=False)
 
 
 def test_a_category_from_photos_is_known_at_once(own: Engine) -> None:
