@@ -217,7 +217,13 @@ def serve(settings: Settings) -> None:
         allow_old_sqlite()
     _log_sqlite(log)
     # Before minutes of loading an index that nobody may ask.
-    open_keys(settings, Home(settings.home), log)
+    keys = open_keys(settings, Home(settings.home), log)
+    if keys.has_role("search") and not settings.address_rate:
+        log.warning(
+            "no limit per address",
+            means="one client can use up the rate of a search key, which all shoppers share",
+            do="--address-rate (setting address_rate): docs/guides/load.md",
+        )
     with Engine(settings, log=log) as engine:
         log.info(
             "not checked at start",

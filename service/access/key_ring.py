@@ -64,6 +64,11 @@ class KeyRing:
         self.follow()
         return self._needed
 
+    def has_role(self, role: Role) -> bool:
+        """Whether a key of ``role`` is known."""
+        known = (self._from_home, self._from_file, self._fixed)
+        return any(holder.role == role for keys in known for holder in keys.values())
+
     def find(self, key: str) -> KeyHolder | None:
         """Who holds ``key``; None for an unknown, a revoked or an ended one."""
         self.follow()

@@ -16,6 +16,7 @@ from indexer.operations.jobs import Jobs
 from service import app
 from service.access.caller import Caller
 from service.access.keys import KeyFile
+from service.access.roles import Role
 from service.app import create_app, head_check
 from service.engine import Engine
 from service.inference.admission import AdmissionGate
@@ -63,6 +64,28 @@ def test_what_may_not_be_served_is_refused_before_it_is_loaded(
     settings = Settings.make(home=home, host="0.0.0.0")
     with pytest.raises((BadSettingsError, BadHomeError), match=r"reachable from other|is damaged"):
         app.serve(settings)
+
+
+@pytest.mark.parametrize(
+    ("role", "rate", "said"), [("search", 0, True), ("search", 9, False), ("write", 0, False)]
+)
+def test_the_start_says_that_one_client_can_use_up_a_search_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    role: Role,
+    rate: float,
+    said: bool,
+) -> None:
+    """A key in a page and no limit per address: the log names the option."""
+    home = Home.create(tmp_path / "home")
+    KeyFile(home).create("page", role)
+    monkeypatch.setattr(app, "Engine", None)
+    monkeypatch.setattr(app, "capture_library_logs", lambda log: None)
+    with pytest.raises(TypeError):
+        app.serve(Settings.make(home=home.path, address_rate=float(rate)))
+    assert ("--address-rate" in capfd.readouterr().err) == said
 
 
 def test_bodies_beyond_an_own_share_are_the_askers_excess(shop: Engine) -> None:
