@@ -67,6 +67,8 @@ _NO_MEMORY = {
 }
 # Of a result: names that no product has.
 _NAMES = frozenset({"version", "model_version", "embedding_id", "recipe", "profile"})
+# Problems whose words are the service's own.
+_STOPPED = ("interrupted", "worker-died")
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
@@ -225,7 +227,7 @@ class Jobs:
             with suppress(FileNotFoundError):  # forgotten meanwhile
                 stored = json.loads(path.read_text())
                 redacted = {**stored, "result": _redacted(stored["result"])}
-                if stored["problem"] is not None:
+                if job.problem is not None and job.problem.code not in _STOPPED:
                     redacted["problem"] = {**stored["problem"], "detail": COVER}
                 if redacted != stored:
                     write_json(path, redacted)

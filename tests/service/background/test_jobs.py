@@ -646,11 +646,12 @@ def test_erasure_takes_names_out_of_what_jobs_said(own: Engine) -> None:
     """A result may name an erased product's row, so its erasure leaves counts alone; whoever was
     given a job's name still finds how it ended. One that has nothing to erase changes nothing."""
     jobs = Jobs(own.home)
-    done, failed, _ = (jobs.add("import", {"feed": "a.csv"}).job_id for _ in range(3))
+    done, failed, stopped, _ = (jobs.add("import", {"feed": "a.csv"}).job_id for _ in range(4))
     said = {"skipped": [{"where": "products.csv:3", "reason": "cross-red"}], "skipped_total": 1,
             "counts": {"added": 7}, "why": "of cross-red", "profile": "auto"}  # fmt: skip
     jobs.set(done, state="done", result=said)
     jobs.set(failed, state="failed", problem=JobProblem("bad-data", "line 3: cross-red"))
+    jobs.set(stopped, state="failed", problem=JobProblem("interrupted", "start it again"))
     before = jobs.list()
     erasure.erase(own.home)
     assert jobs.list() == before
@@ -661,6 +662,7 @@ def test_erasure_takes_names_out_of_what_jobs_said(own: Engine) -> None:
         "profile": "auto",
     }  # fmt: skip
     assert jobs.get(failed).problem == JobProblem("bad-data", "[erased]")
+    assert jobs.get(stopped).problem == JobProblem("interrupted", "start it again")
     for job in before:
         now = jobs.get(job.job_id)
         assert (now.state, now.options, now.ended) == (job.state, job.options, job.ended)
