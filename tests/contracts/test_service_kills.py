@@ -60,7 +60,7 @@ SEED = int(os.environ.get("CATALENS_LIVE_KILL_SEED", "0"))
 DIM = 16
 OPEN_REVIEWS = 60 * SERIES
 # The service's writes, per worker; what is beyond is killed when the time is up.
-STEPS = {"service": 80, "jobs": 60, "compaction": 40, "erasure": 80, "sync": 12}
+STEPS = {"service": 24, "jobs": 24, "compaction": 20, "erasure": 30, "sync": 10}
 POLICY = "version: 1\npolicies:\n  none:\n    categories: [Nothing]\n"
 
 
