@@ -90,11 +90,15 @@ class FaissIndex(IndexBackend):
         self._refined = "Refine" in recipe
         # An exact scan wants all of it.
         self._rows = None if self.kind == "flat" else Rows(self._stored)
-        self._gpu = (
-            gpu.clone(self._part, self._stored, recipe=recipe, device=device)
-            if len(stored)
-            else None
-        )
+        self._device = device
+        self._gpu: gpu.GpuForm | None = None
+        self._again = gpu.GpuReturn()
+        if len(stored) and not self._to_gpu() and gpu.use_gpu(device, quiet=True):
+            self._again.fail()
+
+    def _to_gpu(self) -> bool:
+        self._gpu = gpu.clone(self._part, self._stored, recipe=self.recipe, device=self._device)
+        return self._gpu is not None
 
     @classmethod
     def build(
@@ -243,7 +247,9 @@ class FaissIndex(IndexBackend):
     def effort(self, k: float) -> int:
         """Interpolate ``nprobe`` or ``efSearch`` for ``k`` hits by powers of the tuned ones."""
         return min(
-            math.ceil(_between(self.params.get(self.effort_name) or {"10": 16, "100": 32}, k)),
+            math.ceil(
+                faiss_recipes.between(self.params.get(self.effort_name) or {"10": 16, "100": 32}, k)
+            ),
             self.max_effort,
         )
 
@@ -340,13 +346,15 @@ class FaissIndex(IndexBackend):
     def _search_flat(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> list[Hits]:
         available = len(self) if allowed is None else len(allowed)
         fetch = min(k + _SPARE, available)
+        # What a scan in halves left out may be better than what it found by twice its error.
+        close = TIE if self._gpu is None else TIE + 2 * gpu.HALF_QUERY
         hits = self._rescored(queries, self._scanned(queries, fetch, allowed), fetch)
         for q, found in enumerate(hits):
             width = fetch
             cut = found
             query = queries[q : q + 1]
             # A tie crosses the end.
-            while width < available and cut.scores[k - 1] <= cut.scores[-1] + TIE:
+            while width < available and cut.scores[k - 1] <= cut.scores[-1] + close:
                 width = min(width * 8, available)
                 cut = self._rescored(query, self._scanned(query, width, allowed), width)[0]
             hits[q] = Hits(cut.rows[:k], cut.scores[:k])
@@ -355,6 +363,7 @@ class FaissIndex(IndexBackend):
 
     def _scanned(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
         """Scan the halves exactly: rows int64 [Q, count]."""
+        self._again.look(self._to_gpu)
         form = self._gpu
         if form is not None and form.exact and allowed is None and count <= gpu.MAX_K:
             found = self._on_gpu(form, queries, count, 0)
@@ -372,6 +381,7 @@ class FaissIndex(IndexBackend):
 
         -1 where fewer were found. Parameters travel with the call.
         """
+        self._again.look(self._to_gpu)
         form = self._gpu
         if (
             form is not None
@@ -403,13 +413,17 @@ class FaissIndex(IndexBackend):
     ) -> np.ndarray | None:
         """Search on the GPU; None where it failed (out of memory or worse).
 
-        Then the CPU form answers, now and from here on.
+        Then the CPU form answers, now and until the GPU takes it again.
         """
         try:
             return form.search(queries, count, effort)
         except Exception as error:
-            log.warning("GPU search failed, searching on the CPU from here on", reason=str(error))
             self._gpu = None
+            log.warning(
+                "GPU search failed, searching on the CPU",
+                reason=str(error),
+                again_after_s=self._again.fail(),
+            )
             return None
 
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
@@ -441,15 +455,6 @@ class FaissIndex(IndexBackend):
 
 
 _KNOBS = {"ivf": "nprobe", "hnsw": "efSearch", "flat": ""}
-
-
-def _between(tuned: dict[str, Any], k: float) -> float:
-    low = float(tuned["10"])
-    high = float(tuned["100"])
-    if k <= 10:
-        return low
-    step = max(high, low) / low
-    return low * step ** math.log10(k / 10) if k <= 100 else low * step * math.sqrt(k / 100)
 
 
 def _factory(dim: int, recipe: str) -> Any:

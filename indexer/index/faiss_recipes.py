@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from indexer.core.errors import BadRequestError
 from indexer.index.base import EXACT, FLAT_BELOW
@@ -71,6 +72,16 @@ def gpu_recipes(entries: int, dim: int, block_dims: Sequence[int]) -> list[str]:
 def aligned(dim: int, block_dims: Sequence[int], part: int) -> bool:
     """Whether parts of ``part`` dimensions end where the blocks end."""
     return all(length % part == 0 for length in (*block_dims, dim))
+
+
+def between(tuned: Mapping[str, Any], k: float) -> float:
+    """What was tuned for 10 and for 100 hits, for ``k`` of them."""
+    low = float(tuned["10"])
+    high = float(tuned["100"])
+    if k <= 10:
+        return low
+    step = max(high, low) / low
+    return low * step ** math.log10(k / 10) if k <= 100 else low * step * math.sqrt(k / 100)
 
 
 def lists_of(recipe: str) -> int:

@@ -9,12 +9,15 @@ goes round every search of this process.
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import structlog
 
 from indexer.core import native
+from indexer.core.backoff import Backoff
 from indexer.core.vectors import to_float32
 
 # Its own type stubs lack half of it.
@@ -29,16 +32,21 @@ MAX_K = 2048
 MAX_EFFORT = 2048
 _CHUNK = 65536
 _OWNER = threading.RLock()
-# The process's one StandardGpuResources, made when first wanted.
-_shared: list[Any] = []
+# The process's StandardGpuResources by GPU, made when first wanted. One for each: threads of
+# several GPUs must not share scratch memory (facebookresearch/faiss#1572).
+_shared: dict[int, Any] = {}
+# How far a score may be from the exact one where a query is rounded to halves.
+HALF_QUERY = 2.0**-11
+# Seconds between two tries to put an index on the GPU that failed there.
+_FIRST_S, _LONGEST_S = 60.0, 3600.0
 
 
-def use_gpu(device: str) -> bool:
+def use_gpu(device: str, *, quiet: bool = False) -> bool:
     """Decide whether to try the GPU; logs a warning where one was named and there is none."""
     if device == "cpu":
         return False
     count = gpus()
-    if count == 0 and device != "auto":
+    if count == 0 and device != "auto" and not quiet:
         log.warning("no GPU for the index, searching on the CPU", asked=device)
     return count > 0
 
@@ -54,38 +62,37 @@ def has_lists(recipe: str) -> bool:
     return recipe.startswith("IVF") and "fs" not in recipe and "Refine" not in recipe
 
 
-def _resources() -> Any:
+def _resources(device: int = 0) -> Any:
     with _OWNER:
-        if not _shared:
+        if device not in _shared:
             made = faiss.StandardGpuResources()
             made.setTempMemory(TEMP_MEMORY)
-            _shared.append(made)
-        return _shared[0]
+            _shared[device] = made
+        return _shared[device]
 
 
 def _on_all(index: Any, *, float16: bool = True) -> Any:
     """A CPU index of inverted lists on the GPU, its entries sharded where there are several."""
-    resources = _resources()
     count = gpus()
     options = faiss.GpuMultipleClonerOptions() if count > 1 else faiss.GpuClonerOptions()
     options.useFloat16 = float16
     if count == 1:
-        return faiss.index_cpu_to_gpu(resources, 0, index, options)
+        return faiss.index_cpu_to_gpu(_resources(), 0, index, options)
     options.shard = True
+    devices = list(range(count))
     return faiss.index_cpu_to_gpu_multiple_py(
-        [resources] * count, index, options, list(range(count))
+        [_resources(device) for device in devices], index, options, devices
     )
 
 
 def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
     """An exact scan of ``stored``, as halves; each of several GPUs holds a run of rows."""
-    resources = _resources()
     parts = []
     for device, rows in enumerate(np.array_split(np.arange(len(stored)), gpus())):
         config = faiss.GpuIndexFlatConfig()
         config.useFloat16 = float16
         config.device = device
-        parts.append(faiss.GpuIndexFlatIP(resources, int(stored.shape[1]), config))
+        parts.append(faiss.GpuIndexFlatIP(_resources(device), int(stored.shape[1]), config))
         for start in range(0, len(rows), _CHUNK):
             parts[-1].add(to_float32(stored[rows[start : start + _CHUNK]]))
     if len(parts) == 1:
@@ -97,6 +104,41 @@ def _flat(stored: np.ndarray, *, float16: bool = True) -> Any:
     return shards
 
 
+def _free(held: list[Any]) -> None:
+    with _OWNER:
+        held.clear()
+
+
+class GpuReturn:
+    """Puts an index on the GPU again that failed there, ever less often, in a thread of its own.
+
+    What fails is mostly memory, which the version before it or a build takes for a while.
+    """
+
+    def __init__(self) -> None:
+        self._backoff = Backoff(_FIRST_S, _LONGEST_S)
+        self._trying = threading.Lock()
+
+    def fail(self) -> float:
+        """Note a failure; returns the seconds until the next try."""
+        return self._backoff.fail()
+
+    def look(self, put: Callable[[], bool]) -> None:
+        """Call ``put`` where a try is due and none runs; it says whether it succeeded."""
+        if self._backoff.wait_s and self._backoff.is_due and self._trying.acquire(blocking=False):
+            threading.Thread(target=self._try, args=(put,), name="gpu-return", daemon=True).start()
+
+    def _try(self, put: Callable[[], bool]) -> None:
+        try:
+            done = False
+            try:
+                done = put()
+            finally:
+                (self._backoff.succeed if done else self._backoff.fail)()
+        finally:
+            self._trying.release()
+
+
 class GpuForm:
     """A copy of a CPU index on the GPU. ``exact``: a scan of the stored halves, else the recipe's
     inverted lists."""
@@ -105,20 +147,22 @@ class GpuForm:
         self, index: Any, stored: np.ndarray, *, exact: bool, float16: bool = True
     ) -> None:
         self.exact = exact
+        self._held: list[Any] = []
         with _OWNER:
-            self._index = (
+            self._held.append(
                 _flat(stored, float16=float16) if exact else _on_all(index, float16=float16)
             )
+        # Dropped in whichever thread, its memory is freed while nobody else searches there.
+        weakref.finalize(self, _free, self._held).atexit = False
 
     def search(self, queries: np.ndarray, k: int, effort: int) -> np.ndarray:
         """Candidate rows int64 [Q, k], -1 where there are fewer. Raises ``RuntimeError`` (out of
         memory, say)."""
         params = None if self.exact else faiss.SearchParametersIVF(nprobe=effort)
         with _OWNER:
+            index = self._held[0]
             _, found = (
-                self._index.search(queries, k, params=params)
-                if params
-                else self._index.search(queries, k)
+                index.search(queries, k, params=params) if params else index.search(queries, k)
             )
         return np.asarray(found)
 
@@ -149,9 +193,13 @@ def built(part: Any, training: np.ndarray, stored: np.ndarray, *, recipe: str, d
             options.useFloat16 = True
             there = faiss.index_cpu_to_gpu(_resources(), 0, part, options)
             there.train(training)
-            for start in range(0, len(stored), _CHUNK):
-                there.add(to_float32(stored[start : start + _CHUNK]))
-            return faiss.index_gpu_to_cpu(there)
+            try:
+                for start in range(0, len(stored), _CHUNK):
+                    there.add(to_float32(stored[start : start + _CHUNK]))
+                return faiss.index_gpu_to_cpu(there)
+            finally:
+                # here, under the lock
+                del there
     except Exception as error:  # out of memory, or a kind its kernels do not know
         log.warning(
             "the index is not built on the GPU, building on the CPU",

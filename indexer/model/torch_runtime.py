@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ def choose_device(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
+def _multiply_in_float32() -> None:
+    """Switch off TF32, which cuDNN has on by default: a catalog embedded on a GPU and asked on a
+    processor are of one numeric class, fp32."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _array(tensor: Any) -> np.ndarray:
     return np.asarray(tensor.detach().float().cpu().numpy())
 
@@ -51,6 +59,8 @@ class TorchRuntime(Runtime):
 
     def __init__(self, network: Network, *, device: str = "auto", compile: bool = False) -> None:
         super().__init__(network.spec, choose_device(device))
+        if self.device == "cuda":
+            _multiply_in_float32()
         self._network: Any = network.eval().to(self.device)
         self._network.to(memory_format=torch.channels_last)
         self._chunk = _CHUNK[self.device]
@@ -61,6 +71,10 @@ class TorchRuntime(Runtime):
             mode = "reduce-overhead" if self.device == "cuda" else "default"
             self._backbone = torch.compile(self._network.backbone, dynamic=False, mode=mode)
             self.engine = "compiled"
+        # CUDA graphs belong to the thread that recorded them (pytorch#123177): the probe at the
+        # start and all requests go through one.
+        graphs = compile and self.device == "cuda"
+        self._owner = ThreadPoolExecutor(1, "cuda-graphs") if graphs else None
         heads = zip(network.heads.names, network.heads.linear, strict=True)
         self._heads = {
             name: (_array(linear.weight).T, _array(linear.bias)) for name, linear in heads
@@ -114,6 +128,13 @@ class TorchRuntime(Runtime):
         self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
     ) -> np.ndarray:
         """Run ``network`` over chunks of photos; a GPU computes while the next one is prepared."""
+        if self._owner is not None:
+            return self._owner.submit(self._run_here, photos, network, width).result()
+        return self._run_here(photos, network, width)
+
+    def _run_here(
+        self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
+    ) -> np.ndarray:
         found: list[Any] = []
         start = 0
         with torch.inference_mode():

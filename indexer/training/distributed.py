@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadRequestError, TrainingError
 from indexer.core.native import torch
 
 _PATIENCE = timedelta(hours=2)  # the first process reads all photos while the others wait
@@ -35,12 +35,19 @@ class TrainingProcesses:
 
     @contextmanager
     def first(self) -> Iterator[bool]:
-        """Run the body in the first process, then in the others; True in the first."""
-        if self.rank > 0:
-            self.wait()
-        yield self.rank == 0
-        if self.rank == 0:
-            self.wait()
+        """Run the body in the first process, then in the others; True in the first.
+
+        Where it fails in the first, nobody waits for hours: the others raise ``TrainingError``.
+        """
+        if self.rank > 0 and not self.broadcast(True):
+            raise TrainingError("the first process of the training failed: its message says why")
+        done = False
+        try:
+            yield self.rank == 0
+            done = True
+        finally:
+            if self.rank == 0:
+                self.broadcast(done)
 
     def broadcast(self, value: bool) -> bool:
         """Broadcast the value of the first process to all."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from indexer.core.atomic_files import written_aside
 from indexer.core.errors import BadRequestError
@@ -19,6 +20,7 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.dataset import DatasetRow
 from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
+from indexer.model.torch_runtime import OutOfMemoryError
 from indexer.training.augmentation import (
     augment,
     decode_squares,
@@ -39,11 +41,15 @@ from indexer.training.optimiser import Optimiser
 from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.targets import Target
 
+log = structlog.get_logger(__name__)
+
 AVERAGE_DECAY = 0.99
 # learning rate of each stage relative to the one above it
 LAYER_DECAY = 0.95
 # of the stages, from the input on: edges are the same for all photos, and cost most
 FROZEN_SHARE = 0.1
+# photos of a batch, below which nothing is halved
+LEAST_BATCH = 4
 # photos at most among which a changed photo is to find itself
 BANK = 4096
 # judged epochs without a better validation before it stops
@@ -111,6 +117,62 @@ def finetune(
         best_epoch=best + 1,
         history=history,
     )
+
+
+def finetune_within_memory(
+    network: Network,
+    fitted: FittedModel,
+    rows: Sequence[DatasetRow],
+    examples: Examples,
+    options: TrainingOptions,
+    *,
+    checkpoint: Path | None = None,
+    progress: OnStage = no_progress,
+    team: TrainingProcesses = ALONE,
+) -> FittedModel:
+    """As ``finetune``; where a GPU runs out of memory it begins anew with half of the batch.
+
+    Raises ``OutOfMemoryError`` as ``halve_batch``, and what ``finetune`` raises.
+    """
+    before: dict[str, Any] = {}
+    if options.device == "cuda":
+        state = network.state_dict()
+        before = {name: value.to("cpu", copy=True) for name, value in state.items()}
+    while True:
+        try:
+            return finetune(
+                network,
+                fitted,
+                rows,
+                examples,
+                options,
+                checkpoint=checkpoint,
+                progress=progress,
+                team=team,
+            )
+        except torch.cuda.OutOfMemoryError:
+            options = halve_batch(options, team)
+        # Not in the handler: the error holds the tensors of its frames.
+        torch.cuda.empty_cache()
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        network.load_state_dict(before)
+
+
+def halve_batch(options: TrainingOptions, team: TrainingProcesses = ALONE) -> TrainingOptions:
+    """The options for another try after the device ran out of memory: half of the batch.
+
+    Raises ``OutOfMemoryError`` where nothing is left to halve, and in a team, whose other processes
+    wait for this one's gradients.
+    """
+    size = options.schedule.batch_size
+    if size < 2 * LEAST_BATCH or team.size > 1:
+        raise OutOfMemoryError(
+            f"{options.device} has no memory for a batch of {size} photos: try a smaller "
+            "--batch-size, or fewer stages (--unfreeze)"
+        )
+    log.warning("out of memory: fine-tuning begins anew", batch_size=size // 2, before=size)
+    return replace(options, batch_size=size // 2)
 
 
 def _prepared(network: Network, options: TrainingOptions) -> Network:
@@ -372,7 +434,8 @@ def lower_precision(device: str) -> Iterator[None]:
     """Use bfloat16 where the hardware multiplies it, else change nothing."""
     with ExitStack() as stack:
         if device == "cuda":
-            if torch.cuda.is_bf16_supported():
+            # Without the emulation of cards that cannot (T4, V100): it is slower than float32.
+            if torch.cuda.is_bf16_supported(including_emulation=False):
                 stack.enter_context(torch.autocast("cuda", torch.bfloat16))
         elif getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
             stack.enter_context(torch.autocast("cpu", torch.bfloat16))

@@ -20,7 +20,7 @@ from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.augmentation import without_margin
 from indexer.training.block_weights import choose_weights
 from indexer.training.distributed import ALONE, TrainingProcesses
-from indexer.training.finetune import finetune
+from indexer.training.finetune import finetune_within_memory
 from indexer.training.label_errors import LabelIssue
 from indexer.training.linear import (
     LABEL_SMOOTHING,
@@ -179,7 +179,7 @@ def _fine_tune(
     network = assemble_network(fitted, stage.network.backbone)
     if not options.resume:
         checkpoint.unlink(missing_ok=True)
-    tuned = finetune(
+    tuned = finetune_within_memory(
         network,
         fitted,
         stage.photos.extracted.rows,

@@ -4,6 +4,7 @@ where there is none."""
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,10 @@ def test_scratch_is_bounded_and_shared() -> None:
     """Two indexes share the process's one set of resources."""
     vectors = clustered(3000, 64)
     on_gpu("Flat", vectors)
-    first = gpu._resources()
+    first = gpu._resources(0)
     on_gpu("IVF32,SQfp16", vectors)
-    assert gpu._resources() is first
+    assert gpu._resources(0) is first
+    assert set(gpu._shared) <= set(range(gpu.gpus()))
 
 
 def test_large_batches_answer_as_on_the_cpu() -> None:
@@ -123,3 +125,57 @@ def test_large_batches_answer_as_on_the_cpu() -> None:
     }
     for on_cpu, on_cuda in zip(found["cpu"], found["cuda"], strict=True):
         np.testing.assert_allclose(on_cuda.scores, on_cpu.scores, atol=1e-4)
+
+
+def test_near_ties_are_exact_in_halves() -> None:
+    """Nine hundred rows within a thousandth: the ten best are the oracle's, in its order."""
+    from tests.indexer.index.test_gpu_fallback import CROWD
+    from tests.indexer.index.test_gpu_fallback import CROWD_QUERIES as queries
+
+    index = on_gpu("Flat", CROWD)
+    for hits, right in zip(
+        index.search(queries, 10), ExactIndex(CROWD).search(queries, 10), strict=True
+    ):
+        assert hits.rows.tolist() == right.rows.tolist()
+
+
+def test_indexes_come_and_go_beside_searches() -> None:
+    """Built and dropped in four threads while others search: nobody fails (faiss#4718)."""
+    vectors = clustered(3000, 64)
+    index = on_gpu("Flat", vectors)
+    queries = queries_near(vectors, 8)
+    alone = [hits.rows.tolist() for hits in index.search(queries, 10)]
+    seen: list[bool] = []
+
+    def comes_and_goes() -> None:
+        for _ in range(5):
+            on_gpu("IVF32,SQfp16", vectors)
+            seen.append([hits.rows.tolist() for hits in index.search(queries, 10)] == alone)
+
+    threads = [threading.Thread(target=comes_and_goes) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 20
+
+
+def test_after_a_failure_the_gpu_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that ran out of memory: the CPU answers, and a moment later the GPU again."""
+    monkeypatch.setattr(gpu, "_FIRST_S", 0.1)
+    vectors = clustered(3000, 64)
+    index = on_gpu("Flat", vectors)
+    queries = queries_near(vectors, 4)
+    alone = [hits.rows.tolist() for hits in index.search(queries, 10)]
+
+    def fails(*_: object) -> object:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu.GpuForm, "search", fails)
+        assert [hits.rows.tolist() for hits in index.search(queries, 10)] == alone
+    assert index._gpu is None
+    until = time.monotonic() + 30
+    while index._gpu is None and time.monotonic() < until:
+        index.search(queries, 10)
+    assert index._gpu is not None

@@ -3,6 +3,10 @@ run on.)"""
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,7 @@ from structlog.testing import capture_logs
 
 from indexer.index import gpu
 from indexer.index.base import SearchParams
+from indexer.index.exact import ExactIndex
 from indexer.index.faiss_index import FaissIndex
 from tests.indexer.index.conftest import clustered, queries_near
 
@@ -65,11 +70,11 @@ class FailingForm:
 
 
 @pytest.mark.parametrize("recipe", ["Flat", "IVF8,SQ8"])
-def test_gpu_that_fails_while_serving_falls_back_for_good(
+def test_gpu_that_fails_while_serving_falls_back_for_a_while(
     monkeypatch: pytest.MonkeyPatch, recipe: str
 ) -> None:
     """The failing search itself is answered by the CPU; later ones do not try
-    again; one warning."""
+    again for a minute; one warning."""
     expected = answers(FaissIndex.build(recipe, VECTORS))
     forms: list[FailingForm] = []
 
@@ -178,3 +183,146 @@ def test_a_gpu_given_up_by_another_thread_meanwhile_fails_no_search(recipe: str)
     index = Leaving(recipe, made._part, made._stored, {}, "cpu")
     assert answers(index) == answers(FaissIndex.build("Flat", VECTORS))
     assert index.looks > 0
+
+
+def test_the_gpu_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory at the start and while serving: after a pause it is put there again, by a
+    thread of its own, and answers. A failure is no decision for good."""
+    one_gpu(monkeypatch)
+    monkeypatch.setattr(gpu, "_FIRST_S", 0.01)
+    forms: list[FailingForm | None] = [None]
+
+    def clone(part: Any, stored: np.ndarray, *, recipe: str, device: str) -> FailingForm | None:
+        if len(forms) > 1:
+            forms.append(FailingForm(part, exact=True))
+        return forms[-1]
+
+    monkeypatch.setattr(gpu, "clone", clone)
+    index = FaissIndex.build("Flat", VECTORS, device="auto")
+    expected = answers(FaissIndex.build("Flat", VECTORS))
+    forms.append(None)
+    for number in (1, 2):
+        until = time.monotonic() + 20
+        while index._gpu is None and time.monotonic() < until:
+            assert answers(index) == expected
+        assert index._gpu is forms[-1]
+        assert answers(index) == expected, "by the GPU"
+        assert answers(index) == expected, "which fails in this one"
+        assert index._gpu is None, f"failure {number}"
+
+
+class CountedResources:
+    """Stands for StandardGpuResources."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.scratch = 0
+
+    def setTempMemory(self, size: int) -> None:
+        self.scratch = size
+
+
+def two_gpus(monkeypatch: pytest.MonkeyPatch, parts: list[Any]) -> None:
+    class Flat:
+        def __init__(self, resources: Any, _dim: int, config: Any) -> None:
+            parts.append((config.device, resources))
+
+        def add(self, rows: np.ndarray) -> None:
+            pass
+
+        def __del__(self) -> None:
+            parts.append(("freed", gpu._OWNER._is_owned()))  # type: ignore[attr-defined]
+
+    class Shards(list[Any]):
+        def __init__(self, *_: Any) -> None:
+            super().__init__()
+
+        def add_shard(self, part: Any) -> None:
+            self.append(part)
+
+    names = {
+        "StandardGpuResources": CountedResources,
+        "GpuIndexFlatIP": Flat,
+        "GpuIndexFlatConfig": SimpleNamespace,
+        "IndexShards": Shards,
+    }
+    monkeypatch.setattr(gpu.faiss, "get_num_gpus", lambda: 2)
+    for name, thing in names.items():
+        monkeypatch.setattr(gpu.faiss, name, thing, raising=False)
+    monkeypatch.setattr(gpu, "_shared", {})
+    monkeypatch.setattr(CountedResources, "made", 0)
+
+
+def test_each_gpu_has_resources_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of two GPUs that share scratch memory end the process (faiss#1572); two indexes of
+    one GPU, which take turns, share."""
+    parts: list[Any] = []
+    two_gpus(monkeypatch, parts)
+    kept = [gpu.GpuForm(None, VECTORS, exact=True) for _ in range(2)]
+    assert [device for device, _ in parts] == [0, 1, 0, 1]
+    assert CountedResources.made == 2
+    assert parts[0][1] is parts[2][1] is not parts[1][1]
+    assert {made.scratch for _, made in parts} == {gpu.TEMP_MEMORY}
+    assert len(kept) == 2
+
+
+def test_an_index_leaves_the_gpu_while_nobody_searches_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dropped in any thread, it is freed under the lock of all searches."""
+    parts: list[Any] = []
+    two_gpus(monkeypatch, parts)
+    held = [gpu.GpuForm(None, VECTORS, exact=True)]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert [entry for entry in parts if entry[0] == "freed"] == [("freed", True)] * 2
+
+
+class RoundingForm:
+    """Scores with queries rounded to halves, as FAISS does for a flat index of halves."""
+
+    exact = True
+
+    def search(self, queries: np.ndarray, k: int, _effort: int) -> np.ndarray:
+        scores = queries.astype(np.float16).astype(np.float32) @ CROWD.astype(np.float32).T
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+def crowd() -> tuple[np.ndarray, np.ndarray]:
+    """float16 [900, 16] and queries float32 [20, 16]: each scores nearly the same for all queries'
+    common direction, so that rounding a query reorders many."""
+    rng = np.random.default_rng(4)
+    query = rng.standard_normal(16)
+    query /= np.linalg.norm(query)
+    across = rng.standard_normal((900, 16))
+    across -= np.outer(across @ query, query)
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    rows = 0.7 * query + np.sqrt(0.51) * across
+    turned = query + 1e-6 * rng.standard_normal((20, 16))
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    return rows.astype(np.float16), turned.astype(np.float32)
+
+
+CROWD, CROWD_QUERIES = crowd()
+
+
+def test_a_scan_by_rounded_queries_is_exact_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rounding could have left out a better one, more candidates are scored again."""
+    queries = CROWD_QUERIES
+    expected = ExactIndex(CROWD).search(queries, 10)
+    alone = RoundingForm().search(queries, 26, 0)
+    missed = [
+        row
+        for hits, found in zip(expected, alone, strict=True)
+        for row in hits.rows
+        if row not in found
+    ]
+    assert missed, "sixteen to spare are not enough here"
+    monkeypatch.setattr(gpu, "clone", lambda *_, **__: RoundingForm())
+    index = FaissIndex.build("Flat", CROWD, device="cuda")
+    for hits, right in zip(index.search(queries, 10), expected, strict=True):
+        assert hits.rows.tolist() == right.rows.tolist()

@@ -3,7 +3,10 @@ compiled is alike."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from PIL import Image
 from indexer.core.errors import OutOfMemoryError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
+from indexer.model import torch_runtime
+from indexer.model.backbones import find
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.open_runtime import open_embedder
@@ -112,3 +117,43 @@ def test_a_compiled_network_gives_the_plain_ones_vectors(
     np.testing.assert_allclose(
         runtime.extract_features(photos[:3]), plain.extract_features(photos[:3]), atol=1e-3
     )
+
+
+def test_float32_is_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN multiplies in TF32 by default; a runtime on a GPU switches that off before it opens."""
+    flags = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = True
+
+    class Network:
+        spec = SimpleNamespace(preprocess=find("efficientnet_lite0").preprocess)
+
+        def eval(self) -> Any:
+            raise StopIteration
+
+    monkeypatch.setattr(torch_runtime, "choose_device", lambda _device: "cuda")
+    with pytest.raises(StopIteration):
+        TorchRuntime(Network())  # type: ignore[arg-type]
+    found = [flag.allow_tf32 for flag in flags]
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
+    assert found == [False, False]
+
+
+def test_cuda_graphs_stay_in_one_thread() -> None:
+    """The probe at the start and every request: a graph belongs to who recorded it."""
+    runtime = TorchRuntime.__new__(TorchRuntime)
+    runtime._owner = ThreadPoolExecutor(1)
+    threads: list[int] = []
+
+    def run_here(*_: Any) -> np.ndarray:
+        threads.append(threading.get_ident())
+        return np.zeros((0, 1), np.float32)
+
+    runtime._run_here = run_here  # type: ignore[method-assign]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(6):
+            pool.submit(runtime._run, [], lambda pixels: pixels, 1).result()
+    assert set(threads) == {threads[0]} != {threading.get_ident()}
+    runtime._owner.shutdown()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadRequestError, TrainingError
 from indexer.model.bundle import load_bundle
 from indexer.training.distributed import ALONE, TrainingProcesses, team
 from indexer.training.options import FinetuneOptions, TrainingOptions
@@ -99,3 +99,31 @@ def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "1")
     with team() as members:
         assert members == ALONE
+
+
+class Told(TrainingProcesses):
+    """Processes whose messages are kept, or made up."""
+
+    def broadcast(self, value: bool) -> bool:
+        MESSAGES.append(value)
+        return FIRST_DONE[0]
+
+
+MESSAGES: list[bool] = []
+FIRST_DONE = [True]
+
+
+def test_an_error_of_the_first_process_lets_nobody_wait() -> None:
+    """It says that it failed, and the others raise; they waited two hours for it."""
+    MESSAGES.clear()
+    with pytest.raises(ZeroDivisionError), Told(0, 2).first():
+        raise ZeroDivisionError
+    with Told(0, 2).first() as writes:
+        assert writes
+    assert MESSAGES == [False, True]
+    with Told(1, 2).first() as writes:
+        assert not writes
+    FIRST_DONE[0] = False
+    with pytest.raises(TrainingError, match="first process"), Told(1, 2).first():
+        raise AssertionError("the body of the others does not begin")
+    FIRST_DONE[0] = True

@@ -16,8 +16,10 @@ from indexer.imaging.decode import decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.preprocessing import photos_to_pixels, shrink_to
+from indexer.model.torch_runtime import OutOfMemoryError
 from indexer.training import finetune
 from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
+from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 
@@ -168,3 +170,43 @@ def test_a_batch_changes_alike_however_it_is_shared_out() -> None:
         for part in (slice(0, 3), slice(3, 6))
     ]
     torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_emulated_bfloat16_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T4 and V100 say that they support it, by emulation that is slower than float32."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    with finetune.lower_precision("cuda"):
+        assert not torch.is_autocast_enabled("cuda")
+
+
+def test_a_gpu_out_of_memory_halves_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins anew from the weights before, without the checkpoint of the larger batch; where
+    nothing is left to halve, or others wait, the option is named."""
+    network = torch.nn.Linear(2, 1)
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    checkpoint = tmp_path / "checkpoint"
+    tried: list[int] = []
+
+    def train_once(given: Any, *rest: Any, **_: Any) -> str:
+        assert all(torch.equal(start[name], value) for name, value in given.state_dict().items())
+        assert not checkpoint.exists()
+        tried.append(rest[3].schedule.batch_size)
+        checkpoint.touch()
+        torch.nn.init.zeros_(given.weight)
+        if len(tried) < 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "fitted"
+
+    monkeypatch.setattr(finetune, "finetune", train_once)
+    options = TrainingOptions(recipe="finetune", device="cuda", batch_size=32)
+    rest: Any = (None, (), None, options)
+    made = finetune.finetune_within_memory(network, *rest, checkpoint=checkpoint)  # type: ignore[arg-type]
+    assert (made, tried) == ("fitted", [32, 16, 8])
+    for size, team in ((7, ALONE), (32, TrainingProcesses(0, 2))):
+        small = TrainingOptions(recipe="finetune", device="cuda", batch_size=size)
+        with pytest.raises(OutOfMemoryError, match="--batch-size"):
+            finetune.halve_batch(small, team)
