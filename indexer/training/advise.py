@@ -27,7 +27,7 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune import lower_precision
-from indexer.training.label_errors import issue_notes, judged_count, label_issues
+from indexer.training.label_errors import check_labels, issue_notes
 from indexer.training.options import RECIPES
 from indexer.training.problem import (
     TrainingProblem,
@@ -107,6 +107,7 @@ def _overview(
         "categories": None,
         "leaks": {"photos": 0, "products": len(problem.dataset.torn)},
         "label_issues": [],
+        "label_doubts": [],
         "probe": {"backbone": None, "validation_accuracy": None, "majority": None},
         "speed": speed,
     }
@@ -135,15 +136,16 @@ def _probe_labels(
     document["categories"] = _categories(problem)
     learn = (labels >= 0) & (split != "test")
     chosen = np.flatnonzero(learn)
-    issues = label_issues(
+    checked = check_labels(
         [features.rows[number] for number in chosen],
         values[chosen],
         labels[chosen],
         features.pixels[chosen],
         categories,
     )
-    document["label_issues"] = [issue.to_json() for issue in issues]
-    document["notes"] += issue_notes(issues, judged_count(len(chosen), len(categories)))
+    document["label_issues"] = [issue.to_json() for issue in checked.issues]
+    document["label_doubts"] = [issue.to_json() for issue in checked.doubts]
+    document["notes"] += issue_notes(checked)
     train_mask = learn & (split == "train")
     validation_mask = learn & (split == "validation") & ~leaks.leaked
     document["probe"] |= probe(values, labels, train_mask, validation_mask, len(categories))

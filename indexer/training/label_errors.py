@@ -1,4 +1,8 @@
-"""Likely label errors by confident learning, before anything is trained."""
+"""Likely label errors by confident learning, before anything is trained.
+
+What is reported as wrong has a floor: more photos carry an improbable label than a model that is
+right about its own doubts explains. What has none is a doubt, to be looked at.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,10 @@ from indexer.training.sampling import sample_indices
 
 _RIDGE = 0.3  # of the mean eigenvalue
 _SHOWN = 10
+_DRAWS = 3  # of folds, whose probabilities are averaged
+# of the reported errors the share that chance may explain, with 95% certainty
+_BY_CHANCE = 0.3
+_ONE_SIDED = 1.64  # standard deviations
 # probabilities held at once: of 5,000 classes 13,000 photos, of 100 more than there are
 _SCORES = 2**26
 
@@ -38,14 +46,26 @@ class LabelIssue:
         return asdict(self)
 
 
-def label_issues(
+@dataclass(frozen=True)
+class LabelCheck:
+    """What was found about the labels of so many photos; both lists the worst first."""
+
+    issues: list[LabelIssue]  # probably wrong
+    doubts: list[LabelIssue]  # look like something else, as some right ones do
+    photos: int
+
+
+NO_LABELS = LabelCheck([], [], 0)
+
+
+def check_labels(
     rows: Sequence[DatasetRow],
     features: np.ndarray,
     labels: np.ndarray,
     pixels: np.ndarray,
     categories: Sequence[Category],
-) -> list[LabelIssue]:
-    """Find likely label errors, the worst first (``labels`` int [N], none negative).
+) -> LabelCheck:
+    """Find likely label errors and doubts (``labels`` int [N], none negative).
 
     ``features`` [N, F] of a frozen backbone. Photos of one product, and exact copies, are judged
     without one another. Of many photos of many classes a draw is judged (``judged_count``).
@@ -57,39 +77,79 @@ def label_issues(
         labels = labels[some]
         pixels = pixels[some]
     groups = linked_groups([row.product_id for row in rows], pixels)
-    probability = out_of_fold(features, labels, groups, len(categories))
-    found = []
-    for number in confident_errors(probability, labels):
+    draws = [
+        out_of_fold(features, labels, groups, len(categories), seed=seed)
+        for seed in range(_DRAWS if len(rows) else 0)
+    ]
+    if not draws:
+        return NO_LABELS
+    probability = np.mean(draws, axis=0)
+    doubted = confident_errors(probability, labels)
+    wrong = improbable_labels(probability, labels)
+
+    def issue(number: int) -> LabelIssue:
         suggested = int(probability[number].argmax())
-        found.append(
-            LabelIssue(
-                where=rows[number].where,
-                product_id=rows[number].product_id,
-                given=format_path(categories[labels[number]].path),
-                suggested=format_path(categories[suggested].path),
-                confidence=float(probability[number, suggested]),
-                given_probability=float(probability[number, labels[number]]),
-            )
+        return LabelIssue(
+            where=rows[number].where,
+            product_id=rows[number].product_id,
+            given=format_path(categories[labels[number]].path),
+            suggested=format_path(categories[suggested].path),
+            confidence=float(probability[number, suggested]),
+            given_probability=float(probability[number, labels[number]]),
         )
-    return found
+
+    claimed = doubted[np.isin(doubted, wrong)]
+    if len(claimed) * _BY_CHANCE < _ONE_SIDED:  # too few to say anything of
+        claimed = claimed[:0]
+    return LabelCheck(
+        [issue(number) for number in claimed],
+        [issue(number) for number in doubted[~np.isin(doubted, claimed)]],
+        len(rows),
+    )
+
+
+def improbable_labels(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Find photos whose label is less probable than chance explains, the least probable first.
+
+    Labels drawn by the probabilities themselves would give, at or below any bound, as many
+    improbable labels as the probabilities up to that bound add up to. The bound is the highest
+    at which those are at most ``_BY_CHANCE`` of the photos found there. ``probability`` [N, C],
+    calibrated; NaN rows are not judged.
+    """
+    judged = np.flatnonzero(~np.isnan(probability[:, 0]))
+    own = probability[judged, labels[judged]]
+    order = np.argsort(own, kind="stable")
+    each = np.sort(probability[judged], axis=None)
+    expected = np.concatenate([[0.0], np.cumsum(each)])
+    expected = expected[np.searchsorted(each, own[order], side="right")]
+    expected += _ONE_SIDED * np.sqrt(expected + 1)
+    found = np.arange(1, len(order) + 1)
+    enough = np.flatnonzero((expected <= _BY_CHANCE * found) & (own[order] < 0.5))
+    return np.asarray(judged[order[: enough[-1] + 1 if len(enough) else 0]])
 
 
 def judged_count(photos: int, classes: int) -> int:
-    """Count how many of so many labelled photos ``label_issues`` examines."""
+    """Count how many of so many labelled photos ``check_labels`` examines."""
     return min(photos, _SCORES // max(classes, 1))
 
 
-def issue_notes(issues: Sequence[LabelIssue], count: int) -> list[str]:
-    """Summarise the ``issues`` among ``count`` examined photos: a summary, then the worst ten."""
-    if not issues:
-        return []
-    lines = [
-        f"{len(issues)} of {count} labelled photos probably carry a wrong category; the worst:"
-    ]
-    for issue in issues[:_SHOWN]:
+def issue_notes(check: LabelCheck) -> list[str]:
+    """Summarise what was found: a summary, then the worst ten."""
+    lines = []
+    if check.issues:
+        lines.append(
+            f"{len(check.issues)} of {check.photos} labelled photos probably carry a wrong "
+            "category; the worst:"
+        )
+    for issue in check.issues[:_SHOWN]:
         lines.append(
             f"{issue.where}: {issue.given!r}, looks like {issue.suggested!r} "
             f"({issue.confidence:.2f})"
+        )
+    if check.doubts:
+        lines.append(
+            f"{len(check.doubts)} of {check.photos} labelled photos look more like another "
+            "category, which may be the model's fault: worth a look (label_doubts with --json)"
         )
     return lines
 

@@ -60,6 +60,8 @@ class TrainReport:
     skipped: list[Notice] = field(default_factory=list)
     # photos that probably carry a wrong category
     label_issues: list[LabelIssue] = field(default_factory=list)
+    # photos that look like another category, as some right ones do
+    label_doubts: list[LabelIssue] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -361,5 +363,6 @@ def _report(
         seconds=seconds,
         notes=photos.notes,
         skipped=[*problem.dataset.skipped, *photos.extracted.skipped],
-        label_issues=photos.issues,
+        label_issues=photos.checked.issues,
+        label_doubts=photos.checked.doubts,
     )

@@ -21,7 +21,7 @@ from indexer.training.feature_cache import (
     photo_features,
     recapture_features,
 )
-from indexer.training.label_errors import LabelIssue, issue_notes, judged_count, label_issues
+from indexer.training.label_errors import NO_LABELS, LabelCheck, check_labels, issue_notes
 from indexer.training.linear import Examples, FittedModel, Pairs
 from indexer.training.options import TrainingOptions
 from indexer.training.problem import (
@@ -53,7 +53,7 @@ class TrainingSet:
     validation_mask: np.ndarray  # bool [N], photos that judge; no copies of training photos
     frozen: float  # share of the validation recaptures that find their photo by frozen features
     notes: list[str]
-    issues: list[LabelIssue]
+    checked: LabelCheck
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -150,12 +150,12 @@ def load_training_set(
         groups = [(train, PAIRS), (validation, VALIDATION_RECAPTURES)]
         recaptures = _recaptures(extracted, groups, runtime, options, progress)
     width = runtime.spec.feature_dim
-    issues, judged_photos = _label_issues(extracted, category, categories, width)
+    checked = _check_labels(extracted, category, categories, width)
     features = extracted.values.astype(np.float32)
     attributes, dropped = attribute_targets(
         extracted.rows, features, train, validation, problem.dataset.types
     )
-    notes += [*leaks.notes, *issue_notes(issues, judged_photos), *dropped]
+    notes += [*leaks.notes, *issue_notes(checked), *dropped]
     targets = [*([category] if categories else []), *attributes]
     if targets:
         labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
@@ -177,25 +177,24 @@ def load_training_set(
         validation,
         _frozen_rate(recaptures.of(validation), features, extracted.pixels, width),
         notes,
-        issues,
+        checked,
     )
 
 
-def _label_issues(
+def _check_labels(
     extracted: Features, category: Target, categories: Sequence[Category], width: int
-) -> tuple[list[LabelIssue], int]:
-    """Find likely label errors among photos that have a category; also how many were checked."""
+) -> LabelCheck:
+    """Find likely label errors among photos that have a category."""
     if not categories:
-        return [], 0
+        return NO_LABELS
     named = np.flatnonzero(category.labels >= 0)
-    issues = label_issues(
+    return check_labels(
         [extracted.rows[number] for number in named],
         extracted.values[named, :width],
         category.labels[named],
         extracted.pixels[named],
         categories,
     )
-    return issues, judged_count(len(named), len(categories))
 
 
 def _frozen_rate(

@@ -63,6 +63,7 @@ def _show(found: dict[str, Any]) -> None:
         ("photos shown in an earlier split", found["leaks"]["photos"]),
         ("products in several splits", found["leaks"]["products"]),
         ("likely wrong labels", len(found["label_issues"])),
+        ("labels in doubt", len(found["label_doubts"])),
         ("median short side, px", found["short_side_px"]["median"]),
         ("photos/s through the network here", found["speed"]["forward_per_s"]),
         ("photos/s in training here", found["speed"]["training_per_s"]),

@@ -75,7 +75,7 @@ def test_training_says_what_leaks_and_which_labels_look_wrong(
         note.startswith("1 of 7 validation photos are exact copies of a train photo")
         for note in report.notes
     )
-    doubted = {(issue.product_id, issue.given, issue.suggested) for issue in report.label_issues}
+    doubted = {(issue.product_id, issue.given, issue.suggested) for issue in report.label_doubts}
     assert ("square3", "stripes", "square") in doubted
     judged = evaluate(
         tmp_path / "m", tmp_path / "p.csv", split="validation", device="cpu", cache=feature_cache
