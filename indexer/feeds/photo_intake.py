@@ -15,7 +15,7 @@ from indexer.catalog.records import NewPhoto, PhotoRow
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import sha256_stream
 from indexer.core.contained_files import open_contained
-from indexer.core.errors import CatalensError, ImageTooLargeError
+from indexer.core.errors import BadImageError, CatalensError, ImageTooLargeError
 from indexer.core.home import Home
 from indexer.feeds.folder import printable
 from indexer.feeds.import_options import ImportOptions
@@ -116,6 +116,9 @@ class PhotoIntake:
                 return Notice(reference.where, reason, "photo-missing", value=reference.source)
             path = path if self._options.photos_within is None else path.resolve()
             state = path.stat()
+            if not state.st_size:
+                # Not opened twice to find that: an archive may name 70,000 of them.
+                raise BadImageError("the image is empty (0 bytes)")
             if state.st_size > self._options.limits.max_bytes:
                 raise ImageTooLargeError(
                     f"the file has {state.st_size:,} bytes, more than the limit of "
@@ -124,7 +127,7 @@ class PhotoIntake:
             file = PhotoFile(str(path.absolute()), state.st_size, state.st_mtime_ns)
             with self._open(path) as stream:
                 return _Found(reference.where, file, sha256_stream(stream))
-        except (OSError, ImageTooLargeError) as error:
+        except (OSError, BadImageError) as error:
             return _bad_photo(reference.where, path or reference.source, error)
 
     def _open(self, path: Path) -> IO[bytes]:
