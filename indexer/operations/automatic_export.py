@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import PhotoRow
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import folder_aside
-from indexer.core.errors import BadModelError
+from indexer.core.errors import BadModelError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_sequence import PhotoSequence
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.model.open_runtime import without_gpu
@@ -89,12 +91,8 @@ def _export(home: Home, bundle: Bundle, progress: OnStage) -> ExportChoice:
     from indexer.training.export import ReferencePhotos, export_bundle
 
     with open_catalog(home) as catalog:
-        calibration, judges = _drawn(home, catalog, shrink_to(bundle.spec.preprocess))
-        photos = ReferencePhotos(
-            [photo for photo, _ in calibration],
-            [photo for photo, _ in judges],
-            _categories(catalog, [row for _, row in judges]),
-        )
+        calibration, judges, rows = _drawn(home, catalog, shrink_to(bundle.spec.preprocess))
+        photos = ReferencePhotos(calibration, judges, _categories(catalog, rows))
     if len(judges) < LEAST_PHOTOS // 2 or not calibration:
         return ExportChoice(bundle, "not exported: too few photos can be read to judge it by")
     try:
@@ -103,7 +101,8 @@ def _export(home: Home, bundle: Bundle, progress: OnStage) -> ExportChoice:
                 bundle, photos, aside / "model", classes=_CLASSES, first=True, progress=progress
             )
             exported = register_model(home, aside / "model")
-    except BadModelError as error:  # not near enough, or its graph fails here
+    # Not near enough, its graph fails here, or a photo was erased meanwhile.
+    except (BadModelError, UnknownPhotoError) as error:
         return ExportChoice(bundle, f"not exported: {error}")
     return ExportChoice(exported, _words(report))
 
@@ -118,26 +117,28 @@ def _words(report: dict[str, Any]) -> str:
 
 def _drawn(
     home: Home, catalog: Catalog, size: int | None
-) -> tuple[list[tuple[Photo, PhotoRow]], list[tuple[Photo, PhotoRow]]]:
-    """Readable photos that calibrate, and others that judge."""
+) -> tuple[PhotoSequence, PhotoSequence, list[PhotoRow]]:
+    """Readable photos that calibrate, and others that judge, with the rows of these."""
     _, entries = catalog.entries()
     ids = np.unique(entries[:, 1])
     picked = ids[evenly_spaced(len(ids), _CALIBRATION + _JUDGES)]
     # Both are spread alike over the catalog.
     judges = np.zeros(len(picked), bool)
     judges[evenly_spaced(len(picked), len(picked) * _JUDGES // (_CALIBRATION + _JUDGES))] = True
-    return (
-        _decoded(home, catalog, picked[~judges], size),
-        _decoded(home, catalog, picked[judges], size),
-    )
+    calibration, _ = _readable(home, catalog, picked[~judges], size)
+    return calibration, *_readable(home, catalog, picked[judges], size)
 
 
-def _decoded(
+def _readable(
     home: Home, catalog: Catalog, photo_ids: np.ndarray, size: int | None
-) -> list[tuple[Photo, PhotoRow]]:
+) -> tuple[PhotoSequence, list[PhotoRow]]:
+    """Those that can be decoded. All are, to tell which: held, they would take half a gigabyte."""
+    read = PhotoStore(home).read
     rows = list(catalog.photos_by_id(photo_ids.tolist()).values())
-    found = decode_all(rows, PhotoStore(home).read, limits=STORED_PHOTO_LIMITS, shrink_to=size)
-    return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
+    found = decode_all(rows, read, limits=STORED_PHOTO_LIMITS, shrink_to=size)
+    good = [row for row, photo in found if isinstance(photo, Photo)]
+    readers = [partial(read, row) for row in good]
+    return PhotoSequence(readers, limits=STORED_PHOTO_LIMITS, shrink_to=size), good
 
 
 def _categories(catalog: Catalog, rows: Sequence[PhotoRow]) -> list[Any]:

@@ -33,6 +33,7 @@ from indexer.core.vectors import evenly_spaced
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_sequence import PhotoSequence
 from indexer.model.bundle import (
     GRAPH,
     PARITY,
@@ -69,6 +70,8 @@ MOST_LOST = 0.005
 CALIBRATION = 300
 _CHECKED = 400
 _TIMED = 64
+# photos that are held decoded
+_PORTION = 16
 # int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and
 # their few channels of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none
 # left out, .9973 with three).
@@ -79,8 +82,8 @@ _LEFT_OUT = (3, 8)
 class ReferencePhotos:
     """Photos that calibrate an export, and photos that judge it with their categories, if any."""
 
-    calibration: list[Photo]
-    judges: list[Photo]
+    calibration: Sequence[Photo]
+    judges: Sequence[Photo]
     categories: list[Any]
 
 
@@ -88,8 +91,8 @@ class ReferencePhotos:
 class _References:
     """Reference photos with the model's own vectors of the judges, float32 [N, D]."""
 
-    calibration: list[Photo]
-    photos: list[Photo]
+    calibration: Sequence[Photo]
+    photos: Sequence[Photo]
     vectors: np.ndarray
     categories: list[Any]
 
@@ -191,15 +194,14 @@ def _exportable(model: Path) -> Bundle:
 def _dataset_photos(bundle: Bundle, data: Path) -> ReferencePhotos:
     problem = read_problem(data, int(bundle.training.get("seed", 0)))
     size = shrink_to(bundle.spec.preprocess)
-    calibration = [photo for photo, _ in _drawn(problem.of("train"), CALIBRATION, size)]
-    judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, size)
+    calibration, _ = _drawn(problem.of("train"), CALIBRATION, size)
+    judges, judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, size)
     if not calibration or len(judged) < 2:
         raise BadDataError(
             f"{data} has no readable train and validation photos to calibrate and judge an export "
             "by"
         )
-    photos = [photo for photo, _ in judged]
-    return ReferencePhotos(calibration, photos, [row.category for _, row in judged])
+    return ReferencePhotos(calibration, judges, [row.category for row in judged])
 
 
 def _with_vectors(bundle: Bundle, photos: ReferencePhotos) -> _References:
@@ -207,13 +209,15 @@ def _with_vectors(bundle: Bundle, photos: ReferencePhotos) -> _References:
     reference = TorchRuntime(bundle.network(), device="cpu")
     features = _cached_features(reference, photos.judges)
     vectors = np.empty((len(photos.judges), bundle.spec.dim), np.float32)
-    known = [number for number, photo in enumerate(photos.judges) if photo.content_hash in features]
-    if known:
-        rows = [features[photos.judges[number].content_hash] for number in known]
-        vectors[known] = reference.embed_features(np.stack(rows).astype(np.float32))
-    others = sorted(set(range(len(photos.judges))) - set(known))
-    if others:
-        vectors[others] = reference.embed([photos.judges[number] for number in others])
+    for start in range(0, len(vectors), _PORTION):
+        part = list(photos.judges[start : start + _PORTION])
+        hashes = [photo.content_hash for photo in part]
+        if all(content_hash in features for content_hash in hashes):
+            rows = np.stack([features[content_hash] for content_hash in hashes])
+            found = reference.embed_features(rows.astype(np.float32))
+        else:
+            found = reference.embed(part)
+        vectors[start : start + _PORTION] = found
     return _References(photos.calibration, photos.judges, vectors, photos.categories)
 
 
@@ -245,11 +249,13 @@ def _fastest(
 
 def _drawn(
     rows: Sequence[DatasetRow], limit: int, shrink_to: int | None
-) -> list[tuple[Photo, DatasetRow]]:
-    """Draw up to ``limit`` readable photos spread evenly over ``rows``."""
+) -> tuple[PhotoSequence, list[DatasetRow]]:
+    """Draw up to ``limit`` readable photos spread evenly over ``rows``, each with its row."""
     picked = [rows[place] for place in evenly_spaced(len(rows), limit)]
+    # All of them are decoded here, to tell which can be; held, they would take a gigabyte.
     found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
-    return [(photo, row) for row, photo in found if isinstance(photo, Photo)]
+    good = [row for row, photo in found if isinstance(photo, Photo)]
+    return PhotoSequence([row.image.read_bytes for row in good], shrink_to=shrink_to), good
 
 
 def _best(network: Network, numeric: str, references: _References) -> tuple[dict[str, Any], Any]:

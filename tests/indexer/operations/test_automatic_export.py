@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from indexer.core.errors import NotAlikeError
+from indexer.core.errors import NotAlikeError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
+from indexer.imaging import photo_sequence
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.openvino_runtime import openvino
 from indexer.model.registry import pretrained
@@ -44,7 +48,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_is_exported_once_before_its_first_index(
     shop: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exported form is registered, named with its figures, and found again."""
+    """The exported form is registered, named with its figures, and found again; few photos are held
+    meanwhile, however many calibrate and judge it."""
+    held: list[int] = [0]
+
+    def decode(*arguments: Any, **options: Any) -> Photo:
+        photo = decode_photo(*arguments, **options)
+        held.append(held[-1] + 1)
+        weakref.finalize(photo, lambda: held.append(held[-1] - 1))
+        return photo
+
+    monkeypatch.setattr(export, "_PORTION", 4)
+    monkeypatch.setattr(photo_sequence, "decode_photo", decode)
     # Of hard-edged drawings of 120 px, cutting at whole px costs more than of photos.
     monkeypatch.setitem(export.TOLERANCE, "fp32", 0.99)
     home = copy_home(shop, tmp_path)
@@ -54,12 +69,29 @@ def test_a_model_is_exported_once_before_its_first_index(
     assert choice.bundle.training["exported_from"] == bundle.model_version
     assert (choice.reason or "").startswith("exported as fp32: ")
     assert choice.bundle.path.parent == home.models
+    # Those of a portion, beside those of the one before.
+    assert 4 <= max(held) <= 9
     again = choose_exported(home, bundle, device="cpu")
     assert (again.bundle.model_version, again.reason) == (
         choice.bundle.model_version,
         "exported before as fp32",
     )
     assert choose_exported(home, choice.bundle, device="cpu").reason is None
+
+
+def test_a_photo_that_is_erased_meanwhile_leaves_the_model_as_it_is(
+    shop: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be decoded at first, and is gone when it is asked for again."""
+
+    def erased(*_: object, **__: object) -> Photo:
+        raise UnknownPhotoError("photo 7: its file is gone")
+
+    home = copy_home(shop, tmp_path)
+    monkeypatch.setattr(photo_sequence, "decode_photo", erased)
+    choice = choose_exported(home, pretrained(home), device="cpu")
+    assert not choice.bundle.exported
+    assert choice.reason == "not exported: photo 7: its file is gone"
 
 
 @pytest.mark.parametrize("obstacle", ["vectors", "few", "unlike", "gpu"])
