@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,26 +18,30 @@ CHECKSUMS_TABLE = (
     "CREATE TABLE IF NOT EXISTS checksums (kind TEXT NOT NULL, key INTEGER NOT NULL, sequence "
     "INTEGER NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID"
 )
-PRODUCT = "product"
+# A product's row; its tags and photos: a new price touches the first alone.
+ROW = "row"
+PARTS = "parts"
 PHOTO = "photo"
 # Small tables, each checked as one.
 WHOLE = ("attribute_types", "used_fields", "field_owners")
 # Table -> the kind of row that it is part of, and the column that holds its number.
 _PARTS = {
-    "products": (PRODUCT, "pid"),
-    "tags": (PRODUCT, "pid"),
-    "product_photos": (PRODUCT, "pid"),
+    "products": (ROW, "pid"),
+    "tags": (PARTS, "pid"),
+    "product_photos": (PARTS, "pid"),
     "photos": (PHOTO, "photo_id"),
     **{name: (name, "0") for name in WHOLE},
 }
 _READ = {
-    PRODUCT: (
+    ROW: (
         "SELECT pid, 0, sequence, product_id, title, category, attributes, fields, spellings, "
-        "external_version FROM products WHERE pid IN ({0}) UNION ALL "
-        "SELECT pid, 1, position, tag, source, NULL, NULL, NULL, NULL, NULL FROM tags "
-        "WHERE pid IN ({0}) UNION ALL "
-        "SELECT pid, 2, position, photo_id, source, NULL, NULL, NULL, NULL, NULL "
-        "FROM product_photos WHERE pid IN ({0}) ORDER BY 1, 2, 3, 4, 5"
+        "external_version FROM products WHERE pid IN ({0}) ORDER BY 1"
+    ),
+    PARTS: (
+        "SELECT pid, 0, 0, NULL, NULL FROM products WHERE pid IN ({0}) UNION ALL "
+        "SELECT pid, 1, position, tag, source FROM tags WHERE pid IN ({0}) UNION ALL "
+        "SELECT pid, 2, position, photo_id, source FROM product_photos WHERE pid IN ({0}) "
+        "ORDER BY 1, 2, 3, 4, 5"
     ),
     PHOTO: (
         "SELECT photo_id, 0, 0, content_hash, format, bytes, width, height, storage, path "
@@ -63,7 +67,10 @@ class RowKinds:
 
 
 CATALOG_KINDS = RowKinds(
-    _PARTS, _READ, {PRODUCT: ("products", "pid"), PHOTO: ("photos", "photo_id")}, WHOLE
+    _PARTS,
+    _READ,
+    {ROW: ("products", "pid"), PARTS: ("products", "pid"), PHOTO: ("photos", "photo_id")},
+    WHOLE,
 )
 
 
@@ -75,15 +82,50 @@ class RowSum(NamedTuple):
     checksum: int
 
 
+class TouchedRows:
+    """Rows that the open transaction wrote, and the checksums that whoever wrote them knows."""
+
+    def __init__(self, kinds: RowKinds) -> None:
+        # By kind; the same sets for good, since SQLite adds to them.
+        self.touched: dict[str, set[int]] = {kind: set() for kind, _ in kinds.parts.values()}
+        self.known: dict[str, list[RowSum]] = {kind: [] for kind in kinds.reads}
+
+    def clear(self) -> None:
+        """Nothing is written yet."""
+        for keys in self.touched.values():
+            keys.clear()
+        for sums in self.known.values():
+            sums.clear()
+
+    def know_product(self, row: tuple[Any, ...]) -> None:
+        """The row of a product as it was just written, of the columns that ``ROW`` reads."""
+        pid = row[0]
+        self.touched[ROW].discard(pid)
+        self.known[ROW].append(RowSum(pid, row[2], _add(0, row)))
+
+    def know_parts(
+        self, pid: int, tags: Iterable[tuple[str, str]], photos: Iterable[tuple[int, str | None]]
+    ) -> None:
+        """Tags and photos of a product, in order, as they were just written."""
+        total = _add(0, (pid, 0, 0, None, None))
+        for part, entries in ((1, tags), (2, photos)):
+            for position, entry in enumerate(entries):
+                total = _add(total, (pid, part, position, *entry))
+        self.touched[PARTS].discard(pid)
+        self.known[PARTS].append(RowSum(pid, 0, total))
+
+
 class CheckedDatabase(Database):
     """A file whose every transaction leaves checksums of the rows that it wrote."""
 
     def __init__(self, path: Path, schema: Schema, kinds: RowKinds = CATALOG_KINDS) -> None:
         super().__init__(path, schema)
         self._kinds = kinds
-        self._touched: set[tuple[str, int]] = set()
+        self.rows = TouchedRows(kinds)
         # Whether the file has its triggers, by which every release unseals what it changes.
         self._unsealed_by_all = False
+        # The connection that has triggers of its own, and the schema that it had then.
+        self._watching: tuple[Connection, int] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -98,26 +140,31 @@ class CheckedDatabase(Database):
     def _watch(self, sql: Connection) -> None:
         """Note the rows that this connection writes, by triggers of its own: an older Catalens
         meets none."""
-        self._touched.clear()
+        self.rows.clear()
+        version = int(sql.execute("PRAGMA schema_version").fetchone()[0])
+        if self._watching == (sql, version):
+            return
         tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
         self._unsealed_by_all = self._trigger_names(tables) <= tables
         there = {row[0] for row in sql.execute("SELECT tbl_name FROM temp.sqlite_master")}
-        wanted = tables.intersection(self._kinds.parts) - there
-        if not wanted:
-            return
-        sql.create_function("catalens_touched", 2, self._touch)
-        for table in wanted:
+        for kind, keys in self.rows.touched.items():
+            sql.create_function(f"catalens_touched_{kind}", 1, keys.add)
+        for table in tables.intersection(self._kinds.parts) - there:
             kind, key = self._kinds.parts[table]
             for event, row in (("INSERT", "new"), ("UPDATE", "new"), ("DELETE", "old")):
                 number = key if key == "0" else f"{row}.{key}"
                 sql.execute(
                     f"CREATE TEMP TRIGGER touched_{table}_{event} AFTER {event} ON main.{table} "
-                    f"BEGIN SELECT catalens_touched('{kind}', {number}); END"
+                    f"BEGIN SELECT catalens_touched_{kind}({number}); END"
                 )
+        self._watching = (sql, version)
 
     def _trigger_names(self, tables: set[str]) -> set[str]:
         there = tables.intersection(self._kinds.parts)
-        return {f"unseal_{table}_{event}" for table in there for event, _ in self._events(table)}
+        return {self._trigger(table, event) for table in there for event, _ in self._events(table)}
+
+    def _trigger(self, table: str, event: str) -> str:
+        return f"unseal_{self._kinds.parts[table][0]}_by_{table}_{event}"
 
     def _events(self, table: str) -> tuple[tuple[str, str], ...]:
         """What takes a checksum away, and the row that says of what. A new row has none yet."""
@@ -127,29 +174,47 @@ class CheckedDatabase(Database):
     def _make_triggers(self, sql: Connection) -> None:
         """Have all releases, older ones too, unseal what they change."""
         tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
+        # Of other kinds, which this file had once.
+        for name in tables - self._trigger_names(tables):
+            if name.startswith("unseal_"):
+                sql.execute(f"DROP TRIGGER {name}")
+        kinds = sorted(self.rows.touched)
+        marks = ",".join("?" * len(kinds))
+        sql.execute(f"DELETE FROM checksums WHERE kind NOT IN ({marks})", kinds)
         for table in tables.intersection(self._kinds.parts):
             kind, key = self._kinds.parts[table]
             for event, row in self._events(table):
                 number = key if key == "0" else f"{row}.{key}"
                 sql.execute(
-                    f"CREATE TRIGGER IF NOT EXISTS unseal_{table}_{event} AFTER {event} ON {table} "
-                    f"BEGIN DELETE FROM checksums WHERE kind = '{kind}' AND key = {number}; END"
+                    f"CREATE TRIGGER IF NOT EXISTS {self._trigger(table, event)} AFTER {event} ON "
+                    f"{table} BEGIN DELETE FROM checksums WHERE kind = '{kind}' AND key = "
+                    f"{number}; END"
                 )
 
-    def _touch(self, kind: str, key: int) -> None:
-        self._touched.add((kind, key))
-
     def _seal(self, sql: Connection) -> None:
-        if not self._touched:
+        touched = self.rows.touched
+        if not (any(touched.values()) or any(self.rows.known.values())):
             return
         if not self._unsealed_by_all:
             sql.execute(CHECKSUMS_TABLE)
             self._make_triggers(sql)
         for kind in self._kinds.reads:
-            rows = [key for of, key in self._touched if of == kind]
-            seal_rows(sql, kind, rows, self._kinds)
-        for name in {kind for kind, _ in self._touched}.intersection(self._kinds.whole):
-            seal_table(sql, name)
+            read = sorted(touched[kind])
+            # What was touched again since is read; of two that are known, the last one holds.
+            store_checksums(
+                sql, kind, [row for row in self.rows.known[kind] if row.key not in touched[kind]]
+            )
+            seal_rows(sql, kind, read, self._kinds)
+        for name in self._kinds.whole:
+            if touched[name]:
+                seal_table(sql, name)
+
+
+def store_checksums(sql: Connection, kind: str, sums: Sequence[RowSum]) -> None:
+    """Store checksums of rows, of a key's several the last."""
+    sql.executemany(
+        "INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)", [(kind, *row) for row in sums]
+    )
 
 
 def seal_rows(
@@ -162,9 +227,7 @@ def seal_rows(
         sql.executemany(
             "DELETE FROM checksums WHERE kind = ? AND key = ?", [(kind, key) for key in gone]
         )
-        sql.executemany(
-            "INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)", [(kind, *row) for row in sums]
-        )
+        store_checksums(sql, kind, sums)
 
 
 def seal_table(sql: Connection, name: str) -> None:

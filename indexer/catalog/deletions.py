@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
+
 from indexer.catalog.product_rows import StoredContent, texts_in
 from indexer.core.errors import StaleVersionError
 from indexer.core.sqlite import (
@@ -44,6 +46,15 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS erased_photos (digest BLOB PRIMARY KEY, until REAL NOT NULL) "
     "WITHOUT ROWID",
 )
+_SET_TOMBSTONE = (
+    "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET "
+    "external_version = CASE WHEN external_version IS NULL THEN excluded.external_version "
+    "WHEN excluded.external_version IS NULL THEN external_version "
+    "ELSE max(external_version, excluded.external_version) END, until = excluded.until"
+)
+# Texts whose marks are kept at hand: products of one shop share most of theirs.
+_REMEMBERED = 10_000
+_SHORT = 100
 
 
 class Mark(NamedTuple):
@@ -69,6 +80,7 @@ class Salted:
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
         self._seed = int.from_bytes(salt[:4], "big")
+        self._marks: dict[str, Mark] = {}
 
     def check(self, text: str) -> int:
         """A quick 16 bits: texts that differ in them are different."""
@@ -78,23 +90,12 @@ class Salted:
         return hmac.digest(self._salt, _bytes(text), "sha256")[:_DIGEST]
 
     def mark(self, kind: str, text: str) -> Mark:
-        return Mark(kind, len(text), self.check(text), self.digest(text).hex())
-
-
-def record_deletion(
-    sql: Connection,
-    pid: int,
-    product_id: str,
-    content: StoredContent,
-    tags: Iterable[str],
-    external_version: int | None,
-) -> None:
-    """Record a deleted product and set its tombstone; inside the deleting transaction."""
-    salted = salted_digests(sql)
-    marks = [salted.mark("id", product_id)]
-    marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
-    sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", (pid, json.dumps(marks)))
-    set_tombstone(sql, product_id, external_version)
+        known = self._marks.get(text)
+        if known is None:
+            known = Mark(kind, len(text), self.check(text), self.digest(text).hex())
+            if len(self._marks) < _REMEMBERED and len(text) <= _SHORT:
+                self._marks[text] = known
+        return known if known.kind == kind else known._replace(kind=kind)
 
 
 def record_removed_text(sql: Connection, sequence: int) -> None:
@@ -113,28 +114,54 @@ def record_photos(sql: Connection, hashes: Iterable[str]) -> None:
         sql.executemany("INSERT OR REPLACE INTO erased_photos VALUES (?, ?)", rows)
 
 
-def set_tombstone(sql: Connection, product_id: str, external_version: int | None) -> None:
-    """Remember a deleted id with the highest version seen of it; inside a write transaction."""
-    query = (
-        "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET "
-        "external_version = CASE WHEN external_version IS NULL THEN excluded.external_version "
-        "WHEN excluded.external_version IS NULL THEN external_version "
-        "ELSE max(external_version, excluded.external_version) END, until = excluded.until"
-    )
-    sql.execute(query, (salted_digests(sql).digest(product_id), external_version, _end()))
+class DeletionWriter:
+    """Records deletions inside one open transaction, which reads the salt once."""
 
+    def __init__(self, connection: Connection) -> None:
+        self._sql = connection
+        self._salt: Salted | None = None
 
-def refuse_late(sql: Connection, product_id: str, external_version: int | None) -> None:
-    """Raise ``StaleVersionError`` for a write that is older than the deletion of its product."""
-    if external_version is None or not has_table(sql, "tombstones"):
-        return
-    query = "SELECT external_version FROM tombstones WHERE digest = ? AND until >= ?"
-    row = sql.execute(query, (salted_digests(sql).digest(product_id), time.time())).fetchone()
-    if row is not None and row[0] is not None and external_version < row[0]:
-        raise StaleVersionError(
-            f"product {product_id!r} was deleted at external_version {row[0]}, "
-            f"{external_version} is older"
-        )
+    def _salted(self) -> Salted:
+        if self._salt is None:
+            self._salt = salted_digests(self._sql)
+        return self._salt
+
+    def record(
+        self,
+        pid: int,
+        product_id: str,
+        content: StoredContent,
+        tags: Iterable[str],
+        external_version: int | None,
+    ) -> None:
+        """Record a deleted product and set its tombstone."""
+        salted = self._salted()
+        marks = [salted.mark("id", product_id)]
+        marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
+        values = (pid, orjson.dumps([tuple(mark) for mark in marks]).decode())
+        self._sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", values)
+        self.set_tombstone(product_id, external_version)
+
+    def set_tombstone(self, product_id: str, external_version: int | None) -> None:
+        """Remember a deleted id with the highest version seen of it."""
+        digest = self._salted().digest(product_id)
+        self._sql.execute(_SET_TOMBSTONE, (digest, external_version, _end()))
+
+    def refuse_late(self, product_id: str, external_version: int | None) -> None:
+        """Raise ``StaleVersionError`` for a write that is older than the deletion of its
+        product."""
+        if external_version is None or (
+            self._salt is None and not has_table(self._sql, "tombstones")
+        ):
+            return
+        query = "SELECT external_version FROM tombstones WHERE digest = ? AND until >= ?"
+        digest = self._salted().digest(product_id)
+        row = self._sql.execute(query, (digest, time.time())).fetchone()
+        if row is not None and row[0] is not None and external_version < row[0]:
+            raise StaleVersionError(
+                f"product {product_id!r} was deleted at external_version {row[0]}, "
+                f"{external_version} is older"
+            )
 
 
 class Deletions:

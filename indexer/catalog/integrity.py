@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from indexer.catalog.checksums import (
     CHECKSUMS_TABLE,
+    PARTS,
     PHOTO,
-    PRODUCT,
+    ROW,
     WHOLE,
     current_checksums,
     seal_rows,
@@ -95,8 +96,8 @@ def check_catalog(catalog: Catalog) -> CatalogCheck:
             state.unchecked = state.products
             return state
         state.damages += _bad_json(sql)
-        for kind in (PRODUCT, PHOTO):
-            _check_rows(sql, kind, state)
+        _check_rows(sql, "product", (ROW, PARTS), state)
+        _check_rows(sql, "photo", (PHOTO,), state)
         state.damages += _changed_tables(sql)
     return state
 
@@ -105,8 +106,8 @@ def seal_catalog(catalog: Catalog) -> int:
     """Give checksums to rows that have none or an older one; returns to how many."""
     with catalog.database.transaction() as sql:
         sql.execute(CHECKSUMS_TABLE)
-        count = 0
-        for kind in (PRODUCT, PHOTO):
+        sealed: dict[str, set[int]] = {}
+        for kind in (ROW, PARTS, PHOTO):
             known = stored_checksums(sql, kind)
             old = [
                 row.key
@@ -114,33 +115,38 @@ def seal_catalog(catalog: Catalog) -> int:
                 if row.key not in known or known[row.key][0] != row.sequence
             ]
             seal_rows(sql, kind, old)
-            count += len(old)
+            sealed.setdefault("photo" if kind == PHOTO else "product", set()).update(old)
         for name in WHOLE:
             if not stored_checksums(sql, name):
                 seal_table(sql, name)
-    return count
+    return sum(map(len, sealed.values()))
 
 
-def _check_rows(sql: Connection, kind: str, state: CatalogCheck) -> None:
-    known = stored_checksums(sql, kind)
-    changed: list[int] = []
-    for row in current_checksums(sql, kind):
-        sequence, checksum = known.pop(row.key, (-1, 0))
-        if sequence == row.sequence:
-            if checksum != row.checksum:
-                changed.append(row.key)
-        elif sequence > row.sequence:
-            changed.append(row.key)
-        else:
-            # Of an older Catalens.
-            state.unchecked += 1
-    # One that was deleted by any release has lost its checksum too.
-    gone = list(known)
+def _check_rows(sql: Connection, noun: str, kinds: Sequence[str], state: CatalogCheck) -> None:
+    """Compare the checksums of what belongs to one product, or photo, with what stands there."""
+    changed: set[int] = set()
+    unchecked: set[int] = set()
+    gone: set[int] = set()
+    for kind in kinds:
+        known = stored_checksums(sql, kind)
+        for row in current_checksums(sql, kind):
+            sequence, checksum = known.pop(row.key, (-1, 0))
+            if sequence == row.sequence:
+                if checksum != row.checksum:
+                    changed.add(row.key)
+            elif sequence > row.sequence:
+                changed.add(row.key)
+            else:
+                # Of an older Catalens.
+                unchecked.add(row.key)
+        # One that was deleted by any release has lost its checksum too.
+        gone.update(known)
+    state.unchecked += len(unchecked - changed)
     if changed:
-        where = _words(sql, kind, changed)
-        state.damages.append(f"{len(changed)} {kind}s do not match their checksum: {where}")
+        where = _words(sql, noun, sorted(changed))
+        state.damages.append(f"{len(changed)} {noun}s do not match their checksum: {where}")
     if gone:
-        state.damages.append(f"{len(gone)} {kind}s are lost: {_named(gone)}")
+        state.damages.append(f"{len(gone)} {noun}s are lost: {_named(sorted(gone))}")
 
 
 def _changed_tables(sql: Connection) -> Iterator[str]:
@@ -161,11 +167,12 @@ def _bad_json(sql: Connection) -> Iterator[str]:
         except (ValueError, TypeError):
             bad.append(pid)
     if bad:
-        yield f"values of {len(bad)} products cannot be read: {_words(sql, PRODUCT, bad)}"
+        where = _words(sql, "product", bad)
+        yield f"values of {len(bad)} products cannot be read: {where}"
 
 
-def _words(sql: Connection, kind: str, keys: list[int]) -> str:
-    if kind != PRODUCT:
+def _words(sql: Connection, noun: str, keys: list[int]) -> str:
+    if noun != "product":
         return _named(keys)
     query = "SELECT product_id FROM products WHERE pid = ?"
     names = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from indexer.catalog.limits import LONGEST_TITLE, check_length
 from indexer.catalog.product_fields import AVAILABILITIES, FIELD_NAMES, NO_FIELDS, ProductFields
@@ -16,6 +16,7 @@ from indexer.catalog.records import (
     check_text,
     checked_tags,
 )
+from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadProductError
 
 # Characters of a text field; an address may be longer.
@@ -34,7 +35,16 @@ _AMOUNTS = ("price", "sale_price")
 _BY_KEY = ("titles", "categories", "prices")
 
 
-def check_product(product: ProductInput, *, needs_photo: bool = True) -> None:
+class CheckedProduct(NamedTuple):
+    """Parts of a product as they are stored."""
+
+    category: CategoryPath | None
+    # With their sources.
+    tags: list[tuple[str, str]]
+    fields: dict[str, Any]
+
+
+def check_product(product: ProductInput, *, needs_photo: bool = True) -> CheckedProduct:
     """Everything about a product that can be checked without the catalog, but attributes. Raises
     ``BadProductError``."""
     reason = bad_product_id(check_text("product_id", product.product_id))
@@ -42,13 +52,14 @@ def check_product(product: ProductInput, *, needs_photo: bool = True) -> None:
         raise BadProductError(reason)
     if product.title is not None:
         checked_title(product.title)
-    category_path(product.category)
-    checked_tags(product.tags)
-    checked_fields(product.fields)
+    checked = CheckedProduct(
+        category_path(product.category), checked_tags(product.tags), checked_fields(product.fields)
+    )
     for address in product.sources.values():
         checked_url("the address of a photo", check_text("the address of a photo", address))
     if needs_photo and not product.photos:
         raise BadProductError(f"product {product.product_id!r} has no photo")
+    return checked
 
 
 def checked_title(title: object) -> str:
@@ -62,8 +73,12 @@ def checked_fields(given: ProductFields) -> dict[str, Any]:
     """The present fields as they are stored. Raises ``BadProductError`` that names the field."""
     if given is NO_FIELDS:
         return {}
-    values = {name: checked_field(name, getattr(given, name)) for name in FIELD_NAMES}
-    return {name: value for name, value in values.items() if value is not None}
+    values = {}
+    for name in FIELD_NAMES:
+        value = getattr(given, name)
+        if value is not None and (stored := checked_field(name, value)) is not None:
+            values[name] = stored
+    return values
 
 
 def checked_field(name: str, value: Any) -> Any:

@@ -18,24 +18,31 @@ class PhotoAssignment:
     def __init__(self, connection: Connection, folder: Path | None) -> None:
         self._sql = connection
         self._folder = folder
+        # By content hash, as ``check`` found them: number, storage, path.
+        self._stored: dict[str, tuple[int, str, str | None]] = {}
         # Photos that lost their last product.
         self.orphaned: list[str] = []
 
     def check(self, product_id: str, hashes: list[str], offered: dict[str, NewPhoto]) -> None:
         """Raise ``UnknownPhotoError`` for a photo that is neither stored nor ``offered``."""
-        known: dict[str, str] = {}
+        self._stored.clear()
         for part, marks in chunks(hashes):
-            query = f"SELECT content_hash, storage FROM photos WHERE content_hash IN ({marks})"
-            known.update(self._sql.execute(query, part))
+            query = (
+                "SELECT content_hash, photo_id, storage, path FROM photos WHERE content_hash IN "
+                f"({marks})"
+            )
+            for content_hash, *row in self._sql.execute(query, part):
+                self._stored[content_hash] = (row[0], row[1], row[2])
         for content_hash in hashes:
             new = offered.get(content_hash)
-            if new is None and content_hash not in known:
+            known = self._stored.get(content_hash)
+            if new is None and known is None:
                 raise UnknownPhotoError(
                     f"product {product_id!r}: there is no stored photo {content_hash!a}"
                 )
             # The file was written before this transaction and a delete may have removed it since.
             becomes_copy = (
-                new is not None and new.storage == "copy" and known.get(content_hash) != "copy"
+                new is not None and new.storage == "copy" and (known is None or known[1] != "copy")
             )
             if (
                 becomes_copy
@@ -48,10 +55,10 @@ class PhotoAssignment:
                 )
 
     def photo_id(self, content_hash: str, new: NewPhoto | None) -> int:
-        """The number of a photo, which is stored if it is ``new``."""
-        query = "SELECT photo_id, storage, path FROM photos WHERE content_hash = ?"
-        found = self._sql.execute(query, (content_hash,)).fetchone()
-        if found is None and new is not None:
+        """The number of a photo that was checked; it is stored if it is ``new``."""
+        found = self._stored.get(content_hash)
+        if found is None:
+            assert new is not None, "check refuses it"
             query = (
                 "INSERT INTO photos (content_hash, format, bytes, width, height, storage, path) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -98,13 +105,7 @@ class PhotoAssignment:
         returned."""
         old = [photo_id for photo_id, _ in self.rows(pid)]
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
-        rows = [
-            (pid, position, photo_id, source)
-            for position, (photo_id, source) in enumerate(zip(photo_ids, sources, strict=True))
-        ]
-        self._sql.executemany(
-            "INSERT INTO product_photos (pid, position, photo_id, source) VALUES (?, ?, ?, ?)", rows
-        )
+        self.add(pid, photo_ids, sources)
         orphaned: list[tuple[str, int]] = []
         for photo_id in set(old) - set(photo_ids):
             query = (
@@ -117,4 +118,14 @@ class PhotoAssignment:
         self.orphaned += [content_hash for content_hash, _ in orphaned]
         return tuple(content_hash for content_hash, _ in orphaned), tuple(
             photo_id for _, photo_id in orphaned
+        )
+
+    def add(self, pid: int, photo_ids: list[int], sources: list[str | None]) -> None:
+        """Give photos to a product that has none."""
+        rows = [
+            (pid, position, photo_id, source)
+            for position, (photo_id, source) in enumerate(zip(photo_ids, sources, strict=True))
+        ]
+        self._sql.executemany(
+            "INSERT INTO product_photos (pid, position, photo_id, source) VALUES (?, ?, ?, ?)", rows
         )

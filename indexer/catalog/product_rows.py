@@ -51,36 +51,18 @@ class StoredRow(NamedTuple):
         return cls(row[0], StoredContent(*row[1:6]), row[6], row[7])
 
 
-def loses_text(old: StoredContent, new: StoredContent) -> bool:
-    """Whether a text of ``old`` is none of ``new``; numbers are no texts."""
-    if (old.title and old.title != new.title) or old.category not in (None, new.category):
-        return True
-    return _loses_value(old.attributes, new.attributes) or _loses_value(old.fields, new.fields)
-
-
-def _loses_value(old: str | None, new: str | None) -> bool:
-    if not old or old == new:
-        return False
-    before = orjson.loads(old)
-    after = orjson.loads(new or "{}")
-    changed: set[str] = set()
-    for name, value in before.items():
-        if after.get(name) != value:
-            changed.update(_strings(value))
-    return bool(changed) and not changed <= set(_strings(after))
-
-
 def texts_in(stored: str | None) -> set[str]:
     """The texts among the values of a JSON column."""
-    return set(_strings(orjson.loads(stored or "{}")))
+    return set(strings_in(orjson.loads(stored or "{}")))
 
 
-def _strings(value: object) -> Iterator[str]:
+def strings_in(value: object) -> Iterator[str]:
+    """The texts in a JSON value, but for names of objects."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _strings(entry)
+            yield from strings_in(entry)
 
 
 def kept_values(stored: str | None, keep: frozenset[str]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ from indexer.core.errors import (
     UnknownProductError,
 )
 from indexer.core.home import Home
-from indexer.core.sqlite import Connection, Database, Schema, chunks
+from indexer.core.sqlite import Connection, Schema, chunks
 
 _PORTION = 900
 _SCHEMA = Schema(
@@ -95,7 +95,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
         """Use ``open`` or ``create``. ``photos``: where the copies lie that new rows must have."""
-        self.database: Database = CheckedDatabase(path, _SCHEMA)
+        self.database = CheckedDatabase(path, _SCHEMA)
         self.change_log = ChangeLog(self.database)
         self.actions = ActionLog(self.database)
         self._photos = photos
@@ -227,7 +227,8 @@ class Catalog:
             before = Marks.read(connection)
             bring_up_to_date(connection)
             # A dry run has written no photo's file either.
-            session = Transaction(connection, None if dry_run else self._photos)
+            photos = None if dry_run else self._photos
+            session = Transaction(connection, photos, self.database.rows)
             yield session
             if dry_run:
                 connection.execute("ROLLBACK")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from indexer.catalog.action_log import EXPIRED, begin_action
-from indexer.catalog.product_rows import StoredContent
+from indexer.catalog.product_rows import StoredContent, strings_in, texts_in
 from indexer.catalog.records import dump
 from indexer.core.actor import current_action
 from indexer.core.sqlite import Connection, chunks, has_table, read_meta, write_meta
@@ -28,6 +30,8 @@ _HELD = "undo_kept"
 # "fields/NAME". Of an attribute: [value, as written]; absent is None.
 Part = Any
 Parts = dict[str, Part]
+# Parts before and after a write that changed them.
+ReplacedParts = dict[str, tuple[Part, Part]]
 
 
 @dataclass(frozen=True)
@@ -63,26 +67,45 @@ def content_parts(content: StoredContent) -> Parts:
     }
 
 
-def _changed_parts(before: StoredContent, after: StoredContent) -> dict[str, tuple[Part, Part]]:
+def changed_parts(before: StoredContent, after: StoredContent) -> ReplacedParts:
     """The parts that differ, before and after; columns that do not are not read."""
-    parts: dict[str, tuple[Part, Part]] = {}
-    if before.title != after.title:
-        parts["title"] = (before.title, after.title)
+    parts: ReplacedParts = {}
+    differences(parts, "title", before.title, after.title)
     if before.category != after.category:
         parts["category"] = (_loaded(before.category), _loaded(after.category))
     if (before.attributes, before.spellings) != (after.attributes, after.spellings):
-        parts |= _differences(_attribute_parts(before), _attribute_parts(after))
+        _compare(parts, _attribute_parts(before), _attribute_parts(after))
     if before.fields != after.fields:
-        parts |= _differences(_field_parts(before), _field_parts(after))
+        _compare(parts, _field_parts(before), _field_parts(after))
     return parts
 
 
-def _differences(old: Parts, new: Parts) -> dict[str, tuple[Part, Part]]:
-    return {
-        name: (old.get(name), new.get(name))
-        for name in old.keys() | new.keys()
-        if old.get(name) != new.get(name)
-    }
+def differences(parts: ReplacedParts, name: str, was: Part, now: Part) -> None:
+    """Note a part where it differs."""
+    if was != now:
+        parts[name] = (was, now)
+
+
+def loses_text(parts: ReplacedParts, after: StoredContent) -> bool:
+    """Whether a text that ``parts`` replaced stands nowhere any more; numbers are no texts."""
+    gone: dict[str, set[str]] = {}
+    for name, (was, now) in parts.items():
+        kind = name.partition("/")[0]
+        if not was:
+            continue
+        if kind not in ("attributes", "fields"):
+            return True
+        value, new = (was[0], now and now[0]) if kind == "attributes" else (was, now)
+        if value != new and not isinstance(value, int | float):
+            gone.setdefault(kind, set()).update(strings_in(value))
+    return any(
+        texts and not texts <= texts_in(getattr(after, kind)) for kind, texts in gone.items()
+    )
+
+
+def _compare(parts: ReplacedParts, old: Parts, new: Parts) -> None:
+    for name in old.keys() | new.keys():
+        differences(parts, name, old.get(name), new.get(name))
 
 
 def _attribute_parts(content: StoredContent) -> Parts:
@@ -146,17 +169,8 @@ class UndoJournal:
         self._number: int | None = None
         self._buffer: dict[int, dict[str, list[Part]]] = {}
 
-    def change(
-        self,
-        pid: int,
-        before: StoredContent,
-        after: StoredContent,
-        others: Mapping[str, tuple[Part, Part]] = {},
-    ) -> None:
-        """Keep what differs of a product; ``others``: its tags and photos before and after."""
-        parts = {name: pair for name, pair in others.items() if pair[0] != pair[1]}
-        if before != after:
-            parts |= _changed_parts(before, after)
+    def change(self, pid: int, parts: ReplacedParts) -> None:
+        """Keep the parts of a product that a write replaced."""
         kept = self._buffer.setdefault(pid, {})
         for name, (was, now) in parts.items():
             # Of several changes by one action the first has what stood before it.
@@ -196,7 +210,7 @@ class UndoJournal:
                 for name, (was, now) in buffer[pid].items():
                     earlier[name] = [earlier[name][0] if name in earlier else was, now]
                 buffer[pid] = earlier
-        rows = [(number, pid, dump(parts)) for pid, parts in buffer.items()]
+        rows = [(number, pid, _text(parts)) for pid, parts in sorted(buffer.items())]
         self._sql.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
         held = int(read_meta(self._sql, _HELD) or 0) + len(rows)
         write_meta(self._sql, _HELD, str(held))
@@ -208,6 +222,14 @@ class UndoJournal:
         if self._number is None:
             self._number = begin_action(self._sql, self.action)
         return self._number
+
+
+def _text(parts: dict[str, list[Part]]) -> str:
+    try:
+        return orjson.dumps(parts).decode()
+    except TypeError:
+        # Integers beyond 64 bits, which an older release stored in lists.
+        return dump(parts)
 
 
 def read_kept(sql: Connection, number: int, pids: Sequence[int]) -> dict[int, dict[str, KeptPart]]:

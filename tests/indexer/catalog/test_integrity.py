@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog.checksums import PRODUCT, stored_checksums
+from indexer.catalog.checksums import ROW, stored_checksums
 from indexer.catalog.integrity import check_catalog, seal_catalog
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog
@@ -48,7 +48,7 @@ def test_what_was_written_is_whole(catalog: Catalog) -> None:
     state = check_catalog(catalog)
     assert (state.damages, state.unchecked, state.products) == ([], 0, 9)
     with catalog.database.read() as sql:
-        assert 3 not in stored_checksums(sql, PRODUCT)
+        assert 3 not in stored_checksums(sql, ROW)
 
 
 @pytest.mark.parametrize(
