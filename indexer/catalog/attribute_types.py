@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -18,7 +17,7 @@ from indexer.catalog.attributes import (
     reads_as_number,
 )
 from indexer.catalog.limits import check_given_attributes
-from indexer.catalog.records import check_text, dump
+from indexer.catalog.records import check_text, dump, load
 from indexer.catalog.undo_journal import KeptType
 from indexer.core.errors import BadProductError
 from indexer.core.sqlite import Connection
@@ -148,8 +147,8 @@ class StoredTypes:
         tests = " OR ".join("instr(attributes, ?)" for _ in keys) or "1"
         query = f"SELECT pid, product_id, attributes, spellings FROM products WHERE {tests}"
         for pid, product_id, text, spelled in self._sql.execute(query, keys):
-            values = json.loads(text)
-            spellings = json.loads(spelled or "{}")
+            values = load(text)
+            spellings = load(spelled or "{}")
             for name in changed.keys() & values.keys():
                 try:
                     _convert(name, values, spellings, changed[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from indexer.catalog.attribute_types import ReadAttributes, StoredTypes
 from indexer.catalog.limits import check_stored_attributes
 from indexer.catalog.product_checks import CheckedProduct, checked_field, checked_title
 from indexer.catalog.product_rows import StoredContent, dump_some, kept_values, merged_values
-from indexer.catalog.records import ProductInput, category_path, dump
+from indexer.catalog.records import ProductInput, category_path, dump, load
 from indexer.catalog.undo_journal import ReplacedParts, differences
 from indexer.core.errors import BadProductError
 
@@ -75,16 +74,16 @@ def patched_content(
         path = category_path(changes["category"])
         category = None if path is None else dump(path)
         if category != old.category:
-            before = None if old.category is None else json.loads(old.category)
+            before = None if old.category is None else load(old.category)
             parts["category"] = (before, None if path is None else list(path))
     if "attributes" in changes:
         given = changes["attributes"]
         read = types.read(given)
-        held = json.loads(old.attributes)
+        held = load(old.attributes)
         merged = merged_values(held, given, read.values)
         attributes = dump(merged)
         check_stored_attributes(merged, attributes)
-        spelled = json.loads(old.spellings) if old.spellings else {}
+        spelled = load(old.spellings) if old.spellings else {}
         written = {name: text for name, text in spelled.items() if name not in given}
         written |= read.spellings
         spellings = dump_some(written)
@@ -96,7 +95,7 @@ def patched_content(
         if not isinstance(changes["fields"], Mapping):
             raise BadProductError(f"fields must be an object, got {changes['fields']!a}")
         given = {name: checked_field(name, value) for name, value in changes["fields"].items()}
-        held = json.loads(old.fields) if old.fields else {}
+        held = load(old.fields) if old.fields else {}
         merged = merged_values(held, given, given)
         fields = dump_some(merged)
         named = frozenset(given.keys() & merged.keys())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import orjson
 
 from indexer.catalog.filters import FilterableProduct, filterable_values
 from indexer.catalog.product_fields import read_fields
-from indexer.catalog.records import Product, Tag, dump
+from indexer.catalog.records import Product, Tag, dump, load
 from indexer.core.sqlite import Connection, Error, chunks
 
 ROW_COLUMNS = "pid, title, category, attributes, fields, spellings, external_version, sequence"
@@ -66,7 +65,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 
 def kept_values(stored: str | None, keep: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(stored or "{}").items() if name in keep}
+    return {name: value for name, value in load(stored or "{}").items() if name in keep}
 
 
 def merged_values(
@@ -129,7 +128,7 @@ def read_products(
             title=title,
             category=None if category is None else tuple(orjson.loads(category)),
             tags=tuple(carried.get(pid, ())),
-            attributes=json.loads(attributes),
+            attributes=load(attributes),
             photos=tuple(content_hash for _, content_hash, _ in held),
             fields=read_fields(None if fields is None else orjson.loads(fields)),
             sources={content_hash: source for _, content_hash, source in held if source},
@@ -155,8 +154,8 @@ def read_facts(
         for pid, category, attributes, fields in connection.execute(
             facts_query.format(marks), part
         ):
-            path = None if category is None else tuple(json.loads(category))
-            values = filterable_values(json.loads(attributes), json.loads(fields) if fields else {})
+            path = None if category is None else tuple(load(category))
+            values = filterable_values(load(attributes), load(fields) if fields else {})
             found[pid] = FilterableProduct(pid, path, tuple(tags.get(pid, ())), values)
     return found
 

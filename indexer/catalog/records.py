@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,21 @@ _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
+_DECODER = json.JSONDecoder()
+
+
+def _encoding() -> Callable[[object], str]:
+    """``_ENCODER.encode``, without its making a new encoder in C for every value, which takes as
+    long as a product's attributes."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    quote = getattr(json.encoder, "c_encode_basestring", None)
+    if make is None or quote is None:
+        return _ENCODER.encode
+    encode = make(None, _ENCODER.default, quote, None, ":", ",", True, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+_encode = _encoding()
 TAG_SOURCES = ("merchant", "curated", "machine")
 PATCHABLE = ("title", "category", "tags", "attributes", "fields")
 PhotoStorage = Literal["copy", "reference", "forget"]
@@ -228,7 +243,13 @@ def checked_tags(tags: Sequence[Tag | str]) -> list[tuple[str, str]]:
 
 def dump(value: object) -> str:
     """One text per value, so that stored values compare as text."""
-    return _ENCODER.encode(value)
+    return _encode(value)
+
+
+def load(text: str) -> Any:
+    """The value that ``dump`` made a text of. Raises ``ValueError``."""
+    value, end = _DECODER.raw_decode(text)
+    return value if end == len(text) else json.loads(text)
 
 
 def photo_file(photos: Path, content_hash: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ import orjson
 
 from indexer.catalog.action_log import EXPIRED, begin_action
 from indexer.catalog.product_rows import StoredContent, strings_in, texts_in
-from indexer.catalog.records import dump
+from indexer.catalog.records import dump, load
 from indexer.core.actor import current_action
 from indexer.core.sqlite import Connection, chunks, has_table, read_meta, write_meta
 
@@ -109,27 +108,27 @@ def _compare(parts: ReplacedParts, old: Parts, new: Parts) -> None:
 
 
 def _attribute_parts(content: StoredContent) -> Parts:
-    spellings = json.loads(content.spellings) if content.spellings else {}
+    spellings = load(content.spellings) if content.spellings else {}
     return {
         f"attributes/{name}": [value, spellings.get(name)]
-        for name, value in json.loads(content.attributes).items()
+        for name, value in load(content.attributes).items()
     }
 
 
 def _field_parts(content: StoredContent) -> Parts:
-    fields = json.loads(content.fields) if content.fields else {}
+    fields = load(content.fields) if content.fields else {}
     return {f"fields/{name}": value for name, value in fields.items()}
 
 
 def _loaded(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    return None if text is None else load(text)
 
 
 def with_parts(content: StoredContent, parts: Parts) -> StoredContent:
     """``content`` with ``parts`` in place of its own."""
-    attributes = json.loads(content.attributes)
-    spellings = json.loads(content.spellings or "{}")
-    fields = json.loads(content.fields or "{}")
+    attributes = load(content.attributes)
+    spellings = load(content.spellings or "{}")
+    fields = load(content.fields or "{}")
     title = content.title
     category = content.category
     for part, value in parts.items():
@@ -206,7 +205,7 @@ class UndoJournal:
         for part, marks in chunks(list(buffer)):
             query = f"SELECT pid, parts FROM kept WHERE action_no = ? AND pid IN ({marks})"
             for pid, text in self._sql.execute(query, (number, *part)):
-                earlier = json.loads(text)
+                earlier = load(text)
                 for name, (was, now) in buffer[pid].items():
                     earlier[name] = [earlier[name][0] if name in earlier else was, now]
                 buffer[pid] = earlier
@@ -238,7 +237,7 @@ def read_kept(sql: Connection, number: int, pids: Sequence[int]) -> dict[int, di
     for part, marks in chunks(list(pids)):
         query = f"SELECT pid, parts FROM kept WHERE action_no = ? AND pid IN ({marks})"
         for pid, text in sql.execute(query, (number, *part)):
-            found[pid] = {name: KeptPart(*pair) for name, pair in json.loads(text).items()}
+            found[pid] = {name: KeptPart(*pair) for name, pair in load(text).items()}
     return found
 
 
@@ -254,7 +253,7 @@ def changed_since(sql: Connection, number: int, pids: Sequence[int]) -> dict[int
             f"undone IS NULL AND undoes IS NULL AND pid IN ({marks})"
         )
         for pid, text in sql.execute(query, (number, *part)):
-            found.setdefault(pid, set()).update(json.loads(text))
+            found.setdefault(pid, set()).update(load(text))
     return found
 
 
