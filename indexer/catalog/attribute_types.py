@@ -85,7 +85,8 @@ class StoredTypes:
                     self._read_one(found, name, value)
                 except ValueError as error:
                     raise BadProductError(f"attribute {name!a}: {error}") from error
-        self.check_room(found.new_types)
+        if found.new_types:
+            self.check_room(found.new_types)
         return found
 
     def check_room(self, names: Iterable[str]) -> None:

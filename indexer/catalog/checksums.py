@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,12 +58,15 @@ class RowKinds:
     ``parts``: table -> the kind of row that it is part of, and the column of its number ("0": the
     table is checked as one). ``reads``: kind -> statement that gives all parts of rows by number,
     the row's number, 0 and its sequence first. ``tables``: kind -> its own table and column.
+    ``sequences``: table -> its column of sequence numbers; where that rises, the checksum is known
+    to be of an older state, and stays till a newer one replaces it.
     """
 
     parts: Mapping[str, tuple[str, str]]
     reads: Mapping[str, str]
     tables: Mapping[str, tuple[str, str]]
     whole: tuple[str, ...] = ()
+    sequences: Mapping[str, str] = field(default_factory=dict)
 
 
 CATALOG_KINDS = RowKinds(
@@ -71,6 +74,7 @@ CATALOG_KINDS = RowKinds(
     _READ,
     {ROW: ("products", "pid"), PARTS: ("products", "pid"), PHOTO: ("photos", "photo_id")},
     WHOLE,
+    {"products": "sequence"},
 )
 
 
@@ -82,13 +86,18 @@ class RowSum(NamedTuple):
     checksum: int
 
 
+# Kind, key, sequence, checksum.
+StoredSum = tuple[str, int, int, int]
+
+
 class TouchedRows:
     """Rows that the open transaction wrote, and the checksums that whoever wrote them knows."""
 
     def __init__(self, kinds: RowKinds) -> None:
         # By kind; the same sets for good, since SQLite adds to them.
         self.touched: dict[str, set[int]] = {kind: set() for kind, _ in kinds.parts.values()}
-        self.known: dict[str, list[RowSum]] = {kind: [] for kind in kinds.reads}
+        # By kind: rows of the table ``checksums``.
+        self.known: dict[str, list[StoredSum]] = {kind: [] for kind in kinds.reads}
 
     def clear(self) -> None:
         """Nothing is written yet."""
@@ -101,7 +110,7 @@ class TouchedRows:
         """The row of a product as it was just written, of the columns that ``ROW`` reads."""
         pid = row[0]
         self.touched[ROW].discard(pid)
-        self.known[ROW].append(RowSum(pid, row[2], _add(0, row)))
+        self.known[ROW].append((ROW, pid, row[2], _add(0, row)))
 
     def know_parts(
         self, pid: int, tags: Iterable[tuple[str, str]], photos: Iterable[tuple[int, str | None]]
@@ -112,7 +121,7 @@ class TouchedRows:
             for position, entry in enumerate(entries):
                 total = _add(total, (pid, part, position, *entry))
         self.touched[PARTS].discard(pid)
-        self.known[PARTS].append(RowSum(pid, 0, total))
+        self.known[PARTS].append((PARTS, pid, 0, total))
 
 
 class CheckedDatabase(Database):
@@ -185,9 +194,11 @@ class CheckedDatabase(Database):
             kind, key = self._kinds.parts[table]
             for event, row in self._events(table):
                 number = key if key == "0" else f"{row}.{key}"
+                column = self._kinds.sequences.get(table) if event == "UPDATE" else None
+                only = f"WHEN new.{column} <= old.{column} " if column else ""
                 sql.execute(
                     f"CREATE TRIGGER IF NOT EXISTS {self._trigger(table, event)} AFTER {event} ON "
-                    f"{table} BEGIN DELETE FROM checksums WHERE kind = '{kind}' AND key = "
+                    f"{table} {only}BEGIN DELETE FROM checksums WHERE kind = '{kind}' AND key = "
                     f"{number}; END"
                 )
 
@@ -199,22 +210,20 @@ class CheckedDatabase(Database):
             sql.execute(CHECKSUMS_TABLE)
             self._make_triggers(sql)
         for kind in self._kinds.reads:
-            read = sorted(touched[kind])
-            # What was touched again since is read; of two that are known, the last one holds.
-            store_checksums(
-                sql, kind, [row for row in self.rows.known[kind] if row.key not in touched[kind]]
-            )
+            known: Sequence[StoredSum] = self.rows.known[kind]
+            # What was touched again since is read.
+            if read := touched[kind]:
+                known = [row for row in known if row[1] not in read]
+            _store(sql, known)
             seal_rows(sql, kind, read, self._kinds)
         for name in self._kinds.whole:
             if touched[name]:
                 seal_table(sql, name)
 
 
-def store_checksums(sql: Connection, kind: str, sums: Sequence[RowSum]) -> None:
-    """Store checksums of rows, of a key's several the last."""
-    sql.executemany(
-        "INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)", [(kind, *row) for row in sums]
-    )
+def _store(sql: Connection, sums: Sequence[StoredSum]) -> None:
+    """Store checksums; of a key's several the last one holds."""
+    sql.executemany("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?, ?)", sums)
 
 
 def seal_rows(
@@ -227,7 +236,7 @@ def seal_rows(
         sql.executemany(
             "DELETE FROM checksums WHERE kind = ? AND key = ?", [(kind, key) for key in gone]
         )
-        store_checksums(sql, kind, sums)
+        _store(sql, [(kind, *row) for row in sums])
 
 
 def seal_table(sql: Connection, name: str) -> None:

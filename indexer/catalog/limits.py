@@ -45,12 +45,12 @@ def check_given_attributes(given: Mapping[str, Any]) -> None:
 
 def check_attribute(name: object, value: object) -> None:
     """Raise ``BadProductError`` for an attribute whose name or value is too long."""
-    if isinstance(name, str):
+    if isinstance(name, str) and len(name) > LONGEST_NAME:
         check_length("an attribute's name", name, LONGEST_NAME)
-    what = f"attribute {str(name)[:60]!a}"
-    if isinstance(value, str):
-        check_length(what, value, LONGEST_VALUE)
+    if isinstance(value, str) and len(value) > LONGEST_VALUE:
+        check_length(f"attribute {str(name)[:60]!a}", value, LONGEST_VALUE)
     elif isinstance(value, list):
+        what = f"attribute {str(name)[:60]!a}"
         check_count(what, len(value), MOST_ELEMENTS)
         total = sum(len(part) for part in value if isinstance(part, str))
         check_count(f"{what}, characters of its elements", total, LONGEST_VALUE)

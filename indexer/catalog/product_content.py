@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from indexer.catalog.attribute_types import ReadAttributes, StoredTypes
@@ -20,7 +20,7 @@ class PatchedContent(NamedTuple):
     content: StoredContent
     read: ReadAttributes
     parts: ReplacedParts
-    fields: frozenset[str]
+    fields: Set[str]
 
 
 def put_content(
@@ -65,7 +65,7 @@ def patched_content(
     title, category, attributes, fields, spellings = old
     read = ReadAttributes()
     parts: ReplacedParts = {}
-    named: frozenset[str] = frozenset()
+    named: Set[str] = frozenset()
     if "title" in changes:
         title = None if changes["title"] is None else checked_title(changes["title"])
         if title != old.title:
@@ -98,7 +98,7 @@ def patched_content(
         held = load(old.fields) if old.fields else {}
         merged = merged_values(held, given, given)
         fields = dump_some(merged)
-        named = frozenset(given.keys() & merged.keys())
+        named = given.keys() & merged.keys()
         for name in given:
             differences(parts, f"fields/{name}", held.get(name), merged.get(name))
     return PatchedContent(

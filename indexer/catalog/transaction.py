@@ -252,8 +252,7 @@ class Transaction:
 
     def _patch(self, patch: Patch) -> Written:
         changes = patch.changes
-        unknown = sorted(set(changes) - set(PATCHABLE))
-        if unknown:
+        if unknown := sorted(set(changes).difference(PATCHABLE)):
             raise BadProductError(f"{unknown[0]!a} cannot be patched (only {', '.join(PATCHABLE)})")
         stored = self._known(patch)
         pid = stored.pid
@@ -299,7 +298,8 @@ class Transaction:
         self._set_types(wanted, given)
 
     def _set_types(self, types: Mapping[str, AttributeType], given: Iterable[str] = ()) -> None:
-        self.journal.change_types(self._types.set(types, given=given))
+        if types:
+            self.journal.change_types(self._types.set(types, given=given))
 
     # -- undo
 
@@ -381,8 +381,8 @@ class Transaction:
             self._table.set_version(stored, write.external_version)
 
     def _use_fields(self, names: Iterable[str]) -> None:
-        fresh = set(names) - self._used
-        if fresh:
+        if not self._used.issuperset(names):
+            fresh = set(names) - self._used
             query = "INSERT OR IGNORE INTO used_fields (name) VALUES (?)"
             self._sql.executemany(query, [(name,) for name in sorted(fresh)])
             self._used |= fresh

@@ -23,6 +23,7 @@ ENDLESS_DAYS = 365_000.0
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
+_NUMBERS = (int, float)
 # In ``meta``: about how many products are kept, erased ones included.
 _HELD = "undo_kept"
 # What a product has under a name: "title", "category", "tags", "photos", "attributes/NAME" or
@@ -90,12 +91,14 @@ def loses_text(parts: ReplacedParts, after: StoredContent) -> bool:
     gone: dict[str, set[str]] = {}
     for name, (was, now) in parts.items():
         kind = name.partition("/")[0]
+        if kind in ("tags", "photos"):
+            return True
         if not was:
             continue
         if kind not in ("attributes", "fields"):
             return True
         value, new = (was[0], now and now[0]) if kind == "attributes" else (was, now)
-        if value != new and not isinstance(value, int | float):
+        if not isinstance(value, _NUMBERS) and value != new:
             gone.setdefault(kind, set()).update(strings_in(value))
     return any(
         texts and not texts <= texts_in(getattr(after, kind)) for kind, texts in gone.items()

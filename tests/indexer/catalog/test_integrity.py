@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog.checksums import ROW, stored_checksums
+from indexer.catalog.checksums import PARTS, ROW, stored_checksums
 from indexer.catalog.integrity import check_catalog, seal_catalog
-from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
+from indexer.catalog.product_fields import ProductFields
+from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog
 
 
@@ -109,3 +110,44 @@ def test_what_an_older_catalens_wrote_is_not_called_damaged(catalog: Catalog) ->
     with catalog.database.read() as sql:
         assert stored_checksums(sql, "attribute_types")
         assert stored_checksums(sql, "used_fields")
+
+
+def test_a_write_reads_no_row_again_for_its_checksum(catalog: Catalog) -> None:
+    """What puts and patches wrote is sealed from what they wrote, and fits what stands there."""
+    said: list[str] = []
+    with catalog.database.transaction() as sql:
+        sql.set_trace_callback(said.append)
+    photo = NewPhoto(f"{99:064x}", "JPEG", 10, 4, 4, "reference", "/99")
+    fields = ProductFields(price=5.0)
+    new = ProductInput(
+        "new", "titel ü", None, ("t",), {"size": 1.5}, (photo.content_hash,), fields=fields
+    )
+    catalog.apply([Put(new, [photo], 7), Patch("p1", {"attributes": {"size": 4}}, 8)])
+    catalog.apply([Patch(f"p{number}", {"title": f"t{number}"}) for number in range(2, 9)])
+    with catalog.database.transaction() as sql:
+        sql.set_trace_callback(None)
+    reads = [text for text in said if "FROM tags" in text or "0, sequence, product_id" in text]
+    assert reads == []
+    state = check_catalog(catalog)
+    assert (state.damages, state.unchecked, state.products) == ([], 0, 11)
+
+
+def test_what_is_written_twice_is_sealed_as_it_ends(catalog: Catalog) -> None:
+    """A row that one transaction patches, puts, versions and deletes has the last one's checksum,
+    or none."""
+    held = catalog.get("p5")
+    again = ProductInput("p5", "other", None, ("z",), {"size": 9}, held.photos)
+    catalog.apply(
+        [
+            Patch("p5", {"title": "first"}),
+            Put(again),
+            Put(again, external_version=3),
+            Patch("p6", {"title": "gone"}),
+            Delete("p6"),
+        ]
+    )
+    state = check_catalog(catalog)
+    assert (state.damages, state.unchecked, state.products) == ([], 0, 9)
+    with catalog.database.read() as sql:
+        assert 7 not in stored_checksums(sql, ROW)
+        assert 7 not in stored_checksums(sql, PARTS)
