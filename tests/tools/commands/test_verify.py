@@ -30,7 +30,8 @@ def test_it_fails_where_something_is_damaged_and_names_the_command(
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert (document["intact"], document["damages"][0]["where"]) == (False, "photos")
-    assert f"catalens verify --repair --home {home.path}" in said.err
+    assert f"catalens verify --repair --home {home.path}" in document["damages"][0]["mend"]
+    assert "damaged in one place" in said.err
     assert cli.run(["verify", "--repair", *place]) == 1
     said = capsys.readouterr().err
     assert f" is missing; catalens import DATA --home {home.path}" in said
