@@ -33,8 +33,9 @@ def test_it_fails_where_something_is_damaged_and_names_the_command(
     assert f"catalens verify --repair --home {home.path}" in document["damages"][0]["mend"]
     assert "damaged in one place" in said.err
     assert cli.run(["verify", "--repair", *place]) == 1
-    said = capsys.readouterr().err
-    assert f" is missing; catalens import DATA --home {home.path}" in said
-    assert "0 of 0" not in said
+    found = capsys.readouterr()
+    assert f"catalens import DATA --home {home.path}" in found.out
+    assert " is missing" in found.out
+    assert "0 of 0" not in found.err
     import_feed(home, feed)
     assert cli.run(["verify", *place]) == 0
