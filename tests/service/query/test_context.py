@@ -24,10 +24,11 @@ from service.inference.admission import DeadlineExceededError
 from service.query.catalog_map import Projection
 from service.query.context import RequestContext, TagDepths
 from service.query.filters import CatalogColumns, FilterParser
-from service.query.interest_ranking import ValueShares
+from service.query.interest_ranking import RecommendOptions, ValueShares
 from service.query.objects import CatalogSimilarity
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.query import SearchOptions
+from service.query.recommend import Event
 from service.query.response import Envelope
 from service.query.search_cache import SearchCache
 from service.review.review import ChanceSimilarity
@@ -221,6 +222,26 @@ def test_a_search_ends_at_its_deadline(shop: Engine, collapse: str) -> None:
         shop.searcher.search(late, embedded, plan)
     with pytest.raises(DeadlineExceededError, match="deadline_s"):
         shop.tag_suggester.suggest(late, embedded)
+
+
+def test_a_deadline_ends_the_search_for_near_duplicates(shop: Engine) -> None:
+    """It comes when the products are found and compared with each other: a hundred thousand alike
+    ones took many seconds."""
+    ctx = RequestContext.begin(shop.snapshots.require(), 60.0)
+    embedded = shop.embedder.embed(ctx, Query(product_id="cross-red"))
+    options = SearchOptions(k=3, collapse="near_duplicate")
+    plan = shop.searcher.plan(ctx, Query(product_id="cross-red"), options)
+    asked = iter([0.0])
+    ctx.timer.elapsed = lambda: next(asked, 61.0)  # type: ignore[method-assign]
+    with pytest.raises(DeadlineExceededError, match="deadline_s"):
+        shop.searcher.search(ctx, embedded, plan)
+
+
+def test_a_recommendation_ends_at_its_deadline(shop: Engine) -> None:
+    late = RequestContext.begin(shop.snapshots.require(), 0.0)
+    options = RecommendOptions(k=3)
+    with pytest.raises(DeadlineExceededError, match="deadline_s"):
+        shop._recommender.recommend(late, [Event("cross-red")], options)
 
 
 def test_a_request_that_cannot_be_done_in_time_is_given_up_early(shop: Engine) -> None:

@@ -132,7 +132,7 @@ def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
 
 def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     """It prints its address, logs one JSON line per request on stderr, what its libraries log
-    too, and ends with 0 on SIGTERM."""
+    too, says what it did not check, and ends with 0 on SIGTERM."""
     code = (
         "import logging, sys, warnings; from service import app; "
         "from service.settings import Settings; make = app.create_app; "
@@ -169,6 +169,9 @@ def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     assert [(event["request_id"], event["path"], event["status"]) for event in asked] == [
         ("look-here", "/v1/products/cross-red", 200)
     ]
+    (unchecked,) = [event for event in events if event["event"] == "not checked at start"]
+    assert "originals" in unchecked["what"]
+    assert unchecked["check"] == f"catalens verify --home {template}"
     library = {event["logger"]: event["message"] for event in events if event["event"] == "library"}
     assert library["waitress.queue"] == "Task queue depth is 1"
     assert "old\nuse" in library["py.warnings"]

@@ -200,6 +200,37 @@ def test_an_unreadable_current_file_does_not_stop_the_service(own: Engine) -> No
     assert events == ["activated version cannot be served; the old one goes on"]
 
 
+def test_a_fault_that_lasts_is_not_told_at_every_look(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five times a second it would fill the log: told at once, then ever less often, and at once
+    again when another one begins."""
+    told: list[float] = []
+
+    class Log:
+        def error(self, event: str, *, said_again_after_s: float, **_: object) -> None:
+            told.append(said_again_after_s)
+
+        info = warning = lambda self, event, **_: None
+
+    def broken(_: object) -> None:
+        raise OSError("the disk is away")
+
+    own.snapshots._log = Log()
+    with monkeypatch.context() as patched:
+        patched.setattr(own.snapshots, "_follow_log", broken)
+        for _ in range(20):
+            own.snapshots.follow()
+        assert told == [1.0]
+        own.snapshots._silence.hurry()
+        own.snapshots.follow()
+        assert told == [1.0, 2.0]
+    own.snapshots.follow()
+    monkeypatch.setattr(own.snapshots, "_follow_log", broken)
+    own.snapshots.follow()
+    assert told == [1.0, 2.0, 1.0]
+
+
 # -- a request may name a version
 
 
