@@ -222,7 +222,8 @@ export function mount(root, { go, foot }) {
       else grid.replaceChildren(...cards);
       if (next) cards[0]?.querySelector("a").focus();
       empty.hidden = grid.children.length > 0;
-      empty.textContent = narrowed.filter() ? t("grid.none-pass") : t("grid.nothing-else");
+      empty.textContent = narrowed.filter() ? t("grid.none-pass")
+        : words && !both ? t("grid.no-words", { words }) : t("grid.nothing-else");
       more.hidden = !cursor;
       note.textContent = found.unknown_words?.length ? t("words.unknown", { words: found.unknown_words.join(", ") }) : "";
       foot(found, t("answered", { ms: Math.round(found.timings_ms.total) }));

@@ -231,8 +231,8 @@ def test_more_are_loaded_by_the_cursor(open_page: Callable[..., Any]) -> None:
 
 
 def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None:
-    """Words go as `text`; unknown ones are named; beside a product a slider sends `mix`; a refusal
-    offers a way."""
+    """Words go as `text`; unknown ones and words without a product are named; beside a product a
+    slider sends `mix`; a refusal offers a way."""
     page = open_page()
     page.wait_for_selector(RESULTS)
     answer = {
@@ -249,6 +249,9 @@ def test_words_alone_and_beside_a_product(open_page: Callable[..., Any]) -> None
     sent, _ = search(page, lambda: page.press("#words", "Enter"))
     assert sent == {"k": 24, "group_by": "parent", "text": "red zorb"}
     page.wait_for_selector("text=Not known to this catalog: zorb")
+    # Not that the catalog is empty: it holds products, only none for these words.
+    page.wait_for_selector("text=No product for “red zorb”.")
+    assert page.locator("text=Nothing else is in the catalog").count() == 0
     page.evaluate("location.hash = '#/product/cross-red'")
     page.wait_for_selector("h1:has-text('red cross')")
     page.fill("#words", "blue")
