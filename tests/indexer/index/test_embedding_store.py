@@ -52,6 +52,18 @@ def test_missing_is_sorted_and_unique(store: EmbeddingStore) -> None:
     assert store.missing(np.array([], dtype=np.int64)).tolist() == []
 
 
+def test_many_ids_take_few_statements(store: EmbeddingStore) -> None:
+    """Not one each: a large request asks for thousands."""
+    store.put(np.arange(1500), unit(1500))
+    asked: list[str] = []
+    store.database.connection.set_trace_callback(
+        lambda text: asked.append(text) if "FROM vectors" in text else None
+    )
+    assert len(store.get(np.arange(1500))) == 1500
+    assert store.missing(np.arange(1490, 1510)).tolist() == list(range(1500, 1510))
+    assert 2 <= len(asked) <= 5
+
+
 def test_absent_ids_are_named(store: EmbeddingStore) -> None:
     """Asking for what is not there is an error that says which."""
     store.put(np.array([2]), unit(1))
