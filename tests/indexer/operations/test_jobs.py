@@ -28,9 +28,12 @@ def test_a_job_is_on_disk_before_it_is_told(
         done.append("renamed" if new.parent == jobs.folder else "")
         real_rename(old, new)
 
+    def write(path: Path) -> None:
+        path.write_bytes(b"data")
+
     monkeypatch.setattr(atomic_files, "fsync_path", fsync)
     monkeypatch.setattr(atomic_files.os, "rename", rename)
-    job = jobs.add("import", {}, upload=lambda path: path.write_bytes(b"data") and None, name="f")
+    job = jobs.add("import", {}, upload=write, name="f")
     place = done.index("renamed")
     assert {"f", "upload", "job.json"} <= set(done[:place])
     assert "jobs" in done[place:]
