@@ -139,12 +139,22 @@ class CheckedDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """As of any database; checksums are part of it."""
-        with super().transaction() as connection:
-            self._watch(connection)
-            yield connection
-            # Not given up by a dry run.
-            if connection.in_transaction:
-                self._seal(connection)
+        watching = None
+        try:
+            with super().transaction() as connection:
+                self._watch(connection)
+                yield connection
+                # Not given up by a dry run.
+                if connection.in_transaction:
+                    self._seal(connection)
+                    watching = self._watching
+        except BaseException:
+            watching = None
+            raise
+        finally:
+            # Triggers that were made in a transaction go with one that is given up.
+            if watching is None:
+                self._watching = None
 
     def _watch(self, sql: Connection) -> None:
         """Note the rows that this connection writes, by triggers of its own: an older Catalens

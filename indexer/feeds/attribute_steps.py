@@ -165,11 +165,13 @@ def _pairs(value: Any, rule: PackedRule) -> list[tuple[str, list[str]]]:
         elif pairs:
             pairs[-1][1] += rule.separator + piece
     said = [(name, _unquoted(trim(rest))) for name, rest in pairs]
-    return [
+    found = [
         (name, list(split_list(text, rule.several)) if rule.several else [text])
         for name, text in said
         if text
     ]
+    # Of separators alone nothing is left.
+    return [(name, values) for name, values in found if values]
 
 
 def _named(part: Mapping[str, Any]) -> tuple[str, list[str]]:

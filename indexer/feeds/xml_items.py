@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexer.feeds.table import MOST_DEPTH
+from indexer.feeds.table import MOST_COLUMNS, MOST_DEPTH
 
 # Elements of one item.
 _MOST_ELEMENTS = 20_000
@@ -23,7 +23,7 @@ _NAMING = ("name", "key", "code")
 
 
 class TooDeepError(Exception):
-    """Elements in one another beyond all that feeds have."""
+    """Elements in one another, or parts of one item, beyond all that feeds have."""
 
 
 class UnclosedItemError(Exception):
@@ -141,6 +141,8 @@ class ItemBuilder:
 
     def _add(self, name: str, rank: int, value: str) -> None:
         known = self._ranks.get(name)
+        if known is None and len(self.values) >= MOST_COLUMNS:
+            raise self._failed(TooDeepError())
         if known is None or rank > known:
             self.values[name] = value
             self._ranks[name] = rank

@@ -19,8 +19,10 @@ class Caller:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """For whom what a request takes is counted: its address, and its name where it has one."""
-        names = (f"address {network_of(self.address)}", self.name and f"name {self.name}")
+        """For whom what a request takes is counted: its address, and its name where it has one of
+        its own. A `search` key lies in a page: one stranger's excess must not be all shoppers'."""
+        own_name = "" if self.role == "search" else self.name
+        names = (f"address {network_of(self.address)}", own_name and f"name {own_name}")
         return tuple(filter(None, names))
 
 

@@ -28,7 +28,7 @@ class ServerLimits:
     window_bytes: int = 320 * 2**10
     # A whole body arrives within this and a second for each `body_rate` bytes of it; 0: no end.
     body_s: float = 10.0
-    body_rate: float = 50_000.0
+    body_rate: float = 20_000.0
     linger_s: float = 5.0  # how long the rest of a refused body is read and thrown away
     grace_s: float = 1.0  # at the end, for the next request of a connection that is kept open
 

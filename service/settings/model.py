@@ -191,7 +191,7 @@ class Settings(BaseModel):
         "`max_body_bytes`; of one address or key at most what is left. The next gets 503.",
     )
     min_body_rate: float = Field(
-        default=50_000.0,
+        default=20_000.0,
         ge=0,
         le=1e9,
         description="Bytes a second at which a whole body arrives after its first 10 s; what is "

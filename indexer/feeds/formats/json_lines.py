@@ -88,6 +88,9 @@ def checked_object(values: Any, text: str, where: str, lost: LostLines) -> dict[
     if not isinstance(values, dict):
         lost.lose(where, f"is not a JSON object but {type(values).__name__}")
         return None
+    if len(values) > MOST_COLUMNS:
+        lost.lose(where, f"has {len(values):,} columns, more than {MOST_COLUMNS:,}")
+        return None
     if too_deep(text, values):
         lost.lose(where, f"is nested deeper than {MOST_DEPTH} levels")
         return None

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.table import LostLines, ReadOptions, Record, Table, check_count
+from indexer.feeds.table import (
+    MOST_COLUMNS,
+    LostLines,
+    ReadOptions,
+    Record,
+    Table,
+    check_count,
+)
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 
 if TYPE_CHECKING:
@@ -37,6 +44,10 @@ class ParquetTable(Table):
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BadDataError(f"{source.path} is not a readable Parquet file: {error}") from error
         check_count(source.name, count)
+        if len(schema.names) > MOST_COLUMNS:
+            raise BadDataError(
+                f"{source.path} has {len(schema.names)} columns, more than {MOST_COLUMNS}"
+            )
         self._texts = [field.name for field in schema if _is_text(field.type)]
         # Their places; pandas' own row labels are none.
         self._places = [

@@ -117,7 +117,7 @@ def _refused(source: FeedFile, error: Exception) -> BadDataError:
     if isinstance(error, TooDeepError):
         return BadDataError(
             f"{source.path} has elements nested deeper than {MOST_DEPTH} levels, or too many of "
-            "them in one item, as no feed has"
+            "them, or of attributes, in one item, as no feed has"
         )
     return BadDataError(f"{source.path} is not readable as XML: {error}")
 

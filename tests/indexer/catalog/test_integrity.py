@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,26 @@ def test_what_is_written_twice_is_sealed_as_it_ends(catalog: Catalog) -> None:
     with catalog.database.read() as sql:
         assert 7 not in stored_checksums(sql, ROW)
         assert 7 not in stored_checksums(sql, PARTS)
+
+
+@pytest.mark.parametrize("ends", ["dry run", "failure"])
+def test_a_first_write_that_is_given_up_leaves_the_next_ones_sealed(
+    tmp_path: Path, ends: str
+) -> None:
+    """What watches the rows is made in a transaction, and goes with one that is given up."""
+    photo = NewPhoto("1" * 64, "JPEG", 10, 4, 4, "reference", "/1")
+    product = ProductInput("p1", "title", None, ("t",), {}, (photo.content_hash,))
+    with Catalog.create(tmp_path / "catalog.sqlite3") as catalog:
+        catalog.apply([Put(product, [photo])])
+    with Catalog.create(tmp_path / "catalog.sqlite3") as catalog:
+        if ends == "dry run":
+            catalog.apply([Delete("p1")], dry_run=True)
+        else:
+            with pytest.raises(ZeroDivisionError), catalog.writing():
+                raise ZeroDivisionError
+        catalog.patch("p1", {"tags": ["x"]})
+        again = replace(product, title="other")
+        # The second one changes the version alone, of a row whose checksum is known already.
+        catalog.apply([Put(again, external_version=2), Put(again, external_version=3)])
+        state = check_catalog(catalog)
+        assert (state.damages, state.unchecked) == ([], 0)

@@ -204,8 +204,8 @@ def test_columns_in_the_shops_language(tmp_path: Path) -> None:
 
 
 def test_several_values_and_dates_of_magento(tmp_path: Path) -> None:
-    """Values that a bar parts are a list; the days of a special price are kept beside it, and not
-    where there is none."""
+    """Values that a bar parts are a list, of bars alone none; the days of a special price are kept
+    beside it, and not where there is none."""
     row = {"attribute_set_code": "Bag", "product_type": "simple", "base_image": "/b.jpg"}
     dates = {"special_price_from_date": "1/1/26", "special_price_to_date": "2/1/26, 12:00 AM"}
     path = write_rows(
@@ -217,7 +217,7 @@ def test_several_values_and_dates_of_magento(tmp_path: Path) -> None:
                 "sku": "A",
                 "price": "9",
                 "special_price": "5",
-                "additional_attributes": "activity=Gym|Hike,price=high",
+                "additional_attributes": "activity=Gym|Hike,price=high,size=|",
             },
             {**row, **dates, "sku": "B", "price": "9"},
         ],

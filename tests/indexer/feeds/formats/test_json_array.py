@@ -129,3 +129,21 @@ def test_memory_does_not_grow_with_objects(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 5_000
     assert peak < 2_500_000
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "xml"])
+def test_a_record_of_too_many_columns_is_lost_alone(tmp_path: Path, suffix: str) -> None:
+    """As a table of so many is refused: the work for each is that for all of a feed."""
+    names = [f"a{number}" for number in range(5_001)]
+    wide = {"id": 9, **dict.fromkeys(names, "x")}
+    text = json.dumps([product(0), wide, product(1)])
+    if suffix == "jsonl":
+        text = "\n".join(map(json.dumps, [product(0), wide, product(1)]))
+    if suffix == "xml":
+        given = " ".join(f'{name}="x"' for name in names)
+        items = [f"<item><id>{number}</id></item>" for number in (0, 1)]
+        text = f"<items>{items[0]}<item {given}><id>9</id></item>{items[1]}</items>"
+    found = read(tmp_path, text, f"feed.{suffix}")
+    assert [int(record.values["id"]) for record in found.records] == [0, 1]
+    assert len(found.lost.skipped) == 1
+    assert len(found.table.columns) <= 4

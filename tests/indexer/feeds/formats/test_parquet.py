@@ -61,3 +61,10 @@ def test_too_many_rows_are_refused_by_the_head(
     monkeypatch.setattr(table, "MOST_RECORDS", 2000)
     assert open_table(path).columns == ["image"]
     assert feed_pass.check_count is check_count
+
+
+def test_too_many_columns_are_refused_by_the_head(tmp_path: Path) -> None:
+    path = tmp_path / "feed.parquet"
+    pq.write_table(pa.table({f"a{number}": ["x"] for number in range(5_001)}), path)
+    with pytest.raises(BadDataError, match="5001 columns"):
+        open_table(path)
