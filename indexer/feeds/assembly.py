@@ -34,6 +34,8 @@ _SHARED_PRICES = ("price", "sale_price", "before", "sale_from", "sale_until")
 # So many of the columns that tell variants apart name one; the others are the same for all.
 _VARIANT_COLUMNS = 2
 
+# Photos that one product is read with.
+MOST_PHOTOS = 1000
 # What to do about a number of Google's.
 _WAY_OUT = " (Google's file of names and numbers can be given: --taxonomy-file)"
 
@@ -143,6 +145,16 @@ class Assembly:
                 "other_categories", [format_path(path) for path in row.other_categories]
             )
         fields = self._fields(row, parent, variant or row.variant, base)
+        photos = list(photos)
+        if len(photos) > MOST_PHOTOS:
+            self.notes.warn(
+                photos[MOST_PHOTOS][0],
+                "too-many-photos",
+                f"product {product_id!r} names {len(photos)} photos; the first {MOST_PHOTOS} are "
+                "read",
+                None,
+                product_id,
+            )
         if fields.sale_price is not None:
             dates = zip(SALE_DATES, (row.sale_from, row.sale_until), strict=True)
             attributes |= {name: moment for name, moment in dates if moment is not None}
@@ -155,7 +167,8 @@ class Assembly:
             attributes=attributes,
             fields=fields,
             photos=tuple(
-                PhotoReference(where, source, self._requests(source)) for where, source in photos
+                PhotoReference(where, source, self._requests(source))
+                for where, source in photos[:MOST_PHOTOS]
             ),
             split=row.split,
             partial=self.partial,

@@ -10,12 +10,12 @@ from indexer.feeds.assembly import FoundPhoto
 from indexer.feeds.columns import ColumnIndex
 from indexer.feeds.groups import (
     GroupContext,
-    distinct_id,
     id_text,
     photo_key,
     photo_list,
     say_repeated,
 )
+from indexer.feeds.id_claims import TakenIds
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.profile import FamilyRule, FeedProfile
 from indexer.feeds.row_values import FoundOption, MarketMoney, RowValues
@@ -188,7 +188,7 @@ class _Family:
         self.variants: list[RowValues] = []
         self.singles: list[RowValues] = []
         self.views: list[tuple[str, RowValues]] = []
-        self.taken: set[str] = set()
+        self.taken = TakenIds()
 
     def add(self, row: RowValues) -> None:
         """Put a row where it belongs."""
@@ -237,24 +237,30 @@ class _Family:
         elif self.variants and not self.parents:
             self.parents = self.singles
             self.singles = []
-        for view, row in self.views:
-            self._add_view(view, row)
+        self._add_views()
         if not self.variants:
             self.singles = self.parents + self.singles
             self.parents = []
         return self._read_variants() + self._read_singles()
 
-    def _add_view(self, view: str, row: RowValues) -> None:
-        """Take a row that only says how its product is called, and what it costs, in one view."""
-        own = self.own_id(row)
-        for other in (*self.parents, *self.variants, *self.singles):
-            if self.own_id(other) == own:
-                if row.title is not None:
-                    other.titles.setdefault(view, row.title)
-                if row.price is not None:
-                    other.markets.setdefault(view, MarketMoney(row.price, row.sale_price))
-                return
-        self.singles.append(row)
+    def _add_views(self) -> None:
+        """Take rows that only say how their product is called, and what it costs, in one view."""
+        if not self.views:
+            return
+        by_id: dict[str | None, RowValues] = {}
+        for row in (*self.parents, *self.variants, *self.singles):
+            by_id.setdefault(self.own_id(row), row)
+        for view, row in self.views:
+            own = self.own_id(row)
+            other = by_id.get(own)
+            if other is None:
+                by_id[own] = row
+                self.singles.append(row)
+                continue
+            if row.title is not None:
+                other.titles.setdefault(view, row.title)
+            if row.price is not None:
+                other.markets.setdefault(view, MarketMoney(row.price, row.sale_price))
 
     def _read_variants(self) -> list[FeedProduct]:
         context = self.context
@@ -282,6 +288,8 @@ class _Family:
             photos_of_variants.update(photo_key(source) for _, source in photo_list(row))
         products = []
         listed = self.keys.listed(self.parents)
+        of_parents = [photo for row in self.parents for photo in photo_list(row)]
+        of_parents = context.shared_photos(of_parents, len(self.variants), parent)
         for row in self.variants:
             reason = context.refused(row)
             if reason is not None:
@@ -295,7 +303,7 @@ class _Family:
             product_id = self._id(row, parent, text)
             if context.usable(row, product_id, self.assembly.id_columns):
                 assert product_id is not None
-                photos = _photos(row, self.parents, photos_of_variants)
+                photos = _photos(row, of_parents, photos_of_variants)
                 products.append(
                     self.assembly.product(
                         row, product_id, photos, parent=parent, variant=text, base=base
@@ -340,7 +348,7 @@ class _Family:
         repetition = self.context.claims.repetition(row.where)
         if own is not None and (repetition is not None or own in self.taken):
             if parent is not None and variant is not None:
-                found = distinct_id(parent, variant, self.taken | {own})
+                found = self.taken.distinct(parent, variant, beside=own)
             else:
                 mark = f"#{repetition or 2}"
                 found = own[: MAX_ID - len(mark)] + mark
@@ -351,19 +359,16 @@ class _Family:
 
 
 def _photos(
-    row: RowValues, parents: Sequence[RowValues], photos_of_variants: set[str]
+    row: RowValues, of_parents: list[FoundPhoto], photos_of_variants: set[str]
 ) -> list[FoundPhoto]:
     """The variant's own photos, then its parent's that are no other variant's; all of them where
     none is left."""
     chosen = {photo_key(source): (where, source) for where, source in photo_list(row)}
-    every: list[FoundPhoto] = []
-    for parent in parents:
-        every += photo_list(parent)
-    for where, source in every:
+    for where, source in of_parents:
         key = photo_key(source)
         if key not in photos_of_variants:
             chosen.setdefault(key, (where, source))
-    return list(chosen.values()) or every
+    return list(chosen.values()) or of_parents
 
 
 def _names(header: ColumnIndex, names: Sequence[str]) -> list[str]:

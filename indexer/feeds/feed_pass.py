@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,9 @@ def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = No
     scan = RowScan(folder)
     add = scan.add
     key_of = feed.reader.group_key
-    reader = feed.reader
-    repetitions = 0
-    repeated: list[int] = []
     number = 0
     for number, record in enumerate(feed.table.records(lost), 1):
         add(key_of(record), record.values)
-        if reader.repetitions != repetitions:
-            repetitions = reader.repetitions
-            repeated.append(number - 1)
         if number % _EVERY == 0:
             check_count(feed.table.name, number)
             if progress is not None:
@@ -76,7 +71,7 @@ def scan_rows(feed: FeedInput, folder: Path | None, progress: OnRows | None = No
     named = [*lost.ids, *map(feed.reader.resolve, images)]
     # Where rows are photos, their key is the product's id.
     keys = groups.keys if feed.profile.rows == "photos" else groups.keys[:0]
-    again = np.unique(groups.of_row[np.array(repeated, np.int64)]).astype(np.int64)
+    again = np.unique(groups.of_row[feed.reader.repeated_rows()]).astype(np.int64)
     return FeedRows(groups, lost, np.concatenate([hash_texts(named), keys]), again)
 
 
@@ -92,11 +87,12 @@ def read_products(
     for group, records in _grouped(feed, groups, wanted, folder, progress):
         before = feed.notices
         if len(records) > MOST_ROWS:
+            count = int(groups.counts[group])
             first = records[MOST_ROWS]
             feed.skipped.append(
                 Notice(
                     first.where,
-                    f"is one of {len(records)} rows of one product; only the first {MOST_ROWS} "
+                    f"is one of {count} rows of one product; only the first {MOST_ROWS} "
                     "are read: is another column the id?",
                     "too-many-rows",
                 )
@@ -115,17 +111,24 @@ def _grouped(
     folder: Path | None,
     progress: OnRows | None,
 ) -> Iterator[tuple[int, Sequence[Record]]]:
-    """(group, its rows), of the groups that are wanted."""
+    """(group, its rows), of the groups that are wanted; of very many rows one more than are
+    read."""
     if not wanted.any():
         return
     wanted_rows = wanted[groups.of_row].tobytes()
     scattered = groups.scattered
     current = -1
     records: list[Record] = []
-    rows: list[int] = []
+    rows = array("I")
+    # Of groups with more rows than are read: those that came.
+    large = dict.fromkeys(np.flatnonzero(groups.counts > MOST_ROWS).tolist(), 0)
     with Spool[Record](folder) as spool:
         for number, record in _same_records(feed, groups, wanted_rows, progress):
             group = int(groups.of_row[number])
+            if group in large:
+                large[group] += 1
+                if large[group] > MOST_ROWS + 1:
+                    continue
             if scattered[group]:
                 spool.append(record)
                 rows.append(group)
@@ -138,12 +141,13 @@ def _grouped(
             records.append(record)
         if records:
             yield current, records
-        order = np.argsort(np.array(rows, np.int64), kind="stable")
-        spooled = np.array(rows, np.int64)[order]
+        spooled = np.frombuffer(rows, np.uint32)
+        order = np.argsort(spooled, kind="stable")
+        spooled = spooled[order]
         starts = np.flatnonzero(np.append(True, spooled[1:] != spooled[:-1]))[: len(spooled)]
         # In the order in which their first rows stand in the feed.
         for start in starts[np.argsort(order[starts], kind="stable")]:
-            end = start + int(groups.counts[spooled[start]])
+            end = start + min(int(groups.counts[spooled[start]]), MOST_ROWS + 1)
             yield int(spooled[start]), [spool[int(place)] for place in order[start:end]]
 
 

@@ -8,12 +8,17 @@ from typing import Any
 
 from indexer.catalog.records import MAX_ID, bad_product_id
 from indexer.feeds.assembly import Assembly, FoundPhoto, conflict
+from indexer.feeds.id_claims import IdClaims, TakenIds, made_id
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.row_values import RowValues, is_plain_code
 from indexer.feeds.values import identifiers
 
 # Of a photo's address, what only says which version of the file it is.
 _VERSION_MARK = "?v="
+# Photos of a product times the variants that share them.
+_MOST_SHARED = 50_000
+# Photos of a product that are looked at though another of its rows names them.
+_FEW_PHOTOS = 100
 
 
 def id_text(value: Any) -> str | None:
@@ -30,40 +35,12 @@ def id_text(value: Any) -> str | None:
     return found.text if found is not None else None
 
 
-class Claims:
-    """Ids that were taken in the first pass, and the rows that named one again."""
-
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-        # Of ids that came again: how often they came.
-        self._times: dict[int, int] = {}
-        # Where one came again, and the how many-th time that was.
-        self._again: dict[str, int] = {}
-
-    def claim(self, product_id: str, where: str) -> None:
-        """Take an id, or note that another row has it."""
-        number = hash(product_id)
-        if number in self._taken:
-            self._times[number] = self._again[where] = self._times.get(number, 1) + 1
-        else:
-            self._taken.add(number)
-
-    @property
-    def repetitions(self) -> int:
-        """Rows that named an id again."""
-        return len(self._again)
-
-    def repetition(self, where: str) -> int | None:
-        """The how many-th row with its id this one is; None for the first."""
-        return self._again.get(where)
-
-
 @dataclass(frozen=True)
 class GroupContext:
     """What all groups of a feed are read with."""
 
     assembly: Assembly
-    claims: Claims
+    claims: IdClaims
     # Ids of rows that were left out for a mistake: the feed does not lack them.
     lost_ids: set[str]
     # Product -> its splits, where its rows name several.
@@ -99,6 +76,23 @@ class GroupContext:
                 if text and (text in words or (others and text not in others)):
                     return rule
         return None
+
+    def shared_photos(
+        self, photos: list[FoundPhoto], variants: int, parent: str | None
+    ) -> list[FoundPhoto]:
+        """Those of a product's photos that each of its variants may have; of very many variants the
+        first ones."""
+        most = max(1, _MOST_SHARED // max(1, variants))
+        if len(photos) > most:
+            self.assembly.notes.warn(
+                photos[most][0],
+                "too-many-photos",
+                f"product {parent!r} has {variants} variants and {len(photos)} photos; each has "
+                f"its own and the first {most} of those of all",
+                None,
+                parent,
+            )
+        return photos[:most]
 
     def skip_refused(
         self, row: RowValues, product_id: str | None, reason: str, ids: Iterable[str | None] = ()
@@ -146,11 +140,21 @@ def read_photos(
     product = assembly.product(
         first,
         product_id,
-        dict.fromkeys(photos),
+        _each_once(photos),
         parent=_parent_of(context, first),
         variant=assembly.variant_text(first),
     )
     return [product]
+
+
+def _each_once(photos: list[FoundPhoto]) -> list[FoundPhoto]:
+    """``photos`` without repetitions; of many rows that name one, the first."""
+    if len(photos) <= _FEW_PHOTOS:
+        return list(dict.fromkeys(photos))
+    places: dict[str, str] = {}
+    for where, source in photos:
+        places.setdefault(source, where)
+    return [(where, source) for source, where in places.items()]
 
 
 def _refuse(context: GroupContext, row: RowValues, product_id: str) -> bool:
@@ -205,7 +209,7 @@ def read_products(
     """A product for each row; rows that name one id again are other products only where they are
     other variants."""
     products: list[FeedProduct] = []
-    taken: set[str] = set()
+    taken = TakenIds()
     assembly = context.assembly
     for row in rows:
         if not context.usable(row, product_id, id_columns):
@@ -218,7 +222,7 @@ def read_products(
         variant = assembly.variant_text(row)
         found = product_id
         if found in taken:
-            again = distinct_id(parent or product_id, variant, taken) if variant else None
+            again = taken.distinct(parent or product_id, variant) if variant else None
             if again is None or (products and products[0].fields.variant == variant):
                 assembly.notes.skip(
                     row.where,
@@ -241,18 +245,6 @@ def read_products(
             )
         )
     return products
-
-
-def distinct_id(parent: str, variant: str | None, taken: set[str]) -> str:
-    """An id made of the parent's name and the options, that none of ``taken`` is."""
-    made = "/".join([parent, *(variant.split(" / ") if variant else ())])[:MAX_ID]
-    found = made
-    number = 2
-    while found in taken:
-        mark = f"#{number}"
-        found = made[: MAX_ID - len(mark)] + mark
-        number += 1
-    return found
 
 
 def say_repeated(context: GroupContext, row: RowValues, product_id: str, found: str) -> None:
@@ -282,7 +274,7 @@ def read_variants(
     reason = next(filter(None, map(context.refused, rows)), None)
     if reason is not None:
         ids = [
-            own_id(row) or distinct_id(handle, assembly.variant_text(row), set())
+            own_id(row) or made_id(handle, assembly.variant_text(row))
             for row in rows
             if row.kind == "variant"
         ]
@@ -294,12 +286,13 @@ def read_variants(
         for option in row.options:
             if option.name:
                 names.setdefault(option.number, option.name)
-    photos = _ordered_photos(rows)
+    several = len(variants) > 1
+    photos = context.shared_photos(_ordered_photos(rows), len(variants), handle)
     of_variants: set[str] = set()
-    for row in variants if len(variants) > 1 else []:
+    for row in variants if several else []:
         of_variants.update(map(photo_key, row.own_photos))
     products: list[FeedProduct] = []
-    taken: set[str] = set()
+    taken = TakenIds()
     for row in variants:
         assembly.name_options(row, names)
         assembly.fill(row, base, prices=False)
@@ -307,7 +300,6 @@ def read_variants(
         product_id = _variant_id(context, row, handle, own_id(row), text, taken)
         if not context.usable(row, product_id, ()):
             continue
-        several = len(variants) > 1
         products.append(
             assembly.product(
                 row,
@@ -327,14 +319,14 @@ def _variant_id(
     handle: str,
     own: str | None,
     variant: str | None,
-    taken: set[str],
+    taken: TakenIds,
 ) -> str:
     repeated = context.claims.repetition(row.where) is not None
     found = own if own is not None and own not in taken and not repeated else None
     if found is None:
-        made = distinct_id(handle, variant, set())
-        # Without an own id, that is the one that another row has.
-        found = distinct_id(handle, variant, taken | {made} if repeated and own is None else taken)
+        # Without an own id, the one that is made first is the one that another row has.
+        other = made_id(handle, variant) if repeated and own is None else None
+        found = taken.distinct(handle, variant, beside=other)
         if own is not None:
             say_repeated(context, row, own, found)
     taken.add(found)

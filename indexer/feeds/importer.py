@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,8 @@ from indexer.imaging.parallel import decoding_threads
 
 # Share of the catalog that --sync may delete unasked.
 _FREE_DELETES = 0.10
+# Photos after which a batch of products ends.
+_BATCH_PHOTOS = 4096
 OnRemoved = Callable[[list[str]], object]
 
 
@@ -424,5 +425,14 @@ class _Import:
 
 
 def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
-    while batch := list(islice(candidates, BATCH)):
+    """Products that are committed together: some, with not too many photos."""
+    batch: list[Candidate] = []
+    photos = 0
+    for candidate in candidates:
+        batch.append(candidate)
+        photos += len(candidate.product.photos)
+        if len(batch) >= BATCH or photos >= _BATCH_PHOTOS:
+            yield batch
+            batch, photos = [], 0
+    if batch:
         yield batch

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from indexer.catalog.attributes import AttributeType
 from indexer.feeds.assembly import Assembly
 from indexer.feeds.column_roles import role_of
 from indexer.feeds.families import FamilyKeys, read_family
 from indexer.feeds.groups import (
-    Claims,
     GroupContext,
-    distinct_id,
     id_text,
     read_photos,
     read_products,
     read_variants,
 )
+from indexer.feeds.id_claims import IdClaims, made_id
 from indexer.feeds.nested_rows import NestedRows
 from indexer.feeds.photo_ids import PhotoIds
 from indexer.feeds.product import FeedProduct
@@ -68,7 +69,7 @@ class ProductReader:
         self.refused_ids: set[str] = set()
         # Product -> its splits, where its rows name several.
         self.torn: dict[str, tuple[str, ...]] = {}
-        self._claims = Claims()
+        self._claims = IdClaims()
         self._photo_ids = PhotoIds(table.root)
         self._family: FamilyKeys | None = None
         self._first_pass = True
@@ -164,12 +165,14 @@ class ProductReader:
 
     def group_key(self, record: Record) -> str:
         """The key of the rows that a record is read with."""
+        if self._first_pass:
+            self._claims.next_row()
         return self._key(record)
 
-    @property
-    def repetitions(self) -> int:
-        """How many rows so far named an id that a row before them has."""
-        return self._claims.repetitions
+    def repeated_rows(self) -> np.ndarray:
+        """Numbers of the rows that named an id that a row before them has, int64 [R]; asked once
+        all records were seen."""
+        return self._claims.repeated_rows()
 
     def resolve(self, key: str) -> str:
         """The key that a group has after all, once all records were seen."""
@@ -281,7 +284,7 @@ class ProductReader:
         if own is None and self._is_variant(values):
             texts = [str(values.get(column) or "").strip() for column in self._options]
             chosen = [text for text in texts if text and text.casefold() not in self._nones]
-            own = distinct_id(handle, " / ".join(chosen), set())
+            own = made_id(handle, " / ".join(chosen))
         if own is not None:
             self._claims.claim(own, record.where)
 

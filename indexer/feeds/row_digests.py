@@ -8,6 +8,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from indexer.feeds.spool import Spool
 
 # Keys of rows that are held in memory before they go to the disk.
 _PORTION = 16_384
+# Rows that are worked on at once where all are sorted.
+_SORTED = 1 << 18
 _FORMAT = 1
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
@@ -101,34 +104,46 @@ class RowScan:
         hashes = array("Q")
         last: str | None = None
         last_hash = 0
-        for portion in (*self._portions, self._keys):
+        for portion in chain(self._portions, [self._keys]):
             for key in portion:
                 if key != last:
                     last = key
                     last_hash = hash_text(resolve(key))
                 hashes.append(last_hash)
         self._portions.__exit__()
-        rows = np.frombuffer(hashes, np.uint64)
-        row_digests = np.frombuffer(bytes(self._digests), np.uint64)
-        return group_rows(rows, row_digests)
+        return group_rows(np.frombuffer(hashes, np.uint64), np.frombuffer(self._digests, np.uint64))
 
 
 def group_rows(rows: np.ndarray, row_digests: np.ndarray) -> RowGroups:
-    """Rows (uint64 [N] key, uint64 [N] digest) as groups; their order within a group matters."""
+    """Rows (uint64 [N] key, uint64 [N] digest) as groups; their order within a group matters.
+
+    In portions: beside what is given and returned it holds 12 bytes a row.
+    """
     order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    starts = starts if len(rows) else starts[:0]
+    is_start = np.ones(len(rows), bool)
+    for at in _portions(len(rows)):
+        keys = rows[order[max(at.start - 1, 0) : at.stop]]
+        is_start[max(at.start, 1) : at.stop] = keys[1:] != keys[:-1]
+    starts = np.flatnonzero(is_start)
     counts = np.diff(np.append(starts, len(rows)))
-    group = np.repeat(np.arange(len(starts), dtype=np.uint32), counts)
-    place = (np.arange(len(rows)) - np.repeat(starts, counts) + 1).astype(np.uint64)
-    mixed = _mixed(row_digests[order] + place * _STEP)
-    digests = np.add.reduceat(mixed, starts) if len(starts) else mixed[:0]
+    digests = np.zeros(len(starts), np.uint64)
     of_row = np.empty(len(rows), np.uint32)
-    of_row[order] = group
-    last_rows = order[starts + counts - 1] if len(starts) else order[:0]
-    scattered = last_rows - (order[starts] if len(starts) else order[:0]) + 1 != counts
-    return RowGroups(ordered[starts], digests, counts, scattered, of_row, row_digests)
+    group = -1
+    for at in _portions(len(rows)):
+        places = order[at]
+        groups = group + np.cumsum(is_start[at])
+        group = int(groups[-1])
+        of_row[places] = groups
+        number = (np.arange(at.start, at.stop) - starts[groups] + 1).astype(np.uint64)
+        mixed = _mixed(row_digests[places] + number * _STEP)
+        firsts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+        digests[groups[firsts]] += np.add.reduceat(mixed, firsts)
+    scattered = order[starts + counts - 1] - order[starts] + 1 != counts
+    return RowGroups(rows[order[starts]], digests, counts, scattered, of_row, row_digests)
+
+
+def _portions(count: int) -> list[slice]:
+    return [slice(at, min(at + _SORTED, count)) for at in range(0, count, _SORTED)]
 
 
 def _none() -> np.ndarray:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from indexer.feeds.product_reader import ProductReader
+from indexer.feeds.row_values import RowValues
 from tests.indexer.feeds.feed_files import photo_sources, read_feed_file, write_rows
 
 CDN = "https://shop.example/wp-content"
@@ -242,3 +246,31 @@ def test_an_asin_is_no_gtin(tmp_path: Path) -> None:
     feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
     assert (feed["1"].fields.gtin, feed["1"].attributes) == (None, {"asin": "B00ABCDEF1"})
     assert (feed["2"].fields.gtin, feed["2"].attributes) == ("4006381333931", {})
+
+
+def test_views_are_found_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that names a variant in one store view finds it without a look at all the others:
+    twice the rows ask for twice the ids."""
+    asked = 0
+    own_id = ProductReader._own_id
+
+    def count(reader: ProductReader, row: RowValues) -> str | None:
+        nonlocal asked
+        asked += 1
+        return own_id(reader, row)
+
+    monkeypatch.setattr(ProductReader, "_own_id", count)
+    costs = []
+    for variants in (30, 60):
+        names = [f"S{n}" for n in range(variants)]
+        listed = "|".join(f"sku={name},size={name}" for name in names)
+        shared = {"price": "5", "base_image": "a.jpg", "product_type": "simple", "name": "Mug"}
+        parent = {"sku": "P", "configurable_variations": listed, "product_type": "configurable"}
+        rows = [shared | parent]
+        rows += [shared | {"sku": name} for name in names]
+        rows += [{"sku": name, "store_view_code": "de", "name": f"Tasse {name}"} for name in names]
+        asked = 0
+        feed = read_feed_file(write_rows(tmp_path / "magento.csv", rows))
+        costs.append(asked)
+        assert [one.fields.titles["de"] for one in feed.products] == [f"Tasse {n}" for n in names]
+    assert costs[1] < 2.2 * costs[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.feeds import groups
 from tests.indexer.feeds.feed_files import ReadFeed, photo_sources, read_feed_file, write_rows
 
 CDN = "https://cdn.shop.example/files"
@@ -258,3 +259,27 @@ def test_metafields_and_tools_of_others(tmp_path: Path) -> None:
     assert (small.fields.availability, medium.fields.availability) == ("in_stock", "out_of_stock")
     assert small.attributes == {"custom_metal": "gold", "width": "52", "size": "S", "stock": 3}
     assert medium.attributes == {"custom_metal": "gold", "size": "M", "stock": 0}
+
+
+def test_photos_that_many_variants_share_have_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variants times photos is bounded: each has the first ones, and that is told once."""
+    monkeypatch.setattr(groups, "_MOST_SHARED", 12)
+    many = [
+        {
+            "Handle": "tee",
+            "Title": "Tee",
+            "Option1 Name": "Size",
+            "Option1 Value": str(n),
+            "Variant SKU": f"S{n}",
+            "Variant Price": "9.00",
+            "Image Src": f"{CDN}/{n}.jpg",
+        }
+        for n in range(6)
+    ]
+    feed = read_feed_file(write_rows(tmp_path / "products_export.csv", many))
+    assert [photo_sources(one) for one in feed.products] == 6 * [[f"{CDN}/0.jpg", f"{CDN}/1.jpg"]]
+    told = [note for note in feed.warnings if note.code == "too-many-photos"]
+    assert [note.where for note in told] == ["products_export.csv:4"]
+    assert "6 variants and 6 photos; each has its own and the first 2" in told[0].reason

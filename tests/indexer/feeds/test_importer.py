@@ -543,3 +543,21 @@ def test_a_field_that_no_catalog_takes_costs_itself(home: Home, source: Path) ->
         one, two = (catalog.get(name).fields for name in ("p0", "p1"))
     assert (one.url, one.brand, one.price) == (None, "B", 1.0)
     assert (two.url, two.brand, two.price) == ("https://x.example/", None, 2.0)
+
+
+def test_a_batch_has_not_too_many_photos(
+    home: Home, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products are committed together as long as their photos are few."""
+    monkeypatch.setattr(importer, "_BATCH_PHOTOS", 4)
+    batches: list[int] = []
+    put = ProductWriter.put_batch
+
+    def note(writer: ProductWriter, batch: list[Candidate]) -> None:
+        batches.append(len(batch))
+        put(writer, batch)
+
+    monkeypatch.setattr(ProductWriter, "put_batch", note)
+    rows = [f"p{n // 2},i/{n}.jpg" for n in range(10)]
+    report = run(home, feed(source, *rows, header="product_id,image"))
+    assert (counts(report), batches) == ((5, 0, 0, 0), [2, 2, 1])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.feeds import assembly
 from indexer.feeds.product_reader import ProductReader
 from indexer.feeds.profile import load_profile
 from indexer.feeds.reader import open_table
@@ -93,6 +94,20 @@ def test_rows_of_one_id_are_one_product(tmp_path: Path) -> None:
         ("feed.csv:5", "title", "Second"),
         ("feed.csv:5", "colour", "blue"),
     ]
+
+
+def test_photos_of_one_product_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many photos the first are read, and that is told by name; one that many rows name is
+    there once."""
+    monkeypatch.setattr(assembly, "MOST_PHOTOS", 150)
+    rows = [{"product_id": "1", "image": f"{n // 2}.jpg"} for n in range(302)]
+    feed = read_feed_file(write_rows(tmp_path / "feed.csv", rows))
+    assert photo_sources(feed["1"]) == [f"{n}.jpg" for n in range(150)]
+    assert [(note.where, note.code) for note in feed.warnings] == [
+        ("feed.csv:302", "too-many-photos")
+    ]
+    assert "product '1' names 151 photos; the first 150 are read" in feed.warnings[0].reason
+    assert len(read_feed_file(write_rows(tmp_path / "f.csv", rows[:300]))["1"].photos) == 150
 
 
 def test_splits_that_differ_are_kept_for_training(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from indexer.feeds import row_digests
 from indexer.feeds.row_digests import (
     LastRun,
     RowGroups,
@@ -16,6 +18,7 @@ from indexer.feeds.row_digests import (
     read_last_run,
     write_last_run,
 )
+from indexer.feeds.spool import Spool
 
 Row = tuple[str, dict[str, object]]
 
@@ -121,3 +124,40 @@ def test_a_lost_or_damaged_file_is_no_last_run(tmp_path: Path) -> None:
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     broken = read_last_run(path)
     assert broken is None or broken.unchanged(groups, "salt").all()
+
+
+def test_portions_change_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that reach over portions have the digests, counts and places of one whole."""
+    draw = random.Random(3)
+    rows: list[Row] = [(f"k{draw.randrange(9)}", {"x": draw.random()}) for _ in range(200)]
+    whole = scan(rows)
+    for portion in (1, 2, 7, 199, 200):
+        monkeypatch.setattr(row_digests, "_SORTED", portion)
+        for name, value in vars(scan(rows)).items():
+            assert value.tolist() == getattr(whole, name).tolist(), (portion, name)
+        assert len(scan([])) == 0
+    # As stored by releases before.
+    assert int(scan(ROWS).digests.sum()) == 5000196715536414551
+
+
+def test_keys_are_read_back_portion_by_portion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than one portion of keys is in memory when they are resolved."""
+    monkeypatch.setattr(row_digests, "_PORTION", 2)
+    events: list[object] = []
+    read = Spool.__getitem__
+
+    def note(spool: Spool[object], number: int) -> object:
+        events.append(number)
+        return read(spool, number)
+
+    monkeypatch.setattr(Spool, "__getitem__", note)
+    found = RowScan()
+    for key in "abcde":
+        found.add(key, {})
+
+    def resolve(key: str) -> str:
+        events.append(key)
+        return key
+
+    assert len(found.finish(resolve)) == 5
+    assert events == [0, "a", "b", 1, "c", "d", "e"]
