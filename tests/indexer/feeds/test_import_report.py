@@ -51,6 +51,8 @@ def test_the_command_exits_1_where_nothing_came_in(
         assert report["counts"]["skipped"] == 1
         assert err.strip().splitlines()[-1].endswith(report["failure"])
         assert "none.jpg" in report["failure"]
+        # A home that was made by a name that was mistyped would pass for an empty shop.
+        assert (f"there was no home at {home}: a new one was made" in err) == (not options)
 
 
 def test_a_dry_run_says_what_the_contract_names(
