@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
 from indexer.feeds.profile import FeedProfile
 from indexer.feeds.values import categories
@@ -31,7 +32,7 @@ def read_numbers(path: Path) -> dict[str, str]:
             continue
         number, name = categories.google(line)
         if number is not None and name:
-            found.setdefault(number, " > ".join(name))
+            found.setdefault(number, format_path(name))
         else:
             odd += 1
         if odd > _MOST_ODD:

@@ -59,7 +59,7 @@ class KnownNumbers:
             return _ALL
         return self._cuts[place].pid
 
-    def pid(self, entry: int, pid: int | None) -> int | None:
+    def own_pid(self, entry: int, pid: int | None) -> int | None:
         """A number that ``entry`` names; None where it is none of the catalog's."""
         return None if pid is None or pid > self.highest(entry) else pid
 

@@ -63,8 +63,8 @@ def redact_erased(database: Database, erased: ErasedTexts, known: KnownNumbers) 
         changed = {}
         for entry in entries:
             named = {
-                known.pid(entry.opened, entry.pid),
-                known.pid(entry.entry, entry.body.get("pid")),
+                known.own_pid(entry.opened, entry.pid),
+                known.own_pid(entry.entry, entry.body.get("pid")),
             }
             own = entry.review_id in reviews or bool(named & erased.pids)
             body = _without_texts(entry.body) if own else erased.cover_all(entry.body)
@@ -114,7 +114,7 @@ def _redact_rows(
         )
         for review_id, pid, opened, *values in sql.execute(query).fetchall():
             given = [value for value in values if isinstance(value, str)]
-            if known.pid(opened, pid) in erased.pids or any(
+            if known.own_pid(opened, pid) in erased.pids or any(
                 erased.holds_id(value) for value in given
             ):
                 own.add(review_id)

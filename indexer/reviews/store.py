@@ -328,7 +328,7 @@ class Reviews:
                 "ORDER BY entry"
             )
             for entry, opened, pid, body in connection.execute(query):
-                yield known.pid(opened, pid), known.body(entry, json.loads(body))
+                yield known.own_pid(opened, pid), known.body(entry, json.loads(body))
 
     def known_numbers(self) -> KnownNumbers:
         """Which numbers in entries are the catalog's; all, where it was opened without one."""
@@ -428,7 +428,7 @@ class Reviews:
             own = bodies[review_id]
             photos = hashes.get(review_id, {})
             name, at, state, pid = rows[review_id]
-            pid = known.pid(opened[review_id], pid)
+            pid = known.own_pid(opened[review_id], pid)
             found.append(Review(name, at, state, pid, own["opened"], own.get("decided"), photos))
         return found
 

@@ -45,10 +45,10 @@ def test_a_text_that_was_made_for_it_is_no_danger() -> None:
     assert not nested.fullmatch("x" * 4000, PatternTime())
     around = TextPattern(r"(?=(x+x+)+y)z|(?:(x|x)+)+y")
     for text in ("x" * 4000, "é" + "x" * 4000):
-        started = time.monotonic()
+        started = time.thread_time()
         with pytest.raises(PatternTimeoutError):
             around.search(text, PatternTime())
-        assert time.monotonic() - started < 4 * text_pattern.PATTERN_S
+        assert time.thread_time() - started < 4 * text_pattern.PATTERN_S
 
 
 def test_other_threads_work_meanwhile() -> None:

@@ -70,7 +70,7 @@ class Ended:
 
     code = 0
 
-    def __init__(self, *_: str) -> None:
+    def __init__(self, *_: str, memory: int | None) -> None:
         pass
 
     def poll(self) -> int:
