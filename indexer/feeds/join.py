@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from indexer.catalog.product_fields import FIELD_NAMES, SALE_DATES
+from indexer.catalog.product_fields import SALE_DATES
 from indexer.catalog.store import Catalog
 from indexer.feeds.column_words import meaning_of
 from indexer.feeds.columns import plain, snake_case
@@ -147,10 +147,12 @@ def nothing_owned(
 
 def cleared_names(meanings: dict[str, list[str]], only: frozenset[str]) -> frozenset[str]:
     """Of the names that a feed may write, those that it has a column for: blank there means that
-    the product has none. A currency is never blank of its own."""
-    clearable = {*FIELD_NAMES, *(name for name in only if name not in FIELD_NAMES)}
+    the product has none. A currency is never blank of its own; dates are those of the sale price
+    that the feed says, also where it has no column for them."""
     said = _said(meanings)
-    return frozenset((said & only & clearable) - {"currency", "titles", "categories", "prices"})
+    if "sale_price" in said:
+        said.update(SALE_DATES)
+    return frozenset((said & only) - {"currency", "titles", "categories", "prices"})
 
 
 def _said(meanings: dict[str, list[str]]) -> set[str]:

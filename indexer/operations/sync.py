@@ -38,8 +38,8 @@ _SHOWN = 20
 _MOST_REASON = 500
 # Of notices about a photo that could not be had.
 _PHOTO_CODES = ("photo-failed", "bad-photo", "photo-missing")
-# Exit status of a run that another process is in the way of: to be tried again soon.
 _NO_MEMORY = "the feed takes more memory than a sync may: part it, or raise the setting job_memory"
+# Exit status of a run that another process is in the way of: to be tried again soon.
 BUSY = 75
 _WAIT_S = 10.0
 
@@ -259,10 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(error, file=sys.stderr)
         sys.exit(BUSY if isinstance(error, BusyError) else 1)
     except MemoryError:
-        print(
-            "the feed takes more memory than a sync may: part it, or raise the setting job_memory",
-            file=sys.stderr,
-        )
+        print(_NO_MEMORY, file=sys.stderr)
         sys.exit(1)
     print(json.dumps({"outcome": run.outcome, "reason": run.reason, "counts": run.counts}))
 

@@ -91,6 +91,28 @@ def test_what_a_feed_owns_it_also_clears(home: Home, tmp_path: Path) -> None:
     assert (found.price, found.sale_price, found.currency) == (21.0, None, "EUR")
 
 
+def test_a_sale_without_dates_has_none_of_the_last_one(home: Home, tmp_path: Path) -> None:
+    """Else it would be over before it began, and never shown."""
+    only = written_names(frozenset(ONLY))
+    until = "2020-02-01T00:00:00+00:00"
+    profile = tmp_path / "erp.yaml"
+    profile.write_text(
+        "id: sku\nphotos: {columns: image}\n"
+        "price: {price: price, sale_price: sale, sale_until: until}\n"
+        "recognise: [{all: [sku, price]}]\n"
+    )
+    options = {"only": only, "profile": str(profile)}
+    erp(home, tmp_path, f"sku,price,sale,until\nS-1,20 EUR,15 EUR,{until}\n", **options)
+    with open_catalog(home) as catalog:
+        assert catalog.get("p0").attributes["sale_price_until"] == until
+    for header, row in (("sale,until", "14 EUR,"), ("sale", "13 EUR")):
+        erp(home, tmp_path, f"sku,price,sale,until\nS-1,20 EUR,15 EUR,{until}\n", **options)
+        report = erp(home, tmp_path, f"sku,price,{header}\nS-1,20 EUR,{row}\n", **options)
+        assert report.replaced == 1
+        with open_catalog(home) as catalog:
+            assert "sale_price_until" not in catalog.get("p0").attributes
+
+
 def test_the_other_source_reverts_nothing(home: Home, tmp_path: Path) -> None:
     """The shop's own feed comes again with other titles and its old prices."""
     erp(home, tmp_path, "sku,price,availability,stock\nS-1,99 EUR,out of stock,0\n")
