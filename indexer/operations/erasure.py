@@ -128,7 +128,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
             progress("versions", number, len(names))
             try:
                 successor, rows = _cleaned(home, catalog, name, device)
-            except (DamagedIndexError, NewerFormatError) as error:
+            except (DamagedIndexError, NewerFormatError, NoMemoryError) as error:
                 done.failed[name] = str(error)
                 continue
             if successor != name:
@@ -311,6 +311,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if done.strays:
         print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)
+    # Last, since the service logs the last line.
+    for name, reason in done.failed.items():
+        print(f"catalens: {name} still holds what was erased: {reason}", file=sys.stderr)
     return INCOMPLETE if done.failed else 0
 
 

@@ -19,7 +19,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.actor import doing
-from indexer.core.errors import BadDataError, BusyError
+from indexer.core.errors import BadDataError, BusyError, NoMemoryError
 from indexer.core.home import Active, Home
 from indexer.fetch.state import FetchState, URLState
 from indexer.index.live import LiveIndex
@@ -344,6 +344,27 @@ def test_a_damaged_version_is_named_and_the_rest_goes_on(home: Home) -> None:
     done = erasure.erase(home)
     assert list(done.rewritten) == ["v000001", "v000002"]
     assert "vectors.npy" in done.failed["v000003"]
+
+
+def test_a_version_too_large_for_a_worker_is_named_and_the_rest_goes_on(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Photos, vectors and texts are erased all the same, and the log of the service says why."""
+
+    def refuse(what: str, need: int) -> None:
+        raise NoMemoryError(f"{what} takes {need}")
+
+    delete(home)
+    monkeypatch.setattr(erasure, "expect_memory", refuse)
+    for name in ("end_with_parent", "limit_worker"):
+        monkeypatch.setattr(erasure, name, lambda: None)
+    monkeypatch.setattr(erasure.os, "nice", lambda _: None)
+    assert erasure.main([str(home.path)]) == erasure.INCOMPLETE
+    last = capsys.readouterr().err.strip().rpartition("\n")[2]
+    assert "still holds what was erased: the rewrite of index version" in last
+    monkeypatch.undo()
+    done = erasure.erase(home)
+    assert (done.rows > 0, done.vectors, done.failed) == (True, 0, {}), "vectors went before"
 
 
 def test_leftovers_of_killed_processes_are_swept(home: Home) -> None:
