@@ -58,16 +58,37 @@ export function facts({ cards, seen }) {
   root.addEventListener("pointerleave", () => { if (!tags.querySelector("[data-pressed]")) hide(); });
   root.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
+  function showCategories(found) {
+    categories.replaceChildren(...bars(found.categories));
+    noCategories.hidden = found.categories.length > 0 && !found.unknown;
+    noCategories.textContent = t(found.unknown ? "category.unknown" : "category.none");
+    return found.categories[0] || null;
+  }
+
+  function showTags(found) {
+    tags.replaceChildren(...found.tags.map((tag) => {
+      const made = element("button", {
+        type: "button", className: "tag", "aria-expanded": "false", "aria-controls": "support",
+      }, tag.tag, element("span", { className: "percent", textContent: percent(tag.confidence) }));
+      // A pointer that hovers gets it at once; keyboard and touch by pressing.
+      made.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") show(made, tag); });
+      made.addEventListener("click", () => {
+        if (made.getAttribute("aria-expanded") === "true" && made.dataset.pressed) hide();
+        else {
+          show(made, tag);
+          made.dataset.pressed = "yes";
+        }
+      });
+      return element("li", {}, made);
+    }));
+    noTags.hidden = found.tags.length > 0;
+    noTags.textContent = t("tags.none");
+  }
+
   async function fillCategories(subject, options) {
     noCategories.hidden = true;
     try {
-      const found = await question("/v1/classify", subject, {}, options);
-      categories.replaceChildren(...bars(found.categories));
-      if (found.unknown) {
-        noCategories.textContent = t("category.unknown");
-        noCategories.hidden = false;
-      }
-      return found.categories[0] || null;
+      return showCategories(await question("/v1/classify", subject, {}, options));
     } catch (error) {
       if (error.name === "AbortError") throw error;
       categories.replaceChildren();
@@ -80,24 +101,7 @@ export function facts({ cards, seen }) {
   async function fillTags(subject, options) {
     noTags.hidden = true;
     try {
-      const found = await question("/v1/tags", subject, {}, options);
-      tags.replaceChildren(...found.tags.map((tag) => {
-        const made = element("button", {
-          type: "button", className: "tag", "aria-expanded": "false", "aria-controls": "support",
-        }, tag.tag, element("span", { className: "percent", textContent: percent(tag.confidence) }));
-        // A pointer that hovers gets it at once; keyboard and touch by pressing.
-        made.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") show(made, tag); });
-        made.addEventListener("click", () => {
-          if (made.getAttribute("aria-expanded") === "true" && made.dataset.pressed) hide();
-          else {
-            show(made, tag);
-            made.dataset.pressed = "yes";
-          }
-        });
-        return element("li", {}, made);
-      }));
-      noTags.hidden = found.tags.length > 0;
-      noTags.textContent = t("tags.none");
+      showTags(await question("/v1/tags", subject, {}, options));
     } catch (error) {
       if (error.name === "AbortError") throw error;
       tags.replaceChildren();
@@ -113,7 +117,12 @@ export function facts({ cards, seen }) {
       waiting(categories, 3);
       waiting(tags, 4);
     },
-    /** Fill both; the most probable category, or null. */
+    /** Both, as `/v1/describe` says them; the most probable category, or null. */
+    show(found) {
+      showTags(found);
+      return showCategories(found);
+    },
+    /** Ask for both; the most probable category, or null. */
     async fill(subject, options) {
       const [best] = await Promise.all([fillCategories(subject, options), fillTags(subject, options)]);
       return best;

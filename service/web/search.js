@@ -171,21 +171,26 @@ export function mount(root, { go, foot }) {
     return search();
   }
 
-  /** A new photo, part of it, or product: the search goes first, since it embeds what the others then find done. */
+  /**
+   * A new photo, part of it, or product. A photo without words is sent once: `/v1/describe` says what it is, too. Else the
+   * search goes first, since it embeds what the others then find done.
+   */
   async function everything() {
     document.title = `${title.textContent} · Catalens`;
     gridTitle.textContent = t("grid.similar");
     known.wait();
     const now = subject;
     const { signal } = stop;
-    const done = await search();
+    let described = null;
+    const once = now.file && !words;
+    const done = await search(once ? { path: "/v1/describe", answered: (found) => { described = found; } } : {});
     if (now !== subject) return;
     if (done === false) {
       query.hidden = true;
       return;
     }
     try {
-      const best = await known.fill(now, { signal });
+      const best = described ? known.show(described) : await known.fill(now, { signal });
       if (best && now.file && now === subject) {
         title.textContent = best.label;
         document.title = `${best.label} · Catalens`;
@@ -194,7 +199,7 @@ export function mount(root, { go, foot }) {
   }
 
   /** True when answered, false when it failed, null when a newer one came between. */
-  async function search({ next = false } = {}) {
+  async function search({ next = false, path = "/v1/search", answered = () => {} } = {}) {
     if (!next) {
       searching.abort();
       searching = new AbortController();
@@ -210,9 +215,10 @@ export function mount(root, { go, foot }) {
     more.disabled = true;
     tell(t("looking"));
     try {
-      const found = await question("/v1/search", subject, {
+      const found = await question(path, subject, {
         k: SHOWN, group_by: GROUP, filter: narrowed.filter(), text: words || undefined, cursor: cursor || undefined, ...counts.chosen(first),
       }, { signal });
+      answered(found);
       cursor = found.next_cursor;
       const opened = (product) => feedback(found.request_id, { clicked: [product.product_id] }).catch(() => {});
       if (!next) seen = new Map();
