@@ -6,6 +6,9 @@ from indexer.catalog.product_rows import StoredRow
 from indexer.catalog.records import Write
 from indexer.core.errors import BadProductError, ChangedError, StaleVersionError
 
+# Never the number of a change.
+_NO_CHANGE = 2**63 - 1
+
 
 def refuse_changed(write: Write, stored: StoredRow | None) -> None:
     """Raise ``ChangedError`` where the product is not as the write expects it."""
@@ -19,7 +22,7 @@ def refuse_changed(write: Write, stored: StoredRow | None) -> None:
     what = "was erased" if stored is None else f"was changed (change {stored.sequence})"
     if expected == 0:
         what = "exists already"
-    since = f" since change {expected}" if expected else ""
+    since = f" since change {expected}" if 0 < expected < _NO_CHANGE else ""
     raise ChangedError(f"product {write.product_id!r} {what}{since}: read it again")
 
 

@@ -55,7 +55,7 @@ def get_product(path: ProductPath, query: ProductQuery) -> JsonResponse:
     product since (412 `changed`).
     """
     found = engine().products.get(path.product_id, query.view(), query.fields)
-    return tagged(answer(found), found.content.sequence)
+    return tagged(answer(found), path.product_id, found.content.sequence)
 
 
 @api.put(
@@ -125,4 +125,4 @@ def delete_product(path: ProductPath, query: DeleteQuery) -> JsonResponse:
 
 
 def _written(done: Envelope[WriteResult]) -> JsonResponse:
-    return tagged(answer(done), done.content.sequence)
+    return tagged(answer(done), done.content.product_id, done.content.sequence)

@@ -50,6 +50,26 @@ def test_a_write_goes_by_the_etag_that_was_read(own_web: FlaskClient) -> None:
     assert_problem(own_web.put(ONE, json=body(), headers={"If-Match": now}), 412, "changed")
 
 
+def test_a_number_that_was_given_again_is_another_state(own: Engine, own_web: FlaskClient) -> None:
+    """A catalog that was put back from a backup gives the numbers of its changes again."""
+    before = own_web.get(ONE)
+    sequence = before.get_json()["sequence"]
+    tag = before.headers["ETag"]
+    query = "UPDATE products SET title = ? WHERE product_id = 'ring-blue'"
+    with own.catalog.database.transaction() as sql:
+        sql.execute(query, ("of the other one",))
+    now = own_web.get(ONE)
+    assert (now.get_json()["sequence"], now.headers["ETag"] == tag) == (sequence, False)
+    found = own_web.patch(ONE, json={"title": "x"}, headers={"If-Match": tag})
+    assert_problem(found, 412, "changed")
+    assert "9223372036854775807" not in found.get_json()["detail"]
+    several = {"If-Match": f'"1", {tag}'}
+    assert own_web.patch(ONE, json={"title": "x"}, headers=several).status_code == 412
+    with own.catalog.database.transaction() as sql:
+        sql.execute(query, (before.get_json()["title"],))
+    assert own_web.patch(ONE, json={"title": "x"}, headers={"If-Match": tag}).status_code == 200
+
+
 def test_any_and_none_are_conditions_too(own_web: FlaskClient) -> None:
     """``If-Match: *`` asks for a product, ``If-None-Match: *`` for none."""
     assert_problem(
