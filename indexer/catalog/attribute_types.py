@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +20,7 @@ from indexer.catalog.limits import check_given_attributes
 from indexer.catalog.records import check_text, dump, load
 from indexer.catalog.undo_journal import KeptType
 from indexer.core.errors import BadProductError
-from indexer.core.sqlite import Connection
+from indexer.core.sqlite import Connection, chunks
 
 # Of ``attribute_types.fixed``: a person gave the type; what is no text becomes text.
 _GIVEN = 1
@@ -134,33 +134,26 @@ class StoredTypes:
         (held,) = self._sql.execute(query, (f"{dump(name)}:", _SETTLED)).fetchone()
         return bool(held < _SETTLED)
 
-    def converted(self, wanted: Mapping[str, AttributeType]) -> Iterator[ConvertedRow]:
-        """The products whose stored values follow types that change. Raises ``BadProductError``
-        naming product and value."""
+    def converted(
+        self, wanted: Mapping[str, AttributeType], pids: Sequence[int] | None = None
+    ) -> Iterator[ConvertedRow]:
+        """The products, of all or of ``pids``, whose stored values follow types that change. Raises
+        ``BadProductError`` naming product and value."""
         changed = {
             name: kind for name, kind in wanted.items() if self.kinds.get(name, kind) != kind
         }
         if not changed:
             return
+        query = "SELECT pid, product_id, attributes, spellings FROM products WHERE "
+        if pids is not None:
+            for part, marks in chunks(pids):
+                yield from _converted(self._sql.execute(f"{query}pid IN ({marks})", part), changed)
+            return
         # Most products have none of them: their rows are passed over before they are read. Of very
         # many, which SQLite would not take, most have one.
         keys = [f"{dump(name)}:" for name in changed] if len(changed) <= _MOST_TESTS else []
         tests = " OR ".join("instr(attributes, ?)" for _ in keys) or "1"
-        query = f"SELECT pid, product_id, attributes, spellings FROM products WHERE {tests}"
-        for pid, product_id, text, spelled in self._sql.execute(query, keys):
-            values = load(text)
-            spellings = load(spelled or "{}")
-            for name in changed.keys() & values.keys():
-                try:
-                    _convert(name, values, spellings, changed[name])
-                except ValueError as error:
-                    raise BadProductError(
-                        f"product {product_id!r}, attribute {name!a}: {error}"
-                    ) from error
-            kept = dump({name: value for name, value in values.items() if value is not None})
-            row = ConvertedRow(pid, kept, dump(spellings) if spellings else None)
-            if row[1:] != (text, spelled):
-                yield row
+        yield from _converted(self._sql.execute(query + tests, keys), changed)
 
     def misfits(self, parts: dict[str, Any]) -> list[str]:
         """Those of ``parts`` (``undo_journal.Part``) that are no values of their attribute's type.
@@ -238,6 +231,25 @@ def _first_type(name: str, value: Any) -> AttributeType:
         return "string"
     found = infer([value], text=False)
     return found or ("list" if isinstance(value, list) else "string")
+
+
+def _converted(
+    rows: Iterable[Sequence[Any]], changed: Mapping[str, AttributeType]
+) -> Iterator[ConvertedRow]:
+    for pid, product_id, text, spelled in rows:
+        values = load(text)
+        spellings = load(spelled or "{}")
+        for name in changed.keys() & values.keys():
+            try:
+                _convert(name, values, spellings, changed[name])
+            except ValueError as error:
+                raise BadProductError(
+                    f"product {product_id!r}, attribute {name!a}: {error}"
+                ) from error
+        kept = dump({name: value for name, value in values.items() if value is not None})
+        row = ConvertedRow(pid, kept, dump(spellings) if spellings else None)
+        if row[1:] != (text, spelled):
+            yield row
 
 
 def _convert(

@@ -106,7 +106,8 @@ def _element(value: Any, kind: FieldKind) -> Element:
     if kind == "datetime":
         return datetime_seconds(value.strip())
     if kind == "bool":
-        return "true" if value else "false"
+        # Text: on its way to become that.
+        return value if isinstance(value, str) else "true" if value else "false"
     return str(value)
 
 

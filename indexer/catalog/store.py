@@ -45,6 +45,7 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA, bring_up_to_date, is_old
 from indexer.catalog.transaction import Transaction, last_sequence, stored_types, used_fields
+from indexer.catalog.type_conversion import set_types
 from indexer.core.category_path import CategoryPath
 from indexer.core.errors import (
     BadHomeError,
@@ -213,9 +214,7 @@ class Catalog:
     ) -> None:
         """Set attribute types; stored values are converted. Those ``given`` by a person no value
         widens. Raises ``BadProductError`` for a value that does not fit."""
-        wanted = checked_types(types)
-        with self.writing(dry_run) as session:
-            session.set_types(wanted, given)
+        set_types(self, checked_types(types), given, dry_run=dry_run)
 
     def _one(self, write: Write) -> Written:
         return require_written(self.apply([write])[0])

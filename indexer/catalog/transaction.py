@@ -284,18 +284,30 @@ class Transaction:
             self._rows[patch.product_id] = row
         return Written(sequence, pid, "patched", warnings=warnings)
 
-    def set_types(self, wanted: dict[str, AttributeType], given: Iterable[str] = ()) -> None:
-        """Convert stored values of attributes whose type changes; ``given``: types that a person
-        chose, which no value widens. Raises ``BadProductError`` naming product and value."""
+    def set_types(
+        self,
+        wanted: dict[str, AttributeType],
+        given: Iterable[str] = (),
+        pids: Sequence[int] | None = None,
+    ) -> None:
+        """Convert stored values of attributes whose type changes, of all products or those that are
+        left; ``given``: types that a person chose, which no value widens. Raises
+        ``BadProductError`` naming product and value."""
         self._types.check_room(wanted)
-        for row in list(self._types.converted(wanted)):
+        self.convert(wanted, pids)
+        self._set_types(wanted, given)
+
+    def convert(
+        self, wanted: Mapping[str, AttributeType], pids: Sequence[int] | None = None
+    ) -> None:
+        """Convert stored values to types that are not set yet. Raises ``BadProductError``."""
+        for row in list(self._types.converted(wanted, pids)):
             product_id, stored = self._table.read_at(row.pid)
             content = stored.content._replace(attributes=row.attributes, spellings=row.spellings)
             self.journal.change(row.pid, changed_parts(stored.content, content))
             sequence = self._table.log(row.pid, "patch", False)
             self._table.change(product_id, row.pid, content, stored.external_version, sequence)
         self._rows.clear()
-        self._set_types(wanted, given)
 
     def _set_types(self, types: Mapping[str, AttributeType], given: Iterable[str] = ()) -> None:
         if types:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from indexer.catalog.action_log import ActionCounts, StoredAction, begin_action, find_action
+from indexer.catalog.portions import writing_portion
 from indexer.catalog.records import Delete
 from indexer.catalog.store import Catalog
 from indexer.catalog.transaction import Transaction
@@ -19,10 +20,11 @@ from indexer.catalog.undo_journal import (
 )
 from indexer.core.actor import doing
 from indexer.core.errors import NotUndoableError
+from indexer.core.progress import OnProgress
 from indexer.core.sqlite import Connection, chunks
 
 # Products per transaction: others write in between.
-_PORTION = 500
+_PORTION = 200
 # Kept values that a report names.
 LISTED = 100
 
@@ -65,12 +67,15 @@ class UndoReport:
             self.skipped.append(SkippedUndo(product_id, part, reason))
 
 
-def undo_action(catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoReport:
+def undo_action(
+    catalog: Catalog, name: str, *, dry_run: bool = False, progress: OnProgress | None = None
+) -> UndoReport:
     """Take back what the action of this name did to products and attribute types.
 
     A value comes back only where it still is what the action left and nobody changed it since; an
-    erased product never does. In portions: one that was interrupted is done again by the same call.
-    Raises ``UnknownActionError``, ``NotUndoableError``.
+    erased product never does. In portions: one that was interrupted is done again by the same call,
+    and others write in between. ``progress`` counts products. Raises ``UnknownActionError``,
+    ``NotUndoableError``.
     """
     with catalog.database.read() as sql:
         action = find_action(sql, name)
@@ -81,12 +86,15 @@ def undo_action(catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoRe
         report.erased = counts.erased
     with doing("undo", action.kind, undoes=action.name) as undo:
         report.undone_by = "" if dry_run else undo.name
-        for start in range(0, len(pids.changed), _PORTION):
-            with catalog.writing(dry_run) as session:
-                _restore(session, catalog, action, pids.changed[start : start + _PORTION], report)
-        for start in range(0, len(pids.added), _PORTION):
-            with catalog.writing(dry_run) as session:
-                _remove(session, catalog, action, pids.added[start : start + _PORTION], report)
+        done = 0
+        for take_back, every in ((_restore, pids.changed), (_remove, pids.added)):
+            for start in range(0, len(every), _PORTION):
+                portion = every[start : start + _PORTION]
+                with writing_portion(catalog, dry_run) as session:
+                    take_back(session, catalog, action, portion, report)
+                done += len(portion)
+                if progress is not None:
+                    progress(done, len(pids.changed) + len(pids.added))
         with catalog.writing(dry_run) as session:
             sql = catalog.database.connection
             if not dry_run:

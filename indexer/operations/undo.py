@@ -16,6 +16,7 @@ from indexer.classification.class_editing import plan_class_undo
 from indexer.core.actor import doing
 from indexer.core.errors import CatalensError, NotUndoableError, UnknownActionError
 from indexer.core.home import Home
+from indexer.core.progress import OnProgress
 from indexer.index.active_model import active_model, serve_decision
 from indexer.index.version import Versions
 from indexer.reviews.decisions import ReviewDecision, find_decision, latest_decisions
@@ -108,12 +109,20 @@ def list_actions(
     return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
 
 
-def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> UndoResult:
+def undo(
+    home: Home,
+    catalog: Catalog,
+    name: str,
+    *,
+    dry_run: bool = False,
+    progress: OnProgress | None = None,
+) -> UndoResult:
     """Undo one action of ``list_actions``.
 
     Of an import or an edit as ``undo_action``; of a class from photos as ``plan_class_undo``; of a
     map of categories the model's too, where they are still as the map left them; of the last
-    activation as ``Versions.rollback``; of a decision as ``Reviews.reopen``. Raises
+    activation as ``Versions.rollback``; of a decision as ``Reviews.reopen``. ``progress`` counts
+    products. Raises
     ``UnknownActionError``, ``NotUndoableError``, ``ChangedError`` where another version was
     activated since.
     """
@@ -126,7 +135,7 @@ def undo(home: Home, catalog: Catalog, name: str, *, dry_run: bool = False) -> U
         kept = catalog.actions.kept_decision(action.number)
         stands = kept is not None and action.undone is None
         edit = plan_class_undo(home, kept) if kept is not None and stands else None
-        report = undo_action(catalog, name, dry_run=dry_run)
+        report = undo_action(catalog, name, dry_run=dry_run, progress=progress)
         if edit is not None and not dry_run:
             edit.apply(home, catalog)
         elif kept is not None and not dry_run:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tools.options import config_option, home_option, json_option
-from tools.output import log, print_result, print_table
+from tools.output import log, print_result, print_table, progress
 
 _LIST = "list"
 
@@ -50,7 +50,8 @@ def undo(
             found = list_actions(opened, catalog, limit=limit, writes=writes, days=days)
             print_result({"actions": found}, as_json, _show_actions)
         else:
-            result = take_back(opened, catalog, action, dry_run=dry_run)
+            with progress("undo") as callback:
+                result = take_back(opened, catalog, action, dry_run=dry_run, progress=callback)
             print_result(result, as_json, _show_result)
 
 

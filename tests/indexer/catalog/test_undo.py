@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog import undo
+from indexer.catalog import portions, undo
 from indexer.catalog.records import Delete, Patch, Put
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo import undo_action
@@ -171,6 +171,34 @@ def test_a_dry_run_says_it_and_changes_nothing(catalog: Catalog) -> None:
     assert (report.restored, report.removed, report.orphaned) == (1, 1, [])
     assert state(catalog) == before
     assert undo_action(catalog, name).restored == 1
+
+
+def test_others_write_between_the_portions_of_an_undo(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It pauses after each for as long as that took, and says how far it is; what was changed
+    meanwhile stays."""
+    for number in range(5):
+        put(catalog, product(f"p{number}", (number,)))
+    writes = [Patch(f"p{number}", {"title": "x"}) for number in range(5)]
+    name = bulk(catalog, *writes, Put(product("n", (9,)), [photo(9)]))
+    monkeypatch.setattr(undo, "_PORTION", 2)
+    pauses: list[float] = []
+
+    def act(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            catalog.patch("p4", {"title": "later"})
+
+    monkeypatch.setattr(portions.time, "sleep", act)
+    heard: list[tuple[int, int]] = []
+    report = undo_action(
+        catalog, name, progress=lambda done, total, note="", /: heard.append((done, total))
+    )
+    assert heard == [(2, 6), (4, 6), (5, 6), (6, 6)]
+    assert (len(pauses), min(pauses) > 0) == (4, True)
+    assert (report.restored, report.removed, report.skipped_count) == (4, 1, 1)
+    assert [catalog.get(f"p{number}").title for number in range(5)] == 4 * ["Shirt"] + ["later"]
 
 
 def test_an_undo_that_was_cut_off_is_done_again(
