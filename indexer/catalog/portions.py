@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def writing_portion(catalog: Catalog, dry_run: bool = False) -> Iterator[Transaction]:
-    """``Catalog.writing``, and a pause as long as that took: who waits for the file looks only now
-    and then, and would never find it free."""
+    """``Catalog.writing``, and a pause after it."""
     with catalog.writing(dry_run) as session:
         began = time.monotonic()
         yield session
+    pause_since(began)
+
+
+def pause_since(began: float) -> None:
+    """Pause for as long as a transaction took that began at this time (``time.monotonic``): who
+    waits for the file looks only now and then, and would never find it free."""
     time.sleep(time.monotonic() - began)

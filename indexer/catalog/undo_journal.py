@@ -23,6 +23,7 @@ ENDLESS_DAYS = 365_000.0
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
+_ALL = 2**62
 _NUMBERS = (int, float)
 # In ``meta``: about how many products are kept, erased ones included.
 _HELD = "undo_kept"
@@ -260,28 +261,31 @@ def changed_since(sql: Connection, number: int, pids: Sequence[int]) -> dict[int
     return found
 
 
-def expire(sql: Connection, *, days: float = KEPT_DAYS, most: int = MOST_KEPT) -> int:
+def expire(
+    sql: Connection, *, days: float = KEPT_DAYS, most: int = MOST_KEPT, portion: int = _ALL
+) -> int:
     """Forget what older actions replaced; how many products it was. Inside a write transaction.
 
-    ``most``: products kept in all; the oldest actions go first, the newest one stays.
+    ``most``: products kept in all; the oldest actions go first, the newest one stays. Where
+    ``portion`` of them went, there may be more: none of it can be undone any more.
     """
     if not has_table(sql, "kept_decisions"):
         return 0
     before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
     (last,) = sql.execute("SELECT max(action_no) FROM actions WHERE at < ?", (before,)).fetchone()
     last = max(int(read_meta(sql, EXPIRED) or 0), last or 0)
-    held = 0
-    query = (
-        "SELECT action_no, count(*) FROM kept WHERE action_no > ? GROUP BY action_no ORDER BY "
-        "action_no DESC"
-    )
-    for number, count in sql.execute(query, (last,)).fetchall():
-        if held and held + count > most:
-            last = max(last, number)
-            break
-        held += count
+    removed = _forget(sql, last, portion)
+    held = max(int(read_meta(sql, _HELD) or 0) - removed, 0)
+    if held > most and removed < portion:
+        # Only now they are counted, which takes long.
+        last, held = _last_beyond(sql, last, most)
+        removed += _forget(sql, last, portion - removed)
     write_meta(sql, _HELD, str(held))
-    removed = sql.execute("DELETE FROM kept WHERE action_no <= ?", (last,)).rowcount
+    write_meta(sql, EXPIRED, str(last))
+    if removed:
+        write_meta(sql, "must_scrub", "1")
+    if removed >= portion:
+        return removed
     for table in ("kept_types", "kept_decisions"):
         sql.execute(f"DELETE FROM {table} WHERE action_no <= ?", (last,))
     # Who did what is known as long as the log has what was done.
@@ -290,10 +294,32 @@ def expire(sql: Connection, *, days: float = KEPT_DAYS, most: int = MOST_KEPT) -
         "action_changes)"
     )
     sql.execute(query, (last,))
-    write_meta(sql, EXPIRED, str(last))
-    if removed:
-        write_meta(sql, "must_scrub", "1")
     return removed
+
+
+def _forget(sql: Connection, last: int, portion: int) -> int:
+    """Delete what actions up to ``last`` replaced, ``portion`` products at most; how many."""
+    query = (
+        "DELETE FROM kept WHERE (action_no, pid) IN (SELECT action_no, pid FROM kept WHERE "
+        "action_no <= ? LIMIT ?)"
+    )
+    if portion == _ALL:
+        return int(sql.execute("DELETE FROM kept WHERE action_no <= ?", (last,)).rowcount)
+    return int(sql.execute(query, (last, portion)).rowcount)
+
+
+def _last_beyond(sql: Connection, last: int, most: int) -> tuple[int, int]:
+    """The last action beyond the ``most`` products that are kept, and how many later ones hold."""
+    held = 0
+    query = (
+        "SELECT action_no, count(*) FROM kept WHERE action_no > ? GROUP BY action_no ORDER BY "
+        "action_no DESC"
+    )
+    for number, count in sql.execute(query, (last,)).fetchall():
+        if held and held + count > most:
+            return max(last, number), held
+        held += count
+    return last, held
 
 
 def is_expiry_due(sql: Connection, *, days: float = KEPT_DAYS) -> bool:

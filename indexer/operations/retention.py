@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from indexer.catalog.deletions import Deletions
+from indexer.catalog.portions import pause_since
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
 from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
@@ -15,6 +16,8 @@ from indexer.reviews.redaction import redact_before
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
 
 _DAY_S = 86_400.0
+# Products whose replaced values are forgotten in one transaction.
+_PORTION = 2000
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
         done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
     Deletions(catalog.database).settle([])
     if is_undo_due(catalog, terms):
-        with catalog.database.transaction() as sql:
-            done.undo = expire(sql, days=terms.undo or ENDLESS_DAYS)
+        done.undo = _expire_undo(catalog, terms.undo or ENDLESS_DAYS)
     if not home.reviews_file.exists():
         return done
     with open_reviews(home) as reviews:
@@ -65,6 +67,19 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
             done.review_photos = reviews.tidy(**_ends(terms), living=set)
             reviews.scrub()
     return done
+
+
+def _expire_undo(catalog: Catalog, days: float) -> int:
+    """``expire`` in portions, between which others write."""
+    total = 0
+    while True:
+        with catalog.database.transaction() as sql:
+            began = time.monotonic()
+            removed = expire(sql, days=days, portion=_PORTION)
+        total += removed
+        if removed < _PORTION:
+            return total
+        pause_since(began)
 
 
 def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:

@@ -12,7 +12,7 @@ from indexer.catalog import portions, undo
 from indexer.catalog.records import Delete, Patch, Put
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo import undo_action
-from indexer.catalog.undo_journal import expire
+from indexer.catalog.undo_journal import expire, is_expiry_due
 from indexer.core.actor import acting, doing
 from indexer.core.errors import NotUndoableError, UnknownActionError
 from tests.indexer.catalog.test_store import photo, product, put
@@ -248,3 +248,21 @@ def test_what_was_kept_ends(catalog: Catalog) -> None:
         undo_action(catalog, two)
     with pytest.raises(UnknownActionError, match="no action 'nothing'"):
         undo_action(catalog, "nothing")
+
+
+def test_what_was_kept_ends_in_portions(catalog: Catalog) -> None:
+    """Two products at a time; from the first on none of it can be undone, and the last takes the
+    rest of the action along."""
+    for number in range(5):
+        put(catalog, product(f"p{number}", (number,)))
+    name = bulk(catalog, *(Patch(f"p{number}", {"title": "x"}) for number in range(5)))
+    with catalog.database.transaction() as sql:
+        sql.execute("UPDATE actions SET at = '2020-01-01T00:00:00.000+00:00'")
+        assert expire(sql, portion=2) == 2
+        assert sql.execute("SELECT count(*) FROM kept").fetchone() == (3,)
+        assert is_expiry_due(sql)
+    with pytest.raises(NotUndoableError, match="no longer kept"):
+        undo_action(catalog, name)
+    with catalog.database.transaction() as sql:
+        assert [expire(sql, portion=2) for _ in range(3)] == [2, 1, 0]
+        assert not is_expiry_due(sql)

@@ -20,6 +20,7 @@ from indexer.feeds.import_options import ImportOptions
 from indexer.index.active_model import active_model
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
+from indexer.operations import retention
 from indexer.operations.feed_import import run_import
 from indexer.operations.retention import RetentionTerms, end_terms, is_due
 from indexer.operations.undo import list_actions, undo
@@ -118,15 +119,23 @@ def test_the_last_activation_is_undone_by_name(own: Engine) -> None:  # noqa: F8
         undo(own.home, own.catalog, "activation-v000009-1")
 
 
-def test_what_was_kept_ends_with_its_term(own: Engine) -> None:  # noqa: F811
-    """Retention finds it by its age, whatever else happens in the home."""
+def test_what_was_kept_ends_with_its_term(
+    own: Engine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Retention finds it by its age, whatever else happens in the home, and lets others write
+    between portions."""
+    monkeypatch.setattr(retention, "_PORTION", 1)
+    pauses: list[float] = []
+    monkeypatch.setattr(retention, "pause_since", pauses.append)
     own.catalog.patch("ring-blue", {"title": "x"})
+    own.catalog.patch("ring-tan", {"title": "x"})
     end_terms(own.home, own.catalog)
     assert not is_due(own.home, own.catalog, RetentionTerms())
     with own.catalog.database.transaction() as sql:
         sql.execute("UPDATE actions SET at = '2020-01-01T00:00:00.000+00:00'")
     assert is_due(own.home, own.catalog, RetentionTerms())
-    assert end_terms(own.home, own.catalog).undo == 1
+    assert (end_terms(own.home, own.catalog).undo, len(pauses)) == (2, 2)
     assert list_actions(own.home, own.catalog)[0].state == "expired"
 
 
