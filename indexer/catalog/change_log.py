@@ -6,6 +6,7 @@ import os
 import uuid
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -203,12 +204,20 @@ class ChangeLog:
             rows = sql.execute(query, (sequence, last))
             return [Change(number, pid, kind, bool(photos)) for number, pid, kind, photos in rows]
 
-    def pid_of(self, sequence: int) -> int | None:
-        """The product that a change was about; None for one that is to come, or was compacted."""
+    def pids_with(self, sequence: int) -> set[int]:
+        """The products that a change was about, and those before it in the same action: a batch is
+        known by its last. Empty for one that is to come, or was compacted."""
         with self._database.read() as sql:
-            query = "SELECT pid FROM changes WHERE sequence = ?"
-            row = sql.execute(query, (sequence,)).fetchone()
-            return None if row is None else int(row[0])
+            ranges = [(sequence, sequence)]
+            if has_table(sql, "action_changes"):
+                query = (
+                    "SELECT first, min(last, ?) FROM action_changes WHERE first <= ? AND action_no "
+                    "= (SELECT action_no FROM action_changes WHERE last >= ? ORDER BY last LIMIT 1)"
+                )
+                ranges += sql.execute(query, (sequence, sequence, sequence)).fetchall()
+            query = "SELECT DISTINCT pid FROM changes WHERE sequence BETWEEN ? AND ?"
+            found = [sql.execute(query, part).fetchall() for part in ranges]
+        return {int(pid) for (pid,) in chain.from_iterable(found)}
 
     def sequences_of(self, product_ids: Sequence[str]) -> dict[str, int]:
         """The last change of those of ``product_ids`` that exist."""

@@ -52,11 +52,11 @@ class SnapshotChooser:
                 time.sleep(0.02)
 
     def _sees(self, snapshot: Snapshot, min_sequence: int, reached: int) -> bool:
-        """Whether the write ``min_sequence`` is searchable, and changes up to ``reached`` were
-        looked at. Other products whose photos still wait for the network hold nobody up."""
+        """Whether the write or batch ``min_sequence`` is searchable, and changes up to ``reached``
+        were looked at. Other products whose photos still wait for the network hold nobody up."""
         if snapshot.live.sequence < max(min_sequence, reached):
             return False
         if not min_sequence or not len(snapshot.pending):
             return True
-        pid = self._catalog.change_log.pid_of(min_sequence)
-        return pid is None or pid not in snapshot.pending
+        written = self._catalog.change_log.pids_with(min_sequence)
+        return not any(pid in snapshot.pending for pid in written)

@@ -13,7 +13,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +150,10 @@ class Series:
         try:
             if not service.ready():
                 told.note(f"killed at the start: {role}")
+            elif not self._looked(service.port, early=early):
+                # Nothing is asked of it: what was on its way must be looked at first.
+                told.note(f"killed while it was looked at: {role}")
             else:
-                with suppress(*([Ended] if early else [])):
-                    self.look(service.port)
                 service.armed.touch()
                 died = self._ask_for(service, rng.uniform(0.5, 6.0), group=rng.random() < 0.7)
                 told.note(f"killed at a step of {role}" if died else "killed by the clock")
@@ -215,6 +215,16 @@ class Series:
                     assert state["generation"] >= put, row
         told.answers.clear()
         assert told.wrong == []
+
+    def _looked(self, port: int, *, early: bool) -> bool:
+        """``look``; whether the service, where it is killed ``early``, lived so long."""
+        try:
+            self.look(port)
+        except Ended:
+            if not early:
+                raise
+            return False
+        return True
 
     def look(self, port: int) -> None:
         """Everything that the clients were told holds; what was on its way was done or not."""

@@ -31,6 +31,22 @@ def test_every_change_has_a_name_and_an_action_holds_its_commits(tmp_path: Path)
         assert catalog.actions.actions(before=found[1].number) == found[2:]
 
 
+def test_a_batch_is_known_by_its_last_change(tmp_path: Path) -> None:
+    """Whoever waits for it waits for all of its products, and for none that came before."""
+    with Catalog.create(tmp_path / "catalog.sqlite3") as catalog:
+        numbers = []
+        with doing("batch"):
+            for name in ("a", "b"):
+                catalog.put(product(name), photos=[photo(1)])
+                numbers.append(catalog.pid(name))
+        catalog.put(product("c"), photos=[photo(1)])
+        log = catalog.change_log
+        assert log.pids_with(2) == set(numbers)
+        assert log.pids_with(1) == {numbers[0]}
+        assert log.pids_with(3) == {catalog.pid("c")}
+        assert log.pids_with(4) == set()
+
+
 def test_a_catalog_of_an_older_release_gets_the_tables_with_its_next_write(tmp_path: Path) -> None:
     """What that release wrote has no name, and what it will write again keeps none of ours."""
     path = tmp_path / "catalog.sqlite3"
