@@ -138,6 +138,7 @@ class Told:
     pairs: list[tuple[str, str]] = field(default_factory=list)  # on their way in one batch
     sequence: int = 0
     jobs: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # life, products
+    imports: list[list[str]] = field(default_factory=list)  # products of imports without an answer
     reviews: dict[str, str | None] = field(default_factory=dict)  # name -> decision
     deciding: dict[str, str] = field(default_factory=dict)
     activated: str | None = None
@@ -309,7 +310,9 @@ class JobPart(Part):
         names: list[str] = []
         if self.rng.random() < 0.6:
             names = [f"job{self.told.next()}-{i}" for i in range(3)]
+            self.told.imports.append(names)
             status, answer = self.ask("POST", "/v1/imports", *self._form(names))
+            self.told.imports.remove(names)
         else:
             wanted = {"model": self.rng.choice(self.models), "activate": self.rng.random() < 0.7}
             status, answer = self.ask("POST", "/v1/indexes", wanted)

@@ -270,6 +270,9 @@ class Series:
                 told.products.update(zip(names, states, strict=True))
             else:
                 assert not any(name in told.products for name in names), (job, "lost")
+        for names in told.imports:  # taken or not, and if so whole
+            states = [found.pop(name, None) for name in names]
+            assert states in ([state_of(name, 1, 1) for name in names], [None] * len(names))
         assert found == {}
 
     def _all(self, ask: Client) -> dict[str, Any]:
