@@ -28,7 +28,7 @@ _CODES = {
 # Requests that a connection may send ahead of their answers, and bytes of heads and bodies that are
 # taken before they are counted: a read may hold ten thousand requests, which hold up all others.
 _MOST_AHEAD = 100
-_HEAD_PORTION, _BODY_PORTION = 4096, 32 * 1024
+_HEAD_PORTION, _BODY_PORTION, _LINGER_PORTION = 4096, 32 * 1024, 64 * 1024
 
 
 class _ProblemTask(ErrorTask):
@@ -93,6 +93,7 @@ class HttpChannel(HTTPChannel):
         self._lingers = False
         self._linger_until: float | None = None
         self._left_bytes = server.web.limits.body_bytes
+        self._parser: RequestParser | None = None  # of the last request that began
         self._moved = 0  # bytes in and out
         self._window = self.since
         self._window_moved = 0
@@ -106,7 +107,8 @@ class HttpChannel(HTTPChannel):
             "SERVER_NAME": self.server.server_name,
             "SERVER_PORT": str(self.server.effective_port),
         }
-        return RequestParser(adj, web.check, web.bodies, peer, self.peer)
+        self._parser = RequestParser(adj, web.check, web.bodies, peer, self.peer)
+        return self._parser
 
     # -- what it is doing, asked by the loop
 
@@ -181,7 +183,7 @@ class HttpChannel(HTTPChannel):
             super().handle_read()
             return
         try:
-            data = self.recv(self.adj.recv_bytes)
+            data = self.recv(_LINGER_PORTION)
         except OSError:
             data = b""
         self._left_bytes -= len(data)
@@ -189,7 +191,10 @@ class HttpChannel(HTTPChannel):
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
-        """Take what arrived."""
+        """Take what arrived; what follows a body that nobody reads is the rest of it."""
+        if self._parser is not None and self._parser.unread:
+            self._moved += len(data)
+            return False
         before, head = self.request, self.request is not None and self.request.headers_finished
         took = False
         start = 0
@@ -198,6 +203,8 @@ class HttpChannel(HTTPChannel):
             end = start + (_BODY_PORTION if inside else _HEAD_PORTION)
             took = bool(super().received(data[start:end])) or took
             start = end
+            if self._parser is not None and self._parser.unread:
+                break
             if len(self.requests) > _MOST_AHEAD:
                 # Those are answered, the last of them says that the connection ends.
                 self.requests[-1].unread = True

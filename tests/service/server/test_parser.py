@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
 from service.server import OWNERS
 from service.server.limits import BodyBudget, Shortage
-from tests.service.server.conftest import MakeServer, connect, exchange, read_all
+from tests.service.server.conftest import MakeServer, connect, echo, exchange, read_all
 
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 
@@ -67,6 +68,32 @@ def test_a_refused_client_that_sends_on_reads_its_answer(serve: MakeServer) -> N
         connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
     assert answer.count(b"HTTP/1.1") == 1, "what follows a refused head is no request"
+
+
+def test_a_refused_body_is_not_read_as_requests(serve: MakeServer) -> None:
+    """What follows the head, at once or later, is thrown away: no head is looked for in it."""
+
+    class Counts(RefusesAll):
+        heads = 0
+
+        def refuses(self, environ: object) -> bool:
+            self.heads += 1
+            return True
+
+    def slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        time.sleep(0.3)
+        return echo(environ, start_response)
+
+    check = Counts()
+    server = serve(slow, check)
+    body = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 6000
+    with connect(server) as connection:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        connection.sendall(head + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert check.heads == 1
 
 
 def test_a_refused_client_gets_no_100(serve: MakeServer) -> None:
