@@ -86,7 +86,7 @@ def test_a_refused_body_is_not_read_as_requests(serve: MakeServer) -> None:
 
     check = Counts()
     server = serve(slow, check)
-    body = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 6000
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" * 3000
     with connect(server) as connection:
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
         connection.sendall(head + body)
