@@ -173,8 +173,6 @@ def test_ids_are_looked_up_together() -> None:
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
         and call.func.attr == "pid"
-        # ``KnownNumbers.pid`` takes an entry and its number, and looks into memory.
-        and len(call.args) + len(call.keywords) == 1
     }
     assert wrong == set()
 
