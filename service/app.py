@@ -47,7 +47,7 @@ from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.inference.admission import OverloadedError
 from service.logging import capture_library_logs, make_log
-from service.server import EXCESS, OWNERS, REFUSED, run_server
+from service.server import EXCESS, OWNERS, REFUSED, check_address, run_server
 from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
@@ -216,7 +216,8 @@ def serve(settings: Settings) -> None:
     if settings.allow_old_sqlite:
         allow_old_sqlite()
     _log_sqlite(log)
-    # Before minutes of loading an index that nobody may ask.
+    # Before minutes of loading an index that nobody can or may ask.
+    check_address(settings)
     keys = open_keys(settings, Home(settings.home), log)
     if keys.has_role("search") and not settings.address_rate:
         log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -30,6 +31,18 @@ class JsonObject(click.ParamType):
             self.fail(f"not JSON: {error}", param, ctx)
         if not isinstance(found, dict):
             self.fail(f"not a JSON object: {value}", param, ctx)
+        return found
+
+
+class NumberRange(click.FloatRange):
+    """A number in a range; what is no number (``nan``) or has no end (``inf``) is in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number that has an end.", param, ctx)
         return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import FILTER_HELP, JsonObject
+from tools.options import FILTER_HELP, JsonObject, NumberRange
 
 # Of the state to answer from: a command always answers from the active one.
 _LEFT_OUT = ("min_sequence", "version")
@@ -84,7 +84,7 @@ def _type(kind: dict[str, Any]) -> click.ParamType:
         return click.Choice(kind["enum"])
     types: dict[str, click.ParamType] = {
         "integer": click.IntRange(low, high),
-        "number": click.FloatRange(low, high),
+        "number": NumberRange(low, high),
         "object": JsonObject(),
     }
     return types.get(kind.get("type", ""), click.STRING)

@@ -147,7 +147,7 @@ class AccessControl:
             wait_s = self._limiter.take(RateLimit("key", holder.name, rate))
             if wait_s:
                 said = f"the key {holder.name!a} may ask {rate:g} times"
-                raise _rate_excess(said, "key_rate, or keys create --rate", wait_s)
+                raise _rate_excess(said, "key_rate, or catalens keys rate", wait_s)
 
 
 def _refuse_others(settings: Settings) -> None:

@@ -139,6 +139,14 @@ class KeyFile:
             self._write(tuple(changed if one.name == name else one for one in keys))
         return NewKey(name, key.role, text)
 
+    def set_rate(self, name: str, rate: float | None) -> AccessKey:
+        """Let a key ask ``rate`` times a second; None: as is set. Raises ``UnknownKeyError``."""
+        with self._home.lock("keys", wait_s=_WAIT_S):
+            keys = self.read()
+            changed = _find(keys, name).model_copy(update={"rate": rate})
+            self._write(tuple(changed if one.name == name else one for one in keys))
+        return changed
+
     def revoke(self, name: str) -> AccessKey:
         """End a key now; its name stays in the list. Raises ``UnknownKeyError``."""
         with self._home.lock("keys", wait_s=_WAIT_S):

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from indexer.core.category_path import parse_path
+from indexer.core.category_path import format_path, parse_path
 from indexer.feeds.column_roles import ColumnRole
 from indexer.text.tokenizer import MOST_CHARACTERS
 from service.query.interest_ranking import RecommendOptions
@@ -50,6 +50,10 @@ def _path_text(raw: object) -> object:
 
 
 def _category(raw: object) -> object:
+    """The levels of a path, as text or a list, without spaces around them; the text of a path gives
+    the same levels again."""
+    if isinstance(raw, list) and raw and all(isinstance(part, str) for part in raw):
+        raw = format_path(raw)
     return [part.strip() for part in parse_path(raw)] if isinstance(raw, str) else raw
 
 

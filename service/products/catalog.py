@@ -52,7 +52,8 @@ class StoredPhoto:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredProduct(ShownProduct):
-    """A product as stored; `image_src` is that of its first photo."""
+    """A product as stored, its sale price outside its dates too; `image_src` is that of its first
+    photo."""
 
     titles: Annotated[dict[str, str], Field(description="By language.")]
     categories: Annotated[dict[str, list[str]], Field(description="Paths by language.")]
@@ -246,7 +247,9 @@ class ProductCatalog:
             categories = product.fields.categories.items()
             stored.append(
                 StoredProduct(
-                    **view.show(product, product.photos[0] if product.photos else None),
+                    **view.show(
+                        product, product.photos[0] if product.photos else None, as_stored=True
+                    ),
                     titles=dict(product.fields.titles),
                     categories={language: list(path) for language, path in categories},
                     prices=_prices(product),

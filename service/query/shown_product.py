@@ -34,6 +34,10 @@ class ShownProduct:
     ]
     price: float | None
     sale_price: float | None
+    current_price: Annotated[
+        float | None,
+        Field(description="What it costs now: the sale price within its dates, else the price."),
+    ]
     currency: str | None
     availability: Availability | None
     brand: str | None
@@ -55,6 +59,7 @@ class ShownValues(TypedDict):
     image_src: str | None
     price: float | None
     sale_price: float | None
+    current_price: float | None
     currency: str | None
     availability: Availability | None
     brand: str | None
@@ -71,12 +76,18 @@ class Presentation:
     locale: str | None = None
     market: str | None = None
 
-    def show(self, product: Product, content_hash: str | None) -> ShownValues:
+    def show(
+        self, product: Product, content_hash: str | None, *, as_stored: bool = False
+    ) -> ShownValues:
         """A product with the photo that is shown of it. What is missing in the language or the
-        market is shown as stored first."""
+        market is shown as stored first.
+
+        ``as_stored``: the sale price outside its dates too, so that what is read can be put back.
+        """
         fields = product.fields
         path: CategoryPath | None = self._in_language(fields.categories) or product.category
         price = self._price(product)
+        sale_now = price.get("sale_price") if _holds_now(product.attributes) else None
         return ShownValues(
             product_id=product.product_id,
             title=self.title(product),
@@ -86,7 +97,8 @@ class Presentation:
             url=fields.url,
             image_src=product.sources.get(content_hash) if content_hash else None,
             price=price.get("price"),
-            sale_price=price.get("sale_price"),
+            sale_price=price.get("sale_price") if as_stored else sale_now,
+            current_price=price.get("price") if sale_now is None else sale_now,
             currency=price.get("currency", fields.currency),
             availability=fields.availability,
             brand=fields.brand,
@@ -113,7 +125,7 @@ class Presentation:
         return by_language.get(plain) or next(near, None)
 
     def _price(self, product: Product) -> MarketPrice:
-        """The prices of the market, or those stored first where it has no price."""
+        """The stored prices of the market, or those stored first where it has no price."""
         fields = product.fields
         if self.market is not None:
             wanted = self.market.upper()
@@ -123,7 +135,7 @@ class Presentation:
         found: MarketPrice = {}
         if fields.price is not None:
             found["price"] = fields.price
-        if fields.sale_price is not None and _holds_now(product.attributes):
+        if fields.sale_price is not None:
             found["sale_price"] = fields.sale_price
         return found
 

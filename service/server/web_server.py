@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
@@ -277,7 +279,7 @@ def make_server(
     machine's.
     """
     limits = limits or ServerLimits.of(settings)
-    try:
+    with _address_errors(settings):
         adjustments = Adjustments(
             host=settings.host,
             port=settings.port,
@@ -300,17 +302,36 @@ def make_server(
             prefix=settings.public_address.prefix,
             log=log,
         )
+
+
+def check_address(settings: Settings) -> None:
+    """Raise as ``make_server`` where a server could not listen now, before anything is loaded for
+    it."""
+    with _address_errors(settings):
+        for family, kind, protocol, address in Adjustments(
+            host=settings.host, port=settings.port
+        ).listen:
+            with socket.socket(family, kind, protocol) as probe:
+                # As the server does.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+
+
+@contextmanager
+def _address_errors(settings: Settings) -> Iterator[None]:
+    where = f"{settings.host} port {settings.port}"
+    try:
+        yield
     except OSError as error:
-        where = f"{settings.host} port {settings.port}"
         if error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"{where} is in use: stop what listens there, or choose another --port"
             ) from error
         raise BadSettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     except ValueError as error:
-        raise BadSettingsError(
-            f"cannot listen on {settings.host} port {settings.port}: {error}"
-        ) from error
+        raise BadSettingsError(f"cannot listen on {where}: {error}") from error
 
 
 def run_server(

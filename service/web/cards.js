@@ -50,7 +50,8 @@ function price(product) {
   const currency = field(product, "currency");
   const several = group && group.size > 1 && group.price_min !== null && group.price_min !== group.price_max;
   if (several) return t("price.range", { from: money(group.price_min, currency), to: money(group.price_max, currency) });
-  const amount = field(product, "sale_price") ?? field(product, "price");
+  const { sale_price: sale, price: regular } = product.attributes ?? {}; // a shop may have them as attributes
+  const amount = product.current_price ?? sale ?? regular;
   return typeof amount === "number" ? money(amount, currency) : "";
 }
 

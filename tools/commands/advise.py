@@ -10,6 +10,7 @@ import click
 from tools.options import (
     AnyPath,
     FromSignature,
+    NumberRange,
     cache_option,
     device_option,
     given,
@@ -29,7 +30,7 @@ ADVISE = "indexer.training.advise:advise"
 @click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     cls=FromSignature,
     source=ADVISE,
     help="What a training may take.",

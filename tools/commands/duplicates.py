@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.options import AnyPath, FromSignature, NumberRange, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
@@ -32,7 +32,7 @@ _EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
 @click.option(
     "--print-difference",
     "print_limit",
-    type=click.FloatRange(0, 255, min_open=True),
+    type=NumberRange(0, 255, min_open=True),
     cls=FromSignature,
     source="indexer.duplicates.groups:find_groups",
     help="How much the prints on one mock-up differ from which they are two products; 255: never.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, NumberRange, home_option, json_option
 from tools.output import log, print_result, print_table, progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _FROM_CATALOG = ("csv", "jsonl", "google")
 @click.option("--replace", is_flag=True, help="Also replace what the shop says itself.")
 @click.option(
     "--confidence",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=0.8,
     show_default=True,
     help="Leave out what is less sure.",

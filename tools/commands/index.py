@@ -13,6 +13,7 @@ from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import (
     AnyPath,
     FromSignature,
+    NumberRange,
     config_option,
     device_option,
     given,
@@ -39,7 +40,7 @@ index.add_command(erase)
 )
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=NumberRange(0, 1, min_open=True),
     cls=FromSignature,
     source=BUILD,
     help="Share of the exact neighbours that an approximate index must find.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.options import home_option, json_option
+from tools.options import NumberRange, home_option, json_option
 from tools.output import log, print_result, print_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def keys() -> None:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     metavar="N",
     help="Requests a second of this key; without it, the setting key_rate.",
 )
@@ -80,6 +80,29 @@ def rotate(name: str, home: Path, overlap: str | None, as_json: bool) -> None:
     overlap_s = 0.0 if overlap is None else parse_period(overlap)
     made = KeyFile(Home(home)).rotate(name, overlap_s=overlap_s)
     print_result(made, as_json, _show_new)
+
+
+@keys.command("rate")
+@click.argument("name")
+@home_option
+@click.option(
+    "--rate",
+    type=NumberRange(min=0, min_open=True),
+    metavar="N",
+    help="Requests a second from now on; without it, the setting key_rate (a key of the role "
+    "admin: no limit).",
+)
+@json_option
+def rate_(name: str, home: Path, rate: float | None, as_json: bool) -> None:
+    """Change how often the key NAME may ask."""
+    from indexer.core.home import Home
+    from service.access.keys import KeyFile
+
+    changed = _document(KeyFile(Home(home)).set_rate(name, rate))
+    often = "as often as the setting key_rate says" if rate is None else f"{rate:g} times a second"
+    if rate is None and changed["role"] == "admin":
+        often = "without a limit"
+    print_result(changed, as_json, lambda _: log(f"{name} may ask {often}"))
 
 
 @keys.command("revoke")

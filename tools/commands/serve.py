@@ -11,7 +11,7 @@ import click
 
 from service.settings import Settings, load_settings
 from service.settings.description import Setting, describe_settings
-from tools.options import AnyPath, JsonObject
+from tools.options import AnyPath, JsonObject, NumberRange
 
 
 class SettingOption(click.Option):
@@ -44,7 +44,7 @@ def _option_type(setting: Setting) -> click.ParamType:
     if setting.kind == "whole number" and setting.low is not None and setting.high is not None:
         return click.IntRange(int(setting.low), int(setting.high))
     if setting.kind == "number":
-        return click.FloatRange(setting.low, setting.high)
+        return NumberRange(setting.low, setting.high)
     if setting.kind == "choice":
         return click.Choice(setting.choices)
     types: dict[str, click.ParamType] = {

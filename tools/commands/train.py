@@ -12,6 +12,7 @@ import click
 from tools.options import (
     AnyPath,
     FromSignature,
+    NumberRange,
     cache_option,
     device_option,
     given,
@@ -53,7 +54,7 @@ class StageOutput(click.ParamType):
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(0, min_open=True),
+    type=NumberRange(0, min_open=True),
     help="Peak learning rate.  [default: the recipe's]",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from service.access import key_ring
 from service.access.key_ring import KeyRing
 from service.access.keys import KeyFile
 from service.settings import Settings
+from tools import cli
 
 FIRST = "a-key-of-this-shop-1"
 SECOND = "a-key-of-this-shop-2"
@@ -54,6 +56,34 @@ def test_keys_of_the_home_are_followed(home: Home) -> None:
     # Nobody may ask; that is not the same as that everybody may.
     assert [ring.is_needed for ring in rings] == [True, True]
     assert ring_of(home).is_needed
+
+
+def test_a_key_is_given_another_rate_while_it_is_used(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a command, with the next request of each process, and back to what the setting says; its
+    secret and all other keys stay."""
+    keys = KeyFile(home)
+    made, other = keys.create("shop", "search", rate=50), keys.create("jane", "review", rate=3)
+    rings = [ring_of(home), ring_of(home)]
+
+    def rates() -> list[float | None]:
+        holders = [ring.find(key) for ring in rings for key in (made.key, other.key)]
+        return [None if holder is None else holder.rate for holder in holders]
+
+    assert rates() == [50, 3, 50, 3]
+    command = ["keys", "rate", "shop", "--home", str(home.path)]
+    assert cli.run([*command, "--rate", "0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rate"] == 0.5
+    assert rates() == [0.5, 3, 0.5, 3]
+    assert cli.run(command) == 0
+    assert "as often as the setting key_rate says" in capsys.readouterr().err
+    assert rates() == [None, 3, None, 3]
+    for wrong in ("0", "-1", "nan", "inf"):
+        assert cli.run([*command, "--rate", wrong]) == 2, wrong
+    keys.revoke("shop")
+    assert cli.run([*command, "--rate", "1"]) == 1
+    assert "no key is called 'shop'; catalens keys list shows them" in capsys.readouterr().err
 
 
 def test_a_key_file_is_followed(home: Home, tmp_path: Path) -> None:

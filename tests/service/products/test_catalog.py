@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from service.api.product_requests import ProductPutRequest
 from service.app import create_app
 from service.engine import Engine
 from tests.service.api.routes.test_queries import assert_problem
@@ -223,3 +224,70 @@ def test_language_and_market_are_chosen_by_the_question(own_web: FlaskClient) ->
     (found,) = [row for row in similar["results"] if row["product_id"] == "new"]
     assert (found["title"], found["price"]) == ("Hemd", 25)
     assert_problem(own_web.get("/v1/products/new?locale=../x"), 422, "invalid-request")
+
+
+# A value of each type that an attribute may have, and texts that look like another type.
+VALUES = {
+    **{"colour": "red", "size": "1.10", "code": "007", "blank": " x "},
+    **{"stock": 3, "weight": 1.5, "whole": 2.0, "huge": 2**62, "sold": False},
+    **{"made": "2024-02-29T23:59:59+02:00", "day": "2024-03-01"},
+    **{"sizes": ["S", "M"], "mixed": [1, 2.5, True, "x"]},
+}
+
+
+@pytest.mark.parametrize(
+    "sale",
+    [
+        {"sale_price_from": "2020-01-01", "sale_price_until": "2020-02-01"},
+        {"sale_price_from": "2999-01-01"},
+        {"sale_price_until": "2999-01-01T00:00:00Z"},
+        {},
+    ],
+)
+def test_what_is_read_can_be_put_back(own_web: FlaskClient, sale: dict[str, str]) -> None:
+    """A PUT of what a GET gave changes nothing, whatever the date: each name that a PUT takes comes
+    back as it is stored, every field and every type of attribute."""
+    tags = [{"tag": source, "source": source} for source in ("merchant", "curated", "machine")]
+    path = ["Clothes ", "A > B", "a>b", "Shirt / M|L"]
+    markets = {"CH": {"price": 25.0, "sale_price": 20, "currency": "CHF"}, "US": {"sale_price": 1}}
+    write(
+        own_web,
+        "new",
+        **{**FIELDS, "image_src": SOURCE, "category": path, "tags": tags, "prices": markets},
+        **{"attributes": {**VALUES, **sale}, "external_version": 7},
+    )
+    first = own_web.get("/v1/products/new")
+    stored = first.get_json()
+    taken = {name: stored[name] for name in ProductPutRequest.model_fields}
+    assert not [name for name, value in taken.items() if value in (None, [], {})]
+    taken["images"] = [
+        {name: photo[name] for name in ("hash", "image_src")} for photo in stored["images"]
+    ]
+    headers = {"If-Match": first.headers["ETag"]}
+    again = own_web.put("/v1/products/new", json=taken, headers=headers)
+    assert (again.status_code, again.get_json()["outcome"]) == (200, "unchanged"), again.get_json()
+    assert again.headers["ETag"] == first.headers["ETag"]
+    now = own_web.get("/v1/products/new").get_json()
+    frame = ("request_id", "timings_ms")
+    assert {**now, **dict.fromkeys(frame)} == {**stored, **dict.fromkeys(frame)}
+    # Of a product without a name, null comes back and says the same.
+    write(own_web, "bare")
+    bare = product(own_web, "bare")
+    taken = {name: bare[name] for name in ProductPutRequest.model_fields}
+    taken["images"] = [{"hash": bare["images"][0]["hash"]}]
+    lone = own_web.put("/v1/products/bare", json={**taken, "titles": None}).get_json()
+    assert lone["outcome"] == "unchanged"
+
+
+def test_the_price_in_force_stands_beside_the_stored_one(own_web: FlaskClient) -> None:
+    """``current_price`` is what a shopper pays now, with a product and in results; a sale price
+    that is over is told to whoever reads the product, and to no shopper."""
+    over = {"attributes": {"sale_price_until": "2020-02-01"}}
+    write(own_web, "new", **FIELDS, **over)
+    stored = product(own_web, "new")
+    assert (stored["price"], stored["sale_price"], stored["current_price"]) == (19.9, 15, 19.9)
+    results = own_web.post("/v1/search", json={"product_id": "cross-red", "k": 20}).get_json()
+    (found,) = [row for row in results["results"] if row["product_id"] == "new"]
+    assert (found["price"], found["sale_price"], found["current_price"]) == (19.9, None, 19.9)
+    own_web.patch("/v1/products/new", json={"attributes": {"sale_price_until": None}})
+    assert product(own_web, "new")["current_price"] == 15

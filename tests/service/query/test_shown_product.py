@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from indexer.catalog.product_fields import ProductFields
+from indexer.catalog.product_fields import MarketPrice, ProductFields
 from indexer.catalog.records import Product
 from service.query.response import SearchResult
 from service.query.shown_product import Presentation, known_names, split_names
@@ -104,3 +104,16 @@ def test_a_sale_price_is_shown_while_it_holds(
     dates = {"sale_price_from": begin, "sale_price_until": end}
     shown = Presentation().show(dataclasses.replace(SHIRT, attributes=dates), None)
     assert (shown["price"], shown["sale_price"]) == (19.9, price)
+    assert shown["current_price"] == (19.9 if price is None else price)
+
+
+@pytest.mark.parametrize(("end", "now"), [("2020-01-01", 25.0), ("2999-01-01", 20.0)])
+def test_a_sale_ends_in_each_market(end: str, now: float) -> None:
+    """The dates are of the product: no market goes on with a sale price that is over."""
+    prices: dict[str, MarketPrice] = {"CH": {"price": 25.0, "sale_price": 20.0, "currency": "CHF"}}
+    fields = ProductFields(price=19.9, prices=prices)
+    sold = dataclasses.replace(SHIRT, fields=fields, attributes={"sale_price_until": end})
+    view = Presentation(market="CH")
+    assert view.show(sold, None)["current_price"] == now
+    assert view.show(sold, None)["sale_price"] == (None if now == 25.0 else 20.0)
+    assert view.show(sold, None, as_stored=True)["sale_price"] == 20.0

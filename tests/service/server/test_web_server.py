@@ -20,10 +20,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from indexer.core.errors import BadSettingsError, BusyError
+from service import app
 from service.api.openapi import ENDING
 from service.app import create_app, head_check
 from service.engine import Engine
-from service.server import make_server
+from service.server import check_address, make_server
 from tests.service.conftest import ODD_IDS, photo
 from tests.service.server.conftest import MakeServer, ask_raw, connect, exchange, read_all
 
@@ -128,6 +129,22 @@ def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
     elsewhere = shop.settings.replace(host="192.0.2.1", port=0, api_keys=("k" * 20,))
     with pytest.raises(BadSettingsError, match=r"192\.0\.2\.1"):
         make_server(create_app(shop, elsewhere), elsewhere)
+
+
+def test_a_port_in_use_is_found_before_the_index_is_loaded(
+    port: int, shop: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`serve` asks for its address first, of each family that its host has."""
+    opened: list[object] = []
+    monkeypatch.setattr(app, "Engine", opened.append)
+    with pytest.raises(BusyError, match=rf"127\.0\.0\.1 port {port} is in use: stop what"):
+        app.serve(shop.settings.replace(port=port))
+    with pytest.raises(BadSettingsError, match=r"cannot listen on 192\.0\.2\.1"):
+        app.serve(shop.settings.replace(host="192.0.2.1", port=0, api_keys=("k" * 20,)))
+    with pytest.raises(BusyError, match=f"localhost port {port} is in use"):
+        check_address(shop.settings.replace(host="localhost", port=port))
+    check_address(shop.settings.replace(host="localhost", port=0))
+    assert opened == []
 
 
 def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:

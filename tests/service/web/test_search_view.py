@@ -381,3 +381,25 @@ def test_variants_share_a_card_with_price_stock_and_shop(
         for name, values in own.items():
             gone = dict.fromkeys([*common, *values])
             engine.products.patch(name, {"attributes": gone})
+
+
+def test_a_card_shows_the_price_in_force(engine: Engine, open_page: Callable[..., Any]) -> None:
+    """A sale that is over is part of the product that the page reads, and not what it shows."""
+    fields = {"price": 20, "sale_price": 15, "currency": "EUR"}
+    over = {"attributes": {"sale_price_until": "2020-02-01"}}
+    engine.products.patch("ring-blue", {"fields": fields, **over})
+    engine.products.patch("ring-black", {"fields": fields})
+    try:
+        page = open_page()
+        page.wait_for_selector(RESULTS)
+        prices = [
+            page.inner_text(f"{RESULTS}[data-id='{name}'] .price")
+            for name in ("ring-blue", "ring-black")
+        ]
+        assert prices == ["€20.00", "€15.00"]
+    finally:
+        gone = {"fields": dict.fromkeys(fields)}
+        engine.products.patch(
+            "ring-blue", {**gone, "attributes": dict.fromkeys(over["attributes"])}
+        )
+        engine.products.patch("ring-black", gone)

@@ -1,0 +1,42 @@
+"""Options of the command line take what their commands can use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from tools import cli
+from tools.options import NumberRange
+
+
+def every_option() -> Iterator[tuple[str, click.Parameter]]:
+    """Each command's parameters, with the command's name."""
+    waiting: list[tuple[str, click.Command]] = [("", cli.cli)]
+    while waiting:
+        name, command = waiting.pop()
+        yield from ((name, parameter) for parameter in command.params)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for part in command.list_commands(context):
+                found = command.get_command(context, part)
+                assert found is not None
+                waiting.append((f"{name} {part}".strip(), found))
+
+
+def test_every_number_has_an_end() -> None:
+    """``nan`` and ``inf`` pass every comparison with a range or none: no command takes them."""
+    numbers = [
+        (name, parameter)
+        for name, parameter in every_option()
+        if isinstance(parameter.type, click.types.FloatParamType)
+    ]
+    assert len(numbers) > 20
+    for name, parameter in numbers:
+        assert isinstance(parameter.type, NumberRange), (name, parameter.name)
+    open_range = NumberRange(min=0, min_open=True)
+    for wrong in ("nan", "inf", "1e999"):
+        with pytest.raises(click.BadParameter, match="no number that has an end"):
+            open_range.convert(wrong, None, None)
+    assert open_range.convert("0.5", None, None) == 0.5
