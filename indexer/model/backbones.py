@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
+from indexer.model.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, preprocessing
 from indexer.model.pretrained_weights import (
     DEFAULT_BACKBONE,
     PackagedWeights,
     TorchvisionWeights,
+    WeightsOrigin,
     WeightSource,
     load_state,
-    read_state,
+    read_weights,
+    weights_file,
 )
 from indexer.model.spec import Preprocess
+from indexer.model.timm_networks import PREFIX, find_timm, suggest_timm
 
 __all__ = [
     "BACKBONES",
     "DEFAULT_BACKBONE",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Backbone",
+    "WeightsOrigin",
     "build",
     "find",
     "preprocessing",
     "register_backbone",
     "timm_backbone",
     "torchvision_backbone",
+    "weights_origin",
     "weights_source",
 ]
 
 nn = torch.nn
-Rgb = tuple[float, float, float]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # EfficientNet-Lite was trained on (x - 127) / 128 with x in [0, 255]; in [0, 1] that is this mean
 # and std.
 LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
@@ -45,19 +47,6 @@ LITE_STD = (128 / 255, 128 / 255, 128 / 255)
 # Inception was trained on [-1, 1]; torchvision's own class changes ImageNet's normalisation into
 # that inside.
 HALF = (0.5, 0.5, 0.5)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """One row of the registry: all that the rest of the program knows of a network."""
-
-    name: str
-    # Width of the pooled features.
-    feature_dim: int
-    preprocess: Preprocess
-    # Makes the nn.Module: float32 [N, 3, crop, crop] -> [N, feature_dim], with random weights.
-    make: Callable[[], Any]
-    weights: WeightSource
 
 
 BACKBONES: dict[str, Backbone] = {}
@@ -71,14 +60,27 @@ def register_backbone(backbone: Backbone) -> Backbone:
     return backbone
 
 
-def find(name: str) -> Backbone:
-    """Return the backbone of that name. Raises ``BadRequestError`` that lists the offered ones."""
+def find(name: str, *, weights: Path | None = None) -> Backbone:
+    """Return the backbone of that name, ``timm:NAME[?args]`` among them.
+
+    ``weights``: a folder whose ``config.json`` says more of a timm network than its name. Raises
+    ``BadRequestError`` that lists the offered ones, or those of a similar name.
+    """
+    if name.startswith(PREFIX):
+        return find_timm(name, weights)
     try:
         return BACKBONES[name]
     except KeyError:
         raise BadRequestError(
-            f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}"
+            f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}, and "
+            f"{PREFIX}NAME of any network of timm{suggest_timm(name)}"
         ) from None
+
+
+def weights_origin(backbone: Backbone, weights: Path | None = None) -> WeightsOrigin | None:
+    """Describe the file that ``build`` reads the weights from; None for weights of no file."""
+    file = backbone.weights.local_file() if weights is None else weights_file(weights)
+    return None if file is None else backbone.weights.origin(file)
 
 
 def weights_source(backbone: Backbone) -> str | None:
@@ -91,30 +93,19 @@ def build(name: str, *, weights: Path | None = None, random: bool = False) -> An
     """Build the network of ``name`` with pretrained weights, in eval mode.
 
     ``weights``: a local state-dict file (.pth or .safetensors) in the keys that torchvision or timm
-    publish. ``random=True`` skips weights; it is for tests and for loading a bundle, never a
-    fallback. Raises ``WeightsUnavailableError`` (says what to do), ``BadModelError`` for a file
-    that does not fit.
+    publish, or a folder with ``model.safetensors``. ``random=True`` skips weights; it is for tests
+    and for loading a bundle, never a fallback. Raises ``WeightsUnavailableError`` (says what to
+    do), ``BadModelError`` for a file that does not fit.
     """
-    backbone = find(name)
+    backbone = find(name, weights=weights)
     network = backbone.make()
     if not random:
         source = backbone.weights
-        state = source.load(name) if weights is None else read_state(weights)
+        state = source.load(name) if weights is None else read_weights(weights, source)
         where = source.label if weights is None else str(weights)
-        load_state(network, source.adapt(state, name, where), name, where)
+        state = backbone.convert(network, source.adapt(state, name, where))
+        load_state(network, state, name, where)
     return network.eval()
-
-
-def preprocessing(
-    crop: int,
-    resize: int,
-    *,
-    mean: Rgb = IMAGENET_MEAN,
-    std: Rgb = IMAGENET_STD,
-    interpolation: str = "bicubic",
-) -> Preprocess:
-    """Return the preprocessing of a row: sides in px; draft JPEG decoding, aspect ratio kept."""
-    return Preprocess("draft3", resize, crop, interpolation, mean, std, keep_aspect=True)
 
 
 def timm_backbone(

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import StorageError
+from indexer.core.errors import BadModelError, StorageError
 from indexer.core.sqlite import Database, Schema, chunks
 from indexer.model.runtime_base import Runtime
+
+# Of a feature, and of a row's length, in half precision: above and below it loses much.
+_WIDEST = 3e4
+_NARROWEST = 1e-2
 
 _SCHEMA = Schema(
     format=0,
@@ -42,6 +46,26 @@ def default_cache() -> Path:
 def cache_file(folder: Path, name: str) -> Path:
     """Return the file of the feature extractor ``name`` (``features_id``) below ``folder``."""
     return folder / f"{name}.sqlite3"
+
+
+def to_halves(values: np.ndarray, feature_dim: int) -> np.ndarray:
+    """Round rows of features float32 [N, F + K] to float16, without harm to wide ones.
+
+    The network's own features, the first ``feature_dim``, are read by direction alone: a row that
+    half precision would cut off or wash out is kept at unit length (vision transformers have
+    single features a thousand times the others). Raises ``BadModelError`` for features that are
+    not finite.
+    """
+    own = values[:, :feature_dim].astype(np.float32)
+    if not np.isfinite(own).all():
+        raise BadModelError(
+            "the network gives features that are no numbers: its weights are damaged, or do not "
+            "suit this device"
+        )
+    length = np.linalg.norm(own, axis=1, keepdims=True)
+    unfit = (np.abs(own).max(axis=1, keepdims=True) > _WIDEST) | (length < _NARROWEST)
+    scaled = np.where(unfit & (length > 0), own / np.maximum(length, np.float32(1e-30)), own)
+    return np.concatenate([scaled, values[:, feature_dim:]], axis=1).astype(np.float16)
 
 
 class FeatureCache:

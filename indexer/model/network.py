@@ -140,12 +140,13 @@ class Network(nn.Module):
     @classmethod
     def frozen(cls, backbone: str, *, weights: Path | None = None) -> Network:
         """Build the pretrained backbone without heads: its pooled features are the embedding."""
-        return cls(cls.frozen_spec(backbone), backbones.build(backbone, weights=weights))
+        spec = cls.frozen_spec(backbone, weights=weights)
+        return cls(spec, backbones.build(spec.backbone, weights=weights))
 
     @staticmethod
-    def frozen_spec(backbone: str) -> ModelSpec:
+    def frozen_spec(backbone: str, *, weights: Path | None = None) -> ModelSpec:
         """Return the spec of ``frozen``: its features are block g."""
-        found = backbones.find(backbone)
+        found = backbones.find(backbone, weights=weights)
         return ModelSpec(
             format=FORMAT,
             backbone=found.name,

@@ -11,16 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import BadModelError, WeightsUnavailableError
 from indexer.core.native import torch
 
 State = dict[str, Any]
+# Of a folder of weights, the first that is there.
+FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors")
+_PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 # Its weights come from a package, so that a fresh machine has real features.
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
 
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Where the weights that a training began with came from, for ``training.json``."""
+
+    file: str
+    sha256: str
+    # Of a hub's repository and its commit, where the file lies in the hub's cache.
+    repo: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+
+
 class WeightSource(ABC):
     """Where the pretrained weights of one backbone come from."""
+
+    # Whether its publisher has pickles only, which are read without running what they hold.
+    pickles = True
 
     @property
     @abstractmethod
@@ -43,6 +62,10 @@ class WeightSource(ABC):
     def adapt(self, state: State, backbone: str, where: str) -> State:
         """Rename the keys of a published state dict to those of the network."""
         return state
+
+    def origin(self, file: Path) -> WeightsOrigin:
+        """Describe ``file``, which weights of this source were read from."""
+        return WeightsOrigin(file.name, sha256_file(file))
 
 
 @dataclass(frozen=True)
@@ -128,34 +151,34 @@ class TorchvisionWeights(WeightSource):
         return importlib.import_module("torchvision.models").get_weight(self.entry)
 
 
-@dataclass(frozen=True)
-class TimmWeights(WeightSource):
-    """Weights that timm downloads from its model hub and caches."""
+def weights_file(path: Path) -> Path:
+    """Return the file of weights that ``path`` names: itself, or the one in that folder.
 
-    timm_model: str
+    Raises ``WeightsUnavailableError`` for a folder without safetensors.
+    """
+    if not path.is_dir():
+        return path
+    for name in FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    others = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
+    also = f" (it has {', '.join(others[:4])}, which may hold code)" if others else ""
+    raise WeightsUnavailableError(f"{path} has no {FOLDER_FILES[0]}{also}")
 
-    @property
-    def label(self) -> str:
-        return f"timm {self.timm_model}"
 
-    @property
-    def way(self) -> str:
-        return "timm's download"
+def read_weights(path: Path, source: WeightSource) -> State:
+    """Read the state dict of a file or a folder, for a network whose own source is ``source``.
 
-    def local_file(self) -> Path | None:
-        """None: only timm knows where its hub keeps files."""
-        return None
-
-    def load(self, backbone: str) -> State:
-        timm = importlib.import_module("timm")
-        try:
-            with redirect_stdout(sys.stderr):
-                state: State = timm.create_model(self.timm_model, pretrained=True).state_dict()
-        except Exception as error:
-            raise WeightsUnavailableError(
-                _download_failed(backbone, f"downloading timm's {self.timm_model}", error)
-            ) from error
-        return state
+    Raises as ``weights_file`` and ``read_state``, and ``BadModelError`` for a pickle where that
+    source has none of its own.
+    """
+    file = weights_file(path)
+    if file.is_file() and file.suffix != ".safetensors" and not source.pickles:
+        raise BadModelError(
+            f"{file} is no safetensors file: other formats may hold code and are not read; convert "
+            "it where you trust it (safetensors.torch.save_file)"
+        )
+    return read_state(file)
 
 
 def read_state(file: Path) -> State:
@@ -195,11 +218,16 @@ def load_state(network: Any, state: State, backbone: str, where: str) -> None:
     ]
     wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     if missing or wrong:
-        raise BadModelError(
-            f"{where}: not the weights of {backbone}: {len(missing)} tensors missing "
-            f"(first: {(missing or ['-'])[0]}), {len(wrong)} of another shape (first: "
-            f"{(wrong or ['-'])[0]})"
-        )
+        parts = [f"{len(missing)} tensors missing (first: {(missing or ['-'])[0]})"]
+        first = "-"
+        if wrong:
+            shapes = list(state[wrong[0]].shape), list(expected[wrong[0]].shape)
+            first = f"{wrong[0]} is {shapes[0]}, not {shapes[1]}"
+        parts.append(f"{len(wrong)} of another shape (first: {first})")
+        more = [key for key in state if key not in expected]
+        if missing and more:
+            parts.append(f"{len(more)} unknown (first: {more[0]})")
+        raise BadModelError(f"{where}: not the weights of {backbone}: {', '.join(parts)}")
     network.load_state_dict({key: state.get(key, expected[key]) for key in expected}, strict=True)
 
 

@@ -18,7 +18,7 @@ from indexer.feeds.notice import Notice
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
 from indexer.imaging.parallel import in_order
 from indexer.imaging.recapture import recapture
-from indexer.model.feature_store import FeatureCache, default_cache, features_id
+from indexer.model.feature_store import FeatureCache, default_cache, features_id, to_halves
 from indexer.model.runtime_base import Runtime
 from indexer.training.frozen_graph import FrozenGraph, quicker_extractor
 
@@ -221,7 +221,8 @@ class _Extraction:
         return recapture(decode_photo(data, limits=ImageLimits()))
 
     def _embed(self, photos: Sequence[tuple[str, Photo]]) -> int:
-        values = self._extractor.extract_features([photo for _, photo in photos]).astype(np.float16)
+        found = self._extractor.extract_features([photo for _, photo in photos])
+        values = to_halves(found, self._runtime.spec.feature_dim)
         entries = [
             (key, hashlib.sha256(photo.pixels.tobytes()).hexdigest(), value)
             for (key, photo), value in zip(photos, values, strict=True)

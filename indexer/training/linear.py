@@ -94,7 +94,9 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
-    general = min(half, backbone.feature_dim, max(train_photos - 1, 1))
+    # Below the features' own width: a block of that width is the features as they are, neither
+    # centred nor pressed.
+    general = min(half, backbone.feature_dim - 1, max(train_photos - 1, 1))
     blocks = [Block("a", half, 0.5), Block("g", general, 0.5)]
     if coloured:
         blocks = [

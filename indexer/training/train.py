@@ -97,10 +97,7 @@ def train(
     options = replace(options, device=choose_device(team.device or options.device))
     check_out(out, replace=True)
     problem = read_problem(data, options.seed)
-    network = Network(
-        linear_spec(backbones.find(options.backbone), (), 1),
-        backbones.build(options.backbone, weights=options.weights),
-    )
+    backbone, network, origin = _pretrained(options)
     photos = load_training_set(
         problem,
         data,
@@ -111,7 +108,7 @@ def train(
     )
     features_at = time.perf_counter()
     count = int((photos.split == "train").sum())
-    spec = linear_spec(backbones.find(options.backbone), photos.targets, count)
+    spec = linear_spec(backbone, photos.targets, count)
     linear, schedule = _schedules(options, spec)
     fitted = fit(spec, photos.examples, linear, seed=options.seed, progress=progress)
     stage = _Stage(network, photos, fitted)
@@ -125,7 +122,8 @@ def train(
     validation = _validation(fitted, tags_f1)
     with team.first() as writes:
         if writes:
-            _write(out, network, decision, fitted, validation, photos, options, schedule)
+            made_by = _made_by(options, schedule, photos, origin)
+            _write(out, network, decision, fitted, validation, made_by)
             checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
     done = time.perf_counter()
@@ -135,6 +133,16 @@ def train(
         "total": done - started,
     }
     return _report(bundle, problem, stage.photos, fitted, validation, seconds)
+
+
+def _pretrained(
+    options: TrainingOptions,
+) -> tuple[backbones.Backbone, Network, backbones.WeightsOrigin | None]:
+    """Build what the training begins with: the pretrained network, and where its weights are of."""
+    backbone = backbones.find(options.backbone, weights=options.weights)
+    built = backbones.build(backbone.name, weights=options.weights)
+    origin = backbones.weights_origin(backbone, options.weights)
+    return backbone, Network(linear_spec(backbone, (), 1), built), origin
 
 
 def scale_epochs(schedule: Schedule, spec: ModelSpec) -> Schedule:
@@ -313,15 +321,31 @@ def _validation(fitted: FittedModel, tags_f1: float | None) -> dict[str, Any]:
     }
 
 
+def _made_by(
+    options: TrainingOptions,
+    schedule: Schedule,
+    photos: TrainingSet,
+    origin: backbones.WeightsOrigin | None,
+) -> dict[str, Any]:
+    """Describe how the model was made, for ``training.json``."""
+    return {
+        "recipe": options.recipe,
+        "seed": options.seed,
+        **asdict(schedule),
+        "unfreeze": options.unfreeze,
+        "weights": None if options.weights is None else options.weights.name,
+        "weights_origin": None if origin is None else asdict(origin),
+        "photos": photos.counts,
+    }
+
+
 def _write(
     out: Path,
     network: Network,
     decision: Decision,
     fitted: FittedModel,
     validation: dict[str, Any],
-    photos: TrainingSet,
-    options: TrainingOptions,
-    schedule: Schedule,
+    made_by: dict[str, Any],
 ) -> None:
     write_bundle(
         out,
@@ -332,14 +356,7 @@ def _write(
             "history": fitted.history,
             "best_epoch": fitted.best_epoch,
         },
-        training={
-            "recipe": options.recipe,
-            "seed": options.seed,
-            **asdict(schedule),
-            "unfreeze": options.unfreeze,
-            "weights": None if options.weights is None else options.weights.name,
-            "photos": photos.counts,
-        },
+        training=made_by,
         replace=True,
     )
 

@@ -1,4 +1,4 @@
-"""Command ``model``: model registry and export."""
+"""Command ``model``: model registry, published weights and export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPORT = "indexer.training.export:export"
 
 @click.group("model")
 def model() -> None:
-    """Register, list and export models."""
+    """Register, show, fetch and export models."""
 
 
 @model.command("add")
@@ -60,6 +60,44 @@ def list_(home: Path, as_json: bool) -> None:
     print_result({"models": models}, as_json, _show)
 
 
+@model.command("show")
+@click.argument("path", type=AnyPath, metavar="MODEL")
+@json_option
+def show(path: Path, as_json: bool) -> None:
+    """Show what the model folder MODEL is made of.
+
+    Its network, how it was trained, and where the weights that the training began with came from:
+    repository, revision, licence and checksum, as far as they are known.
+    """
+    from indexer.model.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    print_result({**_document(bundle), "training": dict(bundle.training)}, as_json, _show_origins)
+
+
+@model.command("fetch")
+@click.argument("name", metavar="NAME")
+@click.option("--revision", metavar="COMMIT", help="Of the repository.  [default: its newest]")
+@json_option
+def fetch(name: str, as_json: bool, revision: str | None) -> None:
+    """Download the published weights of a network of timm.
+
+    NAME is that of --backbone, as in timm:convnextv2_nano.fcmae_ft_in22k_in1k. Nothing else
+    downloads them: training reads what lies here. Look at the licence that is printed.
+    """
+    from dataclasses import asdict
+
+    from indexer.core.errors import BadRequestError
+    from indexer.model.backbones import find
+    from indexer.model.hub_weights import HubWeights
+    from indexer.model.hub_weights import fetch as job
+
+    source = find(name).weights
+    if not isinstance(source, HubWeights):
+        raise BadRequestError(f"{name} is not fetched by this command: it comes by {source.way}")
+    print_result(asdict(job(source, revision=revision)), as_json, _show_fetched)
+
+
 @model.command("export")
 @click.argument("path", type=AnyPath, metavar="MODEL")
 @click.argument("data", type=AnyPath)
@@ -84,6 +122,21 @@ def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> 
     with stages() as callback:
         report = job(path, data, out, progress=callback, **given(**options))
     print_result(report, as_json, lambda found: _show_export(found, out))
+
+
+def _show_origins(found: dict[str, Any]) -> None:
+    training = found.pop("training")
+    origin = training.pop("weights_origin", None) or {}
+    rows = [*found.items(), *training.items()]
+    rows += [(f"weights: {name}", value) for name, value in origin.items() if value is not None]
+    print_table(("", "value"), rows)
+
+
+def _show_fetched(found: dict[str, Any]) -> None:
+    origin = found["origin"]
+    rows = [("backbone", found["backbone"]), ("folder", found["folder"]), ("bytes", found["bytes"])]
+    print_table(("", "value"), [*rows, *origin.items()], title="Fetched")
+    log(f"next: catalens train DATA --out MODEL --backbone '{found['backbone']}'")
 
 
 def _show_export(found: dict[str, Any], out: Path) -> None:

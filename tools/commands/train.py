@@ -38,8 +38,13 @@ class StageOutput(click.ParamType):
 @click.command()
 @click.argument("data", type=AnyPath)
 @click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
-@click.option("--backbone", cls=FromSignature, source=TRAIN, help="Name of the pretrained network.")
-@click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
+@click.option(
+    "--backbone",
+    cls=FromSignature,
+    source=TRAIN,
+    help="Name of the pretrained network, or timm:NAME of any network of timm.",
+)
+@click.option("--weights", type=AnyPath, help="A file or folder with the backbone's weights.")
 @click.option(
     "--recipe",
     type=click.Choice(["linear", "finetune"]),

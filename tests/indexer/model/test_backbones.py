@@ -10,7 +10,6 @@ import pytest
 from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.native import torch
 from indexer.model import backbones
-from indexer.model.pretrained_weights import TimmWeights
 
 
 def test_packaged_weights_give_the_published_network() -> None:
@@ -100,27 +99,3 @@ def test_a_name_is_registered_once() -> None:
     """A second row of one name is refused, so that no model changes its network unseen."""
     with pytest.raises(ValueError, match="'resnet18' is registered already"):
         backbones.register_backbone(backbones.find("resnet18"))
-
-
-def test_timm_weights_that_cannot_be_fetched_say_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A plain timm model is one row; without a network its weights are asked for by name."""
-    timm = pytest.importorskip("timm")
-
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no route to host")
-
-    row = backbones.timm_backbone(
-        "toy_timm",
-        1024,
-        backbones.preprocessing(64, 73),
-        model="mobilenetv3_small_050",
-        weights=TimmWeights("mobilenetv3_small_050.lamb_in1k"),
-    )
-    assert row.make().eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1024)
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(
-        WeightsUnavailableError, match=r"toy_timm.*lamb_in1k.*no route.*--weights FILE"
-    ):
-        row.weights.load("toy_timm")

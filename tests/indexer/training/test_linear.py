@@ -30,6 +30,23 @@ def test_general_axes_are_the_principal_ones() -> None:
     assert neck.general.shape == (40, 512)
 
 
+def test_a_network_of_few_features_is_centred_too() -> None:
+    """With at most 256 features block g is still centred and scaled: two strangers are not alike,
+    as they are in plain features."""
+    spec = linear.linear_spec(backbones.find("timm:test_vit"), (), 400)
+    assert (spec.feature_dim, spec.blocks[0].dim) == (64, 63)
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(400, 64)) + 2).astype(np.float32)
+    neck = Neck(spec)
+    linear.fit_statistics(neck, torch.from_numpy(features[:300]))
+    with torch.inference_mode():
+        general = neck(torch.from_numpy(features[300:])).numpy()
+    strangers = ~np.eye(100, dtype=bool)
+    assert abs((general @ general.T)[strangers].mean()) < 0.05
+    plain = features[300:] / np.linalg.norm(features[300:], axis=1, keepdims=True)
+    assert (plain @ plain.T)[strangers].mean() > 0.7
+
+
 def test_general_block_sees_through_what_taking_a_photo_again_changes() -> None:
     """Re-shots differ from their photos in a few strong directions: pressed, each finds its own
     photo again."""
