@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from indexer.model.calibration import (
 )
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
-from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.optimiser import Optimiser, Rank
-from indexer.training.options import Schedule
+from indexer.training.options import LinearOptions, Schedule
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
@@ -48,16 +47,6 @@ class Examples:
     train_mask: np.ndarray  # bool [N], photos that teach
     validation_mask: np.ndarray  # bool [N], photos that judge
     pairs: Pairs | None = None  # of training photos
-
-
-@dataclass(frozen=True)
-class LinearOptions:
-    """Parts of the recipe ``linear``; an ablation can leave each of them out."""
-
-    # share of the steps that mix features (mixup, Zhang et al. 2018; alpha 1)
-    mixed: float = 0.5
-    # losses of the other steps beside the heads' cross-entropy
-    contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
 
 
 @dataclass(frozen=True)

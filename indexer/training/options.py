@@ -8,6 +8,7 @@ from typing import Any
 
 from indexer.core.errors import BadRequestError
 from indexer.model.backbones import DEFAULT_BACKBONE
+from indexer.training.contrastive_loss import ContrastiveLosses
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Schedule:
 
 
 RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """Parts of the recipe ``linear``; an ablation can leave each of them out."""
+
+    # share of the steps that mix features (mixup, Zhang et al. 2018; alpha 1)
+    mixed: float = 0.5
+    # losses of the other steps beside the heads' cross-entropy
+    contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ class TrainingOptions:
     device: str = "auto"
     cache: Path | None = None
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
+    # of the fits of neck and heads, in both recipes
+    linear: LinearOptions = field(default_factory=LinearOptions)
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:

@@ -14,7 +14,7 @@ from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
 from indexer.model.calibration import fit_temperature, remove_label_smoothing
 from indexer.model.decision_layer import Decision
-from indexer.model.network import Network
+from indexer.model.network import Neck, Network
 from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.augmentation import without_margin
@@ -110,7 +110,7 @@ def train(
     count = int((photos.split == "train").sum())
     spec = linear_spec(backbone, photos.targets, count)
     linear, schedule = _schedules(options, spec)
-    fitted = fit(spec, photos.examples, linear, seed=options.seed, progress=progress)
+    fitted = _fit(spec, photos, linear, options, progress)
     stage = _Stage(network, photos, fitted)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if options.recipe == "finetune":
@@ -172,6 +172,27 @@ def _schedules(options: TrainingOptions, spec: ModelSpec) -> tuple[Schedule, Sch
     return schedule, schedule
 
 
+def _fit(
+    spec: ModelSpec,
+    photos: TrainingSet,
+    schedule: Schedule,
+    options: TrainingOptions,
+    progress: OnStage,
+    *,
+    general: Neck | None = None,
+) -> FittedModel:
+    """Fit neck and heads as the options say; block g is that of ``general`` where it is given."""
+    return fit(
+        spec,
+        photos.examples,
+        schedule,
+        seed=options.seed,
+        options=options.linear,
+        general=general,
+        progress=progress,
+    )
+
+
 def _fine_tune(
     stage: _Stage,
     linear: Schedule,
@@ -202,14 +223,7 @@ def _fine_tune(
     network = assemble_network(tuned, network.backbone)
     runtime = TorchRuntime(network, device=options.device)
     photos = stage.photos.with_backbone(runtime, options, progress=progress, team=team)
-    again = fit(
-        fitted.spec,
-        photos.examples,
-        linear,
-        seed=options.seed,
-        general=tuned.neck,
-        progress=progress,
-    )
+    again = _fit(fitted.spec, photos, linear, options, progress, general=tuned.neck)
     return _Stage(network, photos, _better(tuned, again))
 
 

@@ -22,8 +22,13 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.block_weights import choose_weights, instance_rate
 from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
-from indexer.training.linear import LinearOptions, fit, linear_spec, set_block_weights
-from indexer.training.options import RECIPES, FinetuneOptions, TrainingOptions
+from indexer.training.linear import fit, linear_spec, set_block_weights
+from indexer.training.options import (
+    RECIPES,
+    FinetuneOptions,
+    LinearOptions,
+    TrainingOptions,
+)
 from indexer.training.problem import read_problem
 from indexer.training.train import assemble_network, scale_epochs, train
 from indexer.training.training_set import TrainingSet, load_training_set

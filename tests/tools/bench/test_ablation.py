@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from indexer.training.linear import Examples, LinearOptions
-from indexer.training.options import FinetuneOptions
+from indexer.training.linear import Examples
+from indexer.training.options import FinetuneOptions, LinearOptions
 from tools.bench.ablation import FINETUNE, LINEAR
 
 

@@ -31,6 +31,7 @@ BENCHMARKS = {
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
     "ablation": "what each part of the recipes is worth, on validation photos",
+    "folds": "recipes on all train and validation photos, each held out once; few train photos",
     "filter": "filtered search at five selectivities and weights over blocks, against the exact "
     "oracle",
     "group": "results by group beside plain ones at 100,000; facets counted one by one; stock and "
