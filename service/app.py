@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from importlib import import_module, metadata
@@ -42,12 +41,20 @@ from service.api import metrics, routes
 from service.api.errors import InvalidRequestError, explain, install
 from service.api.memory_request import MemoryRequest
 from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
+from service.api.refusals import (
+    ALWAYS,
+    LOGGED_PATH,
+    UNLESS_SAID,
+    HeadRefusal,
+    RefusalLog,
+    choose_request_id,
+)
 from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.inference.admission import OverloadedError
 from service.logging import capture_library_logs, make_log
-from service.server import EXCESS, OWNERS, REFUSED, check_address, run_server
+from service.server import ANSWER, EXCESS, OWNERS, REFUSED, check_address, run_server
 from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
@@ -56,18 +63,15 @@ _IMAGE_URL = re.compile(r'"image_url": ?"(?=/v1/)')
 # In the environment of a request whose head the server had judged.
 _CALLER = "catalens.caller"
 _REFUSAL = "catalens.refusal"
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # Routes whose answers wait for their turn, and the body from which on it is worth asking before.
 _QUESTIONS = frozenset(
     f"/v1/{name}"
     for name in ("classify", "search", "tags", "describe", "objects", "recommendations", "review")
 )
 _SMALL = 64 * 1024
-_LOGGED_PATH = 1000  # characters; an address may have 64,000
-_CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _PAGE_CSP = (
-    f"{_CLOSED}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src "
-    "'self'"
+    f"{UNLESS_SAID['Content-Security-Policy']}; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'"
 )
 # Swagger UI styles itself.
 _DOCS_CSP = _PAGE_CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
@@ -100,7 +104,8 @@ class AppHeadCheck:
     """What the application refuses by a request's head: the server then reads no body.
 
     It leaves the caller, or the refusal, in the environment, where the application finds it: what
-    a caller may ask is counted once.
+    a caller may ask is counted once. The answer to a refusal lies beside it for the server, which
+    gives it where no request of that connection is before it.
     """
 
     def __init__(self, app: OpenAPI, path: RawPath, settings: Settings) -> None:
@@ -108,30 +113,55 @@ class AppHeadCheck:
         self._path = path
         self._settings = settings
         self._engine: Engine = app.extensions["catalens"]
+        self._log = RefusalLog(self._engine.log)
 
     def refuses(self, environ: WSGIEnvironment) -> bool:
         """Whether it is refused whatever its body holds: by key, role, host, origin, size, route
         or load."""
         self._path.decode(environ)
-        asked = Request(environ)
-        rule: Rule | None = None
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        # Those of many uploads, which need no map of routes.
+        rule = path if method == "POST" and path in _QUESTIONS else self._rule(environ)
+        path = "/" + path.lstrip("/")
+        access: AccessControl = self._app.extensions["catalens-access"]
+        headers = _sent_headers(environ)
+        caller: Caller | None = None
+        try:
+            peer = environ.get("REMOTE_ADDR") or ""
+            caller = environ[_CALLER] = access.authorize(method, path, rule, headers, peer)
+        except RequestRefusedError as refusal:
+            environ[_REFUSAL] = error = refusal
+        else:
+            environ[OWNERS] = caller.owners
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            if rule is None or length > self._settings.max_body_bytes:
+                return True
+            # A photo that would be refused after it was read and parsed is not read.
+            if rule not in _QUESTIONS or length <= _SMALL or not self._engine.admission.full:
+                return False
+            environ[REFUSED] = why = "more is asked than can be answered: try again shortly"
+            error = RequestRefusedError(
+                503, OverloadedError.code, why, headers={"Retry-After": "1"}
+            )
+        environ[ANSWER] = HeadRefusal(
+            method,
+            path,
+            rule,
+            headers,
+            error,
+            caller,
+            self._settings,
+            self._app.extensions["catalens-requests"],
+            self._log,
+        )
+        return True
+
+    def _rule(self, environ: WSGIEnvironment) -> str | None:
+        """The route of the map that is asked for, None for none."""
         with suppress(HTTPException):
             rule, _ = self._app.url_map.bind_to_environ(environ).match(return_rule=True)
-        access: AccessControl = self._app.extensions["catalens-access"]
-        try:
-            caller = environ[_CALLER] = _authorize(access, asked, rule)
-        except RequestRefusedError as error:
-            environ[_REFUSAL] = error
-            return True
-        environ[OWNERS] = caller.owners
-        length = asked.content_length or 0
-        if rule is None or length > self._settings.max_body_bytes:
-            return True
-        # A photo that would be refused after it was read and parsed is not read.
-        if rule.rule in _QUESTIONS and length > _SMALL and self._engine.admission.full:
-            environ[REFUSED] = "more is asked than can be answered: try again shortly"
-            return True
-        return False
+            return str(rule.rule)
+        return None
 
 
 class _ProductSegment(BaseConverter):
@@ -201,7 +231,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
     _install_request_rules(app, engine, settings)
     _register_routes(app)
     _install_health(app, engine)
-    metrics.install(app, engine, version)
+    app.extensions["catalens-requests"] = metrics.install(app, engine, version)
     _install_documents(app, settings.public_address.prefix)
     return app
 
@@ -254,6 +284,15 @@ def _invalid(error: ValidationError) -> NoReturn:
     raise InvalidRequestError.from_error(error)
 
 
+def _sent_headers(environ: WSGIEnvironment) -> dict[str, str]:
+    """The headers of a request by lower-case names, as ``_headers``."""
+    return {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+
+
 def _headers(asked: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in asked.headers.items()}
 
@@ -296,8 +335,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
 
     @app.before_request
     def begin() -> Response | None:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = choose_request_id(request.headers.get("X-Request-Id", ""))
         g.started = time.perf_counter()
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return _preflight(app, access)
@@ -322,14 +360,12 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers.setdefault("Content-Security-Policy", _CLOSED)
+        response.headers.update(ALWAYS)
         rule = None if request.url_rule is None else request.url_rule.rule
         if settings.allowed_origins and is_shared(request.method, rule):
             response.headers.update(sharing_headers(foreign_origin(_headers(request), settings)))
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        response.headers.setdefault("Cache-Control", "no-store")
+        for name, value in UNLESS_SAID.items():
+            response.headers.setdefault(name, value)
         if response.headers.get("Location", "").startswith("/"):
             response.headers["Location"] = prefix + response.headers["Location"]
         caller: Caller | None = g.get("caller")
@@ -338,7 +374,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
             request_id=g.get("request_id", ""),
             caller="" if caller is None else caller.name,
             method=request.method,
-            path=request.path[:_LOGGED_PATH],
+            path=request.path[:LOGGED_PATH],
             status=response.status_code,
             latency_ms=round(
                 (time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 2

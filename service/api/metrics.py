@@ -182,8 +182,12 @@ def _batches(sizes: dict[int, int]) -> HistogramMetricFamily:
     )
 
 
-def install(app: OpenAPI, engine: Engine, version: str) -> None:
-    """Count the requests of ``app`` in a registry of its own, and answer ``/metrics`` from it."""
+def install(app: OpenAPI, engine: Engine, version: str) -> Histogram:
+    """Count the requests of ``app`` in a registry of its own, and answer ``/metrics`` from it.
+
+    Returns the times of requests, for those that are answered beside ``app``: by route, method and
+    status.
+    """
     registry = CollectorRegistry(auto_describe=False)
     requests = Histogram(
         "catalens_request_seconds",
@@ -227,3 +231,5 @@ def install(app: OpenAPI, engine: Engine, version: str) -> None:
         """Requests, queue, delta, compactions, versions and memory, as Prometheus text. Takes a
         key where `/v1` does."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    return requests

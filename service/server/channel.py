@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import time
 import uuid
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from service.api.errors import MEDIA_TYPE, document
@@ -28,7 +29,10 @@ _CODES = {
 # Requests that a connection may send ahead of their answers, and bytes of heads and bodies that are
 # taken before they are counted: a read may hold ten thousand requests, which hold up all others.
 _MOST_AHEAD = 100
-_HEAD_PORTION, _BODY_PORTION, _LINGER_PORTION = 4096, 32 * 1024, 64 * 1024
+_HEAD_PORTION, _BODY_PORTION = 4096, 32 * 1024
+# Where bodies go that nobody waits for: nowhere on Linux, whose TCP then copies nothing.
+_THROWN = bytearray(2**20)
+_DISCARD = socket.MSG_TRUNC if sys.platform.startswith("linux") else 0
 
 
 class _ProblemTask(ErrorTask):
@@ -80,6 +84,7 @@ class HttpChannel(HTTPChannel):
     """A connection of ``server``, a ``Listener``."""
 
     request: RequestParser | None
+    requests: list[RequestParser]
     task_class = _RequestTask
     error_task_class = _ProblemTask
 
@@ -90,6 +95,7 @@ class HttpChannel(HTTPChannel):
         self.peer = peer_name(addr[0])
         self.since = time.monotonic()  # when what it does now began
         self.used = False  # whether a whole head ever arrived
+        self.is_refused = False  # whether the loop answers the first of ``requests``
         self._lingers = False
         self._linger_until: float | None = None
         self._left_bytes = server.web.limits.body_bytes
@@ -183,11 +189,13 @@ class HttpChannel(HTTPChannel):
             super().handle_read()
             return
         try:
-            data = self.recv(_LINGER_PORTION)
+            count = self.socket.recv_into(_THROWN, 0, _DISCARD)
+        except BlockingIOError:
+            return
         except OSError:
-            data = b""
-        self._left_bytes -= len(data)
-        if not data or self._left_bytes < 0:
+            count = 0
+        self._left_bytes -= count
+        if not count or self._left_bytes < 0:
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
@@ -203,6 +211,8 @@ class HttpChannel(HTTPChannel):
             end = start + (_BODY_PORTION if inside else _HEAD_PORTION)
             took = bool(super().received(data[start:end])) or took
             start = end
+            if self.is_refused:
+                self._refuse()
             if self._parser is not None and self._parser.unread:
                 break
             if len(self.requests) > _MOST_AHEAD:
@@ -219,7 +229,32 @@ class HttpChannel(HTTPChannel):
         self.used = self.used or now_head or bool(self.requests)
         return took
 
+    def read_early(self) -> None:
+        """Read what came with the connection: a turn of the loop less."""
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except OSError:
+            return  # nothing yet, or what the loop finds out
+        if data:
+            self.received(data)
+
     # -- what is sent
+
+    def _refuse(self) -> None:
+        """Answer a request that is refused by its head, in the loop."""
+        self.is_refused = False
+        self.used = True
+        with self.requests_lock:
+            answer = self.requests[0].answer
+            assert answer is not None
+            for request in self.requests:
+                request.close()
+            self.requests = []
+            self._lingers = self.close_when_flushed = True
+        with suppress(ClientDisconnected):
+            self.write_soon(answer.render())
+        if not self.total_outbufs_len and not self.will_close:
+            self._linger()
 
     def service(self) -> None:
         """Answer one request."""

@@ -19,6 +19,8 @@ REFUSED = "catalens.refused"
 EXCESS = "catalens.excess"
 # Whom its body is counted for: names of addresses and keys; the connection's peer without it.
 OWNERS = "catalens.owners"
+# The answer to a request that is refused by its head: a ``ReadyAnswer``.
+ANSWER = "catalens.answer"
 
 # What a chunked body may hold beside its bytes (sizes, extensions, line ends) where that is more
 # than its bytes: chunks of one byte cost the server a thousand times what they carry.
@@ -27,13 +29,21 @@ _PORTION = 16 * 2**10
 _ENVIRON_NAMES = {"CONTENT_LENGTH": "CONTENT_LENGTH", "CONTENT_TYPE": "CONTENT_TYPE"}
 
 
+class ReadyAnswer(Protocol):
+    """An answer that needs no application."""
+
+    def render(self) -> bytes:
+        """All of it, status line and headers too; it says that the connection ends."""
+
+
 class HeadCheck(Protocol):
     """Judges a request by its head."""
 
     def refuses(self, environ: WSGIEnvironment) -> bool:
         """Whether the application refuses this request whatever its body holds.
 
-        It may leave ``catalens.`` entries in ``environ``, which the application then finds.
+        It may leave ``catalens.`` entries in ``environ``, which the application then finds; with
+        ``ANSWER`` among them the application need not be asked.
         """
 
 
@@ -78,6 +88,7 @@ class RequestParser(HTTPRequestParser):
         super().__init__(adj)
         self.unread = False
         self.marks: WSGIEnvironment = {}
+        self.answer: ReadyAnswer | None = None
         self.completed_at = 0.0
         self._head_at = 0.0
         self._check = check
@@ -119,6 +130,7 @@ class RequestParser(HTTPRequestParser):
             self._leave_body()
         self.marks = {name: environ[name] for name in environ if name.startswith("catalens.")}
         self._owners = self.marks.pop(OWNERS, self._owners)
+        self.answer = self.marks.pop(ANSWER, None)
 
     def _check_framing(self) -> None:
         """Raise ``ParsingError`` where two servers could disagree on where this body ends, so that

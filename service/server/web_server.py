@@ -67,12 +67,18 @@ class Listener(TcpWSGIServer):
         for _ in range(_ACCEPTS):
             before = self.web.accepted
             super().handle_accept()
-            if self.web.accepted == before or not self.web.has_room():
+            if self.web.accepted == before:
+                return
+            self.web.newest.read_early()
+            if not self.web.has_room():
                 return
 
     def add_task(self, task: HttpChannel) -> None:
         """Give a request to a thread; questions of health have one of their own."""
         request = task.requests[0]
+        if request.answer is not None and threading.get_ident() == self.web.thread:
+            task.is_refused = True  # which the loop answers itself, when it has taken what it read
+            return
         probe = not request.error and request.path in self.web.probes
         (self.web.probe_tasks if probe and not request.unread else self.task_dispatcher).add_task(
             task
@@ -106,6 +112,8 @@ class WebServer:
         self.probes = frozenset({*_PROBES, *(prefix + path for path in _PROBES)})
         self.probe_tasks = ThreadedTaskDispatcher()
         self.accepted = 0
+        self.thread = 0  # of the loop
+        self.newest: HttpChannel
         self._log = log or make_log()
         self._tasks = ThreadedTaskDispatcher()
         self._map: dict[int, Any] = {}
@@ -153,6 +161,7 @@ class WebServer:
     def add_channel(self, channel: HttpChannel) -> None:
         """Count a new connection; of a peer with many that say nothing the oldest ends."""
         self.accepted += 1
+        self.newest = channel
         self._count += 1
         mates = self._channels.setdefault(channel.peer, {})
         mates[channel] = None
@@ -196,6 +205,7 @@ class WebServer:
     def run(self) -> None:
         """Serve until ``stop`` or ``close``, and then until all that was begun is answered."""
         self._finished.clear()
+        self.thread = threading.get_ident()
         looked = 0.0
         try:
             while not self._ended:

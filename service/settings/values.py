@@ -6,6 +6,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,6 +151,7 @@ def public_url_text(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=64)  # asked with each request
 def is_loopback(host: str) -> bool:
     """True for ``localhost`` and the loopback addresses; any other name may resolve anywhere."""
     if host == "localhost":

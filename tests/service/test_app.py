@@ -17,6 +17,7 @@ from service import app
 from service.access.caller import Caller
 from service.access.keys import KeyFile
 from service.access.roles import Role
+from service.api.refusals import RefusalLog
 from service.app import create_app, head_check
 from service.engine import Engine
 from service.inference.admission import AdmissionGate
@@ -132,3 +133,68 @@ def test_a_photo_that_would_be_refused_is_not_read(
     assert not refused("/v1/imports", 10**6)
     assert refused("/v1/imports", shop.settings.max_body_bytes + 1)
     assert refused("/v1/nowhere", 10)
+
+
+def test_a_refusal_by_the_head_is_the_applications_answer(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own answer to an upload that is refused by its head has the document and the
+    headers that the application would have given, and counts in /metrics."""
+    key = KeyFile(own.home).create("page", "search").key
+    made = create_app(own, own.settings.model_copy(update={"allowed_origins": ("https://a.b",)}))
+    monkeypatch.setattr(AdmissionGate, "full", True)
+    for given, status in ((key, 503), ("wrong", 401)):
+        builder = EnvironBuilder(
+            "/v1/search",
+            method="POST",
+            base_url="http://127.0.0.1/",
+            headers={
+                "Authorization": f"Bearer {given}",
+                "X-Request-Id": "r1",
+                "Origin": "https://a.b",
+            },
+        )
+        environ = {**builder.get_environ(), "CONTENT_LENGTH": "1000000"}
+        assert head_check(made).refuses(environ)
+        head, _, body = environ.pop("catalens.answer").render().partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        answer = made.test_client().open(environ_overrides=environ)
+        assert first == f"HTTP/1.1 {answer.status_code} {answer.status.title()[4:]}"
+        assert answer.status_code == status
+        assert body == answer.data
+        told = {name: value for name, value in (line.split(": ", 1) for line in lines)}
+        assert told.pop("Connection") == "close"
+        del told["Date"]
+        assert told == dict(answer.headers)
+    numbers = made.test_client().get("/metrics", headers={"Authorization": f"Bearer {admin(own)}"})
+    counted = 'catalens_request_seconds_count{method="POST",route="/v1/search",status="503"} 2.0'
+    assert counted in numbers.text
+
+
+def admin(engine: Engine) -> str:
+    """A new key that may do all."""
+    return KeyFile(engine.home).create("admin", "admin").key
+
+
+def test_refusals_of_a_crowd_are_counted_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a second says how many were refused; each refusal for another reason has its line."""
+    now = [10.0]
+    monkeypatch.setattr("service.api.refusals.time.monotonic", lambda: now[0])
+    lines: list[dict[str, object]] = []
+
+    class Log:
+        def info(self, event: str, **fields: object) -> None:
+            assert event == "request"
+            lines.append(fields)
+
+    log = RefusalLog(Log())
+    for _ in range(500):
+        log.add("overloaded", status=503)
+        log.add("unauthorized", status=401)
+    now[0] += 1.1
+    log.add("overloaded", status=503)
+    assert [line for line in lines if "refused" in line] == [
+        {"status": 503, "refused": 1},
+        {"status": 503, "refused": 500},
+    ]
+    assert len(lines) == 502

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -85,3 +86,11 @@ def ask_raw(connection: socket.socket, sent: bytes) -> bytes:
     while b"\r\n\r\n" not in answer or (b"Content-Length: 12" in answer and answer[-1:] != b"}"):
         answer += connection.recv(65536)
     return answer
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until ``holds``."""
+    until = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < until, "not in time"
+        time.sleep(0.01)

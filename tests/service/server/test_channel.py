@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import http.client
 import select
+import threading
 import time
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
+from service.server import ANSWER, REFUSED
 from service.server.channel import peer_name
-from tests.service.server.conftest import MakeServer, connect, exchange, read_all
+from tests.service.server.conftest import MakeServer, connect, echo, exchange, read_all, wait_for
 
 
 def test_a_head_has_a_deadline(serve: MakeServer) -> None:
@@ -168,3 +170,57 @@ def test_some_requests_sent_ahead_are_all_answered(serve: MakeServer) -> None:
         answers = read_all(connection)
     assert answers.count(b"HTTP/1.1 200 OK") == 42
     assert answers.count(b'"bytes": 10000') == 1
+
+
+class _Refusal:
+    """A ready answer, and a check that leaves it."""
+
+    answered = 0
+
+    def refuses(self, environ: WSGIEnvironment) -> bool:
+        if environ["PATH_INFO"] != "/refused":
+            return False
+        environ.update({ANSWER: self, REFUSED: "by the application"})
+        return True
+
+    def render(self) -> bytes:
+        self.answered += 1
+        return b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwait"
+
+
+def test_a_ready_answer_needs_no_thread(serve: MakeServer) -> None:
+    """Whoever is refused by its head is told so while all threads work, also where it sends all of
+    its body, several times what the kernel holds, before it reads."""
+    working, free = threading.Event(), threading.Event()
+
+    def slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        working.set()
+        assert free.wait(10)
+        return echo(environ, start_response)
+
+    check = _Refusal()
+    server = serve(slow, check, threads=1, body_bytes=50_000_000)
+    head = b"POST /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with connect(server) as taken:
+        taken.sendall(head % (b"", 1) + b"x")
+        assert working.wait(5)
+        for size in (1, 100_000, 40_000_000):
+            with connect(server) as connection:
+                connection.sendall(head % (b"refused", size) + b"x" * size)
+                assert read_all(connection).endswith(b"\r\n\r\nwait")
+        free.set()
+        assert read_all(taken).endswith(b'{"bytes": 1}')
+    assert check.answered == 3
+    wait_for(lambda: server.connections == 0)
+
+
+def test_a_ready_answer_keeps_its_place(serve: MakeServer) -> None:
+    """Behind a request that is being answered the application refuses, in turn."""
+    check = _Refusal()
+    sent = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    sent += b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + b"x" * 900
+    first, second = exchange(serve(check=check), sent).split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200")
+    assert second.startswith(b"503")
+    assert b"by the application" in second
+    assert check.answered == 0

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -15,17 +14,9 @@ import pytest
 
 from service.server import OWNERS
 from service.server.limits import BodyBudget, Shortage
-from tests.service.server.conftest import MakeServer, connect, echo, exchange, read_all
+from tests.service.server.conftest import MakeServer, connect, echo, exchange, read_all, wait_for
 
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait until ``holds``."""
-    until = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < until, "not in time"
-        time.sleep(0.01)
 
 
 class RefusesAll:
