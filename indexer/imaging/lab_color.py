@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from scipy.special import expit
 
@@ -89,17 +91,20 @@ def _averaged(pixels: np.ndarray) -> np.ndarray:
 
     A cell takes part in every pixel that it touches.
     """
-    means = pixels.astype(np.float32) / np.float32(255)
-    for axis in (1, 2):
-        length = means.shape[axis]
-        starts = np.arange(0, SIDE, 2) * length // SIDE
-        stops = -(-(np.arange(0, SIDE, 2) + 1) * length // SIDE)
-        parts = [
-            means.take(range(a, b), axis=axis).mean(axis=axis)
-            for a, b in zip(starts, stops, strict=True)
-        ]
-        means = np.stack(parts, axis=axis)
-    return means
+    count, height, width, _ = pixels.shape
+    rgb = pixels.reshape(count, height, -1).astype(np.float32) / np.float32(255)
+    rows = (_shares(height) @ rgb).reshape(count, _HALF, width, 3)
+    return np.einsum("xw,nywc->nyxc", _shares(width), rows, optimize=True)
+
+
+@cache
+def _shares(length: int) -> np.ndarray:
+    """How much each of ``length`` pixels counts in the mean of every other cell, [SIDE / 2, L]."""
+    shares = np.zeros((_HALF, length), np.float32)
+    for row, cell in enumerate(range(0, SIDE, 2)):
+        start, stop = cell * length // SIDE, -(-(cell + 1) * length // SIDE)
+        shares[row, start:stop] = 1 / (stop - start)
+    return shares
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:

@@ -55,11 +55,6 @@ _FIRST = 0.11
 _OTHERS = 0.025
 # quantile of the catalog's own cosines that counts as usual
 _USUAL = 0.02
-# px, and times the picture's own: a larger square is not made
-_LARGE_SQUARE = 4096**2
-_FAR_LARGER = 4
-# px, side of the one that is made instead: far more than a network reads
-_SHRUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -128,28 +123,6 @@ def in_catalog_similarity(cosines: np.ndarray) -> float:
     ``cosines`` [N, up to NEAREST] of some to their nearest ones.
     """
     return float(np.quantile(cosines.mean(axis=1), _USUAL)) if cosines.size else -1.0
-
-
-def pad_to_square(image: Image.Image) -> Image.Image:
-    """Pad an RGB picture to a square in the median colour of its edge.
-
-    A network reads the middle square; of a tall dress's box that is the waist. What is long and
-    thin is made smaller first where its square would be far larger than itself.
-    """
-    width, height = image.size
-    if width == height:
-        return image
-    if max(width, height) ** 2 > max(_LARGE_SQUARE, _FAR_LARGER * width * height):
-        factor = _SHRUNK / max(width, height)
-        width, height = scaled_size(image.size, factor)
-        image = image.resize((width, height), Image.Resampling.BOX)
-    pixels = np.asarray(image)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    red, green, blue = (round(float(value)) for value in np.median(edge, axis=0))
-    side = max(width, height)
-    out = Image.new("RGB", (side, side), (red, green, blue))
-    out.paste(image, ((side - width) // 2, (side - height) // 2))
-    return out
 
 
 def _is_new(box: Box, others: Sequence[Box]) -> bool:

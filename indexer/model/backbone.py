@@ -56,4 +56,4 @@ def preprocessing(
 
     Without ``keep_aspect`` a photo is squashed into a square.
     """
-    return Preprocess("draft3", resize, crop, interpolation, mean, std, keep_aspect)
+    return Preprocess("draft3", resize, crop, interpolation, mean, std, keep_aspect, shapes=())

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
-from PIL import Image
 
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
-from indexer.imaging.decode import Photo
 from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
 from indexer.model.openvino_runtime import (
     HOW,
     PROBE_COSINE,
+    PROBES,
     Graph,
     OpenVinoRuntime,
     cosines,
     openvino,
-    probes,
+    probe_photos,
     read_graph,
 )
 from indexer.model.runtime_base import Runtime
@@ -111,18 +110,16 @@ def without_gpu() -> bool:
 def _compiled(bundle: Bundle, plain: TorchRuntime) -> TorchRuntime:
     """Compile the network; ``plain`` with a warning where that fails or gives other vectors.
 
-    Both shapes that it will run are compiled and compared here.
+    All shapes that it will run are compiled and compared here.
     """
     from indexer.model.torch_runtime import TorchRuntime
 
-    pixels = probes(bundle.spec.preprocess)
-    photos = [
-        Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "") for rows in pixels
-    ]
+    photos = probe_photos(bundle.spec.preprocess)
     try:
         compiled = TorchRuntime(bundle.network(), device=plain.device, compile=True)
-        found = np.concatenate([compiled.embed(photos), compiled.embed(photos[:1])])
-        expected = np.concatenate([plain.embed(photos), plain.embed(photos[:1])])
+        alone = photos[::PROBES]
+        found = np.concatenate([compiled.embed(photos), *map(compiled.embed, zip(alone))])
+        expected = np.concatenate([plain.embed(photos), plain.embed(alone)])
         least = float(cosines(found, expected).min())
         if least >= PROBE_COSINE[bundle.spec.numeric]:
             return compiled

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from indexer.core.errors import BadModelError, WeightsUnavailableError
 from indexer.core.native import THREADS
 from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
 from indexer.model.numpy_network import NumpyNetwork
-from indexer.model.preprocessing import photos_to_pixels
+from indexer.model.preprocessing import group_pixels, input_sizes
 from indexer.model.runtime_base import ParallelRuntime
 from indexer.model.spec import Preprocess
 
@@ -59,17 +60,31 @@ def capabilities() -> frozenset[str]:
     return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def probes(preprocess: Preprocess) -> np.ndarray:
-    """Draw smooth random pictures uint8 [PROBES, H, W, 3], the same on every machine."""
+def probes(preprocess: Preprocess) -> list[np.ndarray]:
+    """Draw smooth random pictures uint8 [PROBES, H, W, 3] of each size of input, the same on every
+    machine."""
     rng = np.random.default_rng(7)
-    side = preprocess.crop
     coarse = rng.integers(0, 256, (PROBES, 3, 9, 9), dtype=np.uint8)
-    # Bilinear, corner to corner.
-    place = np.linspace(0, coarse.shape[2] - 1, side)
-    low = np.minimum(place.astype(np.int64), coarse.shape[2] - 2)
-    share = (place - low).astype(np.float32)
-    across = coarse[..., low] * (1 - share) + coarse[..., low + 1] * share
-    large = across[:, :, low] * (1 - share[:, None]) + across[:, :, low + 1] * share[:, None]
+    return [_enlarged(coarse, size) for size in input_sizes(preprocess)]
+
+
+def probe_photos(preprocess: Preprocess) -> list[Photo]:
+    """Return ``probes`` as photos, one of each form that an input may have."""
+    return [
+        Photo(Image.fromarray(rows), "PNG", rows.shape[1], rows.shape[0], "")
+        for pixels in probes(preprocess)
+        for rows in pixels
+    ]
+
+
+def _enlarged(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge [N, 3, 9, 9] to [N, H, W, 3], bilinear, corner to corner."""
+    large = coarse
+    for axis, side in zip((3, 2), size, strict=True):
+        place = np.linspace(0, coarse.shape[axis] - 1, side)
+        low = np.minimum(place.astype(np.int64), coarse.shape[axis] - 2)
+        share = (place - low).astype(np.float32).reshape([-1] + [1] * (3 - axis))
+        large = large.take(low, axis) * (1 - share) + large.take(low + 1, axis) * share
     return np.ascontiguousarray(np.rint(large).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
@@ -99,6 +114,24 @@ def convert(network: Network) -> Any:
         )
 
 
+class _CompiledGraph:
+    """A graph of one input size, compiled for one photo at a time and for several side by side."""
+
+    def __init__(self, model: Any, common: dict[str, Any], streams: int) -> None:
+        core = openvino().Core()
+        self.whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
+        self.wide = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": streams})
+        self.queue = openvino().AsyncInferQueue(self.wide, streams)
+        self.queue.set_callback(_keep)
+        self.local = threading.local()
+
+    def request(self, name: str) -> Any:
+        """This thread's own request to ``whole`` or ``wide``."""
+        if not hasattr(self.local, name):
+            setattr(self.local, name, getattr(self, name).create_infer_request())
+        return getattr(self.local, name)
+
+
 class Graph:
     """A compiled model: uint8 [N, H, W, 3] -> float32 [N, F], from up to ``streams`` threads at
     once.
@@ -106,6 +139,8 @@ class Graph:
     A single photo is computed by all threads together, which is quickest for the one who waits;
     several go side by side through streams of one thread each, which is most per second.
     ``numeric`` int8 leaves to bf16 what the graph does not quantise, where the processor has it.
+    Other sizes than the model's own are compiled when they are first met: who opens one shows it
+    ``probes`` of each.
     """
 
     def __init__(self, model: Any, numeric: str, *, threads: int = THREADS) -> None:
@@ -113,37 +148,56 @@ class Graph:
         precision = "f32" if numeric == "fp32" or "BF16" not in capabilities() else "bf16"
         # False: wider numbers stand in for absent bf16.
         self.exact = precision == "bf16" or numeric == "fp32"
-        common = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.streams}
-        core = openvino().Core()
-        self._whole = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": 1})
-        self._wide = core.compile_model(model, "CPU", {**common, "NUM_STREAMS": self.streams})
-        self.width = int(self._whole.output(0).partial_shape[1].get_length())
-        self._local = threading.local()
-        self._queue = openvino().AsyncInferQueue(self._wide, self.streams)
-        self._queue.set_callback(_keep)
+        self._common = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": self.streams,
+        }
+        self._model = model
+        self._compiled: dict[tuple[int, ...], _CompiledGraph] = {}
+        self._compiling = threading.Lock()
+        own = self._of(tuple(model.input(0).shape)[1:3])
+        self.width = int(own.whole.output(0).partial_shape[1].get_length())
         self._together = threading.Lock()
 
     def infer_one(self, pixels: np.ndarray) -> np.ndarray:
         """Compute one photo [1, H, W, 3] with all threads."""
-        return self._request("whole", self._whole).infer([pixels])[0].copy()
+        return self._of(pixels.shape[1:3]).request("whole").infer([pixels])[0].copy()
 
     def infer_in_stream(self, pixels: np.ndarray) -> np.ndarray:
         """Compute one photo [1, H, W, 3] with one thread, beside other callers."""
-        return self._request("wide", self._wide).infer([pixels])[0].copy()
+        return self._of(pixels.shape[1:3]).request("wide").infer([pixels])[0].copy()
 
     def infer_batch(self, pixels: np.ndarray) -> np.ndarray:
         """Compute several photos of one caller, side by side."""
         out = np.empty((len(pixels), self.width), np.float32)
+        queue = self._of(pixels.shape[1:3]).queue
         with self._together:
             for number in range(len(pixels)):
-                self._queue.start_async([pixels[number : number + 1]], (out, number))
-            self._queue.wait_all()
+                queue.start_async([pixels[number : number + 1]], (out, number))
+            queue.wait_all()
         return out
 
-    def _request(self, name: str, compiled: Any) -> Any:
-        if not hasattr(self._local, name):
-            setattr(self._local, name, compiled.create_infer_request())
-        return getattr(self._local, name)
+    def infer_probes(self, preprocess: Preprocess) -> np.ndarray:
+        """Compute the features [P, F] of all ``probes``."""
+        return np.concatenate([self.infer_batch(pixels) for pixels in probes(preprocess)])
+
+    def _of(self, size: tuple[int, ...]) -> _CompiledGraph:
+        """The graph for inputs of ``size`` (height, width)."""
+        found = self._compiled.get(size)
+        if found is None:
+            with self._compiling:
+                found = self._compiled.get(size)
+                if found is None:
+                    found = _CompiledGraph(self._reshaped(size), self._common, self.streams)
+                    self._compiled[size] = found
+        return found
+
+    def _reshaped(self, size: tuple[int, ...]) -> Any:
+        if tuple(self._model.input(0).shape)[1:3] == size:
+            return self._model
+        model = self._model.clone()
+        model.reshape([1, *size, 3])
+        return model
 
 
 def _keep(request: Any, place: tuple[np.ndarray, int]) -> None:
@@ -199,7 +253,7 @@ class OpenVinoRuntime(ParallelRuntime):
         # While one half is in the network, the other half decodes.
         self.workers = 2 * graph.streams
         least = PROBE_COSINE[self.spec.numeric]
-        found = cosines(graph.infer_batch(probes(self.spec.preprocess)), kept)
+        found = cosines(graph.infer_probes(self.spec.preprocess), kept)
         if not np.all(found >= least):
             raise BadModelError(
                 f"{name} was exported on another kind of processor: its graph gives other features "
@@ -252,9 +306,13 @@ class OpenVinoRuntime(ParallelRuntime):
         return self._plain.logits(vectors)
 
     def _extract(self, photos: Sequence[Photo], with_colours: bool) -> np.ndarray:
-        pixels = photos_to_pixels(photos, self.spec.preprocess)
-        infer = self._graph.infer_batch if len(pixels) > 1 else self._graph.infer_one
-        return _with_colours(infer(pixels), pixels, with_colours)
+        infer = self._graph.infer_batch if len(photos) > 1 else self._graph.infer_one
+        out = np.empty(
+            (len(photos), self.feature_width if with_colours else self.spec.feature_dim), np.float32
+        )
+        for places, pixels in group_pixels(photos, self.spec.preprocess):
+            out[places] = _with_colours(infer(pixels), pixels, with_colours)
+        return out
 
 
 def _with_colours(pooled: np.ndarray, pixels: np.ndarray, with_colours: bool) -> np.ndarray:

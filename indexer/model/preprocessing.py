@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from indexer.imaging.decode import Photo
+from indexer.imaging.margins import edge_color, pad_to_square
 from indexer.model.spec import Preprocess
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -16,6 +19,12 @@ _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling
 # Decoders that reduce JPEGs (``spec.Preprocess``).
 DRAFTS = ("draft2", "draft3")
 QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}
+# Of rectangles: short side to long side, and px that the strides of networks divide.
+_RATIO = 3 / 4
+_STEP = 32
+# Most by which a photo's form is changed: between square and rectangle it is 1.15, of a phone's
+# 9:16 it is 1.33. What is longer gets margins.
+_STRETCH = 4 / 3
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
@@ -27,12 +36,63 @@ def shrink_to(preprocess: Preprocess) -> int | None:
     return preprocess.resize if preprocess.decoder in DRAFTS else None
 
 
+def rectangles(preprocess: Preprocess) -> tuple[tuple[int, int], ...]:
+    """Return the inputs (width, height) of look ``rect``: the square of ``crop`` px, and 3:4 both
+    ways.
+
+    All have about one area, so a network costs as much on each.
+    """
+    side = preprocess.crop
+    short, long = (_STEP * round(side * share / _STEP) for share in (_RATIO**0.5, _RATIO**-0.5))
+    return (side, side), (short, long), (long, short)
+
+
+def with_look(preprocess: Preprocess, look: str) -> Preprocess:
+    """Return the preprocessing that shows a network more of the photo (``spec.LOOKS``).
+
+    ``crop``: as it is. ``whole``: the middle square without the margin that resizing cuts off (what
+    a catalog photo is about reaches into it); a network trained on parts of photos has seen things
+    larger than they are in a whole, so the smaller scale suits it too (Touvron et al. 2019).
+    ``rect``: all of the photo, in the one of ``rectangles`` that is nearest to its form.
+    """
+    if look == "crop":
+        return preprocess
+    whole = replace(preprocess, resize=preprocess.crop)
+    return replace(whole, shapes=rectangles(whole)) if look == "rect" else whole
+
+
+def input_sizes(preprocess: Preprocess) -> tuple[tuple[int, int], ...]:
+    """List the sizes (width, height) in px that inputs of a network may have."""
+    return preprocess.shapes or ((preprocess.crop, preprocess.crop),)
+
+
+def input_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Return the width and height in px of the network's input for an image of ``size``."""
+    form = math.log(size[0] / size[1])
+    return min(input_sizes(preprocess), key=lambda shape: abs(math.log(shape[0] / shape[1]) - form))
+
+
+def frame_part(part: Image.Image, preprocess: Preprocess) -> Image.Image:
+    """Return a part of a photo as a network is shown all of it: where it reads squares alone, with
+    margins."""
+    return part if preprocess.shapes else pad_to_square(part)
+
+
 def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
     """Return the part of an upright image of ``size`` (width, height) that the network sees.
 
-    Left, top, right, bottom in px.
+    Left, top, right, bottom in px. With shapes all of it, stretched to the nearest one; where that
+    would stretch it by more than ``_STRETCH``, as of a strip, with margins beyond the image, which
+    are filled in the median colour of its edge.
     """
     width, height = size
+    if preprocess.shapes:
+        wide, tall = input_size(size, preprocess)
+        form = width / height * (tall / wide)
+        across = max(width, width / (form * _STRETCH))
+        down = max(height, height * form / _STRETCH)
+        left, top = (width - across) / 2, (height - down) / 2
+        return left, top, left + across, top + down
     if preprocess.keep_aspect:
         side_x = side_y = preprocess.crop * min(width, height) / preprocess.resize
     else:
@@ -43,22 +103,43 @@ def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Resample an upright RGB image to uint8 [crop, crop, 3].
+    """Resample an upright RGB image to uint8 [H, W, 3] of ``input_size``.
 
-    Short side to ``resize`` px and centre crop, in one resampling. Exported models (``QUICK``) cut
-    the box at whole px.
+    Its ``visible_box``, in one resampling. Exported models (``QUICK``) cut the box at whole px.
     """
-    box = visible_box(image.size, preprocess)
+    size = input_size(image.size, preprocess)
+    left, top, right, bottom = visible_box(image.size, preprocess)
     mode = _MODES.get(preprocess.interpolation)
+    resampling = _RESAMPLING[mode or preprocess.interpolation]
+    if left < 0 or top < 0:
+        return _with_margins(image, (right - left, bottom - top), size, resampling)
+    box = left, top, right, bottom
     if mode is not None:
         left, top, right, bottom = (round(edge) for edge in box)
         box = left, top, max(right, left + 1), max(bottom, top + 1)
-    resampling = _RESAMPLING[mode or preprocess.interpolation]
-    return np.asarray(image.resize((preprocess.crop, preprocess.crop), resampling, box=box))
+    return np.asarray(image.resize(size, resampling, box=box))
+
+
+def _with_margins(
+    image: Image.Image,
+    seen: tuple[float, float],
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+) -> np.ndarray:
+    """Resample an image in the middle of a box of ``seen`` px, which is larger, to ``size``."""
+    wide, tall = (
+        max(1, round(side * own / box))
+        for side, own, box in zip(size, image.size, seen, strict=True)
+    )
+    out = Image.new("RGB", size, edge_color(image))
+    out.paste(
+        image.resize((wide, tall), resampling), ((size[0] - wide) // 2, (size[1] - tall) // 2)
+    )
+    return np.asarray(out)
 
 
 def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
-    """Normalise uint8 [N, crop, crop, 3] to float32 [N, 3, crop, crop], channels last."""
+    """Normalise uint8 [N, H, W, 3] to float32 [N, 3, H, W], channels last."""
     from indexer.core.native import torch
 
     raw = torch.from_numpy(pixels)
@@ -71,5 +152,21 @@ def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
 
 
 def photos_to_pixels(photos: Sequence[Photo], preprocess: Preprocess) -> np.ndarray:
-    """Preprocess decoded photos to uint8 [N, crop, crop, 3]."""
+    """Preprocess decoded photos whose inputs are of one size to uint8 [N, H, W, 3]."""
     return np.stack([to_pixels(photo.pixels, preprocess) for photo in photos])
+
+
+def group_pixels(
+    photos: Iterable[Photo], preprocess: Preprocess
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Preprocess decoded photos: (places int [n], uint8 [n, H, W, 3]) for each size of input.
+
+    Places are ascending; each photo is asked for once, and not held.
+    """
+    groups: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
+    for place, photo in enumerate(photos):
+        pixels = to_pixels(photo.pixels, preprocess)
+        places, group = groups.setdefault(pixels.shape, ([], []))
+        places.append(place)
+        group.append(pixels)
+    return [(np.array(places), np.stack(group)) for places, group in groups.values()]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from indexer.core.errors import BadModelError, NewerFormatError
 
 FORMAT = 1
+# Of specs with ``Preprocess.shapes``, which a Catalens that knows format 1 alone refuses by name.
+SHAPES_FORMAT = 2
 NUMERICS = ("fp32", "bf16", "int8")
+# px, side of an input
+_LONGEST = 4096
+# What of a photo a network is shown: ``Preprocess.look``.
+LOOKS = ("crop", "whole", "rect")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,35 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep_aspect: bool
+    # Inputs (width, height) in px, of which a photo takes the one nearest to its own form; empty:
+    # the square of ``crop`` px for all.
+    shapes: tuple[tuple[int, int], ...]
+
+    @property
+    def look(self) -> str:
+        """One of LOOKS: the middle square with or without a margin cut off, or all of the photo."""
+        if self.shapes:
+            return "rect"
+        return "whole" if self.resize == self.crop else "crop"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; without shapes as before there were any, so that ids stay."""
+        fields = asdict(self)
+        if not self.shapes:
+            del fields["shapes"]
+        return fields
+
+
+def _shape(stored: Any) -> tuple[int, int]:
+    width, height = (int(side) for side in stored)
+    if not (0 < width <= _LONGEST and 0 < height <= _LONGEST):
+        raise ValueError(f"an input of {width} x {height} px is none")
+    return width, height
+
+
+def format_of(preprocess: Preprocess) -> int:
+    """The least format that can say this preprocessing."""
+    return SHAPES_FORMAT if preprocess.shapes else FORMAT
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,10 @@ class ModelSpec:
         """D, the length of the embedding."""
         return sum(block.dim for block in self.blocks)
 
+    def with_preprocess(self, preprocess: Preprocess) -> ModelSpec:
+        """The same model on other pixels."""
+        return replace(self, format=format_of(preprocess), preprocess=preprocess)
+
     def block(self, name: str) -> Block | None:
         return next((block for block in self.blocks if block.name == name), None)
 
@@ -88,12 +127,12 @@ class ModelSpec:
 
     def embedding_part(self) -> dict[str, Any]:
         """Return all that the vector depends on beside tensors: everything but the heads."""
-        whole = asdict(self)
+        whole = self.to_json()
         del whole["heads"]
         return whole
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "preprocess": self.preprocess.to_json()}
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
@@ -104,9 +143,9 @@ class ModelSpec:
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
-        if isinstance(found, int) and found > FORMAT:
+        if isinstance(found, int) and found > SHAPES_FORMAT:
             raise NewerFormatError(
-                f"{where} has format {found}, this Catalens knows up to {FORMAT}: upgrade it"
+                f"{where} has format {found}, this Catalens knows up to {SHAPES_FORMAT}: upgrade it"
             )
         try:
             fields = dict(stored)
@@ -114,6 +153,7 @@ class ModelSpec:
             for triple in ("mean", "std"):
                 r, g, b = pre[triple]
                 pre[triple] = (float(r), float(g), float(b))
+            pre["shapes"] = tuple(_shape(shape) for shape in pre.get("shapes", ()))
             blocks = tuple(Block(**block) for block in fields.pop("blocks"))
             heads = tuple(
                 Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads")
@@ -125,6 +165,8 @@ class ModelSpec:
             raise BadModelError(
                 f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}"
             )
+        if spec.format != format_of(spec.preprocess):
+            raise BadModelError(f"{where}: format {found} does not fit its preprocessing")
         if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
             raise BadModelError(f"{where}: block weights must sum to 1")
         return spec

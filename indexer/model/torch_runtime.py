@@ -14,7 +14,7 @@ from indexer.imaging.decode import Photo
 from indexer.model.bundle import tensors_digest
 from indexer.model.network import Network
 from indexer.model.numpy_network import HEAD_SCALE
-from indexer.model.preprocessing import photos_to_pixels, to_batch
+from indexer.model.preprocessing import group_pixels, to_batch
 from indexer.model.runtime_base import Runtime
 
 # On a CPU the network's activations should stay in the cache: small batches are faster (measured on
@@ -135,13 +135,15 @@ class TorchRuntime(Runtime):
     def _run_here(
         self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
     ) -> np.ndarray:
-        found: list[Any] = []
+        out = np.empty((len(photos), width), np.float32)
+        found: list[tuple[np.ndarray, Any]] = []
         start = 0
         with torch.inference_mode():
             while start < len(photos):
                 part = photos[start : start + self._chunk]
                 try:
-                    found.append(network(photos_to_pixels(part, self.spec.preprocess)))
+                    for places, pixels in group_pixels(part, self.spec.preprocess):
+                        found.append((places + start, network(pixels)))
                 except torch.cuda.OutOfMemoryError:
                     torch.cuda.empty_cache()
                     if self._chunk == 1:
@@ -152,4 +154,6 @@ class TorchRuntime(Runtime):
                     self._chunk = max(1, self._chunk // 2)
                     continue
                 start += len(part)
-            return torch.cat(found).cpu().numpy() if found else np.empty((0, width), np.float32)
+            for places, values in found:
+                out[places] = values.cpu().numpy()
+        return out

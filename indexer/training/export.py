@@ -54,9 +54,8 @@ from indexer.model.openvino_runtime import (
     convert,
     cosines,
     openvino,
-    probes,
 )
-from indexer.model.preprocessing import QUICK, photos_to_pixels, shrink_to
+from indexer.model.preprocessing import QUICK, group_pixels, photos_to_pixels, shrink_to
 from indexer.model.spec import NUMERICS
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.problem import read_problem
@@ -263,7 +262,11 @@ def _best(network: Network, numeric: str, references: _References) -> tuple[dict
     plain = convert(network)
     if numeric != "int8":
         return _judge(network, plain, numeric, references), plain
-    pixels = photos_to_pixels(references.calibration, network.spec.preprocess)
+    # A graph is quantised at its own size; its scales hold at the others, which parity judges.
+    preprocess = network.spec.preprocess
+    if preprocess.shapes:
+        preprocess = replace(preprocess, shapes=(), keep_aspect=False)
+    pixels = photos_to_pixels(references.calibration, preprocess)
     for left_out in _LEFT_OUT:
         graph = _quantised(plain, pixels, left_out)
         judged = _judge(network, graph, numeric, references)
@@ -304,7 +307,7 @@ def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
 def _judge(network: Network, model: Any, numeric: str, references: _References) -> dict[str, Any]:
     """Measure how near the graph's vectors come to the model's own, and how fast it is here."""
     graph = Graph(model, numeric)
-    kept = graph.infer_batch(probes(network.spec.preprocess))
+    kept = graph.infer_probes(network.spec.preprocess)
     plain = NumpyNetwork(
         network.spec, {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     )
@@ -317,7 +320,7 @@ def _judge(network: Network, model: Any, numeric: str, references: _References) 
     rates = [float(found.mean()) if len(found) else None for found in hits]
     lost = float(hits[0].mean() - hits[1].mean()) if len(hits[0]) else 0.0
     most_lost = _most_lost(*hits)
-    pixels = photos_to_pixels(references.photos[:_TIMED], network.spec.preprocess)
+    groups = group_pixels(references.photos[:_TIMED], network.spec.preprocess)
     return {
         "numeric": numeric,
         "alike": bool(cosine.mean() >= TOLERANCE[numeric] and lost <= most_lost),
@@ -329,7 +332,10 @@ def _judge(network: Network, model: Any, numeric: str, references: _References) 
         },
         "tolerance": {"cosine_mean": TOLERANCE[numeric], "hit_rate_at_1_lost": most_lost},
         "hit_rate_at_1": {"model": rates[0], "exported": rates[1]},
-        "photos_per_s": _speed(lambda: graph.infer_batch(pixels), len(pixels)),
+        "photos_per_s": _speed(
+            lambda: [graph.infer_batch(pixels) for _, pixels in groups],
+            sum(len(places) for places, _ in groups),
+        ),
         "engine": f"openvino {openvino().__version__}",
         "made_on": sorted(capabilities()),
     }
@@ -385,6 +391,6 @@ def _write(folder: Path, network: Network, graph: Any, parity: dict[str, Any]) -
     from safetensors.numpy import save_file
 
     openvino().save_model(graph, folder / GRAPH, compress_to_fp16=False)
-    features = Graph(graph, network.spec.numeric).infer_batch(probes(network.spec.preprocess))
+    features = Graph(graph, network.spec.numeric).infer_probes(network.spec.preprocess)
     save_file({"features": features}, folder / PROBES)
     write_json(folder / PARITY, parity)

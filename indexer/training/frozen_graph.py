@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import structlog
-from PIL import Image
 
 from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
-from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probes
-from indexer.model.preprocessing import photos_to_pixels
+from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probe_photos
+from indexer.model.preprocessing import group_pixels
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
 
@@ -29,11 +28,16 @@ class FrozenGraph:
     def __init__(self, graph: Graph, runtime: Runtime) -> None:
         self._graph = graph
         self._preprocess = runtime.spec.preprocess
+        self._width = runtime.feature_width
 
     def extract_features(self, photos: Sequence[Photo]) -> np.ndarray:
         """Pool the backbone's features, colour statistics behind them: float32 [N, F + K]."""
-        pixels = photos_to_pixels(photos, self._preprocess)
-        return np.concatenate([self._graph.infer_batch(pixels), statistics(pixels)], axis=1)
+        out = np.empty((len(photos), self._width), np.float32)
+        for places, pixels in group_pixels(photos, self._preprocess):
+            out[places] = np.concatenate(
+                [self._graph.infer_batch(pixels), statistics(pixels)], axis=1
+            )
+        return out
 
 
 def quicker_extractor(runtime: Runtime, photos: int) -> FrozenGraph | Runtime:
@@ -51,10 +55,7 @@ def quicker_extractor(runtime: Runtime, photos: int) -> FrozenGraph | Runtime:
         or openvino() is None
     ):
         return runtime
-    asked = [
-        Photo(Image.fromarray(pixels), "PNG", pixels.shape[1], pixels.shape[0], "")
-        for pixels in probes(runtime.spec.preprocess)
-    ]
+    asked = probe_photos(runtime.spec.preprocess)
     try:
         quick = FrozenGraph(Graph(convert(runtime.network), "fp32"), runtime)
         alike = cosines(quick.extract_features(asked), runtime.extract_features(asked))

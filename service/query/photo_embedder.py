@@ -21,8 +21,10 @@ from indexer.core.errors import (
 )
 from indexer.core.lru import LRUCache
 from indexer.imaging.decode import Photo, hash_content
-from indexer.imaging.object_proposals import pad_to_square, propose_regions
+from indexer.imaging.object_proposals import propose_regions
+from indexer.model.preprocessing import frame_part
 from indexer.model.runtime_base import ParallelRuntime
+from indexer.model.spec import Preprocess
 from service.inference.admission import AdmissionGate, DeadlineExceededError
 from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
@@ -172,8 +174,10 @@ class PhotoEmbedder:
             photo = self._decode(ctx, data, None, None)
             with ctx.timer.stage("propose"):
                 boxes = propose_regions(photo.pixels)
+                preprocess = ctx.snapshot.embedder.spec.preprocess
                 parts = [
-                    pad_to_square(photo.pixels.crop((x, y, x + w, y + h))) for x, y, w, h in boxes
+                    frame_part(photo.pixels.crop((x, y, x + w, y + h)), preprocess)
+                    for x, y, w, h in boxes
                 ]
         crops = [
             replace(photo, pixels=part, width=part.width, height=part.height) for part in parts
@@ -252,7 +256,9 @@ class PhotoEmbedder:
                 content_hash=content_hash,
                 within_s=ctx.left_s(),
             )
-            return photo if crop is None else _cropped(photo, crop)
+            if crop is None:
+                return photo
+            return _cropped(photo, crop, ctx.snapshot.embedder.spec.preprocess)
 
     def _embed_new(
         self, ctx: RequestContext, key: _EmbeddingKey, photo: Photo, *, alone: bool
@@ -297,8 +303,8 @@ def _scaled(box: Crop, of: tuple[int, int], to: tuple[int, int]) -> Crop:
     return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _cropped(photo: Photo, crop: Crop) -> Photo:
-    """The part of a whole photo in the middle of a square (````pad_to_square````)."""
+def _cropped(photo: Photo, crop: Crop, preprocess: Preprocess) -> Photo:
+    """The part of a whole photo as the network is shown all of it (``frame_part``)."""
     x, y, width, height = crop
     if (
         x < 0
@@ -311,5 +317,5 @@ def _cropped(photo: Photo, crop: Crop) -> Photo:
         raise BadRequestError(
             f"crop {list(crop)} does not lie inside the photo of {photo.width} x {photo.height} px"
         )
-    part = pad_to_square(photo.pixels.crop((x, y, x + width, y + height)))
+    part = frame_part(photo.pixels.crop((x, y, x + width, y + height)), preprocess)
     return replace(photo, pixels=part, width=part.width, height=part.height)

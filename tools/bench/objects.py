@@ -19,12 +19,12 @@ from indexer.imaging.object_proposals import (
     NEAREST,
     SAMPLE,
     in_catalog_similarity,
-    pad_to_square,
     propose_regions,
     select_objects,
 )
 from indexer.model.bundle import load_bundle
 from indexer.model.open_runtime import open_embedder
+from indexer.model.preprocessing import frame_part
 from indexer.model.runtime_base import Runtime
 from indexer.training.export import export
 from indexer.training.feature_cache import photo_features
@@ -121,7 +121,8 @@ class SceneShop:
     def embed(self, pixels: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         """The vectors [N, D] of parts of a photo, as the service sees a ``crop``."""
         image = Image.fromarray(pixels)
-        parts = [pad_to_square(image.crop((x, y, x + w, y + h))) for x, y, w, h in boxes]
+        preprocess = self.embedder.spec.preprocess
+        parts = [frame_part(image.crop((x, y, x + w, y + h)), preprocess) for x, y, w, h in boxes]
         return self.embedder.embed(
             [Photo(part, "PNG", part.width, part.height, "") for part in parts]
         )

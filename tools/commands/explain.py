@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
 from tools.output import log, print_result, print_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _SIDE = 360  # px of one photo in the picture
 
@@ -83,10 +86,7 @@ def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
     for entry in maps:
         left = gap + list(upright).index(entry["photo"]) * (_SIDE + gap)
         top = gap + rows.index(entry["block"]) * (_SIDE + caption + gap)
-        x, y, width, height = entry["box"]
-        seen = upright[entry["photo"]].resize(
-            (_SIDE, _SIDE), Image.Resampling.LANCZOS, box=(x, y, x + width, y + height)
-        )
+        seen = _seen(upright[entry["photo"]], entry["box"])
         shown = overlay(np.asarray(seen), np.array(entry["heat"], np.float32))
         name = "probability" if entry["block"] is None else f"block {entry['block']}: cosine"
         pen.text((left, top + 5), f"{name} {entry['score']:.3f}", fill="black", font=font)
@@ -94,3 +94,15 @@ def _picture(maps: list[dict[str, Any]], photos: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()
+
+
+def _seen(photo: Image, box: list[float]) -> Image:
+    """The part of a photo below a map, its longer side ``_SIDE`` px; black beyond the photo."""
+    from PIL.Image import Resampling
+
+    from indexer.imaging.geometry import scaled_size
+
+    scale = _SIDE / max(box[2:])
+    small = photo.resize(scaled_size(photo.size, scale), Resampling.LANCZOS)
+    left, top, width, height = (round(edge * scale) for edge in box)
+    return small.crop((left, top, left + max(1, width), top + max(1, height)))

@@ -17,6 +17,7 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.gradcam import category_direction, category_map, overlay, pair_maps
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
+from indexer.model.preprocessing import visible_box, with_look
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.train import TrainReport
@@ -87,6 +88,34 @@ def test_a_category_is_seen_where_its_shape_is(
     assert (heat.min(), heat.max()) == (0.0, 1.0)
     assert mass(heat, place) > 0.5  # a quarter by chance
     assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
+
+
+@pytest.mark.parametrize("place", ["top right", "bottom left"])
+@pytest.mark.parametrize("size", [(300, 480), (480, 300)])
+def test_the_map_of_a_rectangle_lies_on_the_whole_photo(
+    by_means: TorchRuntime, size: tuple[int, int], place: str
+) -> None:
+    """Its grid has the photo's form, and the shape at the end of the long side is found there: the
+    middle square would not hold all of it."""
+    spec = by_means.spec
+    network = Network(
+        spec.with_preprocess(with_look(spec.preprocess, "rect")), by_means.network.backbone
+    )
+    network.heads.load_state_dict(by_means.network.heads.state_dict())
+    runtime = TorchRuntime(network, device="cpu")
+    width, height = size
+    image = Image.new("RGB", size, (235, 235, 235))
+    left, top = width - 110 if "right" in place else 10, height - 110 if "bottom" in place else 10
+    image.paste(corner("stripes", "top left").pixels.crop((24, 24, 101, 101)), (left, top))
+    photo = Photo(image, "PNG", width, height, place)
+    assert visible_box(size, runtime.spec.preprocess) == (0, 0, *size)
+    direction = network.heads.linear[0].weight[1].detach().numpy()
+    heat = category_map(network, runtime.inputs([photo]), direction)
+    assert heat.shape == ((8, 6) if height > width else (6, 8))
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    hottest = (column + 0.5) * width / heat.shape[1], (row + 0.5) * height / heat.shape[0]
+    assert left - 10 < hottest[0] < left + 87
+    assert top - 10 < hottest[1] < top + 87
 
 
 def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
 from indexer.core.errors import BadModelError, NewerFormatError
-from indexer.model.spec import Block, Head, ModelSpec, Preprocess
+from indexer.model.preprocessing import with_look
+from indexer.model.spec import LOOKS, Block, Head, ModelSpec, Preprocess
 
 SPEC = ModelSpec(
     format=1,
     backbone="resnet18",
     feature_dim=512,
     numeric="fp32",
-    preprocess=Preprocess("draft2", 256, 224, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True),
+    preprocess=Preprocess(
+        "draft2", 256, 224, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True, ()
+    ),
     blocks=(Block("a", 16, 0.25), Block("g", 32, 0.75)),
     heads=(Head("category", (0, 1, 2)),),
 )
@@ -53,11 +57,45 @@ def test_a_missing_or_unknown_field_is_refused(change: dict[str, object]) -> Non
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    with pytest.raises(NewerFormatError, match="format 2"):
-        ModelSpec.from_json({**SPEC.to_json(), "format": 2}, where="spec.json")
+    with pytest.raises(NewerFormatError, match="format 3"):
+        ModelSpec.from_json({**SPEC.to_json(), "format": 3}, where="spec.json")
 
 
 def test_block_weights_must_sum_to_one() -> None:
     stored = dataclasses.replace(SPEC, blocks=(Block("g", 32, 0.5),)).to_json()
     with pytest.raises(BadModelError, match="weights"):
         ModelSpec.from_json(stored, where="spec.json")
+
+
+def test_a_spec_without_shapes_is_written_as_before_there_were_any() -> None:
+    """So the ids of stored vectors stay, and an older Catalens opens it."""
+    stored = SPEC.to_json()
+    assert stored["format"] == 1
+    assert "shapes" not in stored["preprocess"]
+    assert "shapes" not in SPEC.embedding_part()["preprocess"]
+    assert ModelSpec.from_json(stored, where="spec.json").preprocess.shapes == ()
+
+
+def test_rectangles_raise_the_format_and_are_part_of_the_embedding() -> None:
+    """An older Catalens names the format instead of showing the network something else."""
+    spec = SPEC.with_preprocess(with_look(SPEC.preprocess, "rect"))
+    assert spec.format == 2
+    assert spec.embedding_part() != SPEC.embedding_part()
+    stored = json.loads(json.dumps(spec.to_json()))
+    assert ModelSpec.from_json(stored, where="spec.json") == spec
+    with pytest.raises(BadModelError, match="format 1"):
+        ModelSpec.from_json({**stored, "format": 1}, where="spec.json")
+
+
+@pytest.mark.parametrize("shapes", [[[224]], [[224, 0]], [[224, -1]], [[10**6, 224]], "wide", 3])
+def test_shapes_that_are_none_are_refused(shapes: object) -> None:
+    spec = SPEC.with_preprocess(with_look(SPEC.preprocess, "rect")).to_json()
+    with pytest.raises(BadModelError, match=r"spec\.json"):
+        ModelSpec.from_json(
+            {**spec, "preprocess": {**spec["preprocess"], "shapes": shapes}}, where="spec.json"
+        )
+
+
+def test_each_look_is_known_again() -> None:
+    """From the stored numbers alone; the look of backbones is ``crop``."""
+    assert [with_look(SPEC.preprocess, look).look for look in LOOKS] == list(LOOKS)

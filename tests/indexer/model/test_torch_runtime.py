@@ -22,6 +22,7 @@ from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
+from indexer.model.preprocessing import with_look
 from indexer.model.torch_runtime import TorchRuntime
 from tests.indexer.model.test_bundle import make_network
 
@@ -157,3 +158,19 @@ def test_cuda_graphs_stay_in_one_thread() -> None:
             pool.submit(runtime._run, [], lambda pixels: pixels, 1).result()
     assert set(threads) == {threads[0]} != {threading.get_ident()}
     runtime._owner.shutdown()
+
+
+def test_photos_of_several_forms_keep_their_places() -> None:
+    """Wide, tall and square ones in one call: each has the vector that it has alone."""
+    network = make_network()
+    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, "rect"))
+    runtime = TorchRuntime(network, device="cpu")
+    rng = np.random.default_rng(3)
+    photos = []
+    for width, height in [(60, 60), (60, 80), (80, 60), (60, 62), (60, 90), (61, 60), (90, 60)]:
+        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+        photos.append(Photo(picture, "PNG", width, height, f"{width} {height}"))
+    together = runtime.embed(photos)
+    alone = np.concatenate([runtime.embed([photo]) for photo in photos])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert runtime.embed([]).shape == (0, runtime.spec.dim)

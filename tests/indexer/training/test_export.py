@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -41,7 +42,7 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
-from indexer.model.preprocessing import QUICK, to_pixels
+from indexer.model.preprocessing import QUICK, to_pixels, with_look
 from indexer.training import export as exporting
 from indexer.training.export import MOST_LOST, _most_lost, export
 from tests.service.conftest import COLOURS, KINDS, photo
@@ -163,6 +164,37 @@ def test_every_runtime_is_within_the_stated_tolerance(
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     for name in ("alone", "beside", "from features"):
         assert cosines(ways[name], together).min() > 0.9999, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numeric", ["fp32", "int8"])
+def test_every_form_of_input_is_within_the_stated_tolerance(numeric: str, tmp_path: Path) -> None:
+    """One graph is stored and probed in each form: a model of rectangles gives its own vectors for
+    wide, tall and square photos, and one whose graph differs in a single form is refused."""
+    network = Network.frozen("efficientnet_lite0")
+    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, "rect"))
+    model = write_bundle(tmp_path / "m", network, Decision(), metrics={}, training={"seed": 0})
+    forms = [(224, 224), (200, 300), (300, 200), (120, 400)]
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(32):
+        drawn = Image.open(io.BytesIO(photo(KINDS[number % 4], "red", turn=number)))
+        drawn.convert("RGB").resize(forms[number // 4 % 4]).save(folder / f"{number}.png")
+    found = export(tmp_path / "m", folder, tmp_path / "out", numeric=numeric)
+    own = open_embedder(model, device="cpu")
+    quick = open_embedder(load_bundle(Path(found["model"])), device="cpu")
+    photos = [decode_photo(file.read_bytes()) for file in sorted(folder.iterdir())]
+    least = found["tried"][0]["tolerance"]["cosine_mean"]
+    vectors = quick.embed(photos)
+    for form in forms:
+        of_form = [place for place, one in enumerate(photos) if one.pixels.size == form]
+        assert len(of_form) == 8
+        apart = cosines(vectors[of_form], own.embed([photos[place] for place in of_form]))
+        assert apart.mean() >= least - 0.002, form
+    alone = [quick.extract_photo_features(quick.to_pixels(one)) for one in photos]
+    assert cosines(quick.embed_features(np.stack(alone)), vectors).min() > 0.9999
+    kept = load_bundle(Path(found["model"])).probe_features()
+    assert len(kept) == 3 * openvino_runtime.PROBES
 
 
 @pytest.mark.slow

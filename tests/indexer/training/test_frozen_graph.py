@@ -11,6 +11,7 @@ from PIL import Image
 
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 from indexer.model.network import Network
+from indexer.model.preprocessing import with_look
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training import frozen_graph
 from indexer.training.frozen_graph import WORTH_PHOTOS, FrozenGraph, quicker_extractor
@@ -23,8 +24,8 @@ def runtime() -> TorchRuntime:
     return TorchRuntime(Network.frozen("efficientnet_lite0"), device="cpu")
 
 
-def _photo(seed: int) -> Photo:
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+def _photo(seed: int, form: tuple[int, int] = (6, 5)) -> Photo:
+    coarse = np.random.default_rng(seed).integers(0, 256, (*form, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(np.kron(coarse, np.ones((50, 50, 1), np.uint8))).save(file, "PNG")
     return decode_photo(file.getvalue(), limits=ImageLimits())
@@ -40,6 +41,20 @@ def test_a_graph_gives_the_networks_own_features(runtime: TorchRuntime) -> None:
     assert found.shape == own.shape
     np.testing.assert_allclose(found, own, atol=2e-3)
     assert quicker_extractor(runtime, WORTH_PHOTOS - 1) is runtime
+
+
+def test_a_graph_gives_the_networks_own_features_of_every_form() -> None:
+    """One graph, reshaped: wide, tall and square photos, each in its place."""
+    network = Network.frozen("efficientnet_lite0")
+    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, "rect"))
+    own = TorchRuntime(network, device="cpu")
+    quick = quicker_extractor(own, WORTH_PHOTOS)
+    assert isinstance(quick, FrozenGraph)
+    forms = [(4, 4), (6, 4), (4, 6), (9, 4), (4, 4)]
+    photos = [_photo(seed, form) for seed, form in enumerate(forms)]
+    np.testing.assert_allclose(
+        quick.extract_features(photos), own.extract_features(photos), atol=2e-3
+    )
 
 
 def test_a_graph_that_is_not_the_network_is_not_used(
