@@ -163,8 +163,15 @@ def start_rest(plan: StartPlan, arguments: list[str]) -> subprocess.Popen[bytes]
         )
 
 
-def end_with_parent() -> None:
-    """End this process when its standard input does, which the one that started it holds open."""
+def follow_page() -> None:
+    """Make this process one beside the page: behind it, with its memory limited as a worker's, and
+    ended when its standard input ends, which the page's process holds open."""
+    from indexer.core.process_limits import limit_worker, release_freed_memory
+
+    if hasattr(os, "nice"):
+        os.nice(10)
+    limit_worker()
+    release_freed_memory()
 
     def wait() -> None:
         # Not by sys.stdin, whose lock this thread would hold when the process ends.

@@ -11,7 +11,7 @@ from typing import IO, Any
 from indexer.core.contained_files import contained_path, open_contained
 from indexer.core.errors import BadDataError
 
-# Bytes from which a gzip file must have a plausible ratio, and that ratio.
+# Bytes from which a packed file must have a plausible ratio, and that ratio.
 FREE_BYTES = 64 << 20
 MOST_RATIO = 250
 _GZIP = b"\x1f\x8b"
@@ -38,6 +38,17 @@ class FeedFile:
         self.suffix = Path(name).suffix.lower()
         # Why a gzip file could not be read to its end, once that was met.
         self.damage: str | None = None
+
+    def most_unpacked(self) -> int:
+        """The bytes or characters that a packed feed may stand for."""
+        return max(FREE_BYTES, MOST_RATIO * self.path.stat().st_size)
+
+    def refuse_unpacked(self, instead: str = "unpack it yourself") -> BadDataError:
+        """What is raised for a feed that stands for more than ``most_unpacked``."""
+        return BadDataError(
+            f"{self.path} unpacks to more than {MOST_RATIO} times its size, as no feed does: "
+            f"{instead} if you trust it"
+        )
 
     def open(self) -> IO[bytes]:
         """The bytes from the beginning. Raises ``BadDataError``."""
@@ -77,7 +88,7 @@ class _Unpacked(io.RawIOBase):
         self._feed = feed
         self._packed = file
         self._file = gzip.GzipFile(fileobj=file)
-        self._left = max(FREE_BYTES, MOST_RATIO * feed.path.stat().st_size)
+        self._left = feed.most_unpacked()
 
     def readable(self) -> bool:
         return True
@@ -92,10 +103,7 @@ class _Unpacked(io.RawIOBase):
         buffer[: len(part)] = part
         self._left -= len(part)
         if self._left < 0:
-            raise BadDataError(
-                f"{self._feed.path} unpacks to more than {MOST_RATIO} times its size, as no feed "
-                "does: unpack it yourself if you trust it"
-            )
+            raise self._feed.refuse_unpacked()
         return len(part)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadModelError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
+from indexer.core.process_limits import limit_worker
 from indexer.duplicates.hash_store import SignatureStore, sign_photos
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decoding_threads
@@ -221,6 +222,7 @@ def forgetting(home: Home, model: str | None = None) -> Iterator[PhotoForgetter]
 
 def main(arguments: Sequence[str]) -> None:
     """Print the form of a home's model that is to embed its photos, exported where that fits."""
+    limit_worker()
     home = Home(arguments[0])
     choice = choose_exported(home, resolve(home, arguments[1] if len(arguments) > 1 else None))
     print(json.dumps({"model_version": choice.bundle.model_version, "reason": choice.reason}))

@@ -1,4 +1,5 @@
-"""Jobs of a home (imports, builds) as folders on disk, each run by a process of low priority.
+"""Jobs of a home (imports, builds, undos) as folders on disk, each run by a process of low
+priority.
 
 python -m indexer.operations.jobs HOME JOB_ID
 
@@ -44,7 +45,7 @@ from indexer.core.process_limits import (
 )
 from indexer.core.progress import OnStage
 
-JobKind = Literal["import", "build"]
+JobKind = Literal["import", "build", "undo"]
 # "cancelling" is never stored: it was asked to end and has not yet.
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -55,6 +56,8 @@ _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
 _JOB = "job.json"
 _PROGRESS = "progress.json"
+# Of a build whose version stands, or an undo that is made: such a job is not cancelled any more.
+_MADE = "made"
 _NO_MEMORY = {
     "import": (
         "this takes more memory than a job may: import the feed in parts, or raise the setting "
@@ -64,9 +67,16 @@ _NO_MEMORY = {
         "the machine has not the memory that the build asked for: give it more, or raise the "
         "setting job_memory; no version was made"
     ),
+    "undo": (
+        "this takes more memory than a job may: raise the setting job_memory; what came back "
+        "stays, undo it again for the rest"
+    ),
 }
 # Of a result: names that no product has.
-_NAMES = frozenset({"version", "model_version", "embedding_id", "recipe", "profile"})
+_NAMES = frozenset(
+    {"version", "model_version", "embedding_id", "recipe", "profile"}
+    | {"action", "undone_by", "kind", "at"}
+)
 # Problems whose words are the service's own.
 _STOPPED = ("interrupted", "worker-died")
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
@@ -200,6 +210,14 @@ class Jobs:
         write_json(folder / _JOB, stored)
         return self.get(job_id)
 
+    def mark_made(self, job_id: str) -> None:
+        """Note that what a job makes stands: from now on it cannot be cancelled."""
+        (self.folder / job_id / _MADE).touch()
+
+    def is_made(self, job_id: str) -> bool:
+        """Whether what a job makes stands."""
+        return (self.folder / job_id / _MADE).exists()
+
     def report(self, job_id: str, stage: str, done: int, total: int) -> None:
         """Store the progress of a job. Not flushed: progress is worth nothing after a crash."""
         folder = self.folder / job_id
@@ -245,11 +263,12 @@ def _redacted(value: Any, name: str = "result") -> Any:
 # -- the process
 
 
-def run(home: Home, job_id: str, *, on_published: Callable[[], object] = lambda: None) -> None:
+def run(home: Home, job_id: str, *, on_made: Callable[[], object] = lambda: None) -> None:
     """Do the work of a job and note how it ended.
 
-    ``on_published`` is called once a build's version stands: from then on it is not cancelled.
-    Raises ``BusyError`` where the lock is held; the job then stays queued.
+    ``on_made`` is called once a build's version stands, or all that an undo brings back is there:
+    from then on it is not cancelled. Raises ``BusyError`` where the lock is held; the job then
+    stays queued.
     """
     jobs = Jobs(home)
     job = jobs.get(job_id)
@@ -262,7 +281,13 @@ def run(home: Home, job_id: str, *, on_published: Callable[[], object] = lambda:
 
                 result = import_upload(home, jobs.path(job_id), job.options, progress)
             else:
-                result = _build(home, job, _watched(progress, on_published))
+                work, last_stage = (_undo, "undo") if job.kind == "undo" else (_build, "publish")
+
+                def made() -> None:
+                    on_made()
+                    jobs.mark_made(job_id)
+
+                result = work(home, job, _watched(progress, last_stage, made))
     except BusyError:
         jobs.set(job_id, state="queued", started=None)
         raise
@@ -303,6 +328,21 @@ def _build(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
     return result | {"export": choice.reason} | limited("skipped", result["skipped"])
 
 
+def _undo(home: Home, job: Job, progress: OnStage) -> dict[str, Any]:
+    from indexer.catalog.store import open_catalog
+    from indexer.operations.undo import undo
+
+    with open_catalog(home) as catalog:
+        done = undo(
+            home,
+            catalog,
+            str(job.options.get("action", "")),
+            dry_run=bool(job.options.get("dry_run")),
+            progress=partial(progress, "undo"),
+        )
+    return asdict(done)
+
+
 def limited(name: str, entries: list[Any]) -> dict[str, Any]:
     """The first entries of a list that a job's result holds, and how many there are."""
     return {name: entries[:LISTED], f"{name}_total": len(entries)}
@@ -316,12 +356,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _watched(report: OnStage, on_published: Callable[[], object]) -> OnStage:
-    """``report``, and a call once the version is published."""
+def _watched(report: OnStage, last_stage: str, on_made: Callable[[], object]) -> OnStage:
+    """``report``, and a call once the last stage is over."""
 
     def progress(stage: str, done: int, total: int, note: str = "", /) -> None:
-        if (stage, done) == ("publish", total):
-            on_published()
+        if (stage, done) == (last_stage, total):
+            on_made()
         report(stage, done, total, note)
 
     return progress
@@ -363,7 +403,7 @@ def main(arguments: list[str]) -> int:
         run(
             Home(home),
             job_id,
-            on_published=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+            on_made=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         )
     except BusyError as error:
         print(f"{error.code}: {error}", file=sys.stderr)

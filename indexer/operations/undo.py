@@ -27,6 +27,8 @@ from indexer.reviews.store import forget_photos, open_reviews
 ACTIVATION = "activation"
 # Of decisions on reviews, whose names are their entries in the log.
 DECISION = "decision"
+# Products beyond which an undo is long: seconds on a busy machine.
+LONG = 1000
 # What a report names where the model's categories stay.
 CATEGORIES = "model categories"
 
@@ -144,6 +146,18 @@ def undo(
     if removed:
         forget_photos(home, removed)
     return UndoResult.of(report)
+
+
+def is_long(catalog: Catalog, name: str) -> bool:
+    """Whether an undo of this action would take longer than an answer may. Raises
+    ``UnknownActionError``."""
+    if name.startswith((f"{ACTIVATION}-", f"{DECISION}-")):
+        return False
+    action = catalog.actions.get(name)
+    if action.undone is not None or action.expired:
+        return False
+    counts = catalog.actions.counts(action.number)
+    return counts.changed + counts.added > LONG
 
 
 def _listed(action: StoredAction, counts: ActionCounts, days: float) -> ListedAction:

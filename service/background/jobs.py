@@ -165,6 +165,10 @@ class JobRunner:
         ``OverloadedError``."""
         return self._add("build", {**options, "device": self._device})
 
+    def add_undo(self, action: str, *, dry_run: bool) -> Job:
+        """A new undo of an action on many products. Raises ``OverloadedError``."""
+        return self._add("undo", {"action": action, "dry_run": dry_run})
+
     def get(self, job_id: str) -> Job:
         """A job as clients see it. Raises ``UnknownJobError``."""
         self.poll()
@@ -365,7 +369,8 @@ class JobRunner:
 
     def _cancel_marked(self) -> None:
         for job_id in [*self._running, *self._waiting]:
-            if not (self._jobs.folder / job_id / _CANCEL).exists():
+            if not (self._jobs.folder / job_id / _CANCEL).exists() or self._jobs.is_made(job_id):
+                # Killed for being slow after it made something, it would be called cancelled.
                 continue
             process = self._running.get(job_id)
             if process is not None:
@@ -406,7 +411,7 @@ class JobRunner:
 
     def _note_end(self, job_id: str, process: WorkerProcess, code: int) -> None:
         _, reason = process.finish()
-        if job_id in self._cancelled:
+        if job_id in self._cancelled and not self._jobs.is_made(job_id):
             self._note_cancelled(job_id)
             self._sweeper.start()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
@@ -283,6 +284,15 @@ class Client(Transport):
         """Take back an action of ``list_actions``; what others changed since stays."""
         path = f"/v1/actions/{quoted(name)}:undo"
         return self._post(path, UndoResponse, {"dry_run": dry_run})
+
+    def start_undo(self, name: str, dry_run: bool = False) -> UndoResponse | JobResponse:
+        """As ``undo_action``; of more than 1,000 products a job, which can be followed and
+        cancelled."""
+        body = {"dry_run": dry_run, "background": True}
+        data = self._send("POST", f"/v1/actions/{quoted(name)}:undo", body=body)
+        if "job_id" in json.loads(data):
+            return self._answer(data, JobResponse)
+        return self._answer(data, UndoResponse)
 
     def map(self, limit: int = 2000) -> MapResponse:
         """Products as points, alike ones near each other."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
-from indexer.operations.undo import ListedAction, UndoResult, list_actions, undo
+from indexer.operations.undo import ListedAction, UndoResult, is_long, list_actions, undo
 from service.query.response import Envelope
 from service.state.snapshots import SnapshotManager
 
@@ -37,6 +37,10 @@ class ActionHistory:
             self._home, self._catalog, limit=limit, writes=writes, days=self._undo_days
         )
         return Envelope.around(ActionList(found), self._snapshots.current, timer)
+
+    def is_long(self, name: str) -> bool:
+        """Whether ``undo`` would take longer than an answer may. Raises ``UnknownActionError``."""
+        return is_long(self._catalog, name)
 
     def undo(self, name: str, *, dry_run: bool) -> Envelope[UndoResult]:
         """Take an action back; the next query finds what was before.

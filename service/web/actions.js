@@ -11,8 +11,11 @@ const MOST = 200; // of one answer
 const SHOWN = 6; // before more are asked for
 const NAMED = 12; // values that stay, named at once
 
-/** `changed` is called when an undo was made: products, versions or categories may be others. */
-export function actions({ signal, changed }) {
+/**
+ * `changed` is called when an undo was made: products, versions or categories may be others; `started` when a long one
+ * became a job.
+ */
+export function actions({ signal, changed, started }) {
   const list = element("ul", { className: "done-list" });
   const none = element("p", { className: "muted", hidden: true, textContent: t("actions.none") });
   const outcome = element("div", { className: "undone", hidden: true });
@@ -91,7 +94,12 @@ export function actions({ signal, changed }) {
     lock(true);
     tell(t("actions.undoing"));
     try {
-      const done = await post(path, {}, { signal });
+      const done = await post(path, { background: true }, { signal });
+      if (done.job_id) {
+        tell(t("actions.started"));
+        started();
+        return;
+      }
       const title = element("h3", { tabIndex: -1, textContent: t("actions.is-undone", { what: called(action) }) });
       outcome.replaceChildren(title, ...consequences(action, done, "did"),
         element("div", { className: "way" }, button(t("close"), { on: { click: () => { outcome.hidden = true; } } })));
@@ -101,9 +109,10 @@ export function actions({ signal, changed }) {
     } catch (error) {
       // Somebody else was faster: the list is what is true now.
       complain(error);
+    } finally {
+      await refresh();
+      lock(false);
     }
-    await refresh();
-    lock(false);
   }
 
   function lock(busy) {

@@ -13,7 +13,7 @@ export function mount(root, { foot }) {
   const chart = catalogMap(stop.signal);
   const served = versions({ signal: stop.signal, foot, changed: () => { chart.refresh(); done.refresh(); } });
   const work = jobs(stop.signal, () => { served.refresh(); done.refresh(); });
-  const done = actions({ signal: stop.signal, changed: () => { served.refresh(); chart.refresh(); } });
+  const done = actions({ signal: stop.signal, changed: () => { served.refresh(); chart.refresh(); }, started: work.refresh });
   const parts = [chart, work, done, numbers(stop.signal)];
   const intake = imports(stop.signal, () => work.refresh(), served.refresh);
   root.append(heading(t("studio.title")), element("p", { className: "lead", textContent: t("studio.lead") }),

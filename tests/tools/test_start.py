@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,10 +80,12 @@ def test_what_cannot_be_taken_in_is_said_and_leaves_no_index(tmp_path: Path) -> 
 
 
 def test_the_rest_ends_with_the_page_however_that_ends(tmp_path: Path) -> None:
-    """Its standard input closes when the process that started it is killed, too."""
+    """Its standard input closes when the process that started it is killed, too. Beside the page it
+    comes second, and takes no more memory than a worker may."""
     code = (
-        "import time; from tools.start import end_with_parent; end_with_parent(); print(1, "
-        "flush=True); time.sleep(60)"
+        "import time; from indexer.core import process_limits; from tools.start import "
+        "follow_page; follow_page(); print(process_limits._watch is not None, "
+        "open('/proc/self/oom_score_adj').read(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -92,7 +95,8 @@ def test_the_rest_ends_with_the_page_however_that_ends(tmp_path: Path) -> None:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout.readline().split() == [b"True", b"1000"]
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 10
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(10) == 1

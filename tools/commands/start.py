@@ -57,7 +57,7 @@ def start(
         port = free_port(port)  # known to be free before the work, not after it
     fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
     if rest:
-        job.end_with_parent()
+        job.follow_page()
     plan = job.plan_start(feed, home, ImportOptions(**given(**options)), fetching, rest=rest)
     if rest:
         job.take_rest(plan)

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.table import (
     MOST_COLUMNS,
+    MOST_RECORD,
     LostLines,
     ReadOptions,
     Record,
@@ -20,8 +23,10 @@ from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH = 1_024
+_INSTEAD = "save it as CSV"
 
 
 class ParquetTable(Table):
@@ -41,6 +46,8 @@ class ParquetTable(Table):
             with pq.ParquetFile(source.path) as file:
                 schema = file.schema_arrow
                 count = file.metadata.num_rows
+                unpacked = _unpacked_size(file.metadata)
+                self._texts = _text_leaves(file.schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BadDataError(f"{source.path} is not a readable Parquet file: {error}") from error
         check_count(source.name, count)
@@ -48,7 +55,8 @@ class ParquetTable(Table):
             raise BadDataError(
                 f"{source.path} has {len(schema.names)} columns, more than {MOST_COLUMNS}"
             )
-        self._texts = [field.name for field in schema if _is_text(field.type)]
+        if unpacked > source.most_unpacked():
+            raise source.refuse_unpacked(_INSTEAD)
         # Their places; pandas' own row labels are none.
         self._places = [
             place
@@ -83,6 +91,7 @@ class ParquetTable(Table):
             raise BadDataError(
                 f"{self.source.path} is not a readable Parquet file: {error}"
             ) from error
+        left = self.source.most_unpacked()
         with file:
             before = 0
             for group in range(file.num_row_groups):
@@ -90,9 +99,18 @@ class ParquetTable(Table):
                 done = 0
                 try:
                     for batch in file.iter_batches(_BATCH, row_groups=[group]):
-                        for values in self._rows(batch):
+                        sizes = sum(_text_sizes(batch.column(place)) for place in self._places)
+                        left -= int(np.sum(sizes))
+                        if left < 0:
+                            raise self.source.refuse_unpacked(_INSTEAD)
+                        long = np.broadcast_to(np.asarray(sizes) > MOST_RECORD, batch.num_rows)
+                        for values, is_long in zip(self._rows(batch), long, strict=True):
                             done += 1
-                            yield Record(f"{self.name} row {before + done}", values)
+                            where = f"{self.name} row {before + done}"
+                            if is_long:
+                                self._lose_long(lost, where, values)
+                            else:
+                                yield Record(where, values)
                 except MemoryError:
                     # Arrow's own is an error of Arrow too.
                     raise
@@ -100,6 +118,15 @@ class ParquetTable(Table):
                     reason = f"and the next {size - done - 1} rows are damaged: {error}"
                     lost.lose(f"{self.name} row {before + done + 1}", reason, code="damaged-file")
                 before += size
+
+    def _lose_long(self, lost: LostLines, where: str, values: dict[str, Any]) -> None:
+        def named(columns: tuple[str, ...]) -> list[str]:
+            found = next((values[name] for name in columns if name in self.columns), None)
+            return [found] if isinstance(found, str) and len(found) < MOST_RECORD else []
+
+        ids = named(lost.id_columns)
+        images = [] if ids else named(lost.image_columns)
+        lost.lose(where, f"has more than {MOST_RECORD} characters", ids, images, code="long-line")
 
     def _rows(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         names = []
@@ -128,10 +155,64 @@ def _values(column: pa.Array) -> list[Any]:
         used = codes.unique().drop_null()
         values = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
         return [values.get(code) for code in codes.to_pylist()]
+    if _is_list(kind) and pa.types.is_dictionary(kind.value_type):
+        places = column.offsets.to_pylist()
+        first = places[0] if places else 0
+        parts = _values(column.values.slice(first, places[-1] - first if places else 0))
+        return [
+            parts[begin - first : end - first] if valid else None
+            for begin, end, valid in zip(
+                places, places[1:], column.is_valid().to_pylist(), strict=False
+            )
+        ]
     # Nanoseconds do not fit Python's datetime.
     if pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
     return column.to_pylist()
+
+
+def _text_sizes(column: pa.Array) -> Any:
+    """int64 [rows]: bytes of text that each row has in a column, each time it stands there; 0 where
+    it holds no texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if _is_list(kind):
+        parts = _text_sizes(column.values)
+        if np.ndim(parts) == 0:
+            return 0
+        ends = np.concatenate([[0], np.cumsum(parts)])
+        return np.diff(ends[column.offsets.to_numpy(zero_copy_only=False)])
+    if not (pa.types.is_dictionary(kind) and _is_text(kind.value_type)):
+        return 0
+    lengths = pc.binary_length(column.dictionary).fill_null(0).to_numpy(zero_copy_only=False)
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return np.append(lengths.astype(np.int64), 0)[codes]
+
+
+def _unpacked_size(metadata: pq.FileMetaData) -> int:
+    """What the values of a file take as its directory has it: bytes, or values where those are
+    more, which a few bytes can hold any number of."""
+    total = 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for place in range(row_group.num_columns):
+            column = row_group.column(place)
+            total += max(column.total_uncompressed_size, column.num_values)
+    return total
+
+
+def _text_leaves(schema: pq.ParquetSchema) -> list[str]:
+    """The paths of all columns of texts, those in lists too."""
+    leaves = (schema.column(place) for place in range(len(schema)))
+    return [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _inner(kind: pa.DataType) -> pa.DataType:
@@ -140,7 +221,7 @@ def _inner(kind: pa.DataType) -> pa.DataType:
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    return kind.value_type if _is_list(kind) else kind
 
 
 def _is_text(kind: pa.DataType) -> bool:

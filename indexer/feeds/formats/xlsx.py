@@ -14,7 +14,15 @@ from xml.etree.ElementTree import ParseError
 from indexer.core.errors import BadDataError
 from indexer.feeds.archives import open_zip
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.table import MOST_COLUMNS, MOST_DEPTH, LostLines, ReadOptions, Record, Table
+from indexer.feeds.table import (
+    MOST_COLUMNS,
+    MOST_DEPTH,
+    MOST_RECORD,
+    LostLines,
+    ReadOptions,
+    Record,
+    Table,
+)
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 from indexer.feeds.table_header import Header, find_header
 
@@ -99,12 +107,24 @@ class WorkbookTable(Table):
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         number = 0
+        left = self.source.most_unpacked()
         try:
             with self._workbook() as book:
                 for number, cells in self._rows(book):
-                    yield Record(f"{self.name}:{number}", self._header.values(cells))
+                    where = f"{self.name}:{number}"
+                    # A text that many cells name stands once in the file.
+                    size = sum(map(len, cells))
+                    left -= size
+                    if left < 0:
+                        raise self.source.refuse_unpacked("save it as CSV")
+                    if size > MOST_RECORD:
+                        lost.lose(
+                            where, f"has more than {MOST_RECORD} characters", code="long-line"
+                        )
+                    else:
+                        yield Record(where, self._header.values(cells))
         except BadDataError as error:
-            if not number:
+            if not number or left < 0:
                 raise
             lost.lose(f"{self.name}:{number + 1}", str(error), code="damaged-file")
 

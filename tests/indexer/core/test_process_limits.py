@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,43 @@ def test_freed_blocks_go_back_to_the_system() -> None:
     kept, released = (int(printed(KEPT, way)[0]) for way in ("kept", "released"))
     assert released <= kept
     assert released < 80
+
+
+ROOT = Path(process_limits.__file__).parents[2]
+# Files that start processes: each one's work is named with the module that does it, and the
+# function there that limits it first.
+CHILDREN = {
+    "service/background/worker_process.py": [
+        ("indexer/operations/jobs.py", "main"),
+        ("indexer/operations/compaction.py", "main"),
+        ("indexer/operations/erasure.py", "main"),
+        ("indexer/operations/sync.py", "main"),
+    ],
+    "indexer/operations/forget_photos.py": [("indexer/operations/forget_photos.py", "main")],
+    "tools/start.py": [("tools/start.py", "follow_page")],
+    # Draws the sample catalog, of a size that the program chose.
+    "tools/sample/catalog.py": [],
+}
+_STARTS = re.compile(r"subprocess\.(Popen|run|call|check_\w+)\(|ProcessPoolExecutor\(|os\.fork\(")
+
+
+def test_each_child_process_has_a_limit_of_memory() -> None:
+    """A file that starts processes is in the list, and what it starts limits itself before it
+    works; whatever is started as a worker is among them."""
+    files = [
+        path for part in ("indexer", "service", "tools") for path in (ROOT / part).rglob("*.py")
+    ]
+    own = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files}
+    starting = {
+        name
+        for name, text in own.items()
+        # What measures the program starts it as users do.
+        if _STARTS.search(text) and not name.startswith("tools/bench/")
+    }
+    assert starting == CHILDREN.keys()
+    for worker, entry in (pair for pairs in CHILDREN.values() for pair in pairs):
+        body = own[worker].partition(f"def {entry}(")[2].partition("\n\n\n")[0]
+        assert re.search(r"limit_(worker|import)\(\)", body), worker
+    named = re.findall(r"WorkerProcess\(\s*(\w+)\.__name__", "".join(own.values()))
+    workers = {Path(worker).stem for worker, _ in CHILDREN["service/background/worker_process.py"]}
+    assert set(named) == workers

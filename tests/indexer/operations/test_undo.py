@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog import undo_journal
+from indexer.catalog.records import Patch
 from indexer.catalog.store import open_catalog
 from indexer.classification.taxonomy import TaxonomyMap, apply_taxonomy
-from indexer.core.actor import acting
+from indexer.core.actor import acting, doing
 from indexer.core.errors import NotUndoableError, UnknownActionError
 from indexer.core.home import Home
 from indexer.feeds.import_options import ImportOptions
@@ -21,9 +25,12 @@ from indexer.index.active_model import active_model
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.operations import retention
+from indexer.operations import undo as operations_undo
 from indexer.operations.feed_import import run_import
 from indexer.operations.retention import RetentionTerms, end_terms, is_due
 from indexer.operations.undo import list_actions, undo
+from service.app import create_app
+from service.background import worker_process
 from service.engine import Engine
 from service.settings import Settings
 from tests.indexer.index_build.test_pipeline import add_photo, put
@@ -35,6 +42,7 @@ from tests.service.conftest import (  # noqa: F401  (the drawn shop, as fixtures
     photo,
     template,
 )
+from tests.service.state.test_snapshots import wait_for
 from tools.cli import run
 from tools.exports import note_export
 
@@ -75,6 +83,70 @@ def test_an_import_is_listed_and_undone_over_http(
     assert not list(own.home.photos.rglob(content_hash))
     assert_problem(web.post(url, json={}), 409, "not-undoable")
     assert_problem(web.post("/v1/actions/nothing:undo", json={}), 404, "unknown-action")
+
+
+def test_a_long_undo_can_be_followed_and_cancelled(
+    own_home: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for in the background it is a job with progress and the same result; a cancelled one
+    leaves what came back, and undoing again does the rest. A short one is answered at once."""
+    with Engine(Settings(home=own_home, poll_s=0.05)) as engine:
+        web = create_app(engine, engine.settings).test_client()
+        names = [product.product_id for product in engine.catalog.iterate()][:6]
+        with doing("batch"), acting("Anna"):
+            engine.products.batch([Patch(name, {"title": "SALE"}) for name in names])
+        (listed,) = web.get("/v1/actions").get_json()["actions"][:1]
+        assert (listed["kind"], listed["changed"]) == ("batch", 6)
+        url = f"/v1/actions/{listed['name']}:undo"
+        would = web.post(url, json={"dry_run": True, "background": True})
+        assert (would.status_code, would.get_json()["restored"]) == (200, 6)
+        monkeypatch.setattr(operations_undo, "LONG", 5)
+        job = _cancelled_midway(engine, web, url, monkeypatch)
+        assert (job["kind"], job["state"], job["options"]["action"]) == (
+            *("undo", "cancelled"),
+            listed["name"],
+        )
+        titles = [engine.catalog.get(name).title for name in names]
+        assert titles[:2] != ["SALE", "SALE"]
+        assert titles[2:] == ["SALE"] * 4
+        began = web.post(url, json={"background": True})
+        assert began.status_code == 202
+        place = began.headers["Location"]
+        wait_for(lambda: web.get(place).get_json()["state"] == "done")
+        job = web.get(place).get_json()
+        assert (job["done"], job["total"], job["stage"]) == (6, 6, "undo")
+        result = job["result"]
+        assert (result["restored"], result["skipped"], result["action"]) == (4, [], listed["name"])
+        assert all(engine.catalog.get(name).title != "SALE" for name in names)
+        assert_problem(web.post(url, json={"background": True}), 409, "not-undoable")
+        unknown = web.post("/v1/actions/nothing:undo", json={"background": True})
+        assert_problem(unknown, 404, "unknown-action")
+
+
+def _cancelled_midway(
+    engine: Engine, web: FlaskClient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The job of an undo that is cancelled while it rests after its first two products."""
+    code = (
+        "import sys, time; from indexer.catalog import undo; from indexer.operations import jobs; "
+        "undo._PORTION = 2; "
+        "jobs._throttled = lambda report: lambda *said: (report(*said[:3]), time.sleep(60)); "
+        "sys.exit(jobs.main(sys.argv[1:]))"
+    )
+    real = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return real([sys.executable, "-c", code, *command[-2:]], **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_process.subprocess, "Popen", start)
+        place = web.post(url, json={"background": True}).headers["Location"]
+        wait_for(lambda: web.get(place).get_json()["done"] == 2)
+        web.delete(place)
+        wait_for(lambda: web.get(place).get_json()["state"] == "cancelled")
+    found: dict[str, Any] = web.get(place).get_json()
+    return found
 
 
 def test_a_map_of_categories_is_taken_back_with_the_models_labels(own: Engine) -> None:  # noqa: F811

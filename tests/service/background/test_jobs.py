@@ -623,8 +623,32 @@ def test_a_version_that_stands_is_not_cancelled(
 
     monkeypatch.setattr(pipeline, "build_index", published)
     job_id = Jobs(own.home).add("build", {}).job_id
-    run(own.home, job_id, on_published=lambda: said.append("safe"))
+    assert not Jobs(own.home).is_made(job_id)
+    run(own.home, job_id, on_made=lambda: said.append("safe"))
     assert said == ["publishes", "safe", "activates"]
+    assert Jobs(own.home).is_made(job_id)
+
+
+def test_a_published_build_that_is_slow_to_end_is_not_called_cancelled(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes after its version stands, it is not killed for a request to cancel, and
+    where it dies it is not `cancelled`, which says that there is no version."""
+    monkeypatch.setattr(worker_process, "_PATIENCE_S", 0.0)
+    job = own.jobs.add_build()
+    wait_for(lambda: own.jobs.get(job.job_id).state == "running" or bool(lasting))
+    (process,) = lasting
+    jobs = Jobs(own.home)
+    jobs.mark_made(job.job_id)
+    assert own.jobs.cancel(job.job_id).state == "cancelling"
+    for _ in range(3):
+        own.jobs.poll()
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    own.jobs.poll()
+    ended = jobs.get(job.job_id)
+    assert (ended.state, ended.problem and ended.problem.code) == ("failed", "worker-died")
 
 
 def test_a_build_takes_no_folder_of_this_machine(

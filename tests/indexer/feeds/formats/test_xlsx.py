@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from indexer.core.errors import BadDataError
+from indexer.feeds import feed_file
 from indexer.feeds.formats import xlsx
-from indexer.feeds.reader import open_table
+from indexer.feeds.reader import LostLines, open_table
 from tests.indexer.feeds.feed_reads import read
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -97,3 +98,28 @@ def test_the_package_that_is_missing_is_named(
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(BadDataError, match=r"pip install 'catalens\[xlsx\]'"):
         read(tmp_path, workbook(), "feed.xlsx")
+
+
+def test_a_text_that_many_cells_name_is_counted_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands once in the file: a workbook of few bytes cannot stand for gigabytes, and a row too
+    long is left out as in every format."""
+    book = openpyxl.Workbook()
+    book.active.append(["product_id", "image", "text"])
+    for number in range(40):
+        book.active.append([f"p{number}", f"{number}.jpg", "x" * 30_000])
+    path = tmp_path / "feed.xlsx"
+    book.save(path)
+    monkeypatch.setattr(xlsx, "MOST_RECORD", 20_000)
+    lost = LostLines()
+    assert list(open_table(path).records(lost)) == []
+    assert (lost.count, lost.skipped[0].code) == (40, "long-line")
+    monkeypatch.setattr(xlsx, "MOST_RECORD", 40_000)
+    assert len(list(open_table(path).records(LostLines()))) == 40
+    monkeypatch.setattr(feed_file, "FREE_BYTES", 1_000_000)
+    monkeypatch.setattr(feed_file, "MOST_RATIO", 10)
+    records = open_table(path).records(LostLines())
+    assert next(records).values["product_id"] == "p0"
+    with pytest.raises(BadDataError, match="as no feed does: save it as CSV if you trust it"):
+        list(records)
