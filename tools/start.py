@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.core.errors import CatalensError, NothingImportedError
+from indexer.core.regular_files import read_json
 from tools.output import log, stages
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def follow_page() -> None:
 
 def _stored_state(home: Home, feed: str) -> StartState:
     try:
-        stored = json.loads((home.path / _FOLDER / "state.json").read_text(encoding="utf-8"))
+        stored = read_json(home.path / _FOLDER / "state.json")
         state = StartState(**stored)
     except (OSError, ValueError, TypeError):
         return StartState(feed)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import os
-import stat
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import replace_file, storage_failure, write_atomic
 from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
+from indexer.core.regular_files import open_regular
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
 
 # Px.
@@ -215,13 +214,8 @@ class PhotoStore:
 def _read_sized(path: Path, size: int) -> bytes | None:
     """The bytes of a regular file of ``size`` bytes; None for one of another size, of which nothing
     is read: at the place of a photo there may be a disk image now. Raises ``OSError``."""
-    # A pipe must not be waited for.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(handle, "rb") as file:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(size) if state.st_size == size else None
+    with open_regular(path) as file:
+        return file.read(size) if os.fstat(file.fileno()).st_size == size else None
 
 
 def _sealed(jpeg: bytes) -> bytes:

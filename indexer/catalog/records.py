@@ -258,10 +258,11 @@ def photo_file(photos: Path, content_hash: str) -> Path:
     Raises ``DamagedFileError`` for a hash that is none: a catalog of somebody else may hold
     ``../``, and what lies there is read, restored and deleted.
     """
-    if not _HASH.fullmatch(content_hash):
+    if not isinstance(content_hash, str) or not _HASH.fullmatch(content_hash):
         raise DamagedFileError(
-            f"the catalog names a photo {content_hash[:80]!a}, which is no SHA-256: it is damaged, "
-            "or was made by somebody else; restore a backup that you made (catalens restore)"
+            f"the catalog names a photo {ascii(content_hash)[:80]}, which is no SHA-256: it is "
+            "damaged, or was made by somebody else; restore a backup that you made (catalens "
+            "restore)"
         )
     return photos / content_hash[:2] / content_hash[2:4] / content_hash
 

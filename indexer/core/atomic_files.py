@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
+from indexer.core.regular_files import open_regular, read_json
 
 if sys.platform != "win32":
     import fcntl
@@ -24,8 +25,8 @@ PRIVATE_MODE = 0o700
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of the file's bytes."""
-    with path.open("rb") as stream:
+    """Hex SHA-256 of the bytes of a regular file. Raises ``OSError``."""
+    with open_regular(path) as stream:
         return sha256_stream(stream)
 
 
@@ -186,7 +187,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
 
     Raises ``OSError``, ``ValueError`` for a damaged file.
     """
-    stored = json.loads(path.read_text())
+    stored = read_json(path)
     if not isinstance(stored, dict):
         raise ValueError("it holds no object")
     seal = stored.pop("seal", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import PRIVATE_MODE, write_json
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
+from indexer.core.regular_files import read_json
 
 FORMAT = 1
 # What is written beside a pair without being part of its checksum.
@@ -73,7 +73,7 @@ class Home:
                 f"{path})"
             )
         try:
-            stored = json.loads(marker.read_text())
+            stored = read_json(marker)
         except (OSError, ValueError) as error:
             raise BadHomeError(f"{marker} is not readable: {error}; {remake}") from error
         found = stored.get("format") if isinstance(stored, dict) else None
@@ -123,7 +123,7 @@ class Home:
         return self._marker().get(name) is True
 
     def _marker(self) -> dict[str, Any]:
-        return dict(json.loads((self.path / "home.json").read_text()))
+        return dict(read_json(self.path / "home.json"))
 
     @property
     def damaged(self) -> Path:
@@ -188,7 +188,7 @@ class Home:
     def active(self) -> Active | None:
         """The active pair, or None before the first activation."""
         try:
-            return Active.checked(json.loads(self.current_file.read_text()))
+            return Active.checked(read_json(self.current_file))
         except FileNotFoundError:
             return None
         except (KeyError, TypeError) as error:
@@ -213,7 +213,7 @@ class Home:
 
         Raises ``OSError``, ``ValueError``, ``KeyError``, ``TypeError``.
         """
-        stored = json.loads(self.current_file.read_text())
+        stored = read_json(self.current_file)
         return [*stored["before"], stored]
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:

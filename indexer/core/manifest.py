@@ -11,6 +11,7 @@ from typing import Any
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import DamagedIndexError, NewerFormatError
 from indexer.core.file_names import is_plain_name
+from indexer.core.regular_files import parse_json, read_small
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -100,12 +101,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises ``DamagedIndexError`` naming file and version, ``NewerFormatError``."""
     path = folder / MANIFEST
     try:
-        data = path.read_bytes()
-        stored = json.loads(data)
+        data = read_small(path)
+        stored = parse_json(data)
         found = stored["format"]
     except FileNotFoundError as error:
         raise DamagedIndexError(f"index version {folder.name}: {MANIFEST} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedIndexError(
             f"index version {folder.name}: {MANIFEST} is damaged: {error}"
         ) from error

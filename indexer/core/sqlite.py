@@ -118,6 +118,7 @@ def opened(path: Path) -> Iterator[Connection]:
     if not path.is_file():
         raise BadHomeError(f"there is no database at {path}")
     with Database(path, Schema(0)) as database, database.read() as sql:
+        _refuse_views(path, sql)
         yield sql
 
 
@@ -310,6 +311,7 @@ class Database:
         with self.statements() as sql:
             found = _format(sql)
             owner = sql.execute("PRAGMA application_id").fetchone()[0]
+            _refuse_views(self.path, sql)
         if found > self.schema.format:
             raise NewerFormatError(
                 f"{self.path} has format {found}, this Catalens knows up to {self.schema.format}: "
@@ -428,6 +430,16 @@ class Database:
         if code == _FULL:
             return DiskFullError(f"{self.path}: {error}")
         return StorageError(f"{self.path}: {error}")
+
+
+def _refuse_views(path: Path, sql: Connection) -> None:
+    """A view in a table's place is somebody else's query, which need not end."""
+    row = sql.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchone()
+    if row is not None:
+        raise BadHomeError(
+            f"{path} holds the view {row[0]!a}, which no Catalens makes: it was changed by "
+            "somebody else; restore a backup that you made (catalens restore)"
+        )
 
 
 def _format(sql: Connection) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Active, Home
 from indexer.core.manifest import Manifest
+from indexer.core.regular_files import read_json
 
 _KEPT_ACTIVATIONS = 8
 
@@ -91,7 +91,7 @@ class Activations(ABC):
         return []
 
     def _record(self) -> list[dict[str, Any]]:
-        return list(json.loads((self.folder / "ACTIVATIONS").read_text()))
+        return list(read_json(self.folder / "ACTIVATIONS"))
 
     def history(self) -> Sequence[PastActivation]:
         """Return the activations up to and with the current one, oldest first.

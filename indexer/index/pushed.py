@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest, read_manifest, version_number
+from indexer.core.regular_files import read_json
 from indexer.index.transfer import locked_folder, push
 from indexer.index.version import Versions
 from indexer.index.version_files import ROWS
@@ -42,7 +42,7 @@ class PushedErasure:
 def pushed_folders(home: Home) -> list[Path]:
     """The folders that versions of ``home`` were pushed to from here."""
     try:
-        stored = json.loads((home.path / _FILE).read_text(encoding="utf-8"))
+        stored = read_json(home.path / _FILE)
         return [Path(entry) for entry in stored if isinstance(entry, str)]
     except (OSError, ValueError, TypeError):
         return []

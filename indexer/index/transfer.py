@@ -33,6 +33,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
+from indexer.core.regular_files import open_regular
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.filter_columns import FilterColumns
 from indexer.index.registry import engine_of
@@ -276,7 +277,7 @@ class _Copy:
         """Copy, going on after what an interrupted copy left; verified as it lies there."""
         for again in (False, True):
             done = part.stat().st_size if part.exists() and not again else 0
-            with source.open("rb") as read, part.open("r+b" if done else "wb") as write:
+            with open_regular(source) as read, part.open("r+b" if done else "wb") as write:
                 read.seek(done)
                 write.seek(done)
                 while chunk := read.read(_CHUNK):

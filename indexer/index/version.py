@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 
@@ -24,6 +23,7 @@ from indexer.core.errors import (
     UnknownVersionError,
 )
 from indexer.core.manifest import MANIFEST, VERIFIED, Manifest, read_manifest, version_number
+from indexer.core.regular_files import read_json
 from indexer.index.activation import Activations
 from indexer.index.version_files import IndexVersion, NewVersion, open_files
 
@@ -170,8 +170,7 @@ class Versions(Activations):
     def _is_verified(self, manifest: Manifest) -> bool:
         try:
             return bool(
-                json.loads((self.folder / manifest.version / VERIFIED).read_text())
-                == self._stamps(manifest)
+                read_json(self.folder / manifest.version / VERIFIED) == self._stamps(manifest)
             )
         except (OSError, ValueError):
             return False

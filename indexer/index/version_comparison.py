@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError, DamagedIndexError
 from indexer.core.home import Active, Home
 from indexer.core.manifest import Manifest
+from indexer.core.regular_files import read_json
 from indexer.index.version import Versions
 from indexer.index.version_files import ROWS, TAGS
 from indexer.model.registry import by_version
@@ -132,9 +132,7 @@ def _tag_rule(versions: Versions, manifest: Manifest) -> TagRule | None:
     if TAGS not in manifest.files:
         return None
     try:
-        return TagRule.from_json(
-            json.loads((versions.folder / manifest.version / TAGS).read_bytes())
-        )
+        return TagRule.from_json(read_json(versions.folder / manifest.version / TAGS))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import numpy as np
 from indexer.core.atomic_files import sha256_file, write_atomic, write_json
 from indexer.core.errors import BadVectorsError, DamagedIndexError, StorageError
 from indexer.core.manifest import FORMAT, MANIFEST, Manifest
+from indexer.core.regular_files import read_json
 from indexer.core.vectors import check_unit
 from indexer.index.base import EXACT, IndexBackend, VectorIndex
 from indexer.index.filter_columns import FilterColumns
@@ -161,7 +161,7 @@ def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
     if TAGS not in manifest.files:
         return None
     try:
-        return TagRule.from_json(json.loads((folder / TAGS).read_bytes()))
+        return TagRule.from_json(read_json(folder / TAGS))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
             f"index version {manifest.version}: {TAGS} cannot be read: {error!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import resource
@@ -18,6 +17,7 @@ import numpy as np
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from indexer.index.registry import engine_of
 from indexer.index.tuning import build_tuned
 
@@ -74,7 +74,7 @@ class CostRates:
     def load(cls, home: Home) -> CostRates:
         path = home.indexes / "RATES"
         try:
-            stored = json.loads(path.read_text())
+            stored = read_json(path)
             builds = _numbers(stored.get("builds", {}))
             networks = _numbers(stored.get("networks", {}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,10 +20,12 @@ from indexer.core.atomic_files import (
     sha256_file,
     write_json,
 )
-from indexer.core.errors import BadModelError, NewerFormatError, StorageError
+from indexer.core.errors import BadModelError, BadRequestError, NewerFormatError, StorageError
 from indexer.core.file_names import is_plain_name
+from indexer.core.regular_files import open_regular, read_json
+from indexer.model.decision_check import check_decision
 from indexer.model.decision_layer import Decision
-from indexer.model.numpy_network import NumpyNetwork
+from indexer.model.numpy_network import NumpyNetwork, check_tensors
 from indexer.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ GRAPH_WEIGHTS = "graph.bin"
 PROBES = "probes.safetensors"
 PARITY = "parity.json"
 _BACKBONE = "backbone."
+# Of some hundred thousand tensors; reading one costs more than its bytes.
+_LONGEST_HEADER = 4 << 20
 _FILES = (EMBEDDING, HEADS, SPEC, DECISION, METRICS, TRAINING)
 
 
@@ -70,10 +73,10 @@ class Bundle:
     def network(self) -> Network:
         """Load the network with its weights, in eval mode. Raises ``BadModelError``."""
         from indexer.core.native import torch
-        from indexer.model.network import Network
 
-        network = Network.empty(self.spec)
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
+        check_tensors(self.spec, stored, where=str(self.path))
+        network = _empty_network(self.spec, self.path)
         state = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
         counters = {
             name: value
@@ -110,7 +113,7 @@ class Bundle:
     @property
     def parity(self) -> Mapping[str, Any]:
         """Parity of an exported model with the one it was made of; empty for others."""
-        return _read_json(self.path / PARITY) if self.exported else {}
+        return _read_object(self.path / PARITY) if self.exported else {}
 
     def probe_features(self) -> np.ndarray:
         """Load the features float32 [P, F] of the probe pictures, as the graph's export gave."""
@@ -165,6 +168,21 @@ def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
         digest.update(f"\n{key} torch.{tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
+
+
+def _empty_network(spec: ModelSpec, path: Path) -> Network:
+    from indexer.model.backbones import find
+    from indexer.model.network import Network
+
+    try:
+        width = find(spec.backbone).feature_dim
+    except BadRequestError as error:
+        raise BadModelError(f"{path}: {error}") from error
+    if width != spec.feature_dim:
+        raise BadModelError(
+            f"{path}: {spec.backbone} gives {width} features, not {spec.feature_dim}"
+        )
+    return Network.empty(spec)
 
 
 def _fill(network: Network, state: Mapping[str, Any], path: Path) -> None:
@@ -224,7 +242,7 @@ def write_revision(bundle: Bundle, decision: Decision, models: Path) -> Bundle:
     are not read again.
     """
     with folder_aside(models / "revision") as aside:
-        known = json.loads((bundle.path / MANIFEST).read_text())["files"]
+        known = read_json(bundle.path / MANIFEST)["files"]
         for name in known:
             if name not in (DECISION, DECISION_VECTORS):
                 _link(bundle.path / name, aside / name)
@@ -322,14 +340,17 @@ def load_bundle(path: Path | str) -> Bundle:
         )
     if not is_plain_name(manifest.get("embedding_id")):
         raise BadModelError(f"model {path}: {MANIFEST} has no usable embedding_id")
+    spec = ModelSpec.from_json(_read_json(path / SPEC), where=str(path / SPEC))
+    decision = _read_decision(path, files)
+    check_decision(decision, spec, where=str(path / DECISION))
     return Bundle(
         path=path,
         model_version=manifest["model_version"],
         embedding_id=str(manifest.get("embedding_id")),
-        spec=ModelSpec.from_json(_read_json(path / SPEC), where=str(path / SPEC)),
-        decision=_read_decision(path, files),
-        metrics=_read_json(path / METRICS),
-        training=_read_json(path / TRAINING),
+        spec=spec,
+        decision=decision,
+        metrics=_read_object(path / METRICS),
+        training=_read_object(path / TRAINING),
         checksums={name: str(known["sha256"]) for name, known in files.items()},
     )
 
@@ -377,14 +398,26 @@ def _load_tensors(file: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
+        with open_regular(file) as stream:
+            header = int.from_bytes(stream.read(8), "little")
+        if header > _LONGEST_HEADER:
+            raise ValueError(f"its header has {header:,} bytes")
         return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
+    # A type that numpy has not, such as bfloat16.
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise BadModelError(f"{file} is not a safetensors file: {error}") from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    found = _read_json(file)
+    if not isinstance(found, dict):
+        raise BadModelError(f"{file} holds no object")
+    return found
 
 
 def _read_json(file: Path, missing: str | None = None) -> Any:
     try:
-        return json.loads(file.read_text())
+        return read_json(file)
     except FileNotFoundError:
         raise BadModelError(missing or f"{file} is missing") from None
     except (OSError, ValueError) as error:

@@ -29,20 +29,7 @@ class NumpyNetwork:
         self, spec: ModelSpec, tensors: Mapping[str, np.ndarray], *, where: str = "the model"
     ) -> None:
         self.spec = spec
-        shapes = _shapes(spec)
-        for name, shape in shapes.items():
-            if name not in tensors:
-                raise BadModelError(f"{where}: weights do not fit the spec: {name} is missing")
-            if tuple(tensors[name].shape) != shape:
-                raise BadModelError(
-                    f"{where}: weights do not fit the spec: {name} is {list(tensors[name].shape)}, "
-                    f"not {list(shape)}"
-                )
-        more = [
-            name for name in tensors if name.startswith(("neck.", "heads.")) and name not in shapes
-        ]
-        if more:
-            raise BadModelError(f"{where}: weights do not fit the spec: {more[0]} is not known")
+        shapes = check_tensors(spec, tensors, where=where)
         self._tensors = {name: np.asarray(tensors[name], np.float32) for name in shapes}
         self._heads = {
             head.name: (
@@ -84,6 +71,34 @@ class NumpyNetwork:
         hidden *= 0.5 * (1 + erf(hidden * np.float32(0.5**0.5)))  # GELU
         out = hidden @ tensors[f"neck.{name}.4.weight"].T + tensors[f"neck.{name}.4.bias"]
         return np.asarray(out)
+
+
+def check_tensors(
+    spec: ModelSpec, tensors: Mapping[str, np.ndarray], *, where: str
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors of neck and heads, which ``tensors`` has.
+
+    A spec takes memory by its numbers, and so is asked about before a network is made of it. Raises
+    ``BadModelError``.
+    """
+    shapes = _shapes(spec)
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise BadModelError(f"{where}: weights do not fit the spec: {name} is missing")
+        if tuple(tensors[name].shape) != shape:
+            raise BadModelError(
+                f"{where}: weights do not fit the spec: {name} is {list(tensors[name].shape)}, "
+                f"not {list(shape)}"
+            )
+    for name, tensor in tensors.items():
+        if name.startswith(("neck.", "heads.")) and name not in shapes:
+            raise BadModelError(f"{where}: weights do not fit the spec: {name} is not known")
+        if name in shapes and tensor.dtype.kind != "f":
+            raise BadModelError(f"{where}: weights do not fit the spec: {name} is {tensor.dtype}")
+        # Of a backbone some are whole numbers.
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise BadModelError(f"{where}: {name!a} holds what is no finite number")
+    return shapes
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -20,6 +19,7 @@ from indexer.core.errors import (
 from indexer.core.file_names import is_plain_name
 from indexer.core.home import Home
 from indexer.core.manifest import read_manifest
+from indexer.core.regular_files import read_json
 from indexer.model.bundle import DECISION, MANIFEST, Bundle, load_bundle, write_bundle
 from indexer.model.decision_layer import Decision
 
@@ -77,7 +77,7 @@ def mend_shared_files(models: Path, good: Bundle) -> None:
 def _named_files(folder: Path) -> dict[str, str]:
     """Name -> checksum of a model's files, as its manifest says; empty where that is damaged."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = read_json(folder / MANIFEST)["files"]
         return {name: known["sha256"] for name, known in files.items() if is_plain_name(name)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -128,7 +128,7 @@ def origin(home: Home, model_version: str) -> str:
     Itself, if it is none or is gone.
     """
     try:
-        found = json.loads((home.models / model_version / DECISION).read_text())["origin"]
+        found = read_json(home.models / model_version / DECISION)["origin"]
     except (OSError, ValueError, KeyError, TypeError):
         return model_version
     return str(found) if found else model_version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +16,12 @@ NUMERICS = ("fp32", "bf16", "int8")
 _LONGEST = 4096
 # What of a photo a network is shown: ``Preprocess.look``.
 LOOKS = ("crop", "whole", "rect")
+DECODERS = ("full", "draft2", "draft3")
+INTERPOLATIONS = ("bicubic", "bilinear", "bicubic-u8", "bilinear-u8")
+# Several times what any network has: a width of features or of a block, forms of an input.
+_WIDEST = 1 << 16
+_MOST_SHAPES = 64
+_BLOCKS = ("a", "c", "g")
 
 
 @dataclass(frozen=True)
@@ -161,12 +168,50 @@ class ModelSpec:
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
         except (TypeError, KeyError, ValueError) as error:
             raise BadModelError(f"{where}: {error}") from error
-        if spec.numeric not in NUMERICS:
-            raise BadModelError(
-                f"{where}: numeric class {spec.numeric!r} is none of {', '.join(NUMERICS)}"
-            )
-        if spec.format != format_of(spec.preprocess):
-            raise BadModelError(f"{where}: format {found} does not fit its preprocessing")
-        if not blocks or abs(sum(block.weight for block in blocks) - 1.0) > 1e-6:
-            raise BadModelError(f"{where}: block weights must sum to 1")
+        if wrong := _fault(spec):
+            raise BadModelError(f"{where}: {wrong}")
         return spec
+
+
+def _fault(spec: ModelSpec) -> str | None:
+    """What of a spec no network has: anybody can write one, and memory is taken by its numbers."""
+    if spec.numeric not in NUMERICS:
+        return f"numeric class {ascii(spec.numeric)[:40]} is none of {', '.join(NUMERICS)}"
+    if spec.format != format_of(spec.preprocess):
+        return f"format {ascii(spec.format)[:40]} does not fit its preprocessing"
+    if not isinstance(spec.backbone, str) or not _is_number(spec.feature_dim, _WIDEST):
+        return "backbone or feature_dim is none"
+    names = [block.name for block in spec.blocks]
+    if not all(name in _BLOCKS for name in names) or len(set(names)) < len(names):
+        return f"blocks are not {', '.join(_BLOCKS)}, each once"
+    if "g" not in names or not all(_is_number(block.dim, _WIDEST) for block in spec.blocks):
+        return "block g is missing, or a dim is none"
+    weights = [block.weight for block in spec.blocks]
+    if not all(isinstance(one, (int, float)) and one >= 0 for one in weights) or not (
+        abs(sum(weights) - 1.0) <= 1e-6
+    ):
+        return "block weights must sum to 1"
+    heads = [head.name for head in spec.heads]
+    if not all(isinstance(name, str) for name in heads) or len(set(heads)) < len(heads):
+        return "heads have no names, or one twice"
+    if not all(type(number) is int for head in spec.heads for number in head.classes):
+        return "classes of a head are no numbers"
+    return _preprocess_fault(spec.preprocess)
+
+
+def _preprocess_fault(pre: Preprocess) -> str | None:
+    if pre.decoder not in DECODERS or pre.interpolation not in INTERPOLATIONS:
+        return "decoder or interpolation is not known"
+    if not _is_number(pre.resize, _LONGEST) or not _is_number(pre.crop, _LONGEST):
+        return f"resize and crop must be 1 to {_LONGEST:,} px"
+    if len(pre.shapes) > _MOST_SHAPES:
+        return f"it has more than {_MOST_SHAPES} forms of input"
+    if type(pre.keep_aspect) is not bool:
+        return "keep_aspect is neither true nor false"
+    if not all(math.isfinite(value) for value in (*pre.mean, *pre.std)) or min(pre.std) <= 0:
+        return "mean or std are no numbers to divide by"
+    return None
+
+
+def _is_number(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most

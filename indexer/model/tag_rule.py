@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# Neighbours that may be asked for: many times what a fit tries.
+_MOST_VOTES = 100_000
 # Block name -> weight of its cosine in a score, summing to 1; empty: as search weighs them.
 View = Mapping[str, float]
 
@@ -81,8 +84,18 @@ class TagRule:
 _STORED_NAMES = {"groups": "columns"}
 
 
+def is_vote(k: object, numbers: tuple[object, ...]) -> bool:
+    """Whether ``k`` neighbours can vote at a temperature, the first of ``numbers``."""
+    known = [one for one in numbers if isinstance(one, (int, float)) and math.isfinite(one)]
+    return type(k) is int and 1 <= k <= _MOST_VOTES and len(known) == len(numbers) and known[0] > 0
+
+
 def _group_from_json(stored: Mapping[str, Any]) -> TagGroup:
     numbers = ("temperature", "crowding", "head", "vote", "prior", "bias")
+    if not is_vote(int(stored["k"]), tuple(float(stored[name]) for name in numbers)):
+        raise ValueError("a group does not say how neighbours vote")
+    if not all(math.isfinite(float(weight)) for weight in stored["view"].values()):
+        raise ValueError("a group weighs a block by no number")
     return TagGroup(
         name=str(stored["name"]),
         tags=tuple(str(tag) for tag in stored["tags"]),

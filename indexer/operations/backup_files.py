@@ -14,6 +14,7 @@ from typing import Any
 
 from indexer.core.atomic_files import canonical_json, is_claimed
 from indexer.core.errors import BadBackupError, NewerFormatError
+from indexer.core.regular_files import open_regular, read_json
 from indexer.core.sqlite import Connection
 
 FORMAT = 1
@@ -23,6 +24,9 @@ PHOTOS = "photos"
 # Made again by whoever needs them: a damaged one is no reason not to restore the rest.
 DERIVED = ("embeddings/", "feeds/", "fetch.sqlite3", "keywords.sqlite3", "signatures.sqlite3")
 _CHUNK = 1 << 20
+# SQLite's, and the file system's.
+_MOST = 2**63
+_LONGEST = 255
 _PORTION = 5000
 
 
@@ -65,7 +69,7 @@ def read_list(folder: Path) -> BackupList:
     """The list of the backup in ``folder``. Raises ``BadBackupError``, ``NewerFormatError``."""
     path = folder / LIST
     try:
-        stored = json.loads(path.read_bytes())
+        stored = read_json(path)
         found = stored.pop("format")
         if isinstance(found, int) and found > FORMAT:
             raise NewerFormatError(
@@ -77,19 +81,41 @@ def read_list(folder: Path) -> BackupList:
             raise ValueError("it does not match its own checksum")
         stored["files"] = {name: BackupFile(**known) for name, known in stored["files"].items()}
         made = BackupList(**stored)
+        _check_kinds(made)
     except FileNotFoundError as error:
         raise BadBackupError(f"there is no backup at {folder}: {LIST} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadBackupError(f"{path} is damaged: {error}; take another backup") from error
     for name in made.files:
         if not _is_inside(name):
-            raise BadBackupError(f"{path} names {name!r}, which lies outside of a home")
+            raise BadBackupError(
+                f"{path} names {name[:200]!a}, which lies outside of a home or is no "
+                "name of a file there"
+            )
     return made
 
 
+def _check_kinds(made: BackupList) -> None:
+    """Raise ``ValueError`` for a value of another kind: anybody can seal a list."""
+    texts = [made.at, made.catalens, made.identity, *made.left_out]
+    numbers = [made.sequence, made.photos, made.photo_bytes, made.elsewhere]
+    for known in made.files.values():
+        texts.append(known.sha256)
+        numbers += [known.size, known.mtime_ns]
+    if not isinstance(made.left_out, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it holds a text that is none")
+    if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+        raise ValueError("it holds a number that is none")
+
+
 def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and not {"..", "."} & set(name.split("/"))
+    """Whether a name leads to a file below the home, and nothing is hidden in it."""
+    parts = name.split("/")
+    return (
+        name.isprintable()
+        and not PurePosixPath(name).is_absolute()
+        and all(part not in ("", ".", "..") and len(part.encode()) <= _LONGEST for part in parts)
+    )
 
 
 def list_backups(folder: Path) -> list[Path]:
@@ -128,7 +154,7 @@ def copy_hashed(source: Path, target: Path) -> str:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with source.open("rb") as read, target.open("xb") as write:
+    with open_regular(source) as read, target.open("xb") as write:
         if not os.fstat(read.fileno()).st_mode & 0o077:
             target.chmod(0o600)
         while chunk := read.read(_CHUNK):

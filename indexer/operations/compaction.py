@@ -20,6 +20,7 @@ from indexer.core.errors import BusyError, CatalensError, NoMemoryError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
 from indexer.core.process_limits import is_out_of_memory, limit_worker
+from indexer.core.regular_files import read_json
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
 # the versions that compaction made before their manifests said so, oldest first
@@ -115,7 +116,7 @@ def _clear(home: Home, newest: str) -> None:
 
 def _made(path: Path) -> list[str]:
     try:
-        return [str(name) for name in json.loads(path.read_text())]
+        return [str(name) for name in read_json(path)]
     except (OSError, ValueError, TypeError):
         return []
 

@@ -21,6 +21,7 @@ from indexer.catalog.erased_texts import SHORT_ID
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.fetch.state import stored_urls
 from indexer.imaging.decode import hash_content
@@ -96,7 +97,7 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
 def read_ticket(path: Path, product_id: str) -> dict[str, Any]:
     """A ticket of ``product_id`` back from its file. Raises ``BadDataError`` naming the file."""
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
         if found["format"] > TICKET_FORMAT:
             raise BadDataError(
                 f"{path} has format {found['format']}, this Catalens knows up to {TICKET_FORMAT}: "

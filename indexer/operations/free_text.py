@@ -13,6 +13,7 @@ from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import write_atomic
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from indexer.core.sqlite import has_table
 from indexer.model.bundle import DECISION
 from indexer.operations.audit_findings import erase_findings
@@ -166,7 +167,7 @@ def living_texts(home: Home, catalog: Catalog, part: str) -> Iterator[str]:
                     yield from _with_part(json.loads(text), part)
     for path in home.models.glob(f"*/{DECISION}"):
         try:
-            yield from _with_part(json.loads(path.read_text()), part)
+            yield from _with_part(read_json(path), part)
         except (OSError, ValueError):
             continue
 

@@ -44,6 +44,7 @@ from indexer.core.process_limits import (
     release_freed_memory,
 )
 from indexer.core.progress import OnStage
+from indexer.core.regular_files import read_json
 
 JobKind = Literal["import", "build", "undo"]
 # "cancelling" is never stored: it was asked to end and has not yet.
@@ -177,11 +178,11 @@ class Jobs:
         """Raises ``UnknownJobError``."""
         folder = self.path(job_id)
         try:
-            job = Job.read(json.loads((folder / _JOB).read_text()))
+            job = Job.read(read_json(folder / _JOB))
         except (OSError, ValueError, TypeError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {error}") from error
         try:
-            return replace(job, **json.loads((folder / _PROGRESS).read_text()))
+            return replace(job, **read_json(folder / _PROGRESS))
         except (OSError, ValueError, TypeError):
             return job  # it has not begun
 
@@ -201,7 +202,7 @@ class Jobs:
         """Change what ``job.json`` says; one process at a time does so. What a job that ended
         brought along goes."""
         folder = self.path(job_id)
-        stored = json.loads((folder / _JOB).read_text())
+        stored = read_json(folder / _JOB)
         if changes.get("state") in ENDED:
             changes.setdefault("ended", time.time())
             for brought in (UPLOAD, "unpacked"):
@@ -243,7 +244,7 @@ class Jobs:
                 continue
             path = self.folder / job.job_id / _JOB
             with suppress(FileNotFoundError):  # forgotten meanwhile
-                stored = json.loads(path.read_text())
+                stored = read_json(path)
                 redacted = {**stored, "result": _redacted(stored["result"])}
                 if job.problem is not None and job.problem.code not in _STOPPED:
                     redacted["problem"] = {**stored["problem"], "detail": COVER}

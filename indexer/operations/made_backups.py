@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from indexer.operations.backup_files import LIST
 
 _FILE = "backups.json"
@@ -57,7 +57,7 @@ def describe_backups(made: list[MadeBackup]) -> str:
 
 def _stored(home: Home) -> list[MadeBackup]:
     try:
-        stored = json.loads((home.path / _FILE).read_text(encoding="utf-8"))
+        stored = read_json(home.path / _FILE)
         return [MadeBackup(str(one["path"]), str(one["at"])) for one in stored]
     except (OSError, ValueError, TypeError, KeyError):
         return []

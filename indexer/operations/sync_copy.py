@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import asdict
 from importlib import metadata
@@ -12,6 +11,7 @@ from typing import Any
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import canonical_json, file_stamp, storage_failure, write_json
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from indexer.feeds.import_report import ImportReport
 from indexer.fetch.feed_client import FeedClient, FetchedFeed
 from indexer.fetch.settings import FetchSettings
@@ -76,7 +76,7 @@ class FeedCopy:
     def _known(self) -> dict[str, Any]:
         """What was remembered of this very file and address; nothing of another."""
         try:
-            known = json.loads(self._state.read_text(encoding="utf-8"))
+            known = read_json(self._state)
             stamp = file_stamp(self.path)
             is_same = stamp is not None and known["file"] == [*stamp]
             return known if is_same and known["address"] == self._source.feed else {}

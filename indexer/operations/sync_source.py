@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from indexer.core.atomic_files import make_folder, storage_failure, write_atomic, write_json
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_small
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -128,7 +129,7 @@ class SyncSources:
         """One source. Raises ``UnknownSourceError``, ``BadHomeError`` for a damaged file."""
         path = self._file(name)
         try:
-            source: SyncSource = _source_type().validate_json(path.read_bytes())
+            source: SyncSource = _source_type().validate_json(read_small(path))
             if source.name != name:
                 raise ValueError(f"it is of a feed {source.name[:40]!a}")
             return source

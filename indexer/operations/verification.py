@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Active, Home
 from indexer.core.progress import OnStage, no_progress
+from indexer.core.regular_files import read_json
 from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
@@ -326,7 +326,7 @@ def _active(check: _Check) -> None:
             mend_command("model add FOLDER", home.path),
         )
     try:
-        for entry in json.loads(record.read_text()):
+        for entry in read_json(record):
             Active.checked(entry)
     except FileNotFoundError:
         check.damaged(record, "is missing", mend, derived=True)
@@ -414,7 +414,7 @@ def _small_files(check: _Check) -> None:
             count += 1
             derived = path.name in ("duplicates.json", "moderation.json", "alerts.json")
             try:
-                read_sealed_json(path) if derived else json.loads(path.read_text())
+                read_sealed_json(path) if derived else read_json(path)
             except (OSError, ValueError) as error:
                 mend = check.repair if derived else check.restore
                 check.damaged(path, f"is not readable: {error}", mend, derived=derived)

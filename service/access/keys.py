@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from service.access.roles import Role
 
 _FORMAT = 1
@@ -192,7 +192,7 @@ def _mark(home: Home) -> None:
 
 def _marker(home: Home) -> dict[str, object]:
     try:
-        found = json.loads((home.path / "home.json").read_text())
+        found = read_json(home.path / "home.json")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_json
 from service.alerts.alert import Alert, AlertCause
 from service.alerts.channels import AlertChannel
 
@@ -165,7 +165,7 @@ class AlertMonitor:
 
     def _load(self) -> dict[str, _OpenCause]:
         try:
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            stored = read_json(self._path)
             return {
                 key: _OpenCause(
                     AlertCause(**entry["cause"]),

@@ -337,3 +337,19 @@ def test_errors_end_in_error() -> None:
         and not node.name.endswith("Error")
     ]
     assert wrong == []
+
+
+def test_json_of_files_is_read_through_one_door() -> None:
+    """``indexer/core/regular_files.py`` reads it: no pipe is waited for, and no size or nesting
+    takes the process."""
+    wrong = [
+        f"{path}:{node.lineno}"
+        for package in ("indexer", "service")
+        for path, tree in parsed(package).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("json.loads", "orjson.loads")
+        and re.search(r"\.read(_text|_bytes)?\(", ast.unparse(node))
+    ]
+    print(f"places that read JSON of files themselves: {len(wrong)} (goal 0)")
+    assert wrong == []

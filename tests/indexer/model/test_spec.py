@@ -99,3 +99,31 @@ def test_shapes_that_are_none_are_refused(shapes: object) -> None:
 def test_each_look_is_known_again() -> None:
     """From the stored numbers alone; the look of backbones is ``crop``."""
     assert [with_look(SPEC.preprocess, look).look for look in LOOKS] == list(LOOKS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"feature_dim": -1},
+        {"feature_dim": 10**12},
+        {"feature_dim": True},
+        {"feature_dim": float("nan")},
+        {"backbone": ["resnet18"]},
+        {"blocks": [{"name": "a", "dim": 16, "weight": 1.0}]},
+        {"blocks": [{"name": "g", "dim": 16, "weight": 0.5}] * 2},
+        {"blocks": [{"name": "g", "dim": 10**9, "weight": 1.0}]},
+        {"blocks": [{"name": "g", "dim": 16, "weight": None}]},
+        {"blocks": [{"name": "g", "dim": 16, "weight": float("nan")}]},
+        {"heads": [{"name": "category", "classes": "abc"}]},
+        {"heads": [{"name": {}, "classes": [0]}]},
+        {"preprocess": {**dataclasses.asdict(SPEC.preprocess), "crop": 10**6}},
+        {"preprocess": {**dataclasses.asdict(SPEC.preprocess), "resize": 0}},
+        {"preprocess": {**dataclasses.asdict(SPEC.preprocess), "std": [0, 1, 1]}},
+        {"preprocess": {**dataclasses.asdict(SPEC.preprocess), "decoder": 5}},
+        {"preprocess": {**dataclasses.asdict(SPEC.preprocess), "keep_aspect": "x"}},
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(change: dict[str, object]) -> None:
+    """A stranger's spec takes memory by its numbers, so they are looked at first."""
+    with pytest.raises(BadModelError, match=r"spec\.json"):
+        ModelSpec.from_json({**SPEC.to_json(), **change}, where="spec.json")

@@ -1,0 +1,55 @@
+"""Bounded reading of files, and of JSON in them, that anybody may have put there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+# Of a manifest, a decision layer, the list of a backup. What is larger was made to take memory.
+MOST_BYTES = 64 * 2**20
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading: a pipe is not waited for, a device has no end.
+
+    Raises ``OSError``.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_small(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes.
+
+    Raises ``OSError``, ``ValueError`` for a larger one.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # One that grows meanwhile is read to the same bound.
+        data = b"" if size > most else file.read(most + 1)
+    if size > most or len(data) > most:
+        raise ValueError(f"it has more than {most >> 20:,} MiB")
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a stored document.
+
+    Raises ``ValueError`` for what is none, or is nested too deep to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file that is read by ``read_small``. Raises ``OSError``, ``ValueError``."""
+    return parse_json(read_small(path))

@@ -1,0 +1,62 @@
+"""Tests of ``indexer.core.regular_files``: what somebody put in a file's place costs nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indexer.core.atomic_files import sha256_file
+from indexer.core.errors import BadHomeError, BadModelError, DamagedIndexError
+from indexer.core.home import Home
+from indexer.core.manifest import read_manifest
+from indexer.core.regular_files import read_json, read_small
+from indexer.model.bundle import load_bundle
+
+
+@pytest.fixture(params=["pipe", "device", "large", "deep"])
+def trap(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder whose files cannot be read to their end, or not at a bounded cost."""
+    folder = tmp_path / "v000001"
+    folder.mkdir()
+    for name in ("manifest.json", "home.json"):
+        path = folder / name
+        if request.param == "pipe":
+            os.mkfifo(path)
+        elif request.param == "device":
+            path.symlink_to("/dev/zero")
+        elif request.param == "large":
+            with path.open("wb") as file:
+                # Of holes: it takes no room.
+                file.truncate(1 << 40)
+        else:
+            path.write_bytes(b"[" * 100_000)
+    return folder
+
+
+def test_a_trap_is_refused_at_once(trap: Path) -> None:
+    """A pipe is not waited for, a device not read, a large file not held, nesting no crash."""
+    with pytest.raises((OSError, ValueError)):
+        read_json(trap / "manifest.json")
+    with pytest.raises(DamagedIndexError, match="manifest"):
+        read_manifest(trap)
+    with pytest.raises(BadModelError, match="manifest"):
+        load_bundle(trap)
+    with pytest.raises(BadHomeError):
+        Home(trap)
+
+
+def test_a_checksum_is_of_a_regular_file(tmp_path: Path) -> None:
+    """Neither a pipe nor a device has an end to take a checksum of."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="regular"):
+            sha256_file(path)
+
+
+def test_a_file_at_the_bound_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_small(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(ValueError, match="more than"):
+        read_small(tmp_path / "file", 4)

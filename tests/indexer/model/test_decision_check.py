@@ -1,0 +1,76 @@
+"""Tests of ``indexer.model.decision_check``: an absurd number is refused where a model is opened,
+and no question is where it is noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from indexer.core.errors import BadModelError
+from indexer.model.decision_check import check_decision
+from indexer.model.decision_layer import Category, Decision
+from indexer.model.spec import Head
+from tests.indexer.model.test_spec import SPEC
+
+RULE = {
+    "threshold": 1.0,
+    "mean": [0.0] * 3,
+    "spread": [1.0] * 3,
+    "mix": [1.0, 0.0, 0.0],
+    "directions": [[1.0, 0.0, 0.0]],
+    "columns": [16, 48],
+    "k": 10,
+}
+DECISION = Decision(
+    categories=(Category(0, ("Mug",)), Category(1, ("Cup",)), Category(2, ("Jug",))),
+    tag_heads={"red": ("category", 2)},
+    unknown=RULE,
+)
+GROUP = {
+    **{"name": "", "tags": [], "view": {}, "k": 20, "temperature": 0.05},
+    **{"crowding": 0, "head": 0, "vote": 1, "prior": 0, "bias": 0},
+}
+GROUPS = {"columns": [], "rest": GROUP, "seen": {}, "size": 0, "threshold": 0.3, "thresholds": {}}
+
+
+def read(**changes: Any) -> None:
+    stored = {**DECISION.to_json(), **changes}
+    check_decision(Decision.from_json(stored, where="here"), SPEC, where="here")
+
+
+def test_what_training_writes_is_taken() -> None:
+    assert SPEC.head("category") == Head("category", (0, 1, 2))
+    read()
+    read(tag_rule=GROUPS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 0},
+        {"temperature": float("nan")},
+        {"temperature": 1e-300},
+        {"attribute_temperatures": {"colour": 0}},
+        {"next_id": 10**400},
+        {"revision": -1},
+        {"origin": 5},
+        {"tags": {"k": 10**12, "temperature": 0.05, "threshold": 0.3, "heads": 0.0}},
+        {"tags": {"k": -1}},
+        {"tag_rule": {**GROUPS, "rest": {**GROUP, "k": 0}}},
+        {"tag_rule": {**GROUPS, "rest": {**GROUP, "temperature": float("inf")}}},
+        {"categories": [{"id": 0, "path": ["Mug"], "columns": [3]}]},
+        {"categories": [{"id": 0, "path": [], "columns": [0]}]},
+        {"categories": [{"id": 0, "path": [5], "columns": [0]}]},
+        {"tag_heads": {"red": ["nowhere", 0]}},
+        {"tag_heads": {"red": ["category", -1]}},
+        {"unknown": {}},
+        {"unknown": {**RULE, "weights": "x"}},
+        {"unknown": {**RULE, "spread": [0.0] * 3}},
+        {"unknown": {**RULE, "columns": [0, 10**9]}},
+        {"unknown": {**RULE, "directions": [[1.0]]}},
+    ],
+)
+def test_absurd_numbers_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(BadModelError, match="here"):
+        read(**changes)

@@ -1,0 +1,105 @@
+"""Tests of ``indexer.operations.restore`` on backups that somebody else made: each is refused in a
+sentence, and nothing of it stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import canonical_json
+from indexer.core.errors import BadBackupError, CatalensError
+from indexer.core.home import Home
+from indexer.core.sqlite import connect
+from indexer.operations.backup import back_up
+from indexer.operations.restore import restore
+from tests.indexer.index_build.test_pipeline import add_photo, put
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """A backup of a home with two products."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for i in range(2):
+            put(catalog, f"p{i}", add_photo(home, i))
+    return back_up(home, tmp_path / "backups").path
+
+
+def reseal(backup: Path, **changes: Any) -> None:
+    """Write the list anew: with the checksums of its files as they are, and with changes."""
+    listed = json.loads((backup / "BACKUP.json").read_text())
+    del listed["seal"]
+    for name, known in listed["files"].items():
+        known["sha256"] = hashlib.sha256((backup / name).read_bytes()).hexdigest()
+    listed |= changes
+    seal = hashlib.sha256(canonical_json(listed)).hexdigest()
+    (backup / "BACKUP.json").write_text(json.dumps({**listed, "seal": seal}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("at", None),
+        ("sequence", "40"),
+        ("sequence", -1),
+        ("photo_bytes", None),
+        ("photo_bytes", [1]),
+        ("left_out", None),
+        ("left_out", [{}]),
+        ("files", {"home.json": {"sha256": 5, "size": 1}}),
+        ("files", {"home.json": {"sha256": "x", "size": None}}),
+        ("files", {"a\0b": {"sha256": "x", "size": 1}}),
+        ("files", {"\x1b[31m": {"sha256": "x", "size": 1}}),
+        ("files", {"a" * 300: {"sha256": "x", "size": 1}}),
+    ],
+)
+def test_a_list_of_other_kinds_is_refused(
+    backup: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    """Anybody can seal a list: what it holds is looked at before it is counted with."""
+    reseal(backup)
+    assert restore(backup, tmp_path / "sound").products == 2
+    reseal(backup, **{field: value})
+    with pytest.raises(BadBackupError):
+        restore(backup, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE photos SET content_hash = x'00ff' WHERE photo_id = 1",
+        "UPDATE photos SET content_hash = '../../../outside' WHERE photo_id = 1",
+        "CREATE VIEW shown AS WITH RECURSIVE x(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM x) "
+        "SELECT i FROM x",
+    ],
+)
+def test_a_catalog_that_catalens_did_not_make_is_refused(
+    backup: Path, tmp_path: Path, statement: str
+) -> None:
+    """A hash that is none leads nowhere, and no query of a stranger runs."""
+    with closing(connect(backup / "catalog.sqlite3")) as sql:
+        sql.execute(statement)
+        sql.commit()
+    reseal(backup)
+    for partial in (False, True):
+        with pytest.raises(CatalensError, match="somebody else"):
+            restore(backup, tmp_path / "new", partial=partial)
+    assert not list(tmp_path.glob(".new*"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["BACKUP.json", "home.json"])
+def test_deep_nesting_is_refused(backup: Path, tmp_path: Path, name: str) -> None:
+    """Brackets by the hundred thousand are no traceback."""
+    (backup / name).write_bytes(b"[" * 100_000)
+    if name != "BACKUP.json":
+        reseal(backup)
+    with pytest.raises(CatalensError, match="nested too deep"):
+        restore(backup, tmp_path / "new")
