@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
+from indexer.core.regular_files import parse_json, read_small
 from indexer.model.pretrained_weights import (
     FOLDER_FILES,
     State,
@@ -180,16 +180,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        if file.stat().st_size > _MOST_CONFIG:
-            raise ValueError(f"larger than {_MOST_CONFIG} bytes")
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parse_json(read_small(file, _MOST_CONFIG))
         if not isinstance(stored, dict):
             raise ValueError("not an object")
         found = {**stored.get("pretrained_cfg", {})}
         for key in ("architecture", "model_args"):
             if key in stored:
                 found[key] = stored[key]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise BadModelError(f"{file} is not the description of a network: {error}") from error
     return found
 
