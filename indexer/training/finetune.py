@@ -14,10 +14,10 @@ import numpy as np
 import structlog
 
 from indexer.core.atomic_files import written_aside
-from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.dataset import DatasetRow
+from indexer.model.backbones import find
 from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
 from indexer.model.torch_runtime import OutOfMemoryError
@@ -39,15 +39,17 @@ from indexer.training.linear import (
 )
 from indexer.training.optimiser import Optimiser
 from indexer.training.options import FinetuneOptions, TrainingOptions
+from indexer.training.parameter_groups import (
+    parameter_groups,
+    set_training,
+    training_size,
+    unfreeze_groups,
+)
 from indexer.training.targets import Target
 
 log = structlog.get_logger(__name__)
 
 AVERAGE_DECAY = 0.99
-# learning rate of each stage relative to the one above it
-LAYER_DECAY = 0.95
-# of the stages, from the input on: edges are the same for all photos, and cost most
-FROZEN_SHARE = 0.1
 # photos of a batch, below which nothing is halved
 LEAST_BATCH = 4
 # photos at most among which a changed photo is to find itself
@@ -204,7 +206,8 @@ class _Trainer:
         self._options = options
         self._team = team
         self._mixes = bool(examples.targets)
-        self._groups = _groups(network, schedule.lr, options.unfreeze)
+        self._backbone = find(network.spec.backbone)
+        self._groups = parameter_groups(network, schedule.lr, options.unfreeze)
         self.optimiser = Optimiser(
             network,
             self._groups,
@@ -244,14 +247,13 @@ class _Trainer:
         """
         schedule = self._options.schedule
         parts = self._options.finetuning
-        size = _size(self._network.spec.preprocess.crop, epoch, schedule.epochs, parts.sizes)
+        crop = self._network.spec.preprocess.crop
+        size = training_size(self._backbone, crop, epoch, schedule.epochs, parts.sizes)
         self._unfreeze(half=epoch < parts.top_first * schedule.epochs)
         seed = self._options.seed * 10_007 + epoch
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        # BatchNorm keeps its statistics
-        self._network.eval()
-        self._network.neck.train()
+        set_training(self._network, drops=self._backbone.drops)
         losses = []
         order = torch.randperm(len(self.pool), generator=generator).numpy()
         for start in range(0, len(order), schedule.batch_size):
@@ -268,7 +270,7 @@ class _Trainer:
 
     def _unfreeze(self, *, half: bool) -> None:
         if half != self._half:
-            _unfreeze(self._groups, half=half)
+            unfreeze_groups(self._groups, half=half)
             self._shared = self._team.wrap_ddp(self._objective)
             self._half = half
 
@@ -374,59 +376,6 @@ class Objective(torch.nn.Module):
             return loss + self._parts.general * kept.sum() * self._size / len(batch)
         # DistributedDataParallel wants a part of every parameter in each loss.
         return loss + 0.0 * blocks["g"].sum()
-
-
-def _stages(backbone: Any) -> list[Any]:
-    """List the backbone's modules with parameters, in the order of the data.
-
-    Sequences are opened once.
-    """
-    found = []
-    for child in backbone.children():
-        if isinstance(child, torch.nn.Sequential) and len(child) > 1:
-            found += list(child.children())
-        else:
-            found.append(child)
-    return [stage for stage in found if next(stage.parameters(), None) is not None]
-
-
-def _groups(network: Network, lr: float, unfreeze: int | None) -> list[dict[str, Any]]:
-    """Group parameters for the optimiser: neck and heads at ``lr``, stages below at less.
-
-    Each unfrozen stage has 0.95 of the one above; others are frozen. ``unfreeze``: stages from the
-    top (None: all but the first tenth).
-    """
-    stages = _stages(network.backbone)
-    count = len(stages) - round(FROZEN_SHARE * len(stages)) if unfreeze is None else unfreeze
-    if not count >= 0:
-        raise BadRequestError(f"unfreeze must not be negative: {count}")
-    frozen = max(len(stages) - count, 0)
-    for parameter in network.backbone.parameters():
-        parameter.requires_grad_(False)
-    groups = [{"params": [*network.neck.parameters(), *network.heads.parameters()], "lr": lr}]
-    for depth, stage in enumerate(reversed(stages[frozen:]), start=1):
-        groups.append({"params": list(stage.parameters()), "lr": lr * LAYER_DECAY**depth})
-    return groups
-
-
-def _unfreeze(groups: Sequence[dict[str, Any]], *, half: bool) -> None:
-    """Unfreeze neck and heads, and the stages below: all, or with ``half`` the upper half."""
-    until = 1 + (len(groups) // 2 if half else len(groups))
-    for number, group in enumerate(groups):
-        for parameter in group["params"]:
-            parameter.requires_grad_(number < until)
-            parameter.grad = None
-
-
-def _size(crop: int, epoch: int, epochs: int, sizes: Sequence[tuple[float, float]]) -> int:
-    """Choose the progressive size (Tan & Le 2021) in px, a multiple of 32 below the crop.
-
-    It stays below the served size to the end: in a crop of a photo things look larger than in the
-    whole (Touvron et al. 2019), so a smaller crop shows them at the size that the served network
-    will see, and costs less.
-    """
-    share = next(share for until, share in sizes if epoch < until * epochs or until >= 1)
-    return round(crop * share / 32) * 32 if share < 1 else crop
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from indexer.model.torch_runtime import OutOfMemoryError
 from indexer.training import finetune
 from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
 from indexer.training.distributed import ALONE, TrainingProcesses
-from indexer.training.options import FinetuneOptions, TrainingOptions
+from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
@@ -85,13 +85,6 @@ def test_a_loss_that_is_not_finite_stops_and_writes_nothing(
     assert not (tmp_path / "m").exists()
 
 
-def test_learning_rates_fall_from_stage_to_stage(unbroken: Bundle) -> None:
-    groups = finetune._groups(unbroken.network(), 1.0, 3)
-    assert [round(group["lr"], 6) for group in groups] == [1.0, 0.95, 0.9025, 0.857375]
-    everything = finetune._groups(unbroken.network(), 1.0, 10**6)
-    assert len(everything) == len(finetune._stages(unbroken.network().backbone)) + 1
-
-
 def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
     unbroken: Bundle, few_shapes: Path, tmp_path: Path
 ) -> None:
@@ -105,28 +98,6 @@ def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
     shown = decode_squares(rows, preprocess, tmp_path / "shown.npy")
     photos = [decode_photo(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]
     assert np.array_equal(shown, photos_to_pixels(photos, preprocess))
-
-
-def test_photos_grow_and_stay_below_the_served_size() -> None:
-    sizes = FinetuneOptions().sizes
-    assert [finetune._size(224, epoch, 10, sizes) for epoch in (0, 5, 6, 9)] == [160, 160, 192, 192]
-    assert [finetune._size(224, epoch, 1, ((1.0, 1.0),)) for epoch in (0,)] == [224]
-
-
-def test_the_upper_half_of_the_stages_is_trained_first(unbroken: Bundle) -> None:
-    network = unbroken.network()
-    groups = finetune._groups(network, 1.0, 4)
-    finetune._unfreeze(groups, half=True)
-    assert [group["params"][0].requires_grad for group in groups] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
-    finetune._unfreeze(groups, half=False)
-    assert all(parameter.requires_grad for group in groups for parameter in group["params"])
-    assert not next(network.backbone.parameters()).requires_grad
 
 
 def changed(squares: np.ndarray, seed: int, **options: float) -> torch.Tensor:
