@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,8 @@ from indexer.core.native import torch
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Heads
 
+# Of networks in use: size of the input -> how the last map lies.
+_LAYOUTS: WeakKeyDictionary[Any, dict[tuple[int, ...], Any]] = WeakKeyDictionary()
 # From nothing to most, RGB: dark blue, violet, orange, pale yellow.
 _RAMP = np.array([(20, 16, 66), (122, 32, 128), (240, 110, 60), (252, 236, 150)], np.float32)
 
@@ -108,29 +111,58 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (pixels * (1 - cover) + colour * cover).round().clip(0, 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Cells of the last feature map, where they do not lie as [1, C, h, w]."""
+
+    height: int
+    width: int
+    # Of one row per cell (a transformer's tokens, [1, T, C], others before the cells') or of a map
+    # with its channels behind.
+    tokens: bool
+
+    def fits(self, shape: tuple[int, ...], channels: int) -> bool:
+        """Whether a tensor of that shape holds these cells of one photo."""
+        if self.tokens:
+            cells = self.height * self.width
+            return len(shape) == 3 and shape[1] >= cells and shape[2] == channels
+        return shape == (1, self.height, self.width, channels)
+
+    def to_map(self, found: Any) -> Any:
+        """Lay ``found`` out as [1, C, h, w]."""
+        if not self.tokens:
+            return found.permute(0, 3, 1, 2)
+        cells = found[:, found.shape[1] - self.height * self.width :]
+        return cells.transpose(1, 2).unflatten(2, (self.height, self.width))
+
+
 class _Activations:
     """Intermediate tensors of a pass: the last feature map, and the pixels of colour statistics."""
 
-    def __init__(self) -> None:
-        # [1, C, h, w]
+    def __init__(self, grid: _Grid | None) -> None:
+        self._grid = grid
+        # [1, C, h, w], or as ``grid`` says
         self.features: Any = None
         # What features are counted from.
         self.base: Any = 0.0
         # [1, 3, H, W]
         self.pixels: Any = None
 
+    def _to_map(self, found: Any) -> Any:
+        return found if self._grid is None else self._grid.to_map(found)
+
     def heat(self, score: Any) -> np.ndarray:
         """Return the parts that raise ``score``, float32 [h, w] in [0, 1]."""
         sources = [source for source in (self.features, self.pixels) if source is not None]
         gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
         by_source = dict(zip(map(id, sources), gradients, strict=True))
-        grid = self.features.shape[2:]
-        heat: Any = torch.zeros(grid, device=self.features.device)
+        beyond = self._to_map(self.features - self.base)
+        grid = beyond.shape[2:]
+        heat: Any = torch.zeros(grid, device=beyond.device)
         gradient: Any = by_source[id(self.features)]
         if gradient is not None:
-            heat = (
-                heat + (gradient.mean((2, 3), keepdim=True) * (self.features - self.base)).sum(1)[0]
-            )
+            channels = self._to_map(gradient).mean((2, 3), keepdim=True)
+            heat = heat + (channels * beyond).sum(1)[0]
         gradient = by_source.get(id(self.pixels))
         # A block that reads colours directly: what differs from the ground, to first order.
         if gradient is not None:
@@ -151,31 +183,96 @@ def _watched(
 
     ``beyond_empty``: features count as far as they differ from those of an empty photo. The last
     feature map is whatever module of the backbone gives the last output with a height and a width;
-    so it is found in every family of networks without a table of names.
+    so it is found in every family of networks without a table of names. Of a transformer it is what
+    its last block takes: what that gives may be read at one token alone.
     """
-    seen = _Activations()
+    grid, channels = _layout(network.backbone, photo)
+    seen = _Activations(grid)
 
     def keep(_: Any, __: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
+        if not isinstance(output, torch.Tensor):
+            return
+        if grid is None:
+            if output.dim() == 4 and min(output.shape[2:]) > 1:
+                seen.features = output
+        elif not grid.tokens and grid.fits(tuple(output.shape), channels):
             seen.features = output
+
+    def take(_: Any, inputs: tuple[Any, ...]) -> None:
+        if grid is not None and grid.fits(tuple(inputs[0].shape), channels):
+            seen.features = inputs[0]
 
     def part(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         seen.pixels = inputs[0].detach().clone().requires_grad_(True)
         return (seen.pixels,)
 
     hooks = [module.register_forward_hook(keep) for module in network.backbone.modules()]
+    blocks = getattr(network.backbone, "blocks", None)
+    if grid is not None and grid.tokens and blocks:
+        hooks.append(blocks[-1].register_forward_pre_hook(take))
     hooks.append(network.colour.register_forward_pre_hook(part))
     try:
         if beyond_empty:
             with torch.no_grad():
                 network(_empty(photo))
-            seen.base = seen.features
+            seen.base = 0.0 if seen.features is None else seen.features
         with torch.enable_grad():
             embedding, _ = network(photo.detach().clone().requires_grad_(True))
+            if seen.features is None:
+                raise _nothing_to_show(network.backbone)
             yield embedding, seen
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _layout(backbone: Any, photo: Any) -> tuple[_Grid | None, int]:
+    """Find how the last feature map lies in the backbone, and its channels.
+
+    None: as [1, C, h, w]. timm's networks say what their map is (``forward_intermediates``); the
+    tensors that pass through tell how it lies. Raises ``BadRequestError`` where neither tells.
+    """
+    known = _LAYOUTS.setdefault(backbone, {})
+    size = tuple(photo.shape)
+    if size not in known:
+        known[size] = _find_layout(backbone, photo)
+    return known[size]
+
+
+def _find_layout(backbone: Any, photo: Any) -> tuple[_Grid | None, int]:
+    if not hasattr(backbone, "forward_intermediates"):
+        return None, 0
+    shapes: list[tuple[int, ...]] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            shapes.append(tuple(output.shape))
+
+    hooks = [module.register_forward_hook(keep) for module in backbone.modules()]
+    try:
+        with torch.no_grad():
+            found = backbone.forward_intermediates(
+                photo, indices=1, output_fmt="NCHW", intermediates_only=True
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _, channels, height, width = found[-1].shape
+    grids = (_Grid(height, width, tokens=False), _Grid(height, width, tokens=True))
+    # The last one tells: a transformer begins with a convolution.
+    for shape in reversed(shapes):
+        if shape == (1, channels, height, width):
+            return None, channels
+        for grid in grids:
+            if grid.fits(shape, channels):
+                return grid, channels
+    raise _nothing_to_show(backbone)
+
+
+def _nothing_to_show(backbone: Any) -> BadRequestError:
+    return BadRequestError(
+        f"a {type(backbone).__name__} has no map of a photo, so nothing can be shown of it"
+    )
 
 
 def _ground(photo: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.model import backbones
@@ -169,6 +170,41 @@ def test_the_last_feature_map_is_found_in_other_families(name: str) -> None:
     assert heat.shape == (7, 7)
     assert np.isfinite(heat).all()
     assert 0 <= heat.min() <= heat.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"), [("timm:test_vit", (10, 10)), ("timm:test_mambaout", (5, 5))]
+)
+def test_maps_of_transformers_and_of_channels_behind_lie_where_the_shape_is(
+    name: str, grid: tuple[int, int]
+) -> None:
+    """A transformer's tokens and a map [1, h, w, C] are laid out as the photo is.
+
+    Weights are random; what speaks for the shape is what it changes of an empty photo.
+    """
+    torch.manual_seed(0)
+    network = Network(Network.frozen_spec(name), backbones.build(name, random=True))
+    runtime = TorchRuntime(network, device="cpu")
+    empty = Photo(Image.new("RGB", (224, 224), (235, 235, 235)), "PNG", 224, 224, "empty")
+    for place in PLACES:
+        photo = corner("disc", place)
+        direction = runtime.embed([photo])[0] - runtime.embed([empty])[0]
+        heat = category_map(network, runtime.inputs([photo]), direction)
+        assert heat.shape == grid
+        assert mass(heat, place) > 0.5, place
+    pair = [runtime.inputs([corner("disc", place)]) for place in ("top left", "bottom right")]
+    [found] = pair_maps(network, *pair)
+    assert mass(found.first, "top left") > 0.5
+    assert mass(found.second, "bottom right") > 0.5
+
+
+def test_a_network_without_a_map_says_so() -> None:
+    """Tokens that no longer lie as the photo does are shown as nothing, not as a wrong map."""
+    name = "timm:levit_128s"
+    torch.manual_seed(0)
+    network = Network(Network.frozen_spec(name), backbones.build(name, random=True))
+    with pytest.raises(BadRequestError, match="a LevitDistilled has no map of a photo"):
+        category_map(network, torch.rand(1, 3, 224, 224), np.ones(384, np.float32))
 
 
 def test_the_overlay_glows_where_the_heat_is() -> None:
