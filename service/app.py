@@ -54,6 +54,7 @@ from service.api.responses import Health, Problem
 from service.engine import Engine
 from service.inference.admission import OverloadedError
 from service.logging import capture_library_logs, make_log
+from service.query.photo_urls import FetchedBytes
 from service.server import ANSWER, EXCESS, OWNERS, REFUSED, check_address, run_server
 from service.settings import Settings
 
@@ -356,6 +357,9 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         stack: ExitStack | None = g.pop("acting", None)
         if stack is not None:
             stack.close()
+        fetched: FetchedBytes | None = g.pop("fetched", None)
+        if fetched is not None:
+            engine.photo_urls.release(fetched)
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -29,6 +29,8 @@ PIECE = 64 * 1024
 # Of an answer that is not wanted: read to its end, so that the connection can be used again.
 _DRAINED = 16 * 1024
 _KEPT_S = 30.0
+# Idle connections of all hosts together: whoever names hosts could else take all descriptors.
+_MOST_KEPT = 64
 _LONGEST_TAG = 512
 _AGENT = "Catalens/1 (photos of a shop's own catalog)"
 # Asked again, these may give a photo.
@@ -46,6 +48,7 @@ class HTTPAnswer:
 
 @dataclass(frozen=True)
 class _KeptConnection:
+    endpoint: tuple[str, str]
     connection: HTTPConnection
     since: float
 
@@ -122,14 +125,13 @@ class PhotoClient:
         self._tls = tls
         self._watchdog = _Watchdog()
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str], list[_KeptConnection]] = {}
+        self._kept: list[_KeptConnection] = []  # the oldest first
 
     def close(self) -> None:
         """Close all kept connections."""
         self._watchdog.close()
         with self._lock:
-            kept = [entry for entries in self._kept.values() for entry in entries]
-            self._kept.clear()
+            kept, self._kept = self._kept, []
         for entry in kept:
             entry.connection.close()
 
@@ -306,23 +308,29 @@ class PhotoClient:
             return self._tls
 
     def _take(self, url: CheckedURL) -> HTTPConnection | None:
-        now = time.monotonic()
+        endpoint = (url.scheme, url.endpoint)
         with self._lock:
-            kept = self._kept.get((url.scheme, url.endpoint), [])
-            while kept:
-                entry = kept.pop()
-                if now - entry.since < _KEPT_S:
-                    return entry.connection
-                entry.connection.close()
+            self._end_kept(_MOST_KEPT)
+            for place in reversed(range(len(self._kept))):
+                if self._kept[place].endpoint == endpoint:
+                    return self._kept.pop(place).connection
         return None
 
     def _keep(self, url: CheckedURL, connection: HTTPConnection) -> None:
+        endpoint = (url.scheme, url.endpoint)
         with self._lock:
-            kept = self._kept.setdefault((url.scheme, url.endpoint), [])
-            if len(kept) < self._settings.connections:
-                kept.append(_KeptConnection(connection, time.monotonic()))
+            own = sum(entry.endpoint == endpoint for entry in self._kept)
+            if own < self._settings.connections:
+                self._end_kept(_MOST_KEPT - 1)
+                self._kept.append(_KeptConnection(endpoint, connection, time.monotonic()))
                 return
         connection.close()
+
+    def _end_kept(self, most: int) -> None:
+        """Close what was kept for too long, and the oldest beyond ``most``."""
+        before = time.monotonic() - _KEPT_S
+        while self._kept and (self._kept[0].since < before or len(self._kept) > most):
+            self._kept.pop(0).connection.close()
 
 
 class _StaleError(Exception):

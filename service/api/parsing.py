@@ -41,6 +41,7 @@ from service.api.requests import (
 from service.api.role_fields import check_fields
 from service.engine import Query
 from service.products.writer import Draft
+from service.query.photo_urls import FetchedBytes
 
 Model = TypeVar("Model", bound=BaseModel)
 PhotosRequestT = TypeVar("PhotosRequestT", bound=PhotosRequest)
@@ -398,8 +399,9 @@ def _fetch(url: str, where: str) -> bytes:
         )
     if "urls_until" not in g:
         g.urls_until = time.monotonic() + urls.timeout_s
+        g.fetched = FetchedBytes(stranger=caller().role == "search")
     try:
-        return urls.read(url, g.urls_until, private=caller().role != "search")
+        return urls.read(url, g.urls_until, g.fetched)
     except UrlRefusedError as error:
         raise UrlRefusedError(f"{where}.url: {error}") from error
     except UrlFailedError as error:

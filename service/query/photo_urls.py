@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from indexer.core.errors import UrlFailedError
 from indexer.fetch.http_client import PhotoClient
@@ -16,6 +16,15 @@ from service.settings import Settings
 
 # Requests to all hosts at once: the web server's threads must not all wait for other servers.
 _MOST = 16
+
+
+@dataclass
+class FetchedBytes:
+    """What the photos of one request by URL take in memory. ``stranger``: with a key that anybody
+    may have."""
+
+    stranger: bool
+    size: int = 0
 
 
 def fetch_settings(settings: Settings) -> FetchSettings:
@@ -30,56 +39,94 @@ def fetch_settings(settings: Settings) -> FetchSettings:
 
 
 class PhotoUrls:
-    """Reads photos of requests by URL where ``allow_urls`` permits. Safe from threads; close it."""
+    """Reads photos of requests by URL where ``allow_urls`` permits. Safe from threads; close it.
+
+    Photos that were fetched count as bodies do: those of one request take what its body may, all
+    together what all bodies may, and strangers half of that and of the connections. Beyond it comes
+    what is being fetched: a photo a connection.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.allowed = settings.allow_urls
         self.timeout_s = settings.fetch_timeout_s
         self._connections = settings.fetch_connections
+        self._most_of_one = settings.max_body_bytes
+        self._largest = settings.max_image_bytes
+        self._most_of_all = max(settings.max_bodies_bytes, 2 * self._largest)
         fetching = fetch_settings(settings)
         self._client = PhotoClient(fetching)
         # For strangers, who must not ask the shop's own network by the service.
         self._public_client = PhotoClient(replace(fetching, private=frozenset()))
         self._free = threading.Condition()
         self._open: Counter[str] = Counter()
+        self._strangers = 0  # connections
+        self._held = {False: 0, True: 0}  # bytes, by whether a stranger holds them
 
     def close(self) -> None:
         """Close the kept connections."""
         self._client.close()
         self._public_client.close()
 
-    def read(self, url: str, deadline: float, *, private: bool = True) -> bytes:
-        """The photo's bytes by ``deadline`` (``time.monotonic``).
+    def read(self, url: str, deadline: float, held: FetchedBytes) -> bytes:
+        """The photo's bytes by ``deadline`` (``time.monotonic``), counted in ``held``, which is to
+        be released.
 
-        ``private``: also of the servers that ``fetch_private`` names. Raises ``UrlRefusedError``,
-        and ``UrlFailedError`` where its server gives no photo in time.
+        Of the servers that ``fetch_private`` names too, but for strangers. Raises
+        ``UrlRefusedError``, and ``UrlFailedError`` where its server gives no photo in time or there
+        is no memory for it.
         """
-        client = self._client if private else self._public_client
+        client = self._public_client if held.stranger else self._client
         checked = client.check(url)
-        with self._turn(checked.endpoint, deadline):
+        if held.size >= self._most_of_one:
+            raise UrlFailedError(
+                "the photos of this request by URL take as many bytes as one request may (setting "
+                "max_body_bytes): ask for fewer at once"
+            )
+        with self._turn(checked.endpoint, deadline, held):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise UrlFailedError("no time is left to fetch the photo", transient=True)
             data = client.get(checked, total_s=left).data
+            self._count(held, len(data or b""))
         if data is None:
             raise UrlFailedError("the server answered that nothing changed, though nobody asked")
         return data
 
+    def release(self, held: FetchedBytes) -> None:
+        """Give back what a request's photos took."""
+        self._count(held, -held.size)
+
+    def _count(self, held: FetchedBytes, size: int) -> None:
+        with self._free:
+            held.size += size
+            self._held[held.stranger] += size
+            self._free.notify_all()
+
     @contextmanager
-    def _turn(self, host: str, deadline: float) -> Iterator[None]:
-        """Wait until this host, and the service, have a connection left."""
+    def _turn(self, host: str, deadline: float, held: FetchedBytes) -> Iterator[None]:
+        """Wait until this host, and the service, have a connection left, and room for a photo."""
         with self._free:
             if not self._free.wait_for(
-                lambda: self._open[host] < self._connections and self._open.total() < _MOST,
+                lambda: self._open[host] < self._connections and self._has_room(held.stranger),
                 timeout=max(0.0, deadline - time.monotonic()),
             ):
                 raise UrlFailedError("too many photos are being fetched already", transient=True)
             self._open[host] += 1
+            self._strangers += held.stranger
         try:
             yield
         finally:
             with self._free:
                 self._open[host] -= 1
+                self._strangers -= held.stranger
                 if not self._open[host]:
                     del self._open[host]
                 self._free.notify_all()
+
+    def _has_room(self, stranger: bool) -> bool:
+        """Whether one more photo may come."""
+        held = self._held[stranger] if stranger else sum(self._held.values())
+        taken = self._strangers if stranger else self._open.total()
+        share = 2 if stranger else 1
+        fits = share * (held + self._largest) <= self._most_of_all
+        return fits and share * taken < _MOST and self._open.total() < _MOST

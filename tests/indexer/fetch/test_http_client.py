@@ -8,12 +8,13 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from indexer.core.errors import UrlFailedError, UrlRefusedError
+from indexer.fetch import http_client
 from indexer.fetch.address_check import AddressCheck
 from indexer.fetch.http_client import PhotoClient
 from indexer.fetch.settings import FetchSettings
@@ -154,6 +155,22 @@ def test_connections_are_kept() -> None:
             assert client.get(client.check(server.url("photo", number))).data
         client.close()
     assert len(ports) == 1
+
+
+def test_kept_connections_are_few_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names hosts of their own takes no descriptor for each, and an idle connection ends
+    also where its host is never asked again."""
+    monkeypatch.setattr(http_client, "_MOST_KEPT", 3)
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(running()) for _ in range(5)]
+        client = client_for(*(host.endpoint for host in hosts))
+        for host in hosts:
+            assert client.get(client.check(host.url("photo", 1))).data
+        assert [entry.endpoint[1] for entry in client._kept] == [h.endpoint for h in hosts[2:]]
+        monkeypatch.setattr(http_client, "_KEPT_S", 0.0)
+        assert client.get(client.check(hosts[0].url("photo", 1))).data
+        assert len(client._kept) == 1
+        client.close()
 
 
 @pytest.mark.parametrize(

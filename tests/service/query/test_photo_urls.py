@@ -5,19 +5,26 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.core.errors import UrlFailedError
 from service.access.keys import KeyFile
 from service.app import create_app
 from service.engine import Engine
-from service.query.photo_urls import PhotoUrls
+from service.query.photo_urls import FetchedBytes, PhotoUrls
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
-from tools.bench.harness.photo_server import PhotoServer, PhotoServerPlan, running
+from tools.bench.harness.photo_server import (
+    PhotoServer,
+    PhotoServerPlan,
+    running,
+)
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +162,73 @@ def test_requests_of_one_host_share_its_connections(server: PhotoServer) -> None
     urls = PhotoUrls(
         Settings(allow_urls=True, fetch_private=(server.endpoint,), fetch_connections=1)
     )
-    with urls._turn(server.endpoint, 0.0):
+    with urls._turn(server.endpoint, 0.0, FetchedBytes(stranger=False)):
         started = time.monotonic()
         with pytest.raises(Exception, match="already"):
-            urls.read(server.url("photo", 1), started + 0.05)
-    assert urls.read(server.url("photo", 1), time.monotonic() + 5)
+            urls.read(server.url("photo", 1), started + 0.05, FetchedBytes(stranger=False))
+    held = FetchedBytes(stranger=False)
+    assert urls.read(server.url("photo", 1), time.monotonic() + 5, held)
+    urls.close()
+
+
+def test_fetched_photos_count_as_bodies(server: PhotoServer) -> None:
+    """A short request of 64 addresses brings no more into memory than a body may, strangers leave
+    half of it to the shop, and what a request held is free at its end."""
+    with urlopen(server.url("photo", 1)) as answer:
+        size = len(answer.read())
+    settings = Settings(
+        allow_urls=True,
+        fetch_private=(server.endpoint,),
+        max_image_bytes=2 * size,
+        max_body_bytes=2 * size,
+        max_bodies_bytes=4 * size,
+    )
+    urls = PhotoUrls(settings)
+    # Strangers do not reach this server; their share is the same.
+    urls._public_client = urls._client
+
+    def read(held: FetchedBytes) -> bytes:
+        return urls.read(server.url("photo", 1), time.monotonic() + 0.2, held)
+
+    one, page = FetchedBytes(stranger=False), FetchedBytes(stranger=True)
+    assert read(page)
+    assert page.size == size
+    with pytest.raises(UrlFailedError, match="already"):  # half of it would not be left
+        read(page)
+    while one.size < settings.max_body_bytes:
+        assert read(one)
+    with pytest.raises(UrlFailedError, match="max_body_bytes"):
+        read(one)
+    with pytest.raises(UrlFailedError, match="already"):
+        read(FetchedBytes(stranger=False))
+    for held in (one, page):
+        urls.release(held)
+    assert read(one)
+    assert read(page)
+    urls.close()
+
+
+def test_a_request_gives_back_what_it_fetched(web: FlaskClient, server: PhotoServer) -> None:
+    """Also where it fails: else its bytes would be missing until a restart."""
+    urls = web.application.extensions["catalens"].photo_urls
+    images = [{"url": server.url(kind, 2)} for kind in ("photo", "html", "photo")]
+    assert web.post("/v1/search:batch", json={"images": images}).status_code == 200
+    assert web.post("/v1/search", json={"image": images[0], "k": -1}).status_code == 422
+    assert urls._held == {False: 0, True: 0}
+
+
+def test_strangers_leave_connections(server: PhotoServer) -> None:
+    """Whoever holds a page's key makes servers answer slowly: the shop's own fetches go on."""
+    urls = PhotoUrls(Settings(allow_urls=True, fetch_private=(server.endpoint,)))
+    with ExitStack() as stack:
+        for number in range(8):
+            turn = urls._turn(f"slow{number}.example:80", 0.0, FetchedBytes(stranger=True))
+            stack.enter_context(turn)
+        with (
+            pytest.raises(UrlFailedError, match="already"),
+            urls._turn("slow.example:80", 0.0, FetchedBytes(stranger=True)),
+        ):
+            pass
+        held = FetchedBytes(stranger=False)
+        assert urls.read(server.url("photo", 1), time.monotonic() + 5, held)
     urls.close()
