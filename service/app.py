@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -425,12 +426,17 @@ def _register_routes(app: OpenAPI) -> None:
 
 
 def _install_documents(app: OpenAPI, prefix: str) -> None:
-    @app.get("/openapi.json", doc_ui=False)
-    def openapi() -> OpenAPIDocument:
-        document = tidy(app.api_doc)
+    @cache
+    def document() -> str:
+        # Made once: whoever has no key may ask for it, and it takes twenty milliseconds.
+        found: OpenAPIDocument = tidy(app.api_doc)
         if prefix:
-            document["servers"] = [{"url": prefix}]
-        return document
+            found["servers"] = [{"url": prefix}]
+        return app.json.dumps(found)
+
+    @app.get("/openapi.json", doc_ui=False)
+    def openapi() -> Response:
+        return Response(document() + "\n", mimetype="application/json")
 
     @app.get("/problems/<code>", doc_ui=False)
     def explanation(path: ProblemPath) -> Response:

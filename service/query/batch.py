@@ -9,8 +9,8 @@ from functools import partial
 from typing import Literal
 
 from indexer.core.container import usable_cores
-from indexer.core.errors import BadImageError, CatalensError
-from service.inference.admission import OverloadedError
+from indexer.core.errors import BadImageError, BadRequestError, CatalensError
+from service.inference.admission import AdmissionGate, OverloadedError
 from service.query.classify import classify, require_categories
 from service.query.context import RequestContext
 from service.query.photo_embedder import PhotoEmbedder
@@ -21,6 +21,13 @@ from service.query.tags import TagSuggester
 
 Task = Literal["classify", "search", "tags"]
 PhotoContent = Classification | SearchPage | SuggestedTags
+# Products in one answer, those within groups too: 64 photos with 1,000 each are some 60 MB.
+MOST_RESULTS = 64_000
+# Batches that are worked on at once, those that may wait, and for how long: they share their
+# threads anyway, and each holds its answers in memory.
+_AT_ONCE = 4
+_MOST_WAITING = 32
+_WAIT_S = 10.0
 # Failures that say nothing about the other photos.
 _OF_A_PHOTO = (BadImageError, OverloadedError)
 
@@ -67,6 +74,7 @@ class BatchRunner:
         self._embedder = embedder
         self._searcher = searcher
         self._tag_suggester = tag_suggester
+        self._gate = AdmissionGate(_AT_ONCE, _MOST_WAITING, _WAIT_S)
         self._threads = ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="batch")
 
     def close(self) -> None:
@@ -77,18 +85,22 @@ class BatchRunner:
         self, ctx: RequestContext, task: Task, photos: Sequence[bytes], options: SearchOptions
     ) -> BatchAnswer:
         """``options`` are for searches. Raises what is wrong with the task itself, and
-        ``OverloadedError`` once closed."""
-        try:
-            rows = self._threads.map(partial(self._answer, ctx, task, options), photos)
-        except RuntimeError:  # the pool takes no more
-            raise OverloadedError("the service is shutting down") from None
-        return BatchAnswer(list(rows))
+        ``OverloadedError`` once closed, or where other batches are enough."""
+        if task == "search":
+            _check_results(len(photos), options)
+        with self._gate.turn():
+            try:
+                rows = self._threads.map(partial(self._answer, ctx, task, options), photos)
+            except RuntimeError:  # the pool takes no more
+                raise OverloadedError("the service is shutting down") from None
+            return BatchAnswer(list(rows))
 
     def _answer(
         self, batch: RequestContext, task: Task, options: SearchOptions, data: bytes
     ) -> PhotoAnswer | CatalensError:
         ctx = RequestContext.begin(batch.snapshot, batch.deadline_s)
         try:
+            batch.check()  # what is not begun in the time of the whole question is not begun
             content = self._content(ctx, task, Query(image=data), options)
         except _OF_A_PHOTO as error:
             return error
@@ -104,3 +116,13 @@ class BatchRunner:
             require_categories(ctx.snapshot)
             return classify(ctx, self._embedder.embed(ctx, query))
         return self._tag_suggester.suggest(ctx, self._embedder.embed(ctx, query))
+
+
+def _check_results(photos: int, options: SearchOptions) -> None:
+    """Raise ``BadRequestError`` where the answer could hold more products than one may."""
+    each = options.k * (options.group_size if options.group_by is not None else 1)
+    if photos * each > MOST_RESULTS:
+        raise BadRequestError(
+            f"{photos} photos with {each:,} products each are more than the {MOST_RESULTS:,} that "
+            "one answer holds: send fewer photos, or a smaller k or group_size"
+        )

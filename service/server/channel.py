@@ -133,6 +133,10 @@ class HttpChannel(HTTPChannel):
         """Whether nothing of a request has arrived."""
         return not self.busy and self.request is None
 
+    def is_behind(self, now: float) -> bool:
+        """Whether its answer is there for a while and not taken."""
+        return bool(self.total_outbufs_len) and now - self.since > self.server.web.limits.taken_s
+
     def look(self, now: float) -> None:
         """End what takes too long."""
         limits = self.server.web.limits

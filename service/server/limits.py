@@ -19,6 +19,10 @@ class ServerLimits:
     connections: int  # at once, of all peers
     drain_s: float  # how long what was begun may take at the end
     queue_s: float  # how long a request may wait for a thread
+    # Of all answers that clients have not taken yet; beyond it those end that wait for longer than
+    # `taken_s`.
+    answers_bytes: int = 256 * 2**20
+    taken_s: float = 2.0
     # Connections of one peer that have not sent a whole head; one more closes its oldest.
     unfinished: int = 128
     header_s: float = 10.0  # for a head, from its first byte; of a new connection, from its start
@@ -39,6 +43,7 @@ class ServerLimits:
             body_bytes=settings.max_body_bytes,
             # A client that is alone may hold half of them, and so one body of any allowed size.
             bodies_bytes=max(settings.max_bodies_bytes, 2 * settings.max_body_bytes),
+            answers_bytes=max(settings.max_bodies_bytes, 2 * settings.max_body_bytes),
             connections=settings.max_connections,
             drain_s=settings.drain_s,
             queue_s=settings.deadline_s,

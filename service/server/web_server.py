@@ -240,6 +240,7 @@ class WebServer:
     def _look(self, now: float) -> None:
         for channel in self._all():
             channel.look(now)
+        self._end_untaken(now)
         if not self._stopping:
             return
         if self._drained_from is None:
@@ -257,6 +258,26 @@ class WebServer:
             self._ended = True
         self._ended = self._ended or not self._count
 
+    def _end_untaken(self, now: float) -> None:
+        """End connections that do not take their answers, where all hold more than they may: the
+        largest of the peer that holds most."""
+        held = sum(channel.total_outbufs_len for channel in self._all())
+        while held > self.limits.answers_bytes:
+            slow: list[HttpChannel] = []
+            for mates in self._channels.values():
+                found = [channel for channel in mates if channel.is_behind(now)]
+                slow = max(slow, found, key=_bytes_held)
+            if not slow:
+                return
+            worst = max(slow, key=lambda channel: channel.total_outbufs_len)
+            held -= worst.total_outbufs_len
+            self._log.warning(
+                "answer not taken: its connection ended",
+                bytes=worst.total_outbufs_len,
+                peer=worst.peer,
+            )
+            worst.handle_close()
+
     def _clean(self) -> None:
         self.probe_tasks.shutdown(timeout=1)
         self._tasks.shutdown(timeout=1)
@@ -265,6 +286,10 @@ class WebServer:
         for listener in self.listeners:
             listener.trigger.close()
         wasyncore.close_all(self._map)
+
+
+def _bytes_held(channels: list[HttpChannel]) -> int:
+    return sum(channel.total_outbufs_len for channel in channels)
 
 
 class _NoCheck:

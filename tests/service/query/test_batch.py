@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from service.engine import Engine
-from service.inference.admission import OverloadedError
+from service.inference.admission import AdmissionGate, DeadlineExceededError, OverloadedError
 from service.inference.queue import InferenceQueue
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import COLOURS, KINDS, photo
@@ -104,6 +105,49 @@ def test_a_busy_network_fails_photos_and_not_the_request(
         "results"
     ]
     assert (rows[0]["status"], rows[0]["problem"]["code"]) == (503, "overloaded")
+
+
+def test_an_answer_holds_a_bounded_number_of_products(web: FlaskClient) -> None:
+    """Photos, groups and members multiply: eight photos with a thousand groups of twenty, from one
+    key that anybody may have, took 800 MB and half a minute."""
+    asked = files([SHOTS[0]] * 4, k="1000", group_by="colour", group_size="20")
+    refused = assert_problem(web.post("/v1/search:batch", data=asked), 422, "bad-request")
+    assert "80,000" not in refused["detail"]
+    assert "64,000" in refused["detail"]
+    assert "group_size" in refused["detail"]
+    allowed = files([SHOTS[0]] * 3, k="1000", group_by="colour", group_size="20")
+    assert web.post("/v1/search:batch", data=allowed).status_code == 200
+    # Without groups as many as ever; a size without groups says nothing.
+    alone = files([SHOTS[0]] * 4, k="1000", group_size="20")
+    assert web.post("/v1/search:batch", data=alone).status_code == 200
+
+
+def test_few_batches_are_worked_on_at_once(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds its answers in memory; beyond those that may wait one is told to come again."""
+    gate = AdmissionGate(working=1, max_waiting=0, deadline_s=1.0)
+    monkeypatch.setattr(own._batches, "_gate", gate)
+    with gate.turn(), pytest.raises(OverloadedError, match="waiting already"):
+        own.batch("classify", SHOTS[:1])
+    assert own.batch("classify", SHOTS[:1]).content.rows
+
+
+def test_photos_of_a_batch_that_is_over_are_not_begun(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``deadline_s`` is that of the whole question: else 64 photos had 64 times of it."""
+    begun: list[int] = []
+    embed = own.embedder.embed
+
+    def slow(*given: Any) -> Any:
+        begun.append(1)
+        time.sleep(0.3)
+        return embed(*given)
+
+    monkeypatch.setattr(own.embedder, "embed", slow)
+    monkeypatch.setattr(own, "settings", own.settings.model_copy(update={"deadline_s": 0.25}))
+    rows = own.batch("classify", SHOTS * 2).content.rows
+    assert len(begun) <= own._batches._threads._max_workers
+    assert isinstance(rows[-1], DeadlineExceededError)
 
 
 def test_a_closed_engine_says_so(own: Engine) -> None:

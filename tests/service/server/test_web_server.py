@@ -222,6 +222,45 @@ def test_connections_that_wait_make_room(serve: MakeServer) -> None:
         connection.close()
 
 
+def test_answers_that_nobody_takes_hold_a_bounded_memory(serve: MakeServer) -> None:
+    """Of clients that take large answers slowly, the largest of the peer with most of them end;
+    whoever takes an answer gets all of it, and small ones stay."""
+    size = 2**24  # more than the system takes off
+
+    def large(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        answer = bytes(size if environ["PATH_INFO"] == "/large" else 10)
+        start_response("200 OK", [("Content-Length", str(len(answer)))])
+        return [answer]
+
+    server = serve(large, answers_bytes=3 * size, taken_s=0.3)
+
+    def slow(path: str, source: str) -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.bind((source, 0))
+        client.connect(("127.0.0.1", server.effective_port))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return client
+
+    clients = [slow("/large", "127.0.0.2") for _ in range(8)] + [slow("/large", "127.0.0.3")]
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        held = {channel: channel.total_outbufs_len for channel in server._all()}
+        answered = server.accepted == len(clients) and all(held.values())
+        if answered and len(held) < len(clients) and sum(held.values()) <= 3 * size:
+            break
+        time.sleep(0.05)
+    assert len(held) < len(clients)
+    assert sum(held.values()) <= 3 * size
+    assert "127.0.0.3" in {channel.peer for channel in held}
+    with socket.create_connection(("127.0.0.1", server.effective_port)) as quick:
+        quick.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with quick.makefile("rb") as answer:
+            assert len(answer.read()) > size
+    for client in clients:
+        client.close()
+
+
 def test_probes_do_not_wait_for_others(serve: MakeServer) -> None:
     """``/livez`` is answered where every thread is taken."""
     free = threading.Event()
