@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -128,11 +129,29 @@ class FilterColumn:
         span = range(self._first_not_below("-"), self._first_not_below(":"))
         return [place for place in span if condition.within(self.keys[place].as_py())]
 
-    def counts(self, mask: np.ndarray) -> np.ndarray:
-        """How many of the masked products (bool [P]) have each key, int64 [V]."""
+    def counts(self, held: np.ndarray | None) -> np.ndarray:
+        """How many products have each key, int64 [V]. ``held``: which of ``places`` count, bool
+        [M]; None: all of them."""
         if self.starts is None or not len(self.places):
             return np.zeros(0, dtype=np.int64)
-        return np.add.reduceat(mask[self.places], self.starts[:-1], dtype=np.int64)
+        if held is None:
+            return np.diff(self.starts)
+        return np.add.reduceat(held, self.starts[:-1], dtype=np.int64)
+
+    @cached_property
+    def products(self) -> int:
+        """How many products have a value."""
+        seen = np.zeros(int(self.places.max(initial=-1)) + 1, dtype=bool)
+        seen[self.places] = True
+        return int(np.count_nonzero(seen))
+
+    def count_products(self, held: np.ndarray | None) -> int:
+        """How many products have a value, by ``held`` as in ``counts``."""
+        if held is None:
+            return self.products
+        if self.products == len(self.places):
+            return int(np.count_nonzero(held))
+        return len(np.unique(self.places[held]))
 
 
 @dataclass(frozen=True)

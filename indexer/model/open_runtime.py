@@ -73,9 +73,10 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
             model=bundle.path,
             how=HOW,
         )
-    from indexer.model.torch_runtime import TorchRuntime
+    from indexer.model.torch_runtime import ProcessorRuntime, TorchRuntime
 
-    plain = TorchRuntime(bundle.network(), device=device)
+    network = bundle.network()
+    plain = ProcessorRuntime(network) if device == "cpu" else TorchRuntime(network, device=device)
     return _compiled(bundle, plain) if engine == "compiled" else plain
 
 

@@ -82,10 +82,12 @@ class FacetCounter:
 @dataclass(frozen=True)
 class _Counted:
     """The products that are counted: those of the version by a mask, those written since by their
-    facts. Each counts by its code: a product of no group has one below 0, which is its own."""
+    facts. Each counts for itself, or by its code: a product of no group has one below 0, which is
+    its own."""
 
     mask: np.ndarray  # bool [P]
-    codes: np.ndarray  # int64 [P]
+    every: bool  # whether the mask holds all
+    codes: np.ndarray | None  # int64 [P]; None: each product for itself
     changed: Sequence[FilterableProduct]
     changed_codes: np.ndarray  # int64, of ``changed``
 
@@ -95,27 +97,45 @@ class _Counted:
     ) -> _Counted:
         """By groups, or each product for itself."""
         pids = np.array([facts.pid for facts in changed], np.int64)
+        every = bool(mask.all())
         if groups is None:
-            return cls(mask, np.full(len(mask), -1, np.int64), changed, -1 - pids)
-        return cls(mask, groups.base.codes, changed, groups.of(pids))
+            return cls(mask, every, None, changed, -1 - pids)
+        return cls(mask, every, groups.base.codes, changed, groups.of(pids))
 
     def total(self) -> int:
-        """How many groups are counted."""
+        """How many are counted."""
+        if self.codes is None:
+            return int(np.count_nonzero(self.mask)) + len(self.changed)
         return _distinct(self.codes[self.mask], self.changed_codes)
 
-    def having(self, column: FilterColumn, newer: Sequence[bool]) -> int:
-        """How many of them have a field; ``newer``: which of ``changed`` do."""
+    def held(self, column: FilterColumn) -> np.ndarray | None:
+        """Which of a column's places count, bool [M]; None: all of them."""
+        return None if self.every else self.mask[column.places]
+
+    def having(
+        self, column: FilterColumn, held: np.ndarray | None, newer: Sequence[Sequence[Element]]
+    ) -> int:
+        """How many of them have a field; ``newer``: the elements of ``changed``."""
+        if self.codes is None:
+            return column.count_products(held) + sum(map(bool, newer))
         present = np.zeros(len(self.mask), dtype=bool)
         present[column.places] = True
-        return _distinct(self.codes[present & self.mask], self.changed_codes[np.array(newer, bool)])
+        new = np.array([bool(elements) for elements in newer], bool)
+        return _distinct(self.codes[present & self.mask], self.changed_codes[new])
 
     def by_value(
-        self, column: FilterColumn, newer: Sequence[tuple[Element, ...]]
+        self,
+        column: FilterColumn,
+        held: np.ndarray | None,
+        newer: Sequence[tuple[Element, ...]],
     ) -> tuple[np.ndarray, Counter[Element]]:
         """How many of them have each key of a text column, int64 [V], and what the changed products
-        add to that; ``newer``: their elements."""
-        counts = column.counts(self.mask & (self.codes < 0))
-        pairs, width = self._pairs(column)
+        add to that; ``held`` and ``newer`` as in ``having``."""
+        if self.codes is None:
+            return column.counts(held), Counter(e for found in newer for e in dict.fromkeys(found))
+        alone = self.mask & (self.codes < 0)
+        counts = column.counts(alone[column.places])
+        pairs, width = self._pairs(column, self.codes)
         if len(pairs):
             ends = np.searchsorted(pairs, np.arange(1, len(counts) + 1) * width)
             counts = counts + np.diff(ends, prepend=0)
@@ -131,14 +151,14 @@ class _Counted:
                     added[element] += 1
         return counts, added
 
-    def _pairs(self, column: FilterColumn) -> tuple[np.ndarray, int]:
+    def _pairs(self, column: FilterColumn, every: np.ndarray) -> tuple[np.ndarray, int]:
         """Each key with each group of several products that holds it, as key * width + code, int64
         ascending; and the width."""
-        width = 1 + max(int(self.codes.max(initial=-1)), int(self.changed_codes.max(initial=-1)), 0)
+        width = 1 + max(int(every.max(initial=-1)), int(self.changed_codes.max(initial=-1)), 0)
         if column.starts is None:
             return np.empty(0, np.int64), width
         keys = np.repeat(np.arange(len(column.starts) - 1), np.diff(column.starts))
-        codes = self.codes[column.places]
+        codes = every[column.places]
         kept = self.mask[column.places] & (codes >= 0)
         pairs = keys[kept] * width + codes[kept]
         cells = width * (len(column.starts) - 1)
@@ -165,26 +185,30 @@ def _distinct(codes: np.ndarray, changed: np.ndarray) -> int:
 def _facet(column: FilterColumn, counted: _Counted, limit: int) -> Facet:
     """One field over the counted products."""
     newer = [facet_elements(facts, column) for facts in counted.changed]
-    count = counted.having(column, [bool(elements) for elements in newer])
+    held = counted.held(column)
+    count = counted.having(column, held, newer)
     kind = cast(FacetKind, column.kind)  # product ids have no column
     if kind in ("number", "datetime"):
-        low, high = _range(column, counted.mask, newer)
+        low, high = _range(column, held, newer)
         ends = (_number(low, kind), _number(high, kind))
         return Facet(column.field, kind, count, min=ends[0], max=ends[1])
-    counts, added = counted.by_value(column, newer)
+    counts, added = counted.by_value(column, held, newer)
     values = _commonest(column, counts, added, limit)
     rows = [FacetValue(shown(value, kind), number) for value, number in values]
     return Facet(column.field, kind, count, values=rows)
 
 
 def _range(
-    column: FilterColumn, mask: np.ndarray, newer: Sequence[Sequence[Any]]
+    column: FilterColumn, held: np.ndarray | None, newer: Sequence[Sequence[Any]]
 ) -> tuple[float | None, float | None]:
-    """The least and the greatest number of the masked products and the newer ones."""
+    """The least and the greatest number of the held products and the newer ones."""
     numbers = [float(element) for elements in newer for element in elements]
-    if column.numbers is not None:
-        held = column.numbers[mask[column.places]]
-        numbers += [float(held[0]), float(held[-1])] if len(held) else []
+    if column.numbers is not None and len(column.numbers):
+        low, high = 0, len(column.numbers) - 1
+        if held is not None:
+            low, high = int(held.argmax()), high - int(held[::-1].argmax())
+        if held is None or held[low]:
+            numbers += [float(column.numbers[low]), float(column.numbers[high])]
     return (min(numbers), max(numbers)) if numbers else (None, None)
 
 

@@ -177,3 +177,20 @@ def test_columns_know_when_a_type_changed() -> None:
     assert columns.fits(TYPES)
     assert columns.fits({**TYPES, "brand": "string"})
     assert not columns.fits({**TYPES, "price": "string"})
+
+
+def test_a_product_counts_once_however_many_values_it_has() -> None:
+    """Counts by value and of products, of all and of a part, of one value each and of several."""
+    facts = [
+        FilterableProduct(pid, ("Things",), tuple(tags), {})
+        for pid, tags in ((3, "ab"), (5, "b"), (8, ""), (9, "abc"))
+    ]
+    columns = FilterColumns.build(facts, np.array([3, 5, 8, 9]), {})
+    category, tags = columns.facets()
+    mask = np.array([True, False, True, True])
+    assert (category.count_products(None), tags.count_products(None)) == (4, 3)
+    assert category.count_products(mask[category.places]) == 3
+    assert tags.count_products(mask[tags.places]) == 2
+    assert tags.counts(None).tolist() == [2, 3, 1]
+    assert tags.counts(mask[tags.places]).tolist() == [2, 2, 1]
+    assert tags.counts(np.zeros(len(tags.places), bool)).tolist() == [0, 0, 0]
