@@ -156,12 +156,18 @@ def calibration_figures(found: Classified) -> dict[str, Any]:
 
 
 def attribute_head_figures(
-    bundle: Bundle, logits: dict[str, np.ndarray], queries: TaggedPhotos
+    bundle: Bundle,
+    logits: dict[str, np.ndarray],
+    queries: TaggedPhotos,
+    *,
+    leaked: np.ndarray | None = None,
 ) -> FigureGroup:
     """Accuracy of every attribute head over the query photos that have a value: {name: accuracy}.
 
-    A value the head does not know counts as wrong.
+    A value the head does not know counts as wrong. ``leaked`` bool [Q]: queries that an earlier
+    split has already shown judge nothing.
     """
+    barred = np.zeros(len(queries.rows), bool) if leaked is None else leaked
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     for head in bundle.spec.heads:
@@ -169,7 +175,9 @@ def attribute_head_figures(
             continue
         names = bundle.decision.attributes[head.name]
         numbers = [
-            n for n, row in enumerate(queries.rows) if row.attributes.get(head.name) is not None
+            n
+            for n, row in enumerate(queries.rows)
+            if row.attributes.get(head.name) is not None and not barred[n]
         ]
         if not numbers:
             continue

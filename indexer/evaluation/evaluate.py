@@ -81,7 +81,8 @@ def measure(
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     classified = _classify(bundle, logits, photos)
     retrieval, nearest = retrieval_figures(queries, photos.gallery, problem.dataset.types)
-    heads = attribute_head_figures(bundle, logits, queries)
+    leaked = photos.leaks.leaked[photos.masks[split]]
+    heads = attribute_head_figures(bundle, logits, queries, leaked=leaked)
     for name, accuracy in heads.values.items():
         retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
     notes = [*problem.notes, *_doubts(split, len(queries.rows))]

@@ -10,9 +10,32 @@ from indexer.core.errors import TrainingError
 from indexer.core.native import torch
 
 WEIGHT_DECAY = 1e-2
+# how often the average of the weights spans its memory in a training
+_SPANS = 8.0
 STATES = ("network", "average", "optimiser", "schedule")
 
 Rank = tuple[float, float]  # mean validation accuracy, then -NLL of the category
+
+
+def decay_for(steps: int, most: float) -> float:
+    """Choose the decay of the weights' average for a training of ``steps``: it spans an eighth.
+
+    >>> decay_for(20, 0.98), decay_for(1000, 0.98)
+    (0.6, 0.98)
+    """
+    return min(most, max(1 - _SPANS / steps, 0.0)) if steps else most
+
+
+def average_share(step: int, decay: float) -> float:
+    """Return the share of the weights after ``step`` (from 1) in their moving average.
+
+    Unbiased (Kingma and Ba 2015): the average of ``step`` weights is by powers of ``decay`` alone,
+    so nothing of the first ones is left over.
+
+    >>> average_share(1, 0.98), round(average_share(2, 0.98), 3), round(average_share(999, 0.98), 3)
+    (1.0, 0.505, 0.02)
+    """
+    return (1 - decay) / (1 - decay**step)
 
 
 class Optimiser:
@@ -20,8 +43,9 @@ class Optimiser:
 
     The learning rate of each group rises to its ``lr`` within the share ``warm_up`` of ``steps``
     and falls to nothing (Smith and Topin 2018). Validation judges ``average``, an exponential
-    moving average of the weights, and the best epoch's average is what ``restore_best`` gives
-    back. ``clip``: largest norm of a step's gradient.
+    moving average of the weights that holds nothing of the random start (``average_share``), and
+    the best epoch's average is what ``restore_best`` gives back. ``average_decay``: the largest; a
+    short training has less (``decay_for``). ``clip``: largest norm of a step's gradient.
     """
 
     def __init__(
@@ -47,9 +71,12 @@ class Optimiser:
             total_steps=max(steps, 2),
             pct_start=warm_up,
         )
-        self._average: Any = swa.AveragedModel(
-            module, multi_avg_fn=swa.get_ema_multi_avg_fn(average_decay), use_buffers=False
-        )
+        decay = decay_for(steps, average_decay)
+
+        def average(averaged: Any, current: Any, seen: Any) -> None:
+            torch._foreach_lerp_(averaged, current, average_share(int(seen) + 1, decay))
+
+        self._average: Any = swa.AveragedModel(module, multi_avg_fn=average, use_buffers=False)
         self._best: tuple[Rank, int, Any] | None = None
 
     @property
@@ -65,8 +92,7 @@ class Optimiser:
     def step(self, loss: Any, epoch: int) -> float:
         """Step down the gradient of ``loss``; returns its value.
 
-        Raises ``TrainingError`` for a loss that is not finite. Raises ``TrainingError`` for a loss
-        that is not finite.
+        Raises ``TrainingError`` for a loss that is not finite.
         """
         if not torch.isfinite(loss):
             raise TrainingError(

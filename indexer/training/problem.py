@@ -189,7 +189,7 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
             notes.append(
                 f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo "
                 "and are left out "
-                f"where categories are judged{others}"
+                f"where categories and attributes are judged{others}"
             )
         for number in here:
             earlier.setdefault(pixels[number], set()).add(labels[number])

@@ -314,12 +314,14 @@ def _open_set(
     if not photos.categories:
         return None
     train = photos.category[photos.split == "train"]
-    validation = photos.category[photos.split == "validation"]
+    of_validation = photos.split == "validation"
+    validation = photos.category[of_validation]
+    judges = (validation >= 0) & photos.validation_mask[of_validation]
     return fit_unknown(
         learned.vectors[train >= 0],
         train[train >= 0],
-        checked.vectors[validation >= 0],
-        logits[CATEGORY][validation >= 0],
+        checked.vectors[judges],
+        logits[CATEGORY][judges],
         general=fitted.spec.block_slice("g"),
         seed=seed,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.core.errors import TrainingError
 from indexer.core.native import torch
-from indexer.training.optimiser import Optimiser
+from indexer.training.optimiser import Optimiser, average_share, decay_for
 
 
 def make(module: Any) -> Optimiser:
@@ -74,3 +74,29 @@ def test_a_loss_that_is_not_finite_names_epoch_and_rate(module: Any) -> None:
     with pytest.raises(TrainingError, match=r"the loss is nan in epoch 3: .*--lr than 0\.1"):
         optimiser.step(module(torch.full((1, 2), torch.inf)).sum() * 0 + torch.inf, 2)
     assert all(map(torch.equal, weights(module), before))
+
+
+def test_a_short_training_averages_nothing_of_its_start() -> None:
+    """With a fixed decay of .98 two thirds of 20 steps' average were the weights of the start."""
+    start = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        start.weight.fill_(100.0)
+    groups = [{"params": list(start.parameters()), "lr": 1e-9}]
+    optimiser = Optimiser(start, groups, lr=1e-9, steps=20, average_decay=0.98)
+    for number in range(20):
+        optimiser.step(start(torch.zeros(1, 1)).sum(), 0)
+        with torch.no_grad():
+            start.weight.fill_(float(number))
+    # after step n the average took in what step n - 1 left: 100, 0, 1, ..., 18
+    expected = [0.6 ** (19 - number) * value for number, value in enumerate((100.0, *range(19)))]
+    total = sum(0.6**number for number in range(20))
+    average = optimiser.average.weight.item()
+    assert average == pytest.approx(sum(expected) / total, rel=1e-4)
+    assert average > 16
+    assert 0.6**19 / total < 1e-4
+
+
+def test_a_long_training_averages_by_the_decay_it_was_given() -> None:
+    assert decay_for(1000, 0.98) == 0.98
+    assert average_share(1000, 0.98) == pytest.approx(0.02)
+    assert average_share(1, 0.0) == 1.0
