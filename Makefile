@@ -55,7 +55,7 @@ prove-feeds: $(READY)
 
 # The index on a GPU: oracle contract, halves, out of memory, CPU and back, one owner. Says what it skips.
 prove-gpu: $(READY)
-	$(BIN)/python -m pytest -m gpu -rs tests/indexer/index
+	$(BIN)/python -m pytest -m gpu -rs tests/indexer/index tests/indexer/model tests/indexer/training
 
 check: $(READY)
 	$(BIN)/ruff check .

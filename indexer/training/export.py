@@ -8,11 +8,9 @@ vector.
 
 from __future__ import annotations
 
-import io
-import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -59,6 +57,7 @@ from indexer.model.preprocessing import QUICK, group_pixels, photos_to_pixels, s
 from indexer.model.spec import NUMERICS
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.problem import read_problem
+from indexer.training.quantisation import quantised_graphs
 
 # Least mean cosine to the model's own vectors, and most that the share of photos whose nearest
 # neighbour has their category may fall, beyond chance. The pixels alone, cut at whole px, cost .002
@@ -71,10 +70,6 @@ _CHECKED = 400
 _TIMED = 64
 # photos that are held decoded
 _PORTION = 16
-# int8: how many convolutions from the first on stay in bf16. The first ones cost little time, and
-# their few channels of wide range most of the cosine (EfficientNet-Lite0, clothing: .9944 with none
-# left out, .9973 with three).
-_LEFT_OUT = (3, 8)
 
 
 @dataclass(frozen=True)
@@ -267,41 +262,12 @@ def _best(network: Network, numeric: str, references: _References) -> tuple[dict
     if preprocess.shapes:
         preprocess = replace(preprocess, shapes=(), keep_aspect=False)
     pixels = photos_to_pixels(references.calibration, preprocess)
-    for left_out in _LEFT_OUT:
-        graph = _quantised(plain, pixels, left_out)
-        judged = _judge(network, graph, numeric, references)
-        parity = {**judged, "convolutions_left_out": left_out}
+    for graph in quantised_graphs(plain, pixels):
+        judged = _judge(network, graph.model, numeric, references)
+        parity = {**judged, **graph.left_out}
         if parity["alike"]:
             break
-    return parity, graph
-
-
-def _quantised(model: Any, pixels: np.ndarray, left_out: int) -> Any:
-    """Quantise ``model`` to int8 by NNCF, symmetric, calibrated on ``pixels`` [N, H, W, 3]."""
-    # nncf loads it, and it misses a GPU
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # nncf draws bars of its own
-    with redirect_stdout(io.StringIO()):
-        return _quantised_by_nncf(model, pixels, left_out)
-
-
-def _quantised_by_nncf(model: Any, pixels: np.ndarray, left_out: int) -> Any:
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    kinds = ("Convolution", "GroupConvolution")
-    names = [
-        node.get_friendly_name()
-        for node in model.get_ordered_ops()
-        if node.get_type_name() in kinds
-    ]
-    return nncf.quantize(
-        model,
-        nncf.Dataset([pixels[number : number + 1] for number in range(len(pixels))]),
-        subset_size=len(pixels),
-        preset=nncf.QuantizationPreset.PERFORMANCE,
-        ignored_scope=nncf.IgnoredScope(names=names[:left_out]),
-    )
+    return parity, graph.model
 
 
 def _judge(network: Network, model: Any, numeric: str, references: _References) -> dict[str, Any]:

@@ -9,14 +9,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from indexer.core.atomic_files import sha256_file
+from indexer.core.home import Home
 from indexer.core.native import torch
+from indexer.feeds.importer import import_feed
+from indexer.imaging.decode import decode_photo
+from indexer.index_build.pipeline import build_index
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle, write_bundle
 from indexer.model.decision_layer import Category, Decision
+from indexer.model.gradcam import category_direction, category_map
 from indexer.model.network import Network
+from indexer.model.open_runtime import open_embedder
 from indexer.model.pretrained_weights import TorchvisionWeights
+from indexer.model.registry import register_model
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.training.export import export
+from indexer.training.options import TrainingOptions
+from indexer.training.train import train
+from service.engine import Engine
+from service.query.query import Query
+from service.settings import Settings
+from tests.indexer.model.timm_folders import random_folder
 
 DECISION = Decision(categories=(Category(0, ("cup",)), Category(1, ("mug",))))
 TORCHVISION = {
@@ -150,3 +166,72 @@ def test_photos_are_prepared_as_the_weights_were_published(name: str) -> None:
         name != "inception_v3"
     ):  # there the network itself changes them: see the test of its state dict
         assert (list(ours.mean), list(ours.std)) == (entry.mean, entry.std)
+
+
+def two_colours(folder: Path) -> Path:
+    """Ten photos each of a red and of a blue thing, in class folders.
+
+    Of the size that is shown, so that quick and plain preprocessing give the same pixels: networks
+    of random weights make much of little.
+    """
+    for kind, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (folder / kind).mkdir(parents=True)
+        for number in range(10):
+            picture = Image.new("RGB", (168, 168), (250, 250, 250))
+            picture.paste(
+                tuple(value + number for value in colour), (14 + 3 * number, 16, 120, 154)
+            )
+            picture.save(folder / kind / f"{number}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("test_vit", "finetune"), ("test_convnext", "linear"), ("test_efficientnet", "linear")],
+)
+def test_a_network_of_timm_goes_all_the_way(name: str, recipe: str, tmp_path: Path) -> None:
+    """From a folder of random weights: trained, bundled, loaded, exported, explained, indexed and
+    searched, and always the same network.
+
+    Two colours are learnt on random weights too; nothing else is claimed of them.
+    """
+    data = two_colours(tmp_path / "photos")
+    folder = random_folder(tmp_path / "weights", name)
+    options = TrainingOptions(
+        backbone=f"timm:{name}",
+        weights=folder,
+        recipe=recipe,
+        epochs=2,
+        batch_size=4,
+        device="cpu",
+        cache=tmp_path / "cache",
+    )
+    report = train(data, tmp_path / "model", options)
+    bundle = load_bundle(report.model)
+    assert bundle.spec.backbone == f"timm:{name}.r160_in1k"
+    assert report.validation["accuracy"] == 1.0
+    assert bundle.training["weights_origin"]["sha256"] == sha256_file(folder / "model.safetensors")
+    start = backbones.build(bundle.spec.backbone, weights=folder).state_dict()
+    now = bundle.network().backbone.state_dict()
+    moved = {key for key in start if not torch.equal(start[key], now[key])}
+    assert bool(moved) is (recipe == "finetune")
+    plain = open_embedder(bundle, device="cpu")
+    photos = [decode_photo(file.read_bytes()) for file in sorted(data.rglob("*.png"))]
+    vectors = plain.embed(photos)
+    exported = export(tmp_path / "model", data, tmp_path / "fast", numeric="fp32")
+    fast = open_embedder(load_bundle(exported["model"]), device="cpu")
+    assert fast.engine == "openvino"
+    assert (vectors * fast.embed(photos)).sum(1).mean() > 0.99
+    direction = category_direction(plain.network, bundle.decision, bundle.decision.categories[0])
+    heat = category_map(plain.network, plain.inputs(photos[:1]), direction)
+    assert heat.shape == {"test_vit": (10, 10)}.get(name, (5, 5))
+    assert np.isfinite(heat).all()
+    home = Home.create(tmp_path / "home")
+    import_feed(home, data)
+    build_index(home, bundle=register_model(home, report.model), activate=True)
+    first = sorted(data.rglob("*.png"))[0]
+    with Engine(Settings(home=home.path), watch=False) as engine:
+        answer = engine.describe(Query(image=first.read_bytes()), k=3).content
+    assert len(answer.results) == 3
+    assert answer.results[0].product_id == "blue/0"

@@ -16,12 +16,13 @@ from indexer.imaging.decode import decode_photo
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.preprocessing import photos_to_pixels, shrink_to
-from indexer.model.torch_runtime import OutOfMemoryError
+from indexer.model.torch_runtime import OutOfMemoryError, TorchRuntime
 from indexer.training import finetune
 from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.options import TrainingOptions
 from indexer.training.train import train
+from tests.indexer.model.timm_folders import random_folder
 
 PREPROCESS = backbones.find("efficientnet_lite0").preprocess
 
@@ -181,3 +182,26 @@ def test_a_gpu_out_of_memory_halves_the_batch(
         small = TrainingOptions(recipe="finetune", device="cuda", batch_size=size)
         with pytest.raises(OutOfMemoryError, match="--batch-size"):
             finetune.halve_batch(small, team)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU: not proven here")
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet"])
+def test_a_gpu_fine_tunes_any_network(name: str, few_shapes: Path, tmp_path: Path) -> None:
+    """Of each kind: trained there, the bundle gives on a processor what it gives there."""
+    folder = random_folder(tmp_path / "weights", name)
+    options = TrainingOptions(
+        backbone=f"timm:{name}",
+        weights=folder,
+        recipe="finetune",
+        epochs=2,
+        batch_size=4,
+        device="cuda",
+        cache=tmp_path / "cache",
+    )
+    bundle = load_bundle(train(few_shapes, tmp_path / "model", options).model)
+    photos = [decode_photo(file.read_bytes()) for file in sorted(few_shapes.rglob("*.png"))[:6]]
+    there, here = (
+        TorchRuntime(bundle.network(), device=device).embed(photos) for device in ("cuda", "cpu")
+    )
+    assert (there * here).sum(1).min() > 0.9999
