@@ -87,8 +87,11 @@ def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:
         for manifest in stale:
             remove_folder(folder / "indexes" / manifest.version)
         for path in (folder / "indexes").glob(".incoming-*"):
-            # A copy that was interrupted may hold them too.
-            remove_folder(path)
+            # A copy that was interrupted may hold them too; a link is somebody else's.
+            if path.is_symlink():
+                path.unlink()
+            else:
+                remove_folder(path)
     gone = [manifest.version for manifest in stale]
     done.removed = [name for name in gone if name not in done.replaced]
     return done

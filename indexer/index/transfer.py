@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -261,6 +262,9 @@ class _Copy:
                 replace_file(there / f".{name}.part", there / name)
 
     def _files(self, source: Path, aside: Path, files: Files, siblings: list[Path]) -> None:
+        if aside.is_symlink():
+            # Of somebody who shares the folder: it would have files elsewhere removed and written.
+            aside.unlink()
         aside.mkdir(parents=True, exist_ok=True)
         for name in {path.name for path in aside.iterdir()} - {
             n for file in files for n in (file, f".{file}.part")
@@ -276,8 +280,8 @@ class _Copy:
     def _file(self, source: Path, part: Path, known: Mapping[str, Any]) -> None:
         """Copy, going on after what an interrupted copy left; verified as it lies there."""
         for again in (False, True):
-            done = part.stat().st_size if part.exists() and not again else 0
-            with open_regular(source) as read, part.open("r+b" if done else "wb") as write:
+            done = 0 if again else _begun(part)
+            with open_regular(source) as read, part.open("r+b" if done else "xb") as write:
                 read.seek(done)
                 write.seek(done)
                 while chunk := read.read(_CHUNK):
@@ -289,11 +293,24 @@ class _Copy:
             if _is(part, known):
                 self.files.append(source.name)
                 return
-        part.unlink()
+            part.unlink()
         side = "its source" if not _is(source, known) else "the copy"
         raise DamagedIndexError(
             f"{source}: {side} does not match its checksum; nothing was published"
         )
+
+
+def _begun(part: Path) -> int:
+    """Bytes of what an interrupted copy left. Anything else goes: a link, or a second name of a
+    file, would have that written to."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return 0
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size:
+        return found.st_size
+    part.unlink()
+    return 0
 
 
 def _is(path: Path, known: Mapping[str, Any]) -> bool:

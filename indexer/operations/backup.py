@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -64,6 +64,7 @@ _NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS})
 _JOBS = "jobs/[0-9a-f]*/job.json"
 # Folders whose files are never changed, only replaced: another name for one is a copy of it.
 _UNCHANGED = ("indexes", "models", PHOTOS)
+_NAME = "%Y%m%dT%H%M%S.%fZ"
 # The home is looked at again where a version or a photo went meanwhile.
 _ROUNDS = 5
 _SPARE_BYTES = 64 * 2**20
@@ -119,7 +120,9 @@ def back_up(
             made = _Backup(home, folder, link, progress).make()
             note_backup(home, made.path, made.at)
             if keep is not None:
-                for old in list_backups(folder)[:-keep]:
+                # The one just made is the newest, whatever others are called.
+                others = [one for one in list_backups(folder) if one != made.path]
+                for old in others[: len(others) + 1 - keep]:
                     remove_folder(old)
                     made.removed.append(old.name)
     except Timeout as error:
@@ -193,8 +196,12 @@ class _Backup:
         )
 
     def _name(self, at: str) -> Path:
-        name = datetime.fromisoformat(at).strftime("%Y%m%dT%H%M%S.%fZ")
-        return self._folder / name
+        """By its time; where a clock that went back would put it before others, behind them."""
+        times = [datetime.fromisoformat(at).replace(tzinfo=None)]
+        for other in list_backups(self._folder):
+            with suppress(ValueError, OverflowError):
+                times.append(datetime.strptime(other.name, _NAME) + timedelta(microseconds=1))
+        return self._folder / max(times).strftime(_NAME)
 
     def _require_catalog(self) -> None:
         """A home whose catalog is gone must not become the newest backup."""

@@ -4,6 +4,7 @@ the same."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -417,3 +418,30 @@ def test_a_pull_mends_a_damaged_model(home: Home, tmp_path: Path, bundle: Bundle
     weights.write_bytes(b"")
     pull(depot, home)
     assert by_version(home, bundle.model_version).checksums == bundle.checksums
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "second name"])
+def test_a_push_writes_nothing_where_links_lead(
+    home: Home, bundle: Bundle, tmp_path: Path, kind: str
+) -> None:
+    """Who shares the folder has no file elsewhere removed or written by what is put in it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("precious")
+    version = build(home, bundle)
+    depot = tmp_path / "depot"
+    aside = depot / "models" / f".incoming-{bundle.model_version}"
+    if kind == "folder":
+        aside.parent.mkdir(parents=True)
+        aside.symlink_to(elsewhere)
+    else:
+        aside.mkdir(parents=True)
+        for name in bundle.checksums:
+            part = aside / f".{name}.part"
+            if kind == "link":
+                part.symlink_to(elsewhere / "precious")
+            else:
+                os.link(elsewhere / "precious", part)
+    assert push(home, depot).version == version
+    assert [path.name for path in elsewhere.iterdir()] == ["precious"]
+    assert (elsewhere / "precious").read_text() == "precious"

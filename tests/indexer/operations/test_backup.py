@@ -559,3 +559,15 @@ def test_commands_answer_with_one_document(
     assert f"deleted: {Path(found['path']).name}" in capsys.readouterr().out
     assert cli.run(["restore", backups, "--home", new]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_clock_that_went_back_ends_no_new_backup(home: Home, tmp_path: Path) -> None:
+    """The one just made is the newest by its name, and the one that is kept and restored."""
+    folder = tmp_path / "backups"
+    back_up(home, folder).path.rename(folder / "20991231T000000.000000Z")
+    with open_catalog(home) as catalog:
+        put(catalog, "later", add_photo(home, 200))
+    report = back_up(home, folder, keep=1)
+    assert report.removed == ["20991231T000000.000000Z"]
+    assert list_backups(folder) == [report.path]
+    assert restore(folder, tmp_path / "new").products == PRODUCTS + 2
