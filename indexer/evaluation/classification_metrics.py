@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.classification.attribute_prediction import attribute_probabilities
 from indexer.core.category_path import format_path
 from indexer.evaluation.results import Classified, FigureGroup
 from indexer.feeds.dataset import DatasetRow
@@ -18,6 +19,7 @@ from indexer.model.calibration import (
     perfect_calibration_error,
     softmax,
 )
+from indexer.model.decision_layer import Decision
 from indexer.training.metrics import (
     Bootstrap,
     ClassCounts,
@@ -30,6 +32,7 @@ _MACRO = ("macro_precision", "macro_recall", "macro_f1")
 _KEYS = (
     "accuracy",
     "top5_accuracy",
+    "product_accuracy",
     *_MACRO,
     "ece",
     "nll",
@@ -98,6 +101,9 @@ def category_figures(found: Classified | None, queries: TaggedPhotos) -> FigureG
         "n": len(rows),
         "accuracy": float(right.mean()),
         "top5_accuracy": float(top5.mean()),
+        "product_accuracy": product_accuracy(
+            found.logits, found.truth, [row.product_id for row in rows]
+        ),
         **macro,
         "accuracy_by_level": None if levels is None else [float(level.mean()) for level in levels],
         **calibration["after"],
@@ -162,13 +168,15 @@ def attribute_head_figures(
     *,
     leaked: np.ndarray | None = None,
 ) -> FigureGroup:
-    """Accuracy of every attribute head over the query photos that have a value: {name: accuracy}.
+    """Figures of every attribute head over the query photos that have a value: {name: {key: f}}.
 
-    A value the head does not know counts as wrong. ``leaked`` bool [Q]: queries that an earlier
-    split has already shown judge nothing.
+    ``head``: accuracy; a value the head does not know counts as wrong, also for the ECE, while the
+    NLL leaves it out. ``answered``: the share that reaches the head's floor;
+    ``answered_accuracy``: how many of those are right, None without any. ``product_head``: accuracy
+    over products, whose photos count alike. ``leaked`` bool [Q]: photos that judge nothing.
     """
     barred = np.zeros(len(queries.rows), bool) if leaked is None else leaked
-    values: dict[str, float] = {}
+    values: dict[str, dict[str, float | None]] = {}
     intervals: dict[str, list[float]] = {}
     for head in bundle.spec.heads:
         if head.name not in bundle.decision.attributes:
@@ -182,16 +190,49 @@ def attribute_head_figures(
         if not numbers:
             continue
         rows = [queries.rows[number] for number in numbers]
-        guesses = logits[head.name][numbers].argmax(1)
-        right = np.array(
-            [
-                names[head.classes[guess]] == str(row.attributes[head.name])
-                for guess, row in zip(guesses, rows, strict=True)
-            ]
+        label_of = {names[number]: place for place, number in enumerate(head.classes)}
+        truth = np.array([label_of.get(str(row.attributes[head.name]), -1) for row in rows])
+        values[head.name], right = _head_figures(
+            bundle.decision, head.name, logits[head.name][numbers], truth
         )
-        values[head.name] = float(right.mean())
+        products = [row.product_id for row in rows]
+        values[head.name]["product_head"] = product_accuracy(
+            logits[head.name][numbers], truth, products
+        )
         intervals |= by_product(rows).means({f"attributes.{head.name}.head": right})
     return FigureGroup(values, intervals)
+
+
+def _head_figures(
+    decision: Decision, name: str, logits: np.ndarray, truth: np.ndarray
+) -> tuple[dict[str, float | None], np.ndarray]:
+    """Figures of one attribute's head [N, C], and which photos (``truth`` int [N], -1: a value it
+    does not know) it is right about."""
+    probability = attribute_probabilities(logits, decision, name)
+    surest = probability.max(1)
+    right = probability.argmax(1) == truth
+    known = truth >= 0
+    own = probability[known, truth[known]]
+    said = surest >= decision.attribute_floors.get(name, 0.0)
+    found: dict[str, float | None] = {
+        "head": float(right.mean()),
+        "nll": float(-np.log(np.maximum(own, 1e-12)).mean()) if known.any() else None,
+        "ece": expected_calibration_error(surest, right.astype(float)),
+        "answered": float(said.mean()),
+        "answered_accuracy": float(right[said].mean()) if said.any() else None,
+    }
+    return found, right
+
+
+def product_accuracy(logits: np.ndarray, truth: np.ndarray, products: Sequence[str]) -> float:
+    """Accuracy over products of a head's logits [N, C], each the mean over a product's photos.
+
+    ``truth`` int [N], the same for the photos of one product; what is below 0 counts as wrong.
+    """
+    _, first, product = np.unique(np.asarray(products, str), return_index=True, return_inverse=True)
+    together = np.zeros((len(first), logits.shape[1]))
+    np.add.at(together, product, logits)
+    return float((together.argmax(1) == truth[first]).mean())
 
 
 def _levels(rows: list[DatasetRow], predicted: list[tuple[str, ...]]) -> list[np.ndarray] | None:

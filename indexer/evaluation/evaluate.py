@@ -24,6 +24,7 @@ from indexer.evaluation.tag_metrics import tag_figures
 from indexer.feeds.dataset import SPLITS
 from indexer.model.backbones import build
 from indexer.model.bundle import Bundle, load_bundle
+from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
 from indexer.model.runtime_base import Runtime
@@ -34,7 +35,7 @@ from indexer.training.problem import (
     Leaks,
     TrainingProblem,
     find_leaks,
-    read_problem,
+    read_trained,
     read_whole,
     require_rows,
 )
@@ -74,8 +75,7 @@ def measure(
         raise BadRequestError(f"unknown split {split!r}: use {', '.join((*SPLITS, ALL))}")
     bundle = load_bundle(model)
     embedder = open_embedder(bundle, device=device)
-    seed = int(bundle.training.get("seed", 0))
-    problem = read_whole(data) if split == ALL else read_problem(data, seed)
+    problem = read_whole(data) if split == ALL else read_trained(data, bundle.training)
     photos = _load_photos(problem, data, split, embedder, cache, progress)
     queries = photos.sets[split]
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
@@ -83,9 +83,9 @@ def measure(
     retrieval, nearest = retrieval_figures(queries, photos.gallery, problem.dataset.types)
     leaked = photos.leaks.leaked[photos.masks[split]]
     heads = attribute_head_figures(bundle, logits, queries, leaked=leaked)
-    for name, accuracy in heads.values.items():
-        retrieval.values["attributes"].setdefault(name, {"nn1": None})["head"] = accuracy
-    notes = [*problem.notes, *_doubts(split, len(queries.rows))]
+    for name, found in heads.values.items():
+        retrieval.values["attributes"].setdefault(name, {"nn1": None}).update(found)
+    notes = [*problem.notes, *_doubts(split, len(queries.rows), bundle.decision)]
 
     def frozen() -> dict[str, TaggedPhotos] | None:
         try:
@@ -160,9 +160,14 @@ def _load_photos(
     return _EvaluationPhotos(split, features, masks, sets, gallery, leaks)
 
 
-def _doubts(split: str, photos: int) -> list[str]:
+def _doubts(split: str, photos: int, decision: Decision) -> list[str]:
     """Reasons why the figures say little."""
     found = []
+    if len(decision.categories) == 1:
+        found.append(
+            "the model knows one category, so accuracy says only how many photos have it: mind "
+            "the attributes"
+        )
     if split == ALL:
         found.append("all photos are asked: those that trained the model flatter its figures")
     if photos < FEW_PHOTOS:

@@ -177,7 +177,8 @@ def _attributes(figures: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name.replace("_", " ").replace("+", " + "),
-            **(figures["attributes"].get(name) or {"head": None, "nn1": None}),
+            **dict.fromkeys(("head", "nn1", "ece", "nll", "answered", "answered_accuracy")),
+            **(figures["attributes"].get(name) or {}),
             "agreement": agreement.get(name),
             "intervals": {
                 "head": figures["intervals"].get(f"attributes.{name}.head"),

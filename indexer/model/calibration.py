@@ -7,6 +7,10 @@ from scipy.special import logsumexp
 
 # Of a probability that is less than what smoothing added.
 _KEPT = 0.1
+# Above every probability.
+NEVER = 2.0
+# Answers that must be right often enough together, for a floor to stand on them.
+_FEWEST = 10
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -43,13 +47,13 @@ def negative_log_likelihood(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Fit the temperature in [0.05, 20] of least NLL; 1.0 where there is nothing to fit on.
+    """Fit the temperature in [0.05, 20] of least NLL; 1.0 without photos or for a single class.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
     from scipy.optimize import minimize_scalar  # slow to load, and serving does without
 
-    if len(labels) == 0:
+    if len(labels) == 0 or logits.shape[-1] < 2:
         return 1.0
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
@@ -57,6 +61,23 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
+
+
+def least_confidence(confidences: np.ndarray, correct: np.ndarray, precision: float) -> float:
+    """Return the least confidence at which answers are right in the share ``precision``.
+
+    ``confidences`` [N] and ``correct`` bool [N] of held-out photos; 0 where all answers together
+    are right that often, or without photos; above 1, so that nothing is answered, where none of
+    ``_FEWEST`` surest or more are.
+    """
+    if len(confidences) == 0:
+        return 0.0
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    share = np.cumsum(np.asarray(correct, float)[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(share >= precision)
+    if not len(enough) or enough[-1] + 1 < min(_FEWEST, len(order)):
+        return NEVER
+    return 0.0 if enough[-1] + 1 == len(order) else float(confidences[order[enough[-1]]])
 
 
 def expected_calibration_error(

@@ -107,6 +107,8 @@ class Decision:
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # Head name -> temperature of its softmax; 1 where none was fitted.
     attribute_temperatures: Mapping[str, float] = field(default_factory=dict)
+    # Head name -> least probability of a value that is answered; 0 where none was fitted.
+    attribute_floors: Mapping[str, float] = field(default_factory=dict)
     few_shot: tuple[FewShot, ...] = ()
     next_id: int = 0
     # Tag -> head and class that predict it.
@@ -184,6 +186,7 @@ class Decision:
             "unknown": None if self.unknown is None else dict(self.unknown),
             "attributes": dict(self.attributes),
             "attribute_temperatures": dict(self.attribute_temperatures),
+            "attribute_floors": dict(self.attribute_floors),
         }
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -218,6 +221,9 @@ class Decision:
                 attribute_temperatures={
                     name: float(value)
                     for name, value in stored.get("attribute_temperatures", {}).items()
+                },
+                attribute_floors={
+                    name: float(value) for name, value in stored.get("attribute_floors", {}).items()
                 },
                 few_shot=tuple(_few_shot(entry, tensors or {}) for entry in stored["few_shot"]),
                 next_id=int(stored["next_id"]),

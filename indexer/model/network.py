@@ -110,6 +110,11 @@ class Heads(nn.Module):
         # Free text, so not fit for module names.
         self.names = tuple(head.name for head in spec.heads)
         self.linear = nn.ModuleList([nn.Linear(spec.dim, len(head.classes)) for head in spec.heads])
+        # A single class has nothing to be told from: 0, against which few-shot rows stand.
+        for head, linear in zip(spec.heads, self.linear, strict=True):
+            if len(head.classes) == 1:
+                for weight in linear.parameters():
+                    nn.init.zeros_(weight)
 
     def forward(self, embedding: Any, only: str | None = None) -> Any:
         """Return the logits of every head by name; with ``only`` the logits of that one."""

@@ -36,7 +36,9 @@ from indexer.training.problem import (
     find_leaks,
     label_notes,
     read_problem,
+    require_lesson,
 )
+from indexer.training.targets import attribute_targets
 
 PROBED = 4000  # photos at most that go through the backbone, chosen by product
 # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
@@ -72,11 +74,7 @@ def advise(
     features = photo_features(rows, runtime, cache=cache, progress=progress)
     document = _overview(data, problem, features, speed)
     document["probe"]["backbone"] = backbone
-    try:
-        categories = categories_of(problem.of("train"))
-    except TrainingError as error:
-        document["recommendation"] = _without_probe(backbone, None, None, str(error))
-        return document
+    categories = categories_of(problem.of("train"))
     if not categories:
         reason = (
             "no training photo has a category: the model learns from the photos and recaptures of "
@@ -85,7 +83,15 @@ def advise(
         command = f"catalens train {data} --out model --backbone {backbone}"
         document["recommendation"] = _without_probe(backbone, "linear", command, reason)
         return document
-    _probe_labels(document, problem, features, categories, runtime.spec.feature_dim)
+    width = runtime.spec.feature_dim
+    try:
+        if len(categories) == 1:
+            _probe_attributes(document, problem, features, categories, width)
+        else:
+            _probe_labels(document, problem, features, categories, width)
+    except TrainingError as error:
+        document["recommendation"] = _without_probe(backbone, None, None, str(error))
+        return document
     document["cost_s"] = costs(document["photos"], speed)
     document["recommendation"] = recommend(document, backbone, data, minutes)
     return document
@@ -151,6 +157,46 @@ def _probe_labels(
     document["probe"] |= probe(values, labels, train_mask, validation_mask, len(categories))
 
 
+def _probe_attributes(
+    document: dict[str, Any],
+    problem: TrainingProblem,
+    features: Features,
+    categories: Sequence[Category],
+    width: int,
+) -> None:
+    """Add what a probe reads of the attributes of a single category to ``document``.
+
+    Its accuracy is the mean over attributes. Raises ``TrainingError`` where none can be read.
+    """
+    values = features.values[:, :width].astype(np.float32)
+    split = np.array([problem.split[row.product_id] for row in features.rows])
+    leaks = find_leaks(split, features.pixels, category_labels(features.rows, categories))
+    train_mask = split == "train"
+    validation_mask = (split == "validation") & ~leaks.leaked
+    targets, dropped = attribute_targets(
+        features.rows, values, train_mask, validation_mask, problem.dataset.types
+    )
+    document["leaks"]["photos"] = int(leaks.leaked.sum())
+    document["notes"] += [*label_notes(problem, categories), *leaks.notes, *dropped]
+    document["categories"] = _categories(problem)
+    require_lesson(categories, [target.name for target in targets], dropped)
+    heads = {
+        target.name: probe(
+            values,
+            target.labels,
+            train_mask & (target.labels >= 0),
+            validation_mask & (target.labels >= 0),
+            len(target.values),
+        )
+        for target in targets
+    }
+    document["probe"] |= {
+        name: float(np.mean([float(found[name] or 0.0) for found in heads.values()]))
+        for name in ("validation_accuracy", "majority")
+    }
+    document["probe"]["attributes"] = heads
+
+
 def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) -> dict[str, Any]:
     """Recommend recipe, epochs and command line with their reasons, from ``advise``'s figures."""
     cost = found["cost_s"]
@@ -159,9 +205,12 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
     accuracy = found["probe"]["validation_accuracy"]
     judged = "no validation photo can be judged: nothing says how well a model will do"
     if accuracy is not None:
+        heads = found["probe"].get("attributes")
+        what = "value" if heads else "category"
+        of = f" in {', '.join(heads)}, of one category" if heads else ""
         judged = (
-            f"a linear probe on the frozen {backbone} reaches {accuracy:.3f} of validation photos "
-            f"(always the commonest category: {found['probe']['majority']:.3f})"
+            f"a linear probe on the frozen {backbone} reaches {accuracy:.3f} of validation photos"
+            f"{of} (always the commonest {what}: {found['probe']['majority']:.3f})"
         )
     took = (
         f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached"

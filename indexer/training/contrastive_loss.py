@@ -29,8 +29,10 @@ class ContrastiveLosses:
 
         ``labels``: int64 [B] per target, -1 for unknown. Supervised contrastive (Khosla et al.
         2020): every other photo of the batch with the same value is to be nearer than those with
-        another one.
+        another one. Of a single value there is no other one, so it has no loss.
         """
+        told = [number for number, target in enumerate(targets) if len(target.values) > 1]
+        targets, labels = [targets[n] for n in told], [labels[n] for n in told]
         colour = colour_target(targets)
         values = {target.name: own for target, own in zip(targets, labels, strict=True)}
         others = [target for target in targets if target.name != CATEGORY and target is not colour]

@@ -56,7 +56,7 @@ from indexer.model.openvino_runtime import (
 from indexer.model.preprocessing import QUICK, group_pixels, photos_to_pixels, shrink_to
 from indexer.model.spec import NUMERICS
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training.problem import read_problem
+from indexer.training.problem import read_trained
 from indexer.training.quantisation import quantised_graphs
 
 # Least mean cosine to the model's own vectors, and most that the share of photos whose nearest
@@ -186,7 +186,7 @@ def _exportable(model: Path) -> Bundle:
 
 
 def _dataset_photos(bundle: Bundle, data: Path) -> ReferencePhotos:
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    problem = read_trained(data, bundle.training)
     size = shrink_to(bundle.spec.preprocess)
     calibration, _ = _drawn(problem.of("train"), CALIBRATION, size)
     judges, judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, size)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,15 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError, TrainingError
 from indexer.feeds.dataset import SPLITS, Dataset, DatasetRow, assign_splits, read_dataset
 from indexer.model.decision_layer import Category
+from indexer.training.split import (
+    MOST_COMPARED,
+    near_duplicate_groups,
+    split_products,
+    unjudged_notes,
+)
 
-VALIDATION_SHARE = 0.15
+# how products without a split are given one; stands in the model, so that ``evaluate`` repeats it
+SPLIT_RULE = 2
 ALL = "all"  # the one split of ``read_whole``
 
 
@@ -34,14 +42,18 @@ class TrainingProblem:
         return [row for row in self.rows if self.split[row.product_id] == name]
 
 
-def read_problem(data: Path, seed: int) -> TrainingProblem:
-    """Read DATA and give every product its split: its own, else by SHA-256(seed, product_id).
-    Raises ``BadDataError``."""
+def read_problem(data: Path, seed: int, *, rule: int = SPLIT_RULE) -> TrainingProblem:
+    """Read DATA and give every product its split: its own, else one by ``seed``.
+
+    ``rule`` 2: by category, with copies kept together (``split_products``); 1: by SHA-256(seed,
+    product_id) alone, as models were trained that do not say which. Raises ``BadDataError``.
+    """
     dataset = read_dataset(data)
     notes: list[str] = []
     given = {row.product_id: row.split for row in dataset.rows if row.split}
     missing = [row.product_id for row in dataset.rows if row.product_id not in given]
-    split = {**given, **assign_splits(missing, seed)} if not given else dict(given)
+    made = {} if given else _made_split(dataset.rows, seed, rule, notes)
+    split = {**made, **given}
     if given and missing:
         dropped = set(missing)
         notes.append(
@@ -59,14 +71,41 @@ def read_problem(data: Path, seed: int) -> TrainingProblem:
     set_aside: set[str] = set()
     if given and "validation" not in given.values():
         train = [product for product, name in split.items() if name == "train"]
-        assigned = assign_splits(train, seed)
+        taught = [row for row in rows if split[row.product_id] == "train"]
+        assigned = (
+            assign_splits(train, seed) if rule == 1 else _made_split(taught, seed, rule, notes)
+        )
         set_aside = {product for product, name in assigned.items() if name == "validation"}
         set_aside -= _last_of_their_category(rows, set(train), set_aside)
         split.update(dict.fromkeys(set_aside, "validation"))
         notes.append(
             f"no validation split: {len(set_aside)} training products were set aside for it"
         )
+    if made:
+        notes += unjudged_notes(rows, split)
+    elif set_aside:
+        notes += unjudged_notes(rows, split, names=("validation",))
     return TrainingProblem(dataset, rows, split, notes, frozenset(set_aside))
+
+
+def _made_split(
+    rows: Sequence[DatasetRow], seed: int, rule: int, notes: list[str]
+) -> dict[str, str]:
+    """Split products that name no split."""
+    if rule == 1:
+        return assign_splits({row.product_id for row in rows}, seed)
+    if len(rows) > MOST_COMPARED:
+        notes.append(
+            f"{len(rows)} photos are too many to look for copies among them: give DATA a column "
+            "split where suppliers' photos repeat"
+        )
+    return split_products(rows, seed, groups=near_duplicate_groups(rows))
+
+
+def read_trained(data: Path, training: Mapping[str, Any]) -> TrainingProblem:
+    """Read DATA with the split that a model was trained on, by its bundle's ``training``."""
+    # models from before the rule do not say
+    return read_problem(data, int(training.get("seed", 0)), rule=int(training.get("split", 1)))
 
 
 def read_whole(data: Path) -> TrainingProblem:
@@ -102,15 +141,28 @@ def _last_of_their_category(
 def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
     """List the categories of training rows, ids in the order of their paths; may be none.
 
-    Raises ``TrainingError`` for a single one.
+    A single one teaches nothing, but is what every photo is answered with.
     """
     paths = sorted({row.category for row in rows if row.category})
-    if len(paths) == 1:
-        raise TrainingError(
-            f"all training photos have one category, {format_path(paths[0])!r}: at least "
-            "two are needed"
-        )
     return tuple(Category(number, path) for number, path in enumerate(paths))
+
+
+def require_lesson(
+    categories: Sequence[Category], attributes: Collection[str], notes: Sequence[str]
+) -> None:
+    """Raise ``TrainingError`` where one category and no attribute leave nothing to tell apart.
+
+    ``attributes``: names of those that have a head; ``notes`` say why others have none.
+    """
+    if len(categories) != 1 or attributes:
+        return
+    why = "".join(f"; {note}" for note in notes)
+    raise TrainingError(
+        f"all training photos have one category, {categories[0].label!r}, and no attribute can be "
+        "learned, so there is nothing to tell apart: add photos of a second category, or a column "
+        "such as colour with two values or more that photos show and that validation photos have "
+        f"too, or leave the category out to train for similar photos alone{why}"
+    )
 
 
 def category_labels(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> np.ndarray:

@@ -12,7 +12,12 @@ from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.notice import Notice
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
-from indexer.model.calibration import fit_temperature, remove_label_smoothing
+from indexer.model.calibration import (
+    fit_temperature,
+    least_confidence,
+    remove_label_smoothing,
+    softmax,
+)
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Neck, Network
 from indexer.model.spec import ModelSpec
@@ -30,7 +35,7 @@ from indexer.training.linear import (
     set_block_weights,
 )
 from indexer.training.options import RECIPES, Schedule, TrainingOptions
-from indexer.training.problem import TrainingProblem, read_problem
+from indexer.training.problem import SPLIT_RULE, TrainingProblem, read_problem
 from indexer.training.tag_samples import (
     TaggedPhotos,
     fit_tags,
@@ -41,6 +46,7 @@ from indexer.training.tag_samples import (
 from indexer.training.targets import CATEGORY
 from indexer.training.training_set import TrainingSet, load_training_set
 
+_RIGHT = 0.8  # share of the attribute values answered that is to be right
 _MOST = 3  # times the epochs of ``linear``, for catalogs with many attributes
 
 
@@ -282,24 +288,30 @@ def _decide(
         tag_heads=tag_heads,
         unknown=_open_set(photos, fitted, learned, checked, logits, seed),
         attributes=attributes,
-        attribute_temperatures=_attribute_temperatures(photos, logits),
     )
-    return decision, tags_f1
+    return _with_attribute_rules(decision, photos, logits), tags_f1
 
 
-def _attribute_temperatures(photos: TrainingSet, logits: dict[str, Any]) -> dict[str, float]:
-    """Fit a temperature for each attribute head on the validation photos that have its value."""
+def _with_attribute_rules(
+    decision: Decision, photos: TrainingSet, logits: dict[str, Any]
+) -> Decision:
+    """Fit a temperature and a floor for each attribute head, on validation photos with a value."""
     of_validation = photos.split == "validation"
     judges = photos.validation_mask[of_validation]
-    found = {}
+    temperatures: dict[str, float] = {}
+    floors: dict[str, float] = {}
     for target in photos.targets:
         if target.name == CATEGORY:
             continue
         labels = target.labels[of_validation]
         use = judges & (labels >= 0)
         scores = remove_label_smoothing(logits[target.name][use], LABEL_SMOOTHING)
-        found[target.name] = fit_temperature(scores, labels[use])
-    return found
+        temperature = fit_temperature(scores, labels[use])
+        probability = softmax(scores, temperature)
+        right = probability.argmax(1) == labels[use]
+        temperatures[target.name] = temperature
+        floors[target.name] = least_confidence(probability.max(1), right, _RIGHT)
+    return replace(decision, attribute_temperatures=temperatures, attribute_floors=floors)
 
 
 def _open_set(
@@ -351,6 +363,7 @@ def _made_by(
         "unfreeze": options.unfreeze,
         "weights": None if options.weights is None else options.weights.name,
         "weights_origin": None if origin is None else asdict(origin),
+        "split": SPLIT_RULE,
         "photos": photos.counts,
     }
 

@@ -29,6 +29,7 @@ from indexer.training.problem import (
     categories_of,
     find_leaks,
     label_notes,
+    require_lesson,
     require_rows,
 )
 from indexer.training.tag_samples import TaggedPhotos
@@ -156,6 +157,7 @@ def load_training_set(
         extracted.rows, features, train, validation, problem.dataset.types
     )
     notes += [*leaks.notes, *issue_notes(checked), *dropped]
+    require_lesson(categories, [target.name for target in attributes], dropped)
     targets = [*([category] if categories else []), *attributes]
     if targets:
         labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
@@ -185,7 +187,7 @@ def _check_labels(
     extracted: Features, category: Target, categories: Sequence[Category], width: int
 ) -> LabelCheck:
     """Find likely label errors among photos that have a category."""
-    if not categories:
+    if len(categories) < 2:
         return NO_LABELS
     named = np.flatnonzero(category.labels >= 0)
     return check_labels(

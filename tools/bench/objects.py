@@ -28,7 +28,7 @@ from indexer.model.preprocessing import frame_part
 from indexer.model.runtime_base import Runtime
 from indexer.training.export import export
 from indexer.training.feature_cache import photo_features
-from indexer.training.problem import read_problem
+from indexer.training.problem import read_trained
 from tools.bench.data.scenes import GROUNDS, Cutout, Scene, cut_out, ground, scene
 from tools.bench.harness.framework import BenchRow, Goal, knob, percentile, real_data
 from tools.bench.tags import ready_model
@@ -74,7 +74,7 @@ def measure(part: str, work: Path) -> BenchRow:
         model = quick
     bundle = load_bundle(model)
     embedder = open_embedder(bundle, device="cpu")
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    problem = read_trained(data, bundle.training)
     drawn = np.random.default_rng(0).permutation(len(problem.of(split)))[:_CUTOUTS]
     known = photo_features(
         [*problem.of("train"), *(problem.of(split)[place] for place in drawn)], embedder

@@ -25,7 +25,7 @@ from indexer.model.tag_rule import TagRule, View
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule, fit_thresholds
 from indexer.tagging.samples import Neighbours, TagSample
 from indexer.training.feature_cache import photo_features
-from indexer.training.problem import read_problem
+from indexer.training.problem import read_trained
 from indexer.training.tag_samples import TaggedPhotos, fit_tags, tag_columns
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.spine import catalens
@@ -54,7 +54,7 @@ def measure(part: str, work: Path) -> BenchRow:
     data = real_data(DATA)
     bundle = load_bundle(ready_model(part, data, work))
     embedder = open_embedder(bundle)
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    problem = read_trained(data, bundle.training)
     features = photo_features(problem.rows, embedder)
     split = np.array([problem.split[row.product_id] for row in features.rows])
     chosen = {name: split == name for name in ("train", "validation", "test")}

@@ -42,3 +42,19 @@ def test_each_attribute_gets_its_most_probable_value_and_the_surest_comes_first(
 
 def test_a_model_without_attribute_heads_shows_none() -> None:
     assert predict_attributes({"category": np.zeros((1, 2))}, Decision(), SPEC) == []
+
+
+def test_a_value_below_the_floor_of_its_head_is_not_said() -> None:
+    """What was right too seldom on held-out photos is left out; other heads still answer."""
+    logits = {"colour": np.array([[0, 0, 1]], np.float32), "material": np.array([[2, 0]])}
+    decision = Decision(
+        attributes={"colour": ("red", "green", "blue"), "material": ("wool", "silk")},
+        attribute_floors={"colour": 0.6, "material": 0.5},
+    )
+    found = predict_attributes(logits, decision, SPEC)
+    assert [(entry.name, entry.value) for entry in found] == [("material", "silk")]
+    stored = Decision.from_json(decision.to_json(), where="test")
+    assert stored.attribute_floors == {"colour": 0.6, "material": 0.5}
+    # Models from before it answer all.
+    old = {key: value for key, value in decision.to_json().items() if key != "attribute_floors"}
+    assert len(predict_attributes(logits, Decision.from_json(old, where="test"), SPEC)) == 2

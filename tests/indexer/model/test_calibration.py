@@ -11,6 +11,7 @@ from indexer.classification.ranking import rank_categories
 from indexer.model.calibration import (
     expected_calibration_error,
     fit_temperature,
+    least_confidence,
     pair_calibration_error,
     remove_label_smoothing,
     softmax,
@@ -74,3 +75,15 @@ def test_unsmoothing_gives_back_what_smoothing_hid() -> None:
     np.testing.assert_allclose(logsumexp(found, axis=1), logsumexp(logits, axis=1), atol=1e-5)
     assert (np.argsort(found, axis=1) == np.argsort(logits, axis=1)).all()
     assert remove_label_smoothing(logits, 0.0) is logits
+
+
+def test_the_floor_is_the_least_confidence_whose_answers_are_right_often_enough() -> None:
+    """Of 20 answers the 15 surest hold 12 right ones; with two more wrong ones it is too few."""
+    confidences = np.linspace(0.95, 0.0, 20)
+    correct = np.array([1] * 12 + [0] * 8, bool)
+    assert least_confidence(confidences, correct, 0.8) == confidences[14]
+    assert least_confidence(confidences, np.ones(20, bool), 0.8) == 0.0
+    assert least_confidence(confidences, ~correct, 0.8) > 1
+    # Nine answers or fewer are no ground for a floor.
+    assert least_confidence(confidences, np.arange(20) < 7, 0.8) > 1
+    assert least_confidence(np.empty(0), np.empty(0, bool), 0.8) == 0.0

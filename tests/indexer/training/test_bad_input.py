@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.core.errors import BadDataError, BadModelError, StorageError
+from indexer.core.errors import BadDataError, BadModelError, StorageError, TrainingError
 from indexer.evaluation.evaluate import evaluate
 from indexer.imaging.decode import hash_content
 from indexer.model import feature_store
 from indexer.model.bundle import load_bundle
 from indexer.model.feature_store import FeatureCache
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.advise import frozen_runtime
 from indexer.training.options import TrainingOptions
 from indexer.training.train import TrainReport, train
@@ -224,3 +225,42 @@ def test_paths_of_categories_are_judged_level_by_level(
     assert found["top5_accuracy"] == 1.0  # of three categories
     assert set(found["per_class"]) == {"Cloth > Flat", "Toys > Flat", "Toys > Round"}
     assert {"accuracy_by_level.0", "accuracy_by_level.1"} <= set(found["intervals"])
+
+
+def test_one_category_with_attributes_trains_and_without_is_refused(
+    tmp_path: Path, features_id: tuple[str, int]
+) -> None:
+    """What tells the photos apart is learned and judged, each head with calibration and abstention;
+    a kind made later from a few photos stands against the one; with nothing to learn the refusal
+    says what would do."""
+    rng = np.random.default_rng(0)
+    finish = np.arange(160) % 2
+    features = np.eye(5)[finish] + 0.1 * rng.normal(size=(160, 5))
+    cache = tmp_path / "cache"
+    stored(tmp_path, cache, features_id, features)
+    splits = ("train", "train", "validation", "test")
+    rows = [
+        f"{number // 2},{number}.jpg,Rings,{('gloss', 'matt')[finish[number]]},"
+        f"{splits[number // 2 % 4]}"
+        for number in range(160)
+    ]
+    data = feed(tmp_path, "sku,image,category,finish,split", rows)
+    options = TrainingOptions(epochs=12, batch_size=16, device="cpu", cache=cache)
+    bundle = load_bundle(train(data, tmp_path / "m", options).model)
+    assert [category.label for category in bundle.decision.categories] == ["Rings"]
+    assert bundle.decision.temperature == 1.0
+    vectors = rng.normal(size=(3, bundle.spec.dim)).astype(np.float32)
+    assert (TorchRuntime(bundle.network()).logits(vectors)["category"] == 0).all()
+    found = evaluate(tmp_path / "m", data, device="cpu", cache=cache)
+    assert any("knows one category" in note for note in found["notes"])
+    finish_figures = found["attributes"]["finish"]
+    assert finish_figures["head"] > 0.9
+    assert finish_figures["answered"] > 0.9
+    assert finish_figures["answered_accuracy"] >= finish_figures["head"]
+    assert 0 <= finish_figures["ece"] < 0.2
+    assert 0 <= finish_figures["nll"] < 0.5
+    assert found["product_accuracy"] == 1.0
+
+    data = feed(tmp_path, "image,category", [f"{number}.jpg,Rings" for number in range(20)])
+    with pytest.raises(TrainingError, match=r"one category, 'Rings'.*: add photos of a second"):
+        train(data, tmp_path / "m", options)

@@ -91,7 +91,7 @@ def test_rows_labelled_unlike_their_product_are_told(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(
         "product_id,image,title,category\np,0.png,x,a\np,1.png,y,b\nq,2.png,z,b\n"
     )
-    [note] = read_problem(tmp_path / "p.csv", 0).notes
+    note, *_ = read_problem(tmp_path / "p.csv", 0).notes
     assert note.startswith("1 rows are labelled as their product's first row")
     assert "category ('b',)" in note
 

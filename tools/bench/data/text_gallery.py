@@ -28,7 +28,7 @@ from indexer.text.fit_text_tower import Described, colour_of, fit
 from indexer.text.text_tower import TextTower
 from indexer.text.tokenizer import words
 from indexer.training.feature_cache import photo_features
-from indexer.training.problem import read_problem
+from indexer.training.problem import read_trained
 from service.engine import Engine
 from service.query.response import Envelope, SearchPage
 from service.settings import Settings
@@ -90,7 +90,7 @@ def shop(work: Path) -> TextShop:
         catalens("train", data, "--out", ready, "--recipe", "finetune", "--seed", SEED)
     bundle = load_bundle(ready)
     embedder = open_embedder(bundle)
-    problem = read_problem(data, int(bundle.training.get("seed", 0)))
+    problem = read_trained(data, bundle.training)
     features = photo_features(problem.rows, embedder)
     return TextShop(
         bundle,
