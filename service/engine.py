@@ -351,12 +351,12 @@ class Engine:
             tags = self.tag_suggester.suggest(ctx, embedded).tags
             known = bool(ctx.snapshot.bundle.decision.categories)
             found = classify(ctx, embedded) if known else None
+            shown = found.attributes if found else shown_attributes(ctx.snapshot, embedded.vectors)
             description = Description(
                 categories=found.categories if found else [],
                 unknown=found.unknown if found else None,
-                attributes=found.attributes
-                if found
-                else shown_attributes(ctx.snapshot, embedded.vectors),
+                attributes=shown,
+                nearest_kinds=found.nearest_kinds if found else None,
                 results=page.results,
                 next_cursor=page.next_cursor,
                 tags=tags,

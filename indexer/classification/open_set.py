@@ -65,14 +65,21 @@ def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -
     nearest photos within ``rule["columns"]`` (see ``closeness``); it is not read where
     ``rule["mix"][2]`` is 0.
     """
-    signals = (
-        energy(logits),
-        _direction(logits, np.asarray(rule["directions"])),
-        np.asarray(nearest, np.float64),
-    )
+    signals = rule_signals(logits, nearest, rule)
     parts = zip(signals, rule["mean"], rule["spread"], rule["mix"], strict=True)
     return np.asarray(
         sum(share * (mean - signal) / spread for signal, mean, spread, share in parts if share)
+    )
+
+
+def rule_signals(
+    logits: np.ndarray, nearest: np.ndarray | float, rule: Rule
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the three signals [...] of a rule, each lower for what is unknown."""
+    return (
+        energy(logits),
+        _direction(logits, np.asarray(rule["directions"])),
+        np.asarray(nearest, np.float64),
     )
 
 

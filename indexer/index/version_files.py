@@ -25,12 +25,14 @@ VECTORS = "vectors.npy"
 ROWS = "rows.npy"
 # The tag rule of this catalog; versions of catalogs without tags, and old ones, have none.
 TAGS = "tags.json"
+# What the rule for unknown kinds takes from this catalog; old versions have none.
+UNKNOWN = "unknown.json"
 # The text tower; versions of catalogs without words, and old ones, have none.
 TEXT = "text.safetensors"
 # What filters ask; of versions that have none it is read from the catalog.
 COLUMNS = "columns.arrow"
 # What a version has beside its index.
-VERSION_FILES = (VECTORS, ROWS, TAGS, TEXT, COLUMNS)
+VERSION_FILES = (VECTORS, ROWS, TAGS, UNKNOWN, TEXT, COLUMNS)
 _CHUNK = 65536
 
 
@@ -39,8 +41,8 @@ class NewVersion:
     """What a new index version holds.
 
     ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row
-    by row what ``index`` was built from; ``tag_rule``, ``columns`` (of the rows' products) and
-    ``tower`` go with them; ``source`` as in the manifest.
+    by row what ``index`` was built from; ``tag_rule``, ``unknown``, ``columns`` (of the rows'
+    products) and ``tower`` go with them; ``source`` as in the manifest.
     """
 
     index: VectorIndex
@@ -56,6 +58,7 @@ class NewVersion:
     source: dict[str, Any] | None = None
     columns: FilterColumns | None = None
     tower: TextTower | None = None
+    unknown: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Raise ``BadVectorsError`` where the parts do not fit each other."""
@@ -85,6 +88,8 @@ class NewVersion:
                 raise StorageError(f"{file} cannot be written: {error}") from error
         if self.tag_rule is not None:
             write_json(folder / TAGS, self.tag_rule.to_json())
+        if self.unknown is not None:
+            write_json(folder / UNKNOWN, dict(self.unknown))
         if self.columns is not None:
             self.columns.write(folder / COLUMNS)
         if self.tower is not None:
@@ -126,6 +131,8 @@ class IndexVersion:
     )
     # None: text is looked for by keywords alone.
     tower: TextTower | None = None
+    # Takes the place of what the model's rule for unknown kinds has; None: the model's own holds.
+    unknown: Mapping[str, Any] | None = None
 
 
 def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
@@ -154,7 +161,8 @@ def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
         ) from error
     tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
     tag_rule = _tag_rule(manifest, folder)
-    return IndexVersion(manifest, folder, index, rows, stored, tag_rule, columns, tower)
+    unknown = _unknown(manifest, folder)
+    return IndexVersion(manifest, folder, index, rows, stored, tag_rule, columns, tower, unknown)
 
 
 def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
@@ -165,6 +173,18 @@ def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
             f"index version {manifest.version}: {TAGS} cannot be read: {error!r}"
+        ) from error
+
+
+def _unknown(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
+    if UNKNOWN not in manifest.files:
+        return None
+    try:
+        found = json.loads((folder / UNKNOWN).read_bytes())
+        return {**found, "threshold": float(found["threshold"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedIndexError(
+            f"index version {manifest.version}: {UNKNOWN} cannot be read: {error!r}"
         ) from error
 
 

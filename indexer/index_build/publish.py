@@ -10,6 +10,7 @@ import numpy as np
 
 from indexer.catalog.filters import facts_of
 from indexer.catalog.store import Catalog
+from indexer.classification.unknown_refit import refit_unknown
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
@@ -78,9 +79,10 @@ def publish_version(
     progress("build", count, count)
     timer.lap("build")
     progress("tags", 0, 1)
-    fitted: dict[str, Any] = {"tag_rule": None, "tower": None}
+    fitted: dict[str, Any] = {"tag_rule": None, "tower": None, "unknown": None}
     if bundle is not None:
         fitted["tag_rule"] = refit_tags(catalog, bundle, content.rows, content.vectors)
+        fitted["unknown"] = refit_unknown(catalog, bundle, content.rows, content.vectors)
         fitted["tower"] = fit_tower(catalog, blocks, content.rows, content.vectors)
     progress("tags", 1, 1)
     timer.lap("tags")

@@ -190,10 +190,8 @@ def _probe_attributes(
         )
         for target in targets
     }
-    document["probe"] |= {
-        name: float(np.mean([float(found[name] or 0.0) for found in heads.values()]))
-        for name in ("validation_accuracy", "majority")
-    }
+    for name in ("validation_accuracy", "majority"):
+        document["probe"][name] = float(np.mean([found[name] or 0.0 for found in heads.values()]))
     document["probe"]["attributes"] = heads
 
 

@@ -197,9 +197,9 @@ def _give_each_category_training(
 
 def _give_validation(strata: dict[object, list[_Cluster]], split: dict[str, str]) -> None:
     """Move one of the largest category's training clusters to validation, where others stay."""
-    taught = [
-        [one for one in members if split[one.products[0]] == "train"] for members in strata.values()
-    ]
+    taught: list[list[_Cluster]] = []
+    for members in strata.values():
+        taught.append([one for one in members if split[one.products[0]] == "train"])
     most = max(taught, key=len, default=[])
     if len(most) > 2:
         last = max(most, key=lambda one: one.place)

@@ -14,9 +14,16 @@ from indexer.core.errors import NoCategoriesError
 from indexer.index.query_weighting import search_params
 from indexer.model.decision_layer import Category
 from service.query.context import RequestContext
+from service.query.nearest_kind import NearestKind
 from service.query.photo_embedder import EmbeddedQuery
-from service.query.response import AttributePrediction, CategoryPrediction, Classification
+from service.query.response import (
+    AttributePrediction,
+    CategoryPrediction,
+    Classification,
+)
 from service.state.snapshot import Snapshot
+
+_NEAREST = 3  # kinds named beside "unknown"
 
 
 def require_categories(snapshot: Snapshot) -> None:
@@ -28,17 +35,27 @@ def require_categories(snapshot: Snapshot) -> None:
         )
 
 
-def classify(ctx: RequestContext, embedded: EmbeddedQuery, *, top: int = 5) -> Classification:
-    """The ``top`` categories of an embedded query. Raises ``NoCategoriesError``."""
+def classify(
+    ctx: RequestContext, embedded: EmbeddedQuery, *, top: int = 5, withhold: bool = True
+) -> Classification:
+    """The ``top`` categories of an embedded query; of an unknown kind the nearest kinds instead.
+
+    Categories are given beside ``unknown`` all the same without ``withhold``, and by index versions
+    whose build fitted no rule for unknown kinds. Raises ``NoCategoriesError``.
+    """
     require_categories(ctx.snapshot)
     vectors = embedded.vectors
     with ctx.timer.stage("classify"):
         logits, ranked = _rank(ctx.snapshot, vectors, top)
         unknown = is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
+    attributes = shown_attributes(ctx.snapshot, vectors)
+    if unknown and withhold and ctx.snapshot.live.base.unknown is not None:
+        nearest = [NearestKind.of(category) for category, _ in ranked[:_NEAREST]]
+        return Classification([], unknown, attributes, nearest)
     return Classification(
         [CategoryPrediction.of(category, probability) for category, probability in ranked],
         unknown,
-        shown_attributes(ctx.snapshot, vectors),
+        attributes,
     )
 
 
@@ -88,7 +105,7 @@ def is_unknown_kind(
 
     A category made from a few photos is known to the shop though not to the rule.
     """
-    rule = ctx.snapshot.bundle.decision.unknown_rule
+    rule = ctx.snapshot.unknown_rule
     if rule is None or logits is None or not best.trained:
         return False
     nearest = np.zeros(len(vectors))

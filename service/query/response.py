@@ -13,6 +13,7 @@ from pydantic import Field
 
 from indexer.catalog.records import Product
 from indexer.core.timer import StageTimer
+from service.query.nearest_kind import NearestKind
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
 
 if TYPE_CHECKING:
@@ -181,11 +182,12 @@ class AttributePrediction:
 @dataclass(frozen=True)
 class Classification:
     """Categories, best first, what the photo shows of attributes, and whether it is of a kind the
-    model does not know."""
+    model does not know: then the nearest kinds stand in place of the categories."""
 
     categories: list[CategoryPrediction]
     unknown: bool
     attributes: list[AttributePrediction] = field(default_factory=list)
+    nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:
         return Suggestions()
@@ -322,6 +324,7 @@ class Description:
     unknown_words: Annotated[
         list[str] | None, Field(description="Of a text: words that nothing is known of.")
     ] = field(default=None, metadata=OPTIONAL)
+    nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:
         return Suggestions(

@@ -211,7 +211,7 @@ class ListingReviewer:
         known = len(ctx.snapshot.bundle.decision.categories)
         if known:
             # All of them: a banned category above many small ones is their sum.
-            found = classify(ctx, embedded, top=known)
+            found = classify(ctx, embedded, top=known, withhold=False)
             categories, unknown = found.categories, found.unknown
         tags = self._tag_suggester.suggest(ctx, embedded, exclude=self_pids).tags
         with ctx.timer.stage("duplicates"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,13 @@ class Snapshot:
     def tag_rule(self) -> TagRule:
         """As the build of this index version fitted it; versions without one take the model's."""
         return self.live.base.tag_rule or self.bundle.decision.tagging()
+
+    @property
+    def unknown_rule(self) -> Mapping[str, Any] | None:
+        """The model's rule for unknown kinds, with what the build of this index version fitted."""
+        rule = self.bundle.decision.unknown_rule
+        fitted = self.live.base.unknown
+        return rule if rule is None or fitted is None else {**rule, **fitted}
 
     def derived(self, kind: type[DerivedT]) -> DerivedT:
         """What ``kind`` computes from this snapshot: made once, gone with the snapshot."""

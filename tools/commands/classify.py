@@ -32,4 +32,5 @@ def show_categories(found: dict[str, Any]) -> None:
         rows = [(row["name"], row["value"], row["probability"]) for row in found["attributes"]]
         print_table(("attribute", "value", "probability"), rows)
     if found.get("unknown"):
-        log("this may be none of the known kinds")
+        kinds = ", ".join(format_path(kind["path"]) for kind in found.get("nearest_kinds") or [])
+        log("this may be none of the known kinds" + (f"; the nearest: {kinds}" if kinds else ""))

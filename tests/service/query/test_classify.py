@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,10 +17,11 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
 from service.engine import Engine
-from service.query.classify import is_unknown_kind
+from service.query.classify import classify, is_unknown_kind
 from service.query.context import RequestContext
 from service.query.query import Query
 from service.query.search_cache import SearchCache
+from service.state.snapshot import Snapshot
 from tests.service.conftest import photo
 
 DIM, GENERAL = 24, slice(8, 24)
@@ -48,6 +49,13 @@ def world() -> dict[str, Any]:
     return {"train": train, "rule": rule, "known": checked, "strange": strange}
 
 
+class Scores:
+    """The category head of ``world``, as the network's owner gives it."""
+
+    def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        return {"category": 10 * vectors[:, 8:10]}
+
+
 def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
     def search(
         queries: np.ndarray, k: int, *, exclude: Any = (), params: object = None
@@ -55,12 +63,14 @@ def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
         scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
         return [ProductHits(np.arange(len(row)), np.arange(len(row)), row) for row in scores]
 
-    live = SimpleNamespace(search=search, product_count=len(world["train"]))
+    base = SimpleNamespace(unknown=None)
+    live = SimpleNamespace(search=search, product_count=len(world["train"]), base=base)
     decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))), unknown=rule)
     start, stop = rule["columns"] if rule else (0, 8)
     blocks = [Block("a", start, 0.5)] * bool(start) + [Block("g", stop - start, 0.5)]
     spec = replace(Network.frozen_spec("resnet18"), blocks=tuple(blocks))
-    return SimpleNamespace(live=live, bundle=SimpleNamespace(decision=decision, spec=spec))
+    bundle: Any = SimpleNamespace(decision=decision, spec=spec)
+    return Snapshot("v000001", bundle, Scores(), live, cast("Any", None))
 
 
 def context(snapshot: Any) -> RequestContext:
@@ -134,3 +144,21 @@ def test_a_photo_shows_its_attributes_with_probabilities(shop: Engine) -> None:
     assert [(entry.name, entry.value) for entry in shown] == [("colour", "green")]
     assert 0.2 < shown[0].probability <= 1
     assert shop.describe(asked).content.attributes == shown
+
+
+def test_an_unknown_kind_has_no_category_but_the_nearest_kinds(world: dict[str, Any]) -> None:
+    """By an index version whose build fitted the rule; what it fitted holds in place of the
+    model's. Versions from before give categories all the same."""
+    snapshot = snapshot_of(world, world["rule"])
+    asked: Any = SimpleNamespace(vectors=world["strange"][:1], self_pids=frozenset())
+    before = classify(context(snapshot), asked)
+    assert before.unknown
+    assert len(before.categories) == 2
+    assert before.nearest_kinds is None
+    snapshot.live.base.unknown = {"threshold": world["rule"]["threshold"]}
+    now = classify(context(snapshot), asked)
+    assert (now.unknown, now.categories) == (True, [])
+    assert {kind.label for kind in now.nearest_kinds or []} == {"a", "b"}
+    assert len(classify(context(snapshot), asked, withhold=False).categories) == 2
+    snapshot.live.base.unknown = {"threshold": 1e9}
+    assert not classify(context(snapshot), asked).unknown

@@ -1,0 +1,116 @@
+"""Fit of the rule that rejects unknown kinds to a catalog, each product judged without itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from indexer.catalog.store import Catalog
+from indexer.classification.open_set import Rule, rule_logits, rule_signals, unknown_score
+from indexer.core.vectors import unit_rows
+from indexer.model.bundle import Bundle
+
+# Products below which nothing is called unknown: of fewer no 5% can be told.
+LEAST = 20
+NEVER = 1e9
+# Products asked at most, and at least where the catalog is large; pairs compared in between.
+_ASKED, _FEWEST_ASKED = 2000, 200
+_PAIRS = 200_000_000
+_PORTION = 32_768
+
+
+def refit_unknown(
+    catalog: Catalog, bundle: Bundle, rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
+) -> dict[str, Any] | None:
+    """Fit scale and threshold of the model's rule to a catalog; None for a model without a rule.
+
+    ``rows``: int64 [N, 2], pid and photo_id, by pid; ``vectors`` [N, D]. Products of categories
+    that the model knows are asked as new photos would be, without themselves and copies of their
+    photo; where too few carry such a category, all are. How near the nearest are hangs on how many
+    products there are, so a rule of another catalog alarms too often in a small one.
+    """
+    rule = bundle.decision.unknown_rule
+    if rule is None:
+        return None
+    pids, first = np.unique(rows[:, 0], return_index=True)
+    most = int(np.clip(_PAIRS // max(len(rows), 1), _FEWEST_ASKED, _ASKED))
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(pids))[:most])
+    paths = {category.path for category in bundle.decision.categories}
+    found = catalog.by_pids(pids[drawn].tolist())
+    known = np.array([_has_path(found.get(pid), paths) for pid in pids[drawn].tolist()], bool)
+    if known.sum() >= LEAST:
+        drawn = drawn[known]
+    asked = first[drawn]
+    if len(asked) < LEAST:
+        return {"threshold": NEVER, "products": len(asked)}
+    with threadpool_limits(1 if len(rows) < _PORTION else None, "blas"):
+        near = product_closeness(rows, vectors, asked, rule)
+        queries = np.asarray(vectors[asked], np.float32)
+        logits = rule_logits(queries, _head_logits(bundle, rule, queries), rule)
+    return fit_scale(logits, near, rule) | {"products": len(asked)}
+
+
+def fit_scale(logits: np.ndarray, near: np.ndarray, rule: Rule) -> dict[str, Any]:
+    """Fit mean and spread of each signal, and the threshold, on known photos.
+
+    ``logits`` [N, C] as ``rule_logits`` returns them, ``near`` [N]. The threshold is the quantile
+    that the next known photo exceeds with the rule's share of false alarms on average, however few
+    photos there are.
+    """
+    signals = rule_signals(logits, near, rule)
+    scale = {
+        "mean": [float(signal.mean()) for signal in signals],
+        "spread": [float(max(signal.std(), 1e-6)) for signal in signals],
+    }
+    score = unknown_score(logits, near, {**rule, **scale})
+    bar = float(np.quantile(score, 1 - rule["false_alarms"], method="weibull"))
+    return {**scale, "threshold": bar}
+
+
+def product_closeness(
+    rows: np.ndarray, vectors: np.ndarray, asked: np.ndarray, rule: Rule
+) -> np.ndarray:
+    """Compute the mean cosine [Q] of the rows ``asked`` to their k nearest other products.
+
+    As search finds them: a product by its nearest photo, in the rule's block; neither the row's own
+    product nor a copy of its photo is found.
+    """
+    block = slice(*rule["columns"])
+    queries = unit_rows(np.asarray(vectors[asked, block], np.float32))
+    best = np.full((len(asked), 0), -1.0, np.float32)
+    starts = np.flatnonzero(np.r_[True, np.diff(rows[:, 0]) != 0])
+    wanted = min(rule["k"], len(starts) - 1)
+    for begin, end in _portions(starts, len(rows)):
+        cosines = queries @ unit_rows(np.asarray(vectors[begin:end, block], np.float32)).T
+        own = rows[asked, 0][:, None] == rows[begin:end, 0][None, :]
+        own |= rows[asked, 1][:, None] == rows[begin:end, 1][None, :]
+        cosines[own] = -1.0
+        inside = starts[(starts >= begin) & (starts < end)] - begin
+        best = np.concatenate([best, np.maximum.reduceat(cosines, inside, axis=1)], axis=1)
+        k = min(wanted, best.shape[1])
+        best = np.partition(best, -k, axis=1)[:, -k:]
+    return np.asarray(best.mean(1), np.float64)
+
+
+def _portions(starts: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Cut rows into portions of whole products, of ``_PORTION`` rows or little more."""
+    bounds = [0]
+    for start in starts.tolist():
+        if start - bounds[-1] >= _PORTION:
+            bounds.append(start)
+    return list(zip(bounds, [*bounds[1:], count], strict=True))
+
+
+def _has_path(product: Any, paths: set[tuple[str, ...]]) -> bool:
+    return product is not None and product.category in paths
+
+
+def _head_logits(bundle: Bundle, rule: Rule, queries: np.ndarray) -> np.ndarray:
+    """Return the category head's logits where the rule reads them, else nothing."""
+    if "weights" in rule:
+        return np.zeros((len(queries), 0), np.float32)
+    from indexer.model.torch_runtime import TorchRuntime
+
+    return TorchRuntime(bundle.network(), device="cpu").logits(queries)["category"]

@@ -1,0 +1,132 @@
+"""The rule for unknown kinds fits the catalog that it is asked against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.classification.open_set import closeness, fit_unknown, rule_logits, unknown_score
+from indexer.classification.unknown_refit import LEAST, NEVER, product_closeness, refit_unknown
+from indexer.core.errors import DamagedIndexError
+from indexer.core.home import Home
+from indexer.index.faiss_index import FaissIndex
+from indexer.index.version import Versions
+from indexer.index.version_files import UNKNOWN, NewVersion
+from indexer.model.decision_layer import Category, Decision
+
+DIM, KINDS = 32, 6
+BLOCK = slice(0, DIM)
+
+
+def photos(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    block = np.eye(DIM)[labels] + 0.18 * rng.normal(size=(len(labels), DIM))
+    return np.asarray(block / np.linalg.norm(block, axis=1, keepdims=True), np.float32)
+
+
+@pytest.fixture(scope="module")
+def rule() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, KINDS, 1500)
+    checked = photos(rng.integers(0, KINDS, 300), rng)
+    found = fit_unknown(photos(labels, rng), labels, checked, np.zeros((300, KINDS)), general=BLOCK)
+    assert found is not None
+    return found
+
+
+def refit(vectors: np.ndarray, rule: dict[str, Any] | None, paths: list[Any]) -> Any:
+    categories = tuple(Category(number, (f"kind {number}",)) for number in range(KINDS))
+    bundle: Any = SimpleNamespace(decision=Decision(categories=categories, unknown=rule))
+    products = {pid: SimpleNamespace(category=path) for pid, path in enumerate(paths)}
+    catalog: Any = SimpleNamespace(by_pids=lambda pids: {pid: products[pid] for pid in pids})
+    rows = np.stack([np.arange(len(vectors))] * 2, 1)
+    return refit_unknown(catalog, bundle, rows, vectors.astype(np.float16))
+
+
+@pytest.mark.parametrize("count", [50, 200])
+def test_a_small_catalog_refuses_as_many_known_photos_as_was_asked(
+    rule: dict[str, Any], count: int
+) -> None:
+    """Of ten catalogs 5% in the mean, where the model's own rule refuses twice that; what is of no
+    kind is still told."""
+    rng = np.random.default_rng(count)
+    alarms, before, caught = [], [], []
+    for _ in range(10):
+        labels = rng.integers(0, KINDS, count)
+        gallery = photos(labels, rng)
+        fitted = rule | refit(gallery, rule, [(f"kind {label}",) for label in labels])
+        for kinds, found in ((rng.integers(0, KINDS, 200), alarms), (np.full(100, 20), caught)):
+            asked = photos(kinds, rng)
+            near = closeness(asked, gallery, BLOCK)
+            logits = rule_logits(asked, np.empty(0), rule)
+            found.append((unknown_score(logits, near, fitted) > fitted["threshold"]).mean())
+            if found is alarms:
+                before.append((unknown_score(logits, near, rule) > rule["threshold"]).mean())
+    assert 0.03 <= np.mean(alarms) <= 0.07
+    assert np.mean(before) > 2 * np.mean(alarms) or count > 50
+    assert np.mean(caught) > 0.9
+
+
+def test_own_kinds_of_the_shop_that_were_never_taught_do_not_widen_the_rule(
+    rule: dict[str, Any],
+) -> None:
+    """Forty hats of a category that the model does not know: judged are those it knows."""
+    rng = np.random.default_rng(3)
+    labels = np.concatenate([rng.integers(0, KINDS, 100), np.full(40, 20)])
+    paths: list[Any] = [(f"kind {label}",) for label in labels]
+    found = refit(photos(labels, rng), rule, paths)
+    assert found["products"] == 100
+    # Categories of other names, or none, say nothing: all are asked.
+    assert refit(photos(labels, rng), rule, [None] * 140)["products"] == 140
+
+
+def test_too_few_products_call_nothing_unknown(rule: dict[str, Any]) -> None:
+    rng = np.random.default_rng(4)
+    few = photos(rng.integers(0, KINDS, LEAST - 1), rng)
+    assert refit(few, rule, [None] * len(few))["threshold"] == NEVER
+    assert refit(few, None, [None] * len(few)) is None
+
+
+def test_a_product_is_judged_without_itself_and_copies_of_its_photo(rule: dict[str, Any]) -> None:
+    """Of several photos of a product the nearest counts, as in search."""
+    rng = np.random.default_rng(5)
+    vectors = photos(rng.integers(0, KINDS, 40), rng)
+    rows = np.stack([np.arange(40) // 2, np.arange(40)], 1)
+    rows[2, 1] = rows[0, 1]
+    found = product_closeness(rows, vectors, np.array([0]), {**rule, "k": 3})
+    cosines = vectors @ vectors[0]
+    cosines[[0, 1, 2]] = -1
+    best = np.sort(cosines.reshape(20, 2).max(1))[-3:]
+    assert found[0] == pytest.approx(best.mean(), abs=1e-5)
+
+
+def test_a_version_keeps_what_was_fitted_under_a_checksum(tmp_path: Path) -> None:
+    """Versions from before have none."""
+    home = Home.create(tmp_path / "home")
+    vectors = np.eye(4, DIM, dtype=np.float16)
+    versions = Versions(home)
+
+    def publish(unknown: dict[str, Any] | None) -> str:
+        return versions.publish(
+            NewVersion(
+                index=FaissIndex.build("Flat", vectors, device="cpu"),
+                vectors=vectors,
+                rows=np.array([[number, number] for number in range(4)]),
+                embedding_id="e1",
+                model_version="m1",
+                last_sequence=4,
+                unknown=unknown,
+            )
+        )
+
+    fitted = {"mean": [1.0, 0.5, 0.2], "spread": [1.0, 1.0, 1.0], "threshold": 2.5}
+    version = publish(fitted)
+    assert versions.open(version).unknown == fitted
+    assert versions.open(publish(None)).unknown is None
+    path = versions.folder / version / UNKNOWN
+    path.write_bytes(path.read_bytes().replace(b"2.5", b"0.5"))
+    with pytest.raises(DamagedIndexError, match=UNKNOWN):
+        versions.open(version)
