@@ -1,11 +1,18 @@
-"""Benchmark ``unknown``: rejection of kinds never taught, on frozen features."""
+"""Benchmark ``unknown``: rejection of kinds never taught, on frozen features.
+
+``near`` and ``far`` ask test photos. ``galleries`` and ``named`` ask validation photos: how many of
+known kinds are refused in catalogs of three sizes, and how much that is unknown gets a name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from indexer.classification.open_set import (
     auroc,
@@ -14,16 +21,28 @@ from indexer.classification.open_set import (
     rule_logits,
     unknown_score,
 )
+from indexer.classification.unknown_refit import fit_scale, product_closeness
 from indexer.core.category_path import format_path
+from indexer.imaging.decode import Photo, decode_photo
 from indexer.training.advise import frozen_features, frozen_runtime
 from indexer.training.feature_cache import Recaptures, recapture_features
 from indexer.training.linear import Pairs, general_projection
 from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
+from tools.bench.data.strange_photos import draw_strange
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.output import log
 
-PARTS = ("near", "far")
+
+def _refused(size: int) -> Callable[[Sequence[BenchRow]], float | None]:
+    """A reader of the share refused in catalogs of ``size``."""
+    return figure("galleries", f"refused_{size}")
+
+
+PARTS = ("near", "far", "galleries", "named")
+SIZES = (50, 200, 3000)  # products of the catalogs asked
+_REFUSED = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of known photos refused, of the curve
+_STRANGE = 20  # pictures of each kind that no shop sells
 GOALS = (
     Goal(
         "clothing: unknown AUROC, near (each class held out once)",
@@ -37,8 +56,16 @@ GOALS = (
         0.94,
         figure("far", "auroc"),
     ),
+    *(
+        Goal(f"clothing: known refused, catalog of {size}, 5% wanted", op, goal, _refused(size))
+        for size in SIZES
+        for op, goal in ((">=", 0.03), ("<=", 0.07))
+    ),
+    Goal("left-out kinds named, 5% of known refused", "<=", 0.5, figure("named", "left_out")),
+    Goal("what no shop sells named, 5% of known refused", "<=", 0.25, figure("named", "strange")),
 )
 _DIM = 256  # of the general block
+_GALLERIES = 20  # catalogs drawn of each size
 _DRAWS, _OUT, _FEWEST = (
     10,
     3,
@@ -49,6 +76,8 @@ _DRAWS, _OUT, _FEWEST = (
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part: every draw's AUROC, share caught and share of false alarms."""
     log(f"bench unknown: {part}")
+    if part in ("galleries", "named"):
+        return _measure_galleries() if part == "galleries" else _measure_named()
     near = part == "near"
     data = real_data("clothing") if near else real_data("fashion") / "products.csv"
     problem = read_problem(data, 0)
@@ -124,6 +153,134 @@ def hold_out(
         "mix": rule["mix"],
         "rehearsed_auroc": rule["auroc"],
     }
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """Train and validation photos of ``clothing``; N each."""
+
+    values: np.ndarray  # float32 [N, F]
+    kind: np.ndarray  # str [N]
+    train: np.ndarray  # bool [N]
+    recaptures: Recaptures
+
+
+def _judged_photos() -> _Photos:
+    problem = read_problem(real_data("clothing"), 0)
+    features = frozen_features([*problem.of("train"), *problem.of("validation")])
+    train = np.array([problem.split[row.product_id] == "train" for row in features.rows])
+    drawn = recapture_features(features, frozen_runtime(), [(train, PAIRS)])
+    recaptures = Recaptures(drawn.places, drawn.values[:, : features.values.shape[1]])
+    kind = np.array([format_path(row.category or ()) for row in features.rows])
+    return _Photos(features.values, kind, train, recaptures)
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """A rule fitted to a catalog as an index build does, and its products' blocks."""
+
+    rule: BenchRow  # the model's
+    gallery: np.ndarray  # float32 [G, 256]
+    fitted: BenchRow  # what takes the place of the model's
+
+    @classmethod
+    def build(cls, rule: BenchRow, gallery: np.ndarray) -> _Catalog:
+        rows = np.stack([np.arange(len(gallery))] * 2, 1)
+        near = product_closeness(rows, gallery, np.arange(len(gallery)), rule)
+        logits = rule_logits(gallery, np.empty(0), rule)
+        return cls(rule, gallery, {**rule, **fit_scale(logits, near, rule)})
+
+    def scores(self, asked: np.ndarray, rule: BenchRow) -> np.ndarray:
+        """How unlike all known kinds the blocks ``asked`` [Q, 256] are."""
+        near = closeness(asked, self.gallery, slice(0, asked.shape[1]))
+        return unknown_score(rule_logits(asked, np.empty(0), rule), near, rule)
+
+
+def _fit(photos: _Photos, block: np.ndarray, train: np.ndarray, held: np.ndarray) -> BenchRow:
+    """The model's rule of the photos ``train``, its threshold on ``held`` (both bool [N])."""
+    names, labels = np.unique(photos.kind[train], return_inverse=True)
+    nothing = np.zeros((int(held.sum()), len(names)))
+    whole = slice(0, block.shape[1])
+    rule = fit_unknown(block[train], labels, block[held], nothing, general=whole)
+    if rule is None or "weights" not in rule:
+        raise ValueError("no rule can be fitted")
+    return rule
+
+
+def _measure_galleries() -> BenchRow:
+    """Known validation photos refused by catalogs of drawn train photos, by both rules."""
+    photos = _judged_photos()
+    block = general_block(photos.values, photos.train, photos.recaptures)
+    rule = _fit(photos, block, photos.train, ~photos.train)
+    asked = block[~photos.train]
+    rng = np.random.default_rng(0)
+    row: BenchRow = {"recipe": f"{_GALLERIES} catalogs of drawn train photos of each size"}
+    for size in SIZES:
+        refit, own = [], []
+        for _ in range(_GALLERIES):
+            drawn = rng.permutation(np.flatnonzero(photos.train))[:size]
+            catalog = _Catalog.build(rule, block[drawn])
+            bar = catalog.fitted["threshold"]
+            refit.append(float((catalog.scores(asked, catalog.fitted) > bar).mean()))
+            own.append(float((catalog.scores(asked, rule) > rule["threshold"]).mean()))
+        row |= {
+            f"refused_{size}": float(np.mean(refit)),
+            f"refused_{size}_spread": float(np.std(refit)),
+            f"refused_{size}_by_the_model": float(np.mean(own)),
+            f"draws_{size}": refit,
+        }
+    return row
+
+
+def _measure_named() -> BenchRow:
+    """Shares of left-out kinds and of what no shop sells that get a name, as known are refused."""
+    photos = _judged_photos()
+    pictures = [(kind, _decoded(picture)) for kind, picture in draw_strange(_STRANGE)]
+    seen = frozen_runtime().extract_features([photo for _, photo in pictures])
+    strange_values = np.asarray(seen, np.float32)[:, : photos.values.shape[1]]
+    together = np.concatenate([photos.values, strange_values])
+    left: list[np.ndarray] = []
+    strange: list[np.ndarray] = []
+    near: list[float] = []
+    for out in np.unique(photos.kind).tolist():
+        inside = photos.kind != out
+        taught = photos.train & inside
+        padded = np.concatenate([taught, np.zeros(len(strange_values), bool)])
+        block = general_block(together, padded, photos.recaptures)
+        catalog = _Catalog.build(
+            _fit(photos, block[: len(inside)], taught, ~photos.train & inside),
+            block[: len(inside)][taught],
+        )
+        known, unknown, odd = (
+            catalog.scores(part, catalog.fitted)
+            for part in (
+                block[: len(inside)][~photos.train & inside],
+                block[: len(inside)][~inside],
+                block[len(inside) :],
+            )
+        )
+        bars = np.quantile(known, 1 - np.array(_REFUSED))
+        left.append((unknown[:, None] <= bars).mean(0))
+        strange.append((odd[:, None] <= bars).mean(0))
+        near.append(auroc(unknown, known))
+    at = _REFUSED.index(0.05)
+    return {
+        "recipe": "each kind left out once; asked are validation photos, all photos of the kind, "
+        f"and {_STRANGE} pictures each of noise, patterns, drawn landscapes, pages and charts",
+        "refused": list(_REFUSED),
+        "left_out_curve": np.mean(left, 0).tolist(),
+        "strange_curve": np.mean(strange, 0).tolist(),
+        "left_out": float(np.mean(left, 0)[at]),
+        "strange": float(np.mean(strange, 0)[at]),
+        "auroc": float(np.mean(near)),
+        "kinds": dict(zip(np.unique(photos.kind).tolist(), [row[at] for row in left], strict=True)),
+    }
+
+
+def _decoded(picture: Image.Image) -> Photo:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return decode_photo(file.getvalue())
 
 
 def general_block(values: np.ndarray, train: np.ndarray, recaptures: Recaptures) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from indexer.index.version import Versions
 from indexer.index_build import pipeline
 from indexer.index_build.cost_estimate import CostRates, Peak
 from indexer.index_build.pipeline import BuildOptions, BuildReport, build_index
+from indexer.model.decision_layer import Decision
 from indexer.model.spec import Block
 from tests.indexer.conftest import copy_home
 
@@ -44,6 +45,7 @@ class FakeBundle:
     embedding_id: str = "e1"
     model_version: str = "m1"
     spec: Spec = Spec()
+    decision: Decision = field(default_factory=Decision)
 
 
 class FakeEmbedder:
