@@ -165,7 +165,24 @@ def fit_unknown(
     rule["mean"] = [float(signal.mean()) for signal in signals]
     rule["spread"] = [float(max(signal.std(), 1e-6)) for signal in signals]
     rule["threshold"] = float(np.quantile(unknown_score(logits, near, rule), 1 - false_alarms))
+    if "weights" in rule:
+        rule["taught_alarms"] = _taught_alarms(train, rule, rng)
     return rule
+
+
+def _taught_alarms(train: np.ndarray, rule: Rule, rng: np.random.Generator) -> float:
+    """Measure the share of training photos [N, D] above the threshold, each judged without itself.
+
+    It is less than the share of others, since the probe has seen them; at least half of it.
+    """
+    asked = rng.permutation(len(train))[:_MAX_PHOTOS]
+    k = min(NEIGHBOURS, len(train) - 1)
+    block = slice(*rule["columns"])
+    # The nearest of all is the photo itself.
+    near = ((k + 1) * closeness(train[asked], train, block, k + 1) - 1) / max(k, 1)
+    score = unknown_score(rule_logits(train[asked], np.empty(0), rule), near, rule)
+    alarms = float((score > rule["threshold"]).mean())
+    return float(np.clip(alarms, rule["false_alarms"] / 2, rule["false_alarms"]))
 
 
 def _choose_mix(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

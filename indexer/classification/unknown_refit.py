@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from indexer.catalog.store import Catalog
-from indexer.classification.open_set import Rule, rule_logits, rule_signals, unknown_score
+from indexer.classification.open_set import Rule, rule_logits, unknown_score
 from indexer.core.vectors import unit_rows
 from indexer.model.bundle import Bundle
 
@@ -24,7 +24,7 @@ _PORTION = 32_768
 def refit_unknown(
     catalog: Catalog, bundle: Bundle, rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
 ) -> dict[str, Any] | None:
-    """Fit scale and threshold of the model's rule to a catalog; None for a model without a rule.
+    """Fit the threshold of the model's rule to a catalog; None for a model without a rule.
 
     ``rows``: int64 [N, 2], pid and photo_id, by pid; ``vectors`` [N, D]. Products of categories
     that the model knows are asked as new photos would be, without themselves and copies of their
@@ -49,24 +49,19 @@ def refit_unknown(
         near = product_closeness(rows, vectors, asked, rule)
         queries = np.asarray(vectors[asked], np.float32)
         logits = rule_logits(queries, _head_logits(bundle, rule, queries), rule)
-    return fit_scale(logits, near, rule) | {"products": len(asked)}
+    return {"threshold": fit_threshold(logits, near, rule), "products": len(asked)}
 
 
-def fit_scale(logits: np.ndarray, near: np.ndarray, rule: Rule) -> dict[str, Any]:
-    """Fit mean and spread of each signal, and the threshold, on known photos.
+def fit_threshold(logits: np.ndarray, near: np.ndarray, rule: Rule) -> float:
+    """Fit the threshold on known products of a catalog.
 
-    ``logits`` [N, C] as ``rule_logits`` returns them, ``near`` [N]. The threshold is the quantile
-    that the next known photo exceeds with the rule's share of false alarms on average, however few
-    photos there are.
+    ``logits`` [N, C] as ``rule_logits`` returns them, ``near`` [N]. The quantile that the next one
+    exceeds with the rule's share ``taught_alarms`` on average, however few there are.
     """
-    signals = rule_signals(logits, near, rule)
-    scale = {
-        "mean": [float(signal.mean()) for signal in signals],
-        "spread": [float(max(signal.std(), 1e-6)) for signal in signals],
-    }
-    score = unknown_score(logits, near, {**rule, **scale})
-    bar = float(np.quantile(score, 1 - rule["false_alarms"], method="weibull"))
-    return {**scale, "threshold": bar}
+    score = unknown_score(logits, near, rule)
+    # Models from before it do not know what their training photos are ahead of others.
+    alarms = rule.get("taught_alarms", rule["false_alarms"])
+    return float(np.quantile(score, 1 - alarms, method="weibull"))
 
 
 def product_closeness(

@@ -21,7 +21,7 @@ from indexer.classification.open_set import (
     rule_logits,
     unknown_score,
 )
-from indexer.classification.unknown_refit import fit_scale, product_closeness
+from indexer.classification.unknown_refit import fit_threshold, product_closeness
 from indexer.core.category_path import format_path
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.training.advise import frozen_features, frozen_runtime
@@ -156,7 +156,7 @@ def hold_out(
 
 
 @dataclass(frozen=True)
-class _Photos:
+class _JudgedPhotos:
     """Train and validation photos of ``clothing``; N each."""
 
     values: np.ndarray  # float32 [N, F]
@@ -165,14 +165,14 @@ class _Photos:
     recaptures: Recaptures
 
 
-def _judged_photos() -> _Photos:
+def _judged_photos() -> _JudgedPhotos:
     problem = read_problem(real_data("clothing"), 0)
     features = frozen_features([*problem.of("train"), *problem.of("validation")])
     train = np.array([problem.split[row.product_id] == "train" for row in features.rows])
     drawn = recapture_features(features, frozen_runtime(), [(train, PAIRS)])
     recaptures = Recaptures(drawn.places, drawn.values[:, : features.values.shape[1]])
     kind = np.array([format_path(row.category or ()) for row in features.rows])
-    return _Photos(features.values, kind, train, recaptures)
+    return _JudgedPhotos(features.values, kind, train, recaptures)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class _Catalog:
         rows = np.stack([np.arange(len(gallery))] * 2, 1)
         near = product_closeness(rows, gallery, np.arange(len(gallery)), rule)
         logits = rule_logits(gallery, np.empty(0), rule)
-        return cls(rule, gallery, {**rule, **fit_scale(logits, near, rule)})
+        return cls(rule, gallery, {**rule, "threshold": fit_threshold(logits, near, rule)})
 
     def scores(self, asked: np.ndarray, rule: BenchRow) -> np.ndarray:
         """How unlike all known kinds the blocks ``asked`` [Q, 256] are."""
@@ -196,7 +196,7 @@ class _Catalog:
         return unknown_score(rule_logits(asked, np.empty(0), rule), near, rule)
 
 
-def _fit(photos: _Photos, block: np.ndarray, train: np.ndarray, held: np.ndarray) -> BenchRow:
+def _fit(photos: _JudgedPhotos, block: np.ndarray, train: np.ndarray, held: np.ndarray) -> BenchRow:
     """The model's rule of the photos ``train``, its threshold on ``held`` (both bool [N])."""
     names, labels = np.unique(photos.kind[train], return_inverse=True)
     nothing = np.zeros((int(held.sum()), len(names)))

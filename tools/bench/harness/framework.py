@@ -41,6 +41,7 @@ BENCHMARKS = {
     "recall": "does the tuner keep the recall it was asked for, on 20 generated sets and the real "
     "photos",
     "scale": "how build, disk, memory and latency grow from 100,000 to a million entries",
+    "claims": "planted wrong labels, different products and other prints: what is claimed wrongly",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen "
     "features",
     "prohibited": "banned galleries, logos pasted on photos, nudity and codes: what is found, what "
