@@ -180,7 +180,7 @@ def _unknown(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
     if UNKNOWN not in manifest.files:
         return None
     try:
-        found = json.loads((folder / UNKNOWN).read_bytes())
+        found = read_json(folder / UNKNOWN)
         return {**found, "threshold": float(found["threshold"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
