@@ -95,7 +95,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped network as it is, with categories so that the decision layer is seen to stay."""
-    decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))))
+    decision = Decision(categories=(Category(0, ("a",), ()), Category(1, ("b",), ())))
     folder = tmp_path_factory.mktemp("model") / "m"
     return write_bundle(
         folder, Network.frozen("efficientnet_lite0"), decision, metrics={}, training={"seed": 0}
