@@ -64,6 +64,9 @@ VARIANTS: dict[str, TrainingOptions] = {
     "no-contrastive-losses": TrainingOptions(
         linear=LinearOptions(contrastive=ContrastiveLosses(0.0, 0.0, 0.0, 0.0))
     ),
+    "epochs-40": TrainingOptions(epochs=40),
+    "rate-2e-3": TrainingOptions(lr=2e-3),
+    "batch-32": TrainingOptions(batch_size=32),
     "lite1": TrainingOptions(backbone="efficientnet_lite1"),
     "lite2": TrainingOptions(backbone="efficientnet_lite2"),
 }
