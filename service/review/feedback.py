@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadRequestError, UnknownProductError, UnknownRequestError
 from indexer.core.lru import LRUCache
 from indexer.core.timer import StageTimer
+from service.access.control import too_many
 from service.query.response import Envelope, Suggesting
 from service.review.database import ReviewDatabase
 from service.state.snapshots import SnapshotManager
@@ -22,6 +25,10 @@ _REMEMBERED = 4096  # answers that feedback may name
 _MOST_NAMES = 4_096_000
 # Entries on one answer: a page says a click at a time, and each is kept.
 _MOST_ENTRIES = 200
+# Clicks that all strangers (keys of the role `search`) may say a second, and at once: they are kept
+# for good, and at a key's full rate lists of a thousand were 60 GB a day.
+_CLICK_RATE = 50.0
+_CLICKS_AT_ONCE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,30 @@ def _count_names(record: SuggestionRecord) -> float:
     return len(record.tags) + len(record.products)
 
 
+class _ClickLimit:
+    """Counts what strangers say that they clicked."""
+
+    def __init__(self) -> None:
+        self._left = _CLICKS_AT_ONCE
+        self._since = time.monotonic()
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Raise ``RequestRefusedError`` 429 where it is more than there is room for."""
+        with self._lock:
+            now = time.monotonic()
+            refilled = self._left + (now - self._since) * _CLICK_RATE
+            self._left, self._since = min(_CLICKS_AT_ONCE, refilled), now
+            if count > self._left:
+                wait_s = math.ceil((count - self._left) / _CLICK_RATE)
+                raise too_many(
+                    f"keys of the role search may say {_CLICK_RATE:g} clicks a second: wait "
+                    f"{wait_s} s, or send clicks by the shop's own server with another key",
+                    wait_s,
+                )
+            self._left -= count
+
+
 class FeedbackLog:
     """Remembers the last answers that suggested something, and logs the feedback on them.
 
@@ -83,6 +114,7 @@ class FeedbackLog:
         self._entries: LRUCache[str, int] = LRUCache(max_answers)
         self._max_answers = max_answers
         self._naming = threading.Lock()
+        self._clicks = _ClickLimit()
 
     @property
     def request_ids(self) -> list[str]:
@@ -110,11 +142,12 @@ class FeedbackLog:
             self._answers.put(request_id, record)
         return request_id
 
-    def add(self, feedback: Feedback) -> Envelope[FeedbackReceipt]:
-        """Log what people made of an answer.
+    def add(self, feedback: Feedback, *, stranger: bool = False) -> Envelope[FeedbackReceipt]:
+        """Log what people made of an answer. ``stranger``: with a key that anybody may have.
 
-        Raises ``UnknownRequestError``, ``UnknownProductError``, and ``BadRequestError`` for a tag
-        or product that the answer lacked, or for more feedback than one answer takes.
+        Raises ``UnknownRequestError``, ``UnknownProductError``, ``BadRequestError`` for a tag or
+        product that the answer lacked, or for more feedback than one answer takes, and
+        ``RequestRefusedError`` 429 for more clicks than strangers may say.
         """
         timer = StageTimer()
         record = self._answers.get(feedback.request_id)
@@ -133,6 +166,8 @@ class FeedbackLog:
             raise BadRequestError(
                 "nothing said: give accepted, rejected, added, clicked or category"
             )
+        if stranger:
+            self._clicks.take(len(feedback.clicked))
         self._count(feedback.request_id)
         known = self._catalog.pids(feedback.clicked)
         entry = {

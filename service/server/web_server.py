@@ -272,9 +272,7 @@ class WebServer:
             worst = max(slow, key=lambda channel: channel.total_outbufs_len)
             held -= worst.total_outbufs_len
             self._log.warning(
-                "answer not taken: its connection ended",
-                bytes=worst.total_outbufs_len,
-                peer=worst.peer,
+                "answer not taken: its connection ended", bytes=worst.total_outbufs_len
             )
             worst.handle_close()
 

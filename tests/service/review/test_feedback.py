@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from indexer.core.errors import (
 from indexer.feeds.dataset import read_dataset
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import open_reviews
+from service.access.refusal import RequestRefusedError
 from service.engine import Engine, Query
+from service.review import feedback
 from service.review.feedback import Feedback, FeedbackLog
 from service.review.queue import AlarmPrecision, TagPrecision
 from tests.service.conftest import photo, product_id
@@ -206,6 +209,29 @@ def test_an_export_of_nothing_says_so(own: Engine, tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="no feedback to train from"):
         export_feedback(own.home, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_strangers_say_a_bounded_number_of_clicks(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clicks are kept for good, and anybody may have the key of a page: it cannot fill the disk.
+    The shop's own keys have no such limit."""
+    clock = [100.0]
+    monkeypatch.setattr(feedback, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    own.feedback = FeedbackLog(own.catalog, own.snapshots, own.review_database)
+    found = own.search(Query(product_id="ring-blue"), k=1)
+    own.feedback.remember("s1", found)
+    clicked = [found.content.results[0].product_id] * 500
+    for _ in range(2):
+        assert own.feedback.add(Feedback("s1", clicked=clicked), stranger=True)
+    with pytest.raises(RequestRefusedError, match="clicks a second: wait 1 s") as caught:
+        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger=True)
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
+    assert own.feedback.add(Feedback("s1", clicked=clicked))
+    clock[0] += 1.0
+    assert own.feedback.add(Feedback("s1", clicked=clicked[:50]), stranger=True)
+    with pytest.raises(RequestRefusedError):
+        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger=True)
 
 
 def test_one_answer_takes_a_bounded_number_of_entries(own: Engine) -> None:
