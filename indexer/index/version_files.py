@@ -181,7 +181,7 @@ def _unknown(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found = read_json(folder / UNKNOWN)
-        return {**found, "threshold": float(found["threshold"])}
+        return {"threshold": float(found["threshold"]), "products": int(found["products"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
             f"index version {manifest.version}: {UNKNOWN} cannot be read: {error!r}"

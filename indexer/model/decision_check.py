@@ -84,7 +84,9 @@ def _row_fault(decision: Decision, dim: int) -> str | None:
 
 def _is_rule(rule: Mapping[str, Any], spec: ModelSpec) -> bool:
     try:
-        found = {name: np.asarray(value, np.float64) for name, value in rule.items()}
+        # What could not be measured of a rule is None.
+        given = {name: value for name, value in rule.items() if value is not None}
+        found = {name: np.asarray(value, np.float64) for name, value in given.items()}
         sides = [found[name].shape for name in ("mean", "spread", "mix")]
         classes = next((len(head.classes) for head in spec.heads if head.name == "category"), 0)
         start, stop = (int(one) for one in rule.get("columns", (0, spec.dim)))
@@ -101,7 +103,7 @@ def _is_rule(rule: Mapping[str, Any], spec: ModelSpec) -> bool:
         and all(np.isfinite(value).all() for value in found.values())
         and sides == [(3,)] * 3
         and found["threshold"].shape == ()
-        and found["directions"].shape[1:] == (classes,)
+        and (found["directions"].size == 0 or found["directions"].shape[1:] == (classes,))
         and 0 <= start < stop <= spec.dim
         and bool((found["spread"] > 0).all())
         and 1 <= rule.get("k", 1) < _MOST_IDS
