@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def advise(
             "no training photo has a category: the model learns from the photos and recaptures of "
             "them what is the same"
         )
-        command = f"catalens train {data} --out model --backbone {backbone}"
+        command = _command(data, backbone, weights)
         document["recommendation"] = _without_probe(backbone, "linear", command, reason)
         return document
     width = runtime.spec.feature_dim
@@ -93,7 +94,7 @@ def advise(
         document["recommendation"] = _without_probe(backbone, None, None, str(error))
         return document
     document["cost_s"] = costs(document["photos"], speed)
-    document["recommendation"] = recommend(document, backbone, data, minutes)
+    document["recommendation"] = recommend(document, backbone, data, minutes, weights=weights)
     return document
 
 
@@ -195,7 +196,20 @@ def _probe_attributes(
     document["probe"]["attributes"] = heads
 
 
-def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) -> dict[str, Any]:
+def _command(data: Path, backbone: str, weights: Path | None) -> str:
+    """The command line that trains as advised, as a shell takes it."""
+    words = ["catalens", "train", str(data), "--out", "model", "--backbone", backbone]
+    return shlex.join(words if weights is None else [*words, "--weights", str(weights)])
+
+
+def recommend(
+    found: dict[str, Any],
+    backbone: str,
+    data: Path,
+    minutes: float,
+    *,
+    weights: Path | None = None,
+) -> dict[str, Any]:
     """Recommend recipe, epochs and command line with their reasons, from ``advise``'s figures."""
     cost = found["cost_s"]
     epochs = min(RECIPES["finetune"].epochs, int(minutes * 60 / max(cost["finetune_epoch"], 1e-9)))
@@ -214,7 +228,7 @@ def recommend(found: dict[str, Any], backbone: str, data: Path, minutes: float) 
         f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached"
     )
     seconds = cost["linear"]
-    command = f"catalens train {data} --out model --backbone {backbone} --recipe {recipe}"
+    command = f"{_command(data, backbone, weights)} --recipe {recipe}"
     if recipe == "finetune":
         seconds += epochs * cost["finetune_epoch"]
         command += f" --epochs {epochs}"

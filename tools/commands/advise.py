@@ -27,7 +27,7 @@ ADVISE = "indexer.training.advise:advise"
 @click.option(
     "--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe."
 )
-@click.option("--weights", type=AnyPath, help="A local file with the backbone's weights.")
+@click.option("--weights", type=AnyPath, help="A file or folder with the backbone's weights.")
 @click.option(
     "--minutes",
     type=NumberRange(0, min_open=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,24 @@ def test_finetune_is_proposed_where_data_and_time_allow_it() -> None:
     )
     assert "--epochs 6" in advice["command"]
     assert "0.900" in advice["reasons"][0]
+
+
+def test_the_command_can_be_run_as_it_stands() -> None:
+    """With the weights that were probed, and in quotes where a shell would read more into it."""
+    name = "timm:test_vit?img_size=96&drop_rate=0.1"
+    command = recommend(found(), name, Path("my data"), 10.0, weights=Path("w"))["command"]
+    assert shlex.split(command)[:9] == [
+        "catalens",
+        "train",
+        "my data",
+        "--out",
+        "model",
+        "--backbone",
+        name,
+        "--weights",
+        "w",
+    ]
+    assert f"'{name}'" in command
 
 
 @pytest.mark.parametrize(
