@@ -73,10 +73,9 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
             model=bundle.path,
             how=HOW,
         )
-    from indexer.model.torch_runtime import ProcessorRuntime, TorchRuntime
+    from indexer.model.torch_runtime import TorchRuntime
 
-    network = bundle.network()
-    plain = ProcessorRuntime(network) if device == "cpu" else TorchRuntime(network, device=device)
+    plain = TorchRuntime(bundle.network(), device=device)
     return _compiled(bundle, plain) if engine == "compiled" else plain
 
 

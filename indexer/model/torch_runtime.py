@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from indexer.core.errors import BadRequestError, OutOfMemoryError
-from indexer.core.native import THREADS, torch
+from indexer.core.native import torch
 from indexer.imaging.decode import Photo
 from indexer.model.bundle import tensors_digest
 from indexer.model.network import Network
 from indexer.model.numpy_network import HEAD_SCALE
 from indexer.model.preprocessing import group_pixels, to_batch
-from indexer.model.runtime_base import ParallelRuntime, Runtime
+from indexer.model.runtime_base import Runtime
 
 # On a CPU the network's activations should stay in the cache: small batches are faster (measured on
 # two Zen 4 cores, EfficientNet-Lite0: 67 photos/s in batches of 16, 100 photos/s one by one).
@@ -158,49 +157,3 @@ class TorchRuntime(Runtime):
             for places, values in found:
                 out[places] = values.cpu().numpy()
         return out
-
-
-class ProcessorRuntime(TorchRuntime, ParallelRuntime):
-    """A network on a processor, by torch, which several threads may use at once.
-
-    A photo of its own thread is computed on one core. The owner's photos are computed by a team
-    with a thread for each core, which is quicker for the one who waits, and slower for a crowd:
-    after each layer the team waits for the thread whose core does something else.
-    """
-
-    # One decodes while the others are in the network.
-    workers = THREADS + 1
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network, device="cpu")
-        self._team = torch.get_num_threads()
-
-    def extract_photo_features(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the features of uint8 [1, H, W, 3]: [F], or [F + K] with a colour block."""
-        with _threads(1), torch.inference_mode():
-            found = self._extract(pixels, self.spec.block("c") is not None)
-            return np.asarray(found.cpu().numpy()[0])
-
-    def embed_features(self, features: np.ndarray) -> np.ndarray:
-        with _threads(1):
-            return super().embed_features(features)
-
-    def _run_here(
-        self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int
-    ) -> np.ndarray:
-        with _threads(self._team):
-            return super()._run_here(photos, network, width)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Inside, torch works for the calling thread with ``count`` threads."""
-    before = torch.get_num_threads()
-    if before == count:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

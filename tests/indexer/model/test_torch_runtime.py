@@ -23,7 +23,7 @@ from indexer.model.decision_layer import Decision
 from indexer.model.open_runtime import open_embedder
 from indexer.model.openvino_runtime import cosines
 from indexer.model.preprocessing import with_look
-from indexer.model.torch_runtime import ProcessorRuntime, TorchRuntime
+from indexer.model.torch_runtime import TorchRuntime
 from tests.indexer.model.test_bundle import make_network
 
 
@@ -174,33 +174,3 @@ def test_photos_of_several_forms_keep_their_places() -> None:
     alone = np.concatenate([runtime.embed([photo]) for photo in photos])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert runtime.embed([]).shape == (0, runtime.spec.dim)
-
-
-def test_on_a_processor_several_threads_embed_on_a_core_each(
-    tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The vectors are the owner's, who goes on with all of its threads."""
-    bundle = write_bundle(tmp_path / "m", make_network(), Decision(), metrics={}, training={})
-    runtime = open_embedder(bundle, device="cpu")
-    assert isinstance(runtime, ProcessorRuntime)
-    runtime._team = 2
-    used: set[int] = set()
-    whole = runtime._extract
-
-    def extract(pixels: np.ndarray, with_colours: bool) -> Any:
-        used.add(torch.get_num_threads())
-        return whole(pixels, with_colours)
-
-    monkeypatch.setattr(runtime, "_extract", extract)
-
-    def alone(photo: Photo) -> np.ndarray:
-        features = runtime.extract_photo_features(runtime.to_pixels(photo))
-        return runtime.embed_features(features[np.newaxis])[0]
-
-    with ThreadPoolExecutor(3) as threads:
-        found = list(threads.map(alone, photos))
-    assert used == {1}
-    before = torch.get_num_threads()
-    np.testing.assert_allclose(runtime.embed(photos), found, atol=1e-5)
-    assert used == {1, 2}
-    assert torch.get_num_threads() == before
