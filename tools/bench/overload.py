@@ -19,9 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
+from indexer.core.container import usable_cores
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.index_build.pipeline import build_index
+from indexer.model.open_runtime import expected_engine
 from indexer.model.registry import pretrained
 from service.settings import Settings
 from tools.bench.data.enlarged_photos import SIZES, enlarged_all, real_photos
@@ -61,6 +63,7 @@ def measure(part: str, work: Path) -> BenchRow:
     with running(serve_arguments(home, port), port, stderr=subprocess.DEVNULL) as server:
         _drive(server, photos, f"c{_CLIENTS[0]}", 3.0)  # warm
         row = _load(server, photos) if part == "load" else _silent(server, photos)
+    row["engine"] = expected_engine(pretrained(Home(home)), "cpu")
     return {
         "recipe": f"{knob('PRODUCTS', 300)} products, POST /v1/search with 1200 px JPEGs no two "
         f"alike, by a process at nice {NICE}; /livez each {_PROBE_EVERY_S} s on a new connection",
@@ -110,10 +113,14 @@ def _load(server: Server, photos: Path) -> BenchRow:
         peaks[str(clients)] = median(len(accepted_ms(row)) / row["seconds"] for row in found)
     peak = max(peaks.values())
     log(f"peak {peak:.1f}/s")
+    near_from_s = server.cpu_s()
     near = _drive(server, photos, str(0.9 * peak), seconds)
+    near_s = server.cpu_s() - near_from_s
     probe = LivenessProbe(server.port)
     probe.start()
+    over_from_s = server.cpu_s()
     over = _drive(server, photos, str(3 * peak), seconds)
+    over_s = server.cpu_s() - over_from_s
     livez = probe.row()
     p99 = {
         name: percentile(accepted_ms(row), 0.99) for name, row in (("near", near), ("over", over))
@@ -125,6 +132,7 @@ def _load(server: Server, photos: Path) -> BenchRow:
         f"3x: {per_s:.1f}/s accepted, p99 {p99['over']:.0f} ms (90%: {p99['near']:.0f}), {statuses}"
     )
     return {
+        **_processor_time(near, near_s, over, over_s),
         "peak_per_s": peak,
         "peaks_per_s": peaks,
         "accepted_per_s": per_s,
@@ -136,6 +144,29 @@ def _load(server: Server, photos: Path) -> BenchRow:
         **livez,
         "samples": {"near": near["answers"], "over": over["answers"]},
     }
+
+
+def _processor_time(near: BenchRow, near_s: float, over: BenchRow, over_s: float) -> BenchRow:
+    """Who used the processors: the service for an accepted upload (at 90% load) and for a refused
+    one (what 3x load took beyond its accepted ones), and the process that asks.
+
+    ``ideal_share``: of the peak, what a service would accept at 3x load that refuses for nothing;
+    the rest is what the asking alone takes from it.
+    """
+    accepted_s = near_s / max(1, len(accepted_ms(near)))
+    accepted = len(accepted_ms(over))
+    refused = len(over["answers"]) - accepted
+    asking = over["cpu_s"] / over["seconds"] - near["cpu_s"] / near["seconds"] / 0.9
+    row = {
+        "cpu_ms_accepted": 1000 * accepted_s,
+        "cpu_ms_refused": 1000 * max(0.0, over_s - accepted * accepted_s) / refused
+        if refused
+        else 0.0,
+        "generator_cpu_s": over["cpu_s"],
+        "ideal_share": 1 - max(0.0, asking) / usable_cores(),
+    }
+    log(", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    return row
 
 
 def _silent(server: Server, photos: Path) -> BenchRow:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import sys
 import time
 from dataclasses import dataclass, field
@@ -104,8 +105,10 @@ def main(arguments: list[str]) -> None:
     else:
         asyncio.run(load.poisson(float(rate), float(seconds)))
     took = time.perf_counter() - started
+    used = resource.getrusage(resource.RUSAGE_SELF)
     answers = [(round(1000 * seconds, 2), status) for seconds, status in load.answers]
-    print(json.dumps({"seconds": took, "answers": answers}))
+    cpu_s = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": took, "cpu_s": cpu_s, "answers": answers}))
 
 
 if __name__ == "__main__":
