@@ -28,14 +28,14 @@ def open_regular(path: Path) -> IO[bytes]:
 def read_small(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file of at most ``most`` bytes.
 
-    Raises ``OSError``, ``ValueError`` for a larger one.
+    Raises ``OSError``, for a larger one too.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         # One that grows meanwhile is read to the same bound.
         data = b"" if size > most else file.read(most + 1)
     if size > most or len(data) > most:
-        raise ValueError(f"it has more than {most >> 20:,} MiB")
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     return data
 
 

@@ -23,6 +23,7 @@ from pydantic import (
 from indexer.catalog.attributes import RESERVED, AttributeType
 from indexer.catalog.product_fields import Availability
 from indexer.core.errors import BadDataError
+from indexer.core.regular_files import read_small
 from indexer.feeds.column_roles import ColumnRole
 from indexer.feeds.columns import EXACT
 
@@ -418,7 +419,7 @@ def profile_text(name_or_path: str | Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadDataError(f"{path} is larger than a profile can be")
-        return path.read_text(encoding="utf-8-sig")
+        return read_small(path, MAX_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadDataError(f"{path} cannot be read: {reason}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadDataError
+from indexer.core.regular_files import read_small
 from indexer.feeds.profile import FeedProfile
 from indexer.feeds.values import categories
 
@@ -21,7 +22,7 @@ def read_numbers(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise BadDataError(f"{path} is larger than a file of categories can be")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_small(path, _MOST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise BadDataError(f"{path} cannot be read: {reason}") from error

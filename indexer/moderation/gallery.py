@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 from scipy.ndimage import binary_fill_holes, binary_opening
 
 from indexer.core.errors import BadImageError
+from indexer.core.regular_files import read_small
 from indexer.imaging.decode import MIME, Photo, decode_photo
 from indexer.imaging.geometry import Box, scaled_size
 from indexer.moderation.detector import DetectorConfig, Text
@@ -83,7 +84,7 @@ def _open_example(value: Any, info: ValidationInfo) -> Example:
     folder = _folder_of(info)
     file = folder / value
     try:
-        photo = decode_photo(file.read_bytes())
+        photo = decode_photo(read_small(file))
     except OSError as error:
         raise ValueError(f"photo {file} cannot be read: {error.strerror or error}") from error
     except BadImageError as error:

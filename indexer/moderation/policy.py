@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from indexer.core.errors import BadPolicyError
+from indexer.core.regular_files import read_small
 from indexer.moderation.detector import DETECTORS, DetectorConfig
 from indexer.moderation.located_yaml import LocatedYaml, YamlMistakeError, YamlScalar, parse_yaml
 
@@ -89,7 +90,7 @@ def load_policies(path: Path | str) -> PolicySet:
 def _read(path: Path) -> tuple[bytes, LocatedYaml]:
     """The file's bytes and its data."""
     try:
-        data = path.read_bytes()
+        data = read_small(path)
         document = parse_yaml(data.decode("utf-8"))
     except OSError as error:
         raise BadPolicyError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from indexer.core.atomic_files import write_atomic
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_small
 
 # In the home; its rows come before the shipped ones.
 FILE = "glossary.csv"
@@ -61,7 +62,7 @@ def read_glossary(path: Path) -> dict[str, str]:
     """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadDataError`` naming
     file and line."""
     try:
-        data = path.read_bytes()
+        data = read_small(path)
         if len(data) > _MOST_BYTES:
             raise BadDataError(
                 f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadSettingsError
+from indexer.core.regular_files import read_small
 from service.settings.alerts import nested_paths
 from service.settings.description import (
     PREFIX,
@@ -102,7 +103,7 @@ def _resolve_nested(values: Any, place: tuple[str, ...], folder: Path) -> None:
 def _read_text(path: Path) -> str:
     """A UTF-8 file without its byte order mark. Lines end as TOML's do: with LF or CRLF alone."""
     try:
-        data = path.read_bytes()
+        data = read_small(path)
     except (OSError, ValueError) as error:
         raise BadSettingsError(f"settings file {path} cannot be read: {error}") from error
     try:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from indexer.core.atomic_files import sha256_file
-from indexer.core.errors import BadHomeError, BadModelError, DamagedIndexError
+from indexer.core.errors import BadHomeError, BadModelError, CatalensError, DamagedIndexError
 from indexer.core.home import Home
 from indexer.core.manifest import read_manifest
 from indexer.core.regular_files import read_json, read_small
+from indexer.feeds.profile import profile_text
+from indexer.feeds.vendor_categories import read_numbers
 from indexer.model.bundle import load_bundle
+from indexer.moderation.policy import load_policies
+from indexer.text.glossary import read_glossary
 
 
 @pytest.fixture(params=["pipe", "device", "large", "deep"])
@@ -58,5 +63,20 @@ def test_a_checksum_is_of_a_regular_file(tmp_path: Path) -> None:
 def test_a_file_at_the_bound_is_whole(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert read_small(tmp_path / "file", 5) == b"12345"
-    with pytest.raises(ValueError, match="more than"):
+    with pytest.raises(OSError, match="more than"):
         read_small(tmp_path / "file", 4)
+
+
+@pytest.mark.parametrize("read", [read_glossary, profile_text, read_numbers, load_policies])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_files_that_are_named_are_regular(
+    tmp_path: Path, read: Callable[[Path], object], kind: str
+) -> None:
+    """A glossary, profile, file of categories or policy that never ends is refused at once."""
+    path = tmp_path / "named.yaml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(CatalensError, match="cannot be read"):
+        read(path)
