@@ -56,4 +56,6 @@ def preprocessing(
 
     Without ``keep_aspect`` a photo is squashed into a square.
     """
-    return Preprocess("draft3", resize, crop, interpolation, mean, std, keep_aspect, shapes=())
+    return Preprocess(
+        "draft3", resize, crop, interpolation, mean, std, keep_aspect, shapes=(), both=False
+    )

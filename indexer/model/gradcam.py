@@ -56,20 +56,27 @@ def category_direction(network: Any, decision: Decision, category: Category) -> 
     return np.asarray(np.mean(rows, axis=0), np.float32)
 
 
-def category_map(network: Any, photo: Any, direction: np.ndarray) -> np.ndarray:
-    """Compute the Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [1, 3, H, W].
+def category_map(
+    network: Any, photo: Any, direction: np.ndarray, *, share: float = 1.0
+) -> np.ndarray:
+    """Compute the Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [V, 3, H, W].
 
     ``direction`` [D] is what speaks for the category. Activations are counted from those of an
     empty photo of the same ground: a class that stands for "no texture" would otherwise light up
     all the background. Returns float32 [h, w] in [0, 1], h and w those of the last feature map,
-    over the whole input; all 0 where no part of the photo speaks for it.
+    over the whole input; all 0 where no part of the photo speaks for it. Of a photo that is seen
+    twice, the two maps are one, twice as fine, over all of it; ``share``: ``inner_share``.
     """
     with _watched(network, photo, beyond_empty=True) as (embedding, seen):
-        return seen.heat(embedding[0] @ torch.from_numpy(direction).to(embedding))
+        return seen.heat(embedding[0] @ torch.from_numpy(direction).to(embedding), share)
 
 
-def pair_maps(network: Any, first: Any, second: Any) -> list[PairHeat]:
+def pair_maps(
+    network: Any, first: Any, second: Any, *, shares: tuple[float, float] = (1.0, 1.0)
+) -> list[PairHeat]:
     """Compute what makes two photos similar, one entry per block, from the block's cosine.
+
+    ``shares``: of each as ``category_map`` takes it.
 
     The gradient is of cos(photo, other) - cos(photo, empty ground): of the cosine alone it vanishes
     where the photos are the same, which have most to show.
@@ -78,12 +85,13 @@ def pair_maps(network: Any, first: Any, second: Any) -> list[PairHeat]:
         name: _unit_parts(network, photo) for name, photo in (("first", first), ("second", second))
     }
     heats: dict[tuple[str, str], np.ndarray] = {}
-    for mine, other, photo in (("first", "second", first), ("second", "first", second)):
+    pairs = (("first", "second", first), ("second", "first", second))
+    for (mine, other, photo), share in zip(pairs, shares, strict=True):
         empty = _unit_parts(network, _empty(photo))
         with _watched(network, photo) as (embedding, seen):
             for name, part in _split(network, embedding[0]).items():
                 heats[mine, name] = seen.heat(
-                    part / part.norm().clamp_min(1e-6) @ (parts[other][name] - empty[name])
+                    part / part.norm().clamp_min(1e-6) @ (parts[other][name] - empty[name]), share
                 )
     return [
         PairHeat(
@@ -122,14 +130,14 @@ class _Grid:
     tokens: bool
 
     def fits(self, shape: tuple[int, ...], channels: int) -> bool:
-        """Whether a tensor of that shape holds these cells of one photo."""
+        """Whether a tensor of that shape holds these cells of each view."""
         if self.tokens:
             cells = self.height * self.width
             return len(shape) == 3 and shape[1] >= cells and shape[2] == channels
-        return shape == (1, self.height, self.width, channels)
+        return shape[1:] == (self.height, self.width, channels)
 
     def to_map(self, found: Any) -> Any:
-        """Lay ``found`` out as [1, C, h, w]."""
+        """Lay ``found`` out as [V, C, h, w]."""
         if not self.tokens:
             return found.permute(0, 3, 1, 2)
         cells = found[:, found.shape[1] - self.height * self.width :]
@@ -141,38 +149,54 @@ class _Activations:
 
     def __init__(self, grid: _Grid | None) -> None:
         self._grid = grid
-        # [1, C, h, w], or as ``grid`` says
+        # [V, C, h, w], or as ``grid`` says
         self.features: Any = None
         # What features are counted from.
         self.base: Any = 0.0
-        # [1, 3, H, W]
+        # [V, 3, H, W]
         self.pixels: Any = None
 
     def _to_map(self, found: Any) -> Any:
         return found if self._grid is None else self._grid.to_map(found)
 
-    def heat(self, score: Any) -> np.ndarray:
-        """Return the parts that raise ``score``, float32 [h, w] in [0, 1]."""
+    def heat(self, score: Any, share: float) -> np.ndarray:
+        """Return the parts that raise ``score``, float32 [h, w] in [0, 1]; of two views merged."""
         sources = [source for source in (self.features, self.pixels) if source is not None]
         gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
         by_source = dict(zip(map(id, sources), gradients, strict=True))
         beyond = self._to_map(self.features - self.base)
         grid = beyond.shape[2:]
-        heat: Any = torch.zeros(grid, device=beyond.device)
+        heat: Any = torch.zeros((len(beyond), *grid), device=beyond.device)
         gradient: Any = by_source[id(self.features)]
         if gradient is not None:
             channels = self._to_map(gradient).mean((2, 3), keepdim=True)
-            heat = heat + (channels * beyond).sum(1)[0]
+            heat = heat + (channels * beyond).sum(1)
         gradient = by_source.get(id(self.pixels))
         # A block that reads colours directly: what differs from the ground, to first order.
         if gradient is not None:
-            share = (gradient.nan_to_num() * (self.pixels - _ground(self.pixels))).sum(
+            parts = (gradient.nan_to_num() * (self.pixels - _ground(self.pixels))).sum(
                 1, keepdim=True
             )
-            cells = torch.nn.functional.adaptive_avg_pool2d(share, grid)[0, 0]
-            heat = heat + cells * (share.numel() / cells.numel())
-        warm = heat.detach().clamp_min(0)
-        return (warm / warm.max().clamp_min(1e-12)).float().cpu().numpy()
+            cells = torch.nn.functional.adaptive_avg_pool2d(parts, grid)[:, 0]
+            heat = heat + cells * (parts.numel() / cells.numel())
+        warm = heat.detach().clamp_min(0).float().cpu().numpy()
+        warm = warm[0] if len(warm) == 1 else _merged(warm[0], warm[1], share)
+        return np.asarray(warm / max(float(warm.max()), 1e-12))
+
+
+def _merged(inner: np.ndarray, outer: np.ndarray, share: float) -> np.ndarray:
+    """Add the map of the middle square to that of the square around the photo, twice as fine.
+
+    Heat is by area, so it grows as its square shrinks.
+    """
+    fine = np.kron(outer, np.ones((2, 2), np.float32))
+    height, width = (max(1, round(side * share)) for side in fine.shape)
+    small = Image.fromarray(inner).resize((width, height), Image.Resampling.BOX)
+    top, left = (fine.shape[0] - height) // 2, (fine.shape[1] - width) // 2
+    fine[top : top + height, left : left + width] += (
+        np.asarray(small) * fine.size / (height * width)
+    )
+    return fine
 
 
 @contextmanager
@@ -186,7 +210,7 @@ def _watched(
     so it is found in every family of networks without a table of names. Of a transformer it is what
     its last block takes: what that gives may be read at one token alone.
     """
-    grid, channels = _layout(network.backbone, photo)
+    grid, channels = _layout(network.backbone, photo[:1])
     seen = _Activations(grid)
 
     def keep(_: Any, __: Any, output: Any) -> None:
@@ -276,7 +300,7 @@ def _nothing_to_show(backbone: Any) -> BadRequestError:
 
 
 def _ground(photo: Any) -> Any:
-    """Return the median colour of the border, [1, 3, 1, 1]."""
+    """Return the median colour of each view's border, [V, 3, 1, 1]."""
     border = torch.cat(
         [photo[:, :, 0], photo[:, :, -1], photo[:, :, :, 0], photo[:, :, :, -1]], dim=2
     )
@@ -284,7 +308,7 @@ def _ground(photo: Any) -> Any:
 
 
 def _empty(photo: Any) -> Any:
-    """Return a photo of nothing but the ground, [1, 3, H, W]."""
+    """Return a photo of nothing but the ground, [V, 3, H, W]."""
     return _ground(photo).expand_as(photo).contiguous()
 
 

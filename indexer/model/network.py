@@ -127,7 +127,7 @@ class Heads(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole model: float32 [N, 3, H, W] to (embedding [N, D], {head: logits [N, C]})."""
+    """The whole model: float32 [N x V, 3, H, W] to (embedding [N, D], {head: logits [N, C]})."""
 
     def __init__(self, spec: ModelSpec, backbone: Any) -> None:
         super().__init__()
@@ -163,11 +163,26 @@ class Network(nn.Module):
         )
 
     def describe(self, photos: Any) -> Any:
-        """Extract pooled features [N, F]; with a colour block [N, F + K], colours behind them."""
-        pooled = self.backbone(photos)
+        """Extract pooled features [N, F]; with a colour block [N, F + K], colours behind them.
+
+        ``photos`` [N x V, 3, H, W]: the views of each photo stand together.
+        """
+        pooled = self.merge_views(self.backbone(photos))
         if self.spec.block("c") is None:
             return pooled
-        return torch.cat([pooled, self.colour(photos).to(pooled.dtype)], dim=1)
+        colours = self.mean_of_views(self.colour(photos))
+        return torch.cat([pooled, colours.to(pooled.dtype)], dim=1)
+
+    def merge_views(self, pooled: Any) -> Any:
+        """Merge features [N x V, F] to [N, F], as ``preprocessing.merge_views``."""
+        if self.spec.preprocess.views == 1:
+            return pooled
+        return self.mean_of_views(pooled / pooled.norm(dim=1, keepdim=True).clamp_min(1e-6))
+
+    def mean_of_views(self, rows: Any) -> Any:
+        """Average [N x V, K] to [N, K]."""
+        views = self.spec.preprocess.views
+        return rows if views == 1 else rows.reshape(-1, views, rows.shape[1]).mean(dim=1)
 
     def forward(self, photos: Any) -> tuple[Any, dict[str, Any]]:
         embedding = self.neck(self.describe(photos))

@@ -24,7 +24,7 @@ from indexer.core.native import THREADS
 from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
 from indexer.model.numpy_network import NumpyNetwork
-from indexer.model.preprocessing import group_pixels, input_sizes
+from indexer.model.preprocessing import group_pixels, input_sizes, mean_of_views, merge_views
 from indexer.model.runtime_base import ParallelRuntime
 from indexer.model.spec import Preprocess
 
@@ -294,10 +294,10 @@ class OpenVinoRuntime(ParallelRuntime):
         return self._extract(photos, True)
 
     def extract_photo_features(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the features of uint8 [1, H, W, 3]: [F], or [F + K] with a colour block."""
-        pooled = self._graph.infer_in_stream(pixels)
-        features: np.ndarray = _with_colours(pooled, pixels, self.spec.block("c") is not None)[0]
-        return features
+        """Return the features of uint8 [V, H, W, 3]: [F], or [F + K] with a colour block."""
+        views = [self._graph.infer_in_stream(view[np.newaxis]) for view in pixels]
+        pooled = np.concatenate(views)
+        return np.asarray(self._with_colours(pooled, pixels, self.spec.block("c") is not None)[0])
 
     def embed_features(self, features: np.ndarray) -> np.ndarray:
         return self._plain.neck(np.asarray(features, np.float32))
@@ -306,17 +306,24 @@ class OpenVinoRuntime(ParallelRuntime):
         return self._plain.logits(vectors)
 
     def _extract(self, photos: Sequence[Photo], with_colours: bool) -> np.ndarray:
-        infer = self._graph.infer_batch if len(photos) > 1 else self._graph.infer_one
+        inputs = len(photos) * self.spec.preprocess.views
+        infer = self._graph.infer_batch if inputs > 1 else self._graph.infer_one
         out = np.empty(
             (len(photos), self.feature_width if with_colours else self.spec.feature_dim), np.float32
         )
         for places, pixels in group_pixels(photos, self.spec.preprocess):
-            out[places] = _with_colours(infer(pixels), pixels, with_colours)
+            out[places] = self._with_colours(infer(pixels), pixels, with_colours)
         return out
 
-
-def _with_colours(pooled: np.ndarray, pixels: np.ndarray, with_colours: bool) -> np.ndarray:
-    return np.concatenate([pooled, statistics(pixels)], axis=1) if with_colours else pooled
+    def _with_colours(
+        self, pooled: np.ndarray, pixels: np.ndarray, with_colours: bool
+    ) -> np.ndarray:
+        """Merge the views of each photo, colour statistics behind them: [N, F] or [N, F + K]."""
+        preprocess = self.spec.preprocess
+        merged = merge_views(pooled, preprocess)
+        if not with_colours:
+            return merged
+        return np.concatenate([merged, mean_of_views(statistics(pixels), preprocess)], axis=1)
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

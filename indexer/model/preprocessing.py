@@ -25,6 +25,8 @@ _STEP = 32
 # Most by which a photo's form is changed: between square and rectangle it is 1.15, of a phone's
 # 9:16 it is 1.33. What is longer gets margins.
 _STRETCH = 4 / 3
+# Look -> what the network costs for one photo, of what it costs for one square.
+LOOK_COST = {"crop": 1.0, "whole": 1.0, "rect": 1.0, "both": 2.0}
 _MODES = {quick: plain for plain, quick in QUICK.items()}
 
 
@@ -53,10 +55,13 @@ def with_look(preprocess: Preprocess, look: str) -> Preprocess:
     ``crop``: as it is. ``whole``: the middle square without the margin that resizing cuts off (what
     a catalog photo is about reaches into it); a network trained on parts of photos has seen things
     larger than they are in a whole, so the smaller scale suits it too (Touvron et al. 2019).
-    ``rect``: all of the photo, in the one of ``rectangles`` that is nearest to its form.
+    ``rect``: all of the photo, in the one of ``rectangles`` that is nearest to its form. ``both``:
+    the middle square as it is and all of the photo in a square with margins, at twice the cost.
     """
     if look == "crop":
         return preprocess
+    if look == "both":
+        return replace(preprocess, both=True)
     whole = replace(preprocess, resize=preprocess.crop)
     return replace(whole, shapes=rectangles(whole)) if look == "rect" else whole
 
@@ -75,7 +80,7 @@ def input_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]
 def frame_part(part: Image.Image, preprocess: Preprocess) -> Image.Image:
     """Return a part of a photo as a network is shown all of it: where it reads squares alone, with
     margins."""
-    return part if preprocess.shapes else pad_to_square(part)
+    return part if preprocess.shapes or preprocess.both else pad_to_square(part)
 
 
 def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float, float, float]:
@@ -83,9 +88,13 @@ def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
 
     Left, top, right, bottom in px. With shapes all of it, stretched to the nearest one; where that
     would stretch it by more than ``_STRETCH``, as of a strip, with margins beyond the image, which
-    are filled in the median colour of its edge.
+    are filled in the median colour of its edge. Seen twice: the square around it.
     """
     width, height = size
+    if preprocess.both:
+        side = max(size)
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
     if preprocess.shapes:
         wide, tall = input_size(size, preprocess)
         form = width / height * (tall / wide)
@@ -100,6 +109,25 @@ def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
     left = (width - side_x) / 2
     top = (height - side_y) / 2
     return max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height)
+
+
+def inner_share(size: tuple[int, int], preprocess: Preprocess) -> float:
+    """Return the side of a photo's first view as a share of that of ``visible_box``; 1 of one
+    view."""
+    if not preprocess.both:
+        return 1.0
+    return preprocess.crop / preprocess.resize * min(size) / max(size)
+
+
+def to_views(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Resample an upright RGB image to its inputs, uint8 [V, H, W, 3].
+
+    One, or seen twice the middle square and the square around it, in this order.
+    """
+    if not preprocess.both:
+        return to_pixels(image, preprocess)[np.newaxis]
+    first = to_pixels(image, replace(preprocess, both=False))
+    return np.stack([first, to_pixels(image, preprocess)])
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
@@ -152,21 +180,36 @@ def to_batch(pixels: np.ndarray, preprocess: Preprocess, device: Any) -> Any:
 
 
 def photos_to_pixels(photos: Sequence[Photo], preprocess: Preprocess) -> np.ndarray:
-    """Preprocess decoded photos whose inputs are of one size to uint8 [N, H, W, 3]."""
-    return np.stack([to_pixels(photo.pixels, preprocess) for photo in photos])
+    """Preprocess decoded photos whose inputs are of one size to uint8 [N x V, H, W, 3]."""
+    return np.concatenate([to_views(photo.pixels, preprocess) for photo in photos])
 
 
 def group_pixels(
     photos: Iterable[Photo], preprocess: Preprocess
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Preprocess decoded photos: (places int [n], uint8 [n, H, W, 3]) for each size of input.
+    """Preprocess decoded photos: (places int [n], uint8 [n x V, H, W, 3]) for each size of input.
 
     Places are ascending; each photo is asked for once, and not held.
     """
     groups: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
     for place, photo in enumerate(photos):
-        pixels = to_pixels(photo.pixels, preprocess)
+        pixels = to_views(photo.pixels, preprocess)
         places, group = groups.setdefault(pixels.shape, ([], []))
         places.append(place)
         group.append(pixels)
-    return [(np.array(places), np.stack(group)) for places, group in groups.values()]
+    return [(np.array(places), np.concatenate(group)) for places, group in groups.values()]
+
+
+def merge_views(pooled: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Merge the features [N x V, F] of a photo's views to [N, F]: the mean of unit features."""
+    if preprocess.views == 1:
+        return pooled
+    length = np.linalg.norm(pooled, axis=1, keepdims=True)
+    return mean_of_views(pooled / np.maximum(length, np.float32(1e-6)), preprocess)
+
+
+def mean_of_views(rows: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Average rows [N x V, K] of a photo's views: [N, K]."""
+    if preprocess.views == 1:
+        return rows
+    return np.asarray(rows.reshape(-1, preprocess.views, rows.shape[1]).mean(axis=1))

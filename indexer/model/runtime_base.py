@@ -49,7 +49,7 @@ class Runtime(ABC):
         """Set thread counts; a process that only embeds and serves calls it once, at its start."""
 
     def inputs(self, photos: Sequence[Photo]) -> Any:
-        """Return the network's input: a torch tensor float32 [N, 3, H, W] on its device."""
+        """Return the network's input: a torch tensor float32 [N x V, 3, H, W] on its device."""
         pixels = photos_to_pixels(photos, self.spec.preprocess)
         return to_batch(pixels, self.spec.preprocess, self.device)
 
@@ -90,7 +90,7 @@ class ParallelRuntime(Runtime):
     workers: int
 
     def to_pixels(self, photo: Photo) -> np.ndarray:
-        """Preprocess a decoded photo: uint8 [1, H, W, 3]. Any thread may call this."""
+        """Preprocess a decoded photo: uint8 [V, H, W, 3]. Any thread may call this."""
         return photos_to_pixels([photo], self.spec.preprocess)
 
     @abstractmethod

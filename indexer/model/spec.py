@@ -9,13 +9,13 @@ from typing import Any
 from indexer.core.errors import BadModelError, NewerFormatError
 
 FORMAT = 1
-# Of specs with ``Preprocess.shapes``, which a Catalens that knows format 1 alone refuses by name.
-SHAPES_FORMAT = 2
+# Of specs with ``shapes`` or ``both``, which a Catalens that knows format 1 alone refuses by name.
+LOOKS_FORMAT = 2
 NUMERICS = ("fp32", "bf16", "int8")
 # px, side of an input
 _LONGEST = 4096
 # What of a photo a network is shown: ``Preprocess.look``.
-LOOKS = ("crop", "whole", "rect")
+LOOKS = ("crop", "whole", "rect", "both")
 DECODERS = ("full", "draft2", "draft3")
 INTERPOLATIONS = ("bicubic", "bilinear", "bicubic-u8", "bilinear-u8")
 # Several times what any network has: a width of features or of a block, forms of an input.
@@ -54,19 +54,32 @@ class Preprocess:
     # Inputs (width, height) in px, of which a photo takes the one nearest to its own form; empty:
     # the square of ``crop`` px for all.
     shapes: tuple[tuple[int, int], ...]
+    # Whether a photo is seen twice: its middle square, and all of it, a square with margins.
+    # Features are the mean of the unit features of both.
+    both: bool
 
     @property
     def look(self) -> str:
-        """One of LOOKS: the middle square with or without a margin cut off, or all of the photo."""
+        """One of LOOKS: the middle square with or without a margin cut off, all of the photo, or
+        the middle square and all of it."""
         if self.shapes:
             return "rect"
+        if self.both:
+            return "both"
         return "whole" if self.resize == self.crop else "crop"
 
+    @property
+    def views(self) -> int:
+        """How many inputs are made of one photo, V."""
+        return 2 if self.both else 1
+
     def to_json(self) -> dict[str, Any]:
-        """The fields; without shapes as before there were any, so that ids stay."""
+        """The fields; of looks that there always were the fields that there always were, so that
+        ids stay."""
         fields = asdict(self)
-        if not self.shapes:
-            del fields["shapes"]
+        for name in ("shapes", "both"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -79,7 +92,7 @@ def _shape(stored: Any) -> tuple[int, int]:
 
 def format_of(preprocess: Preprocess) -> int:
     """The least format that can say this preprocessing."""
-    return SHAPES_FORMAT if preprocess.shapes else FORMAT
+    return LOOKS_FORMAT if preprocess.shapes or preprocess.both else FORMAT
 
 
 @dataclass(frozen=True)
@@ -150,9 +163,9 @@ class ModelSpec:
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
-        if isinstance(found, int) and found > SHAPES_FORMAT:
+        if isinstance(found, int) and found > LOOKS_FORMAT:
             raise NewerFormatError(
-                f"{where} has format {found}, this Catalens knows up to {SHAPES_FORMAT}: upgrade it"
+                f"{where} has format {found}, this Catalens knows up to {LOOKS_FORMAT}: upgrade it"
             )
         try:
             fields = dict(stored)
@@ -161,6 +174,7 @@ class ModelSpec:
                 r, g, b = pre[triple]
                 pre[triple] = (float(r), float(g), float(b))
             pre["shapes"] = tuple(_shape(shape) for shape in pre.get("shapes", ()))
+            pre.setdefault("both", False)
             blocks = tuple(Block(**block) for block in fields.pop("blocks"))
             heads = tuple(
                 Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads")
@@ -206,8 +220,10 @@ def _preprocess_fault(pre: Preprocess) -> str | None:
         return f"resize and crop must be 1 to {_LONGEST:,} px"
     if len(pre.shapes) > _MOST_SHAPES:
         return f"it has more than {_MOST_SHAPES} forms of input"
-    if type(pre.keep_aspect) is not bool:
-        return "keep_aspect is neither true nor false"
+    if type(pre.keep_aspect) is not bool or type(pre.both) is not bool:
+        return "keep_aspect or both is neither true nor false"
+    if pre.both and pre.shapes:
+        return "a photo seen twice has no forms of input"
     if not all(math.isfinite(value) for value in (*pre.mean, *pre.std)) or min(pre.std) <= 0:
         return "mean or std are no numbers to divide by"
     return None

@@ -109,20 +109,21 @@ class TorchRuntime(Runtime):
         return {name: rows @ weight + bias for name, (weight, bias) in self._heads.items()}
 
     def _extract(self, pixels: np.ndarray, with_colours: bool) -> Any:
-        """Pool the features of uint8 [N, H, W, 3]: float32 [N, F], with colours [N, F + K]."""
-        photos = len(pixels)
-        if self._fixed and 1 < photos < self._chunk:
-            pixels = np.concatenate(
-                [pixels, np.zeros((self._chunk - photos, *pixels.shape[1:]), np.uint8)]
-            )
+        """Pool the features of uint8 [N x V, H, W, 3]: float32 [N, F], with colours [N, F + K]."""
+        inputs, views = len(pixels), self.spec.preprocess.views
+        if self._fixed and views < inputs < self._chunk * views:
+            more = self._chunk * views - inputs
+            pixels = np.concatenate([pixels, np.zeros((more, *pixels.shape[1:]), np.uint8)])
         batch = to_batch(pixels, self.spec.preprocess, self.device)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.numeric == "bf16"):
-            found = self._backbone(batch)[:photos].float()
+            found = self._backbone(batch)[:inputs].float()
         if self._fixed:
             found = found.clone()  # a graph's output is overwritten by its next run
+        found = self._network.merge_views(found)
         if not with_colours:
             return found
-        return torch.cat([found, self._network.colour(batch[:photos])], dim=1)
+        colours = self._network.mean_of_views(self._network.colour(batch[:inputs]))
+        return torch.cat([found, colours], dim=1)
 
     def _run(
         self, photos: Sequence[Photo], network: Callable[[np.ndarray], Any], width: int

@@ -23,16 +23,6 @@ functional = torch.nn.functional
 _ROOM = 8 / 7
 
 
-def without_margin(preprocess: Preprocess) -> Preprocess:
-    """Remove the resize margin from preprocessing (FixRes): the whole middle square is seen.
-
-    The usual margin cuts off what a catalog photo is about. A network trained on parts of photos
-    has seen things larger than they are in a whole, so the smaller scale suits it too (Touvron et
-    al. 2019).
-    """
-    return replace(preprocess, resize=preprocess.crop)
-
-
 def training_square(preprocess: Preprocess) -> Preprocess:
     """Derive the preprocessing of training squares: whole, larger than the network's input."""
     side = round(preprocess.crop * _ROOM)

@@ -10,7 +10,7 @@ import structlog
 from indexer.imaging.decode import Photo
 from indexer.imaging.lab_color import statistics
 from indexer.model.openvino_runtime import Graph, convert, cosines, openvino, probe_photos
-from indexer.model.preprocessing import group_pixels
+from indexer.model.preprocessing import group_pixels, mean_of_views, merge_views
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
 
@@ -34,9 +34,9 @@ class FrozenGraph:
         """Pool the backbone's features, colour statistics behind them: float32 [N, F + K]."""
         out = np.empty((len(photos), self._width), np.float32)
         for places, pixels in group_pixels(photos, self._preprocess):
-            out[places] = np.concatenate(
-                [self._graph.infer_batch(pixels), statistics(pixels)], axis=1
-            )
+            pooled = merge_views(self._graph.infer_batch(pixels), self._preprocess)
+            colours = mean_of_views(statistics(pixels), self._preprocess)
+            out[places] = np.concatenate([pooled, colours], axis=1)
         return out
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexer.core.errors import BadRequestError
 from indexer.model.backbones import DEFAULT_BACKBONE
+from indexer.model.spec import LOOKS
 from indexer.training.contrastive_loss import ContrastiveLosses
 
 
@@ -26,6 +27,10 @@ class Schedule:
                 raise BadRequestError(f"{name} must be above 0, not {value}")
 
 
+# The look is chosen by validation (``look.choose_look``).
+AUTO = "auto"
+# Looks of which ``finetune`` has training photos.
+SQUARE_LOOKS = ("crop", "whole")
 RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
 
 
@@ -64,8 +69,8 @@ class TrainingOptions:
 
     ``epochs``, ``lr`` and ``batch_size`` are those of the recipe (``RECIPES``) unless given.
     ``unfreeze`` (stages from the top) and ``resume`` (after the last epoch of a killed run to the
-    same folder) are for ``finetune``. Raises ``BadRequestError`` for an unknown recipe and for
-    numbers that are not above 0.
+    same folder) are for ``finetune``. Raises ``BadRequestError`` for an unknown recipe or look, for
+    a look that the recipe has not, and for numbers that are not above 0.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -79,6 +84,8 @@ class TrainingOptions:
     seed: int = 0
     device: str = "auto"
     cache: Path | None = None
+    # what of a photo the network is shown: one of LOOKS, or AUTO
+    look: str = AUTO
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
     # of the fits of neck and heads, in both recipes
     linear: LinearOptions = field(default_factory=LinearOptions)
@@ -86,6 +93,15 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise BadRequestError(f"unknown recipe {self.recipe!r}; offered: {', '.join(RECIPES)}")
+        if self.look not in (AUTO, *LOOKS):
+            raise BadRequestError(
+                f"unknown look {self.look!r}; offered: {AUTO}, {', '.join(LOOKS)}"
+            )
+        if self.recipe == "finetune" and self.look not in (AUTO, *SQUARE_LOOKS):
+            raise BadRequestError(
+                f"recipe finetune trains on squares: look {self.look!r} is for linear; offered: "
+                f"{AUTO}, {', '.join(SQUARE_LOOKS)}"
+            )
         _ = self.schedule
 
     @property

@@ -20,9 +20,9 @@ from indexer.model.calibration import (
 )
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Neck, Network
+from indexer.model.preprocessing import with_look
 from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
-from indexer.training.augmentation import without_margin
 from indexer.training.block_weights import choose_weights
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.finetune import finetune_within_memory
@@ -34,7 +34,8 @@ from indexer.training.linear import (
     linear_spec,
     set_block_weights,
 )
-from indexer.training.options import RECIPES, Schedule, TrainingOptions
+from indexer.training.look import choose_look, look_notes, take_look
+from indexer.training.options import AUTO, RECIPES, Schedule, TrainingOptions
 from indexer.training.problem import SPLIT_RULE, TrainingProblem, read_problem
 from indexer.training.tag_samples import (
     TaggedPhotos,
@@ -61,6 +62,8 @@ class TrainReport:
     categories: int
     validation: dict[str, Any]  # accuracy, nll, heads {name: accuracy}, tags_f1
     best_epoch: int
+    # what of a photo the network is shown
+    look: str
     seconds: dict[str, float]
     notes: list[str]
     skipped: list[Notice] = field(default_factory=list)
@@ -104,6 +107,8 @@ def train(
     check_out(out, replace=True)
     problem = read_problem(data, options.seed)
     backbone, network, origin = _pretrained(options)
+    look = choose_look(problem, network, options, progress=progress, team=team)
+    take_look(network, backbone, look.look)
     photos = load_training_set(
         problem,
         data,
@@ -114,7 +119,7 @@ def train(
     )
     features_at = time.perf_counter()
     count = int((photos.split == "train").sum())
-    spec = linear_spec(backbone, photos.targets, count)
+    spec = linear_spec(backbone, photos.targets, count).with_preprocess(network.spec.preprocess)
     linear, schedule = _schedules(options, spec)
     fitted = _fit(spec, photos, linear, options, progress)
     stage = _Stage(network, photos, fitted)
@@ -129,6 +134,7 @@ def train(
     with team.first() as writes:
         if writes:
             made_by = _made_by(options, schedule, photos, origin)
+            made_by["look"] = replace(look, look=network.spec.preprocess.look).to_json()
             _write(out, network, decision, fitted, validation, made_by)
             checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
@@ -210,9 +216,9 @@ def _fine_tune(
     """Fine-tune the backbone, then fit neck and heads once more on its features."""
     fitted = stage.fitted
     # Supervised fine-tuning adapts to full-scale crops; unsupervised `g` keeps its scale.
-    if stage.photos.targets:
-        preprocess = without_margin(fitted.spec.preprocess)
-        fitted = replace(fitted, spec=replace(fitted.spec, preprocess=preprocess))
+    if stage.photos.targets and options.look == AUTO:
+        preprocess = with_look(fitted.spec.preprocess, "whole")
+        fitted = replace(fitted, spec=fitted.spec.with_preprocess(preprocess))
     network = assemble_network(fitted, stage.network.backbone)
     if not options.resume:
         checkpoint.unlink(missing_ok=True)
@@ -406,8 +412,9 @@ def _report(
         categories=len(photos.categories),
         validation=validation,
         best_epoch=fitted.best_epoch,
+        look=bundle.spec.preprocess.look,
         seconds=seconds,
-        notes=photos.notes,
+        notes=[*photos.notes, *look_notes(bundle.training["look"])],
         skipped=[*problem.dataset.skipped, *photos.extracted.skipped],
         label_issues=photos.checked.issues,
         label_doubts=photos.checked.doubts,

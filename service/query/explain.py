@@ -14,7 +14,7 @@ from indexer.core.category_path import format_path, parse_path
 from indexer.core.errors import BadRequestError, NoCategoriesError
 from indexer.imaging.decode import Photo
 from indexer.model.decision_layer import Category, Decision
-from indexer.model.preprocessing import visible_box
+from indexer.model.preprocessing import inner_share, visible_box
 from indexer.model.runtime_base import Runtime
 from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
@@ -49,7 +49,9 @@ class _CategoryMapTask:
             entry for entry in ranked if self.wanted is None or entry[0].id == self.wanted.id
         )
         direction = category_direction(embedder.network, decision, shown)
-        heat = category_map(embedder.network, embedder.inputs([self.photo]), direction)
+        inputs = embedder.inputs([self.photo])
+        share = inner_share(self.photo.pixels.size, embedder.spec.preprocess)
+        heat = category_map(embedder.network, inputs, direction, share=share)
         return shown, probability, heat
 
 
@@ -63,8 +65,12 @@ class _PairMapTask:
     def run(self) -> list[PairHeat]:
         from indexer.model.gradcam import pair_maps
 
-        inputs = (self.embedder.inputs([photo]) for photo in self.photos)
-        return pair_maps(self.embedder.network, *inputs)
+        embedder = self.embedder
+        one, other = (
+            inner_share(photo.pixels.size, embedder.spec.preprocess) for photo in self.photos
+        )
+        inputs = (embedder.inputs([photo]) for photo in self.photos)
+        return pair_maps(embedder.network, *inputs, shares=(one, other))
 
 
 class Explainer:

@@ -1,7 +1,7 @@
 """Benchmark ``embed``: JPEG files to vectors, beside the plain loop, on clothing photos.
 
 ``CATALENS_BENCH_PHOTOS``: how many of them (all). The plain loop sees every sixth, since it takes
-minutes otherwise.
+minutes otherwise. ``CATALENS_BENCH_LOOK``: what the model of ``lite0`` is shown of a photo (crop).
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def _weights_of(part: str) -> str:
 def _lite0(work: Path, data: Path) -> Path:
     model = work / "lite0"
     if not model.exists():
-        train(data, model, TrainingOptions(cache=work / "cache"))
+        look = os.environ.get("CATALENS_BENCH_LOOK", "crop")
+        train(data, model, TrainingOptions(cache=work / "cache", look=look))
     return model
 
 

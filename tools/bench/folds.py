@@ -67,6 +67,10 @@ VARIANTS: dict[str, TrainingOptions] = {
     "epochs-40": TrainingOptions(epochs=40),
     "rate-2e-3": TrainingOptions(lr=2e-3),
     "batch-32": TrainingOptions(batch_size=32),
+    "crop": TrainingOptions(look="crop"),
+    "whole": TrainingOptions(look="whole"),
+    "rect": TrainingOptions(look="rect"),
+    "both": TrainingOptions(look="both"),
     "lite1": TrainingOptions(backbone="efficientnet_lite1"),
     "lite2": TrainingOptions(backbone="efficientnet_lite2"),
 }

@@ -53,6 +53,13 @@ class StageOutput(click.ParamType):
     help="linear: seconds, the backbone stays frozen. finetune: minutes, the backbone learns too.",
 )
 @click.option(
+    "--look",
+    type=click.Choice(["auto", "crop", "whole", "rect", "both"]),
+    cls=FromSignature,
+    source=TRAIN,
+    help="What of a photo the network is shown; auto: what validation prefers.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(1),
     help="Passes over the train photos.  [default: the recipe's]",

@@ -18,7 +18,7 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.gradcam import category_direction, category_map, overlay, pair_maps
 from indexer.model.network import Network
 from indexer.model.open_runtime import open_embedder
-from indexer.model.preprocessing import visible_box, with_look
+from indexer.model.preprocessing import inner_share, visible_box, with_look
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.train import TrainReport
@@ -91,16 +91,17 @@ def test_a_category_is_seen_where_its_shape_is(
     assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
 
 
+@pytest.mark.parametrize("look", ["rect", "both"])
 @pytest.mark.parametrize("place", ["top right", "bottom left"])
 @pytest.mark.parametrize("size", [(300, 480), (480, 300)])
-def test_the_map_of_a_rectangle_lies_on_the_whole_photo(
-    by_means: TorchRuntime, size: tuple[int, int], place: str
+def test_the_map_of_a_whole_photo_lies_on_it(
+    by_means: TorchRuntime, size: tuple[int, int], place: str, look: str
 ) -> None:
-    """Its grid has the photo's form, and the shape at the end of the long side is found there: the
-    middle square would not hold all of it."""
+    """Its grid has the form of what is seen, and the shape at the end of the long side is found
+    there: the middle square would not hold all of it."""
     spec = by_means.spec
     network = Network(
-        spec.with_preprocess(with_look(spec.preprocess, "rect")), by_means.network.backbone
+        spec.with_preprocess(with_look(spec.preprocess, look)), by_means.network.backbone
     )
     network.heads.load_state_dict(by_means.network.heads.state_dict())
     runtime = TorchRuntime(network, device="cpu")
@@ -109,14 +110,21 @@ def test_the_map_of_a_rectangle_lies_on_the_whole_photo(
     left, top = width - 110 if "right" in place else 10, height - 110 if "bottom" in place else 10
     image.paste(corner("stripes", "top left").pixels.crop((24, 24, 101, 101)), (left, top))
     photo = Photo(image, "PNG", width, height, place)
-    assert visible_box(size, runtime.spec.preprocess) == (0, 0, *size)
+    preprocess = runtime.spec.preprocess
     direction = network.heads.linear[0].weight[1].detach().numpy()
-    heat = category_map(network, runtime.inputs([photo]), direction)
-    assert heat.shape == ((8, 6) if height > width else (6, 8))
+    share = inner_share(size, preprocess)
+    heat = category_map(network, runtime.inputs([photo]), direction, share=share)
+    grid = (8, 6) if height > width else (6, 8)
+    assert heat.shape == (grid if look == "rect" else (14, 14))
+    assert heat.max() == 1
     row, column = np.unravel_index(heat.argmax(), heat.shape)
-    hottest = (column + 0.5) * width / heat.shape[1], (row + 0.5) * height / heat.shape[0]
-    assert left - 10 < hottest[0] < left + 87
-    assert top - 10 < hottest[1] < top + 87
+    start_x, start_y, end_x, end_y = visible_box(size, preprocess)
+    x = start_x + (column + 0.5) * (end_x - start_x) / heat.shape[1]
+    y = start_y + (row + 0.5) * (end_y - start_y) / heat.shape[0]
+    # the middle view sees but the shape's near end
+    slack = 10 if look == "rect" else 50
+    assert left - slack < x < left + 77 + slack
+    assert top - slack < y < top + 77 + slack
 
 
 def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> None:

@@ -12,10 +12,12 @@ from indexer.model.preprocessing import (
     QUICK,
     frame_part,
     group_pixels,
+    inner_share,
     input_size,
     input_sizes,
     rectangles,
     to_pixels,
+    to_views,
     visible_box,
     with_look,
 )
@@ -133,3 +135,21 @@ def test_a_part_is_seen_as_a_whole_photo_is() -> None:
     part = ramp(60, 200)
     assert frame_part(part, RECT) is part
     assert frame_part(part, PLAIN).size == (200, 200)
+
+
+def test_a_photo_seen_twice_gives_two_inputs() -> None:
+    """First the middle square as it always was, then all of it; the box is of the second."""
+    both = with_look(PLAIN, "both")
+    picture = ramp(300, 480)
+    first, second = to_views(picture, both)
+    np.testing.assert_array_equal(first, to_pixels(picture, PLAIN))
+    assert visible_box((300, 480), both) == (-90, 0, 390, 480)
+    assert inner_share((300, 480), both) == pytest.approx(0.875 * 300 / 480)
+    rows = second[:, 112, 1].astype(int)
+    assert rows[0] < 4
+    assert rows[-1] > 251
+    assert (second[:, :40] == second[0, 0]).all()
+    assert frame_part(picture, both) is picture
+    [(places, pixels)] = group_pixels([Photo(picture, "PNG", 300, 480, "")] * 2, both)
+    assert places.tolist() == [0, 1]
+    assert pixels.shape == (4, 224, 224, 3)

@@ -17,7 +17,7 @@ SPEC = ModelSpec(
     feature_dim=512,
     numeric="fp32",
     preprocess=Preprocess(
-        "draft2", 256, 224, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True, ()
+        "draft2", 256, 224, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True, (), False
     ),
     blocks=(Block("a", 16, 0.25), Block("g", 32, 0.75)),
     heads=(Head("category", (0, 1, 2)),),
@@ -71,14 +71,17 @@ def test_a_spec_without_shapes_is_written_as_before_there_were_any() -> None:
     """So the ids of stored vectors stay, and an older Catalens opens it."""
     stored = SPEC.to_json()
     assert stored["format"] == 1
-    assert "shapes" not in stored["preprocess"]
-    assert "shapes" not in SPEC.embedding_part()["preprocess"]
-    assert ModelSpec.from_json(stored, where="spec.json").preprocess.shapes == ()
+    for name in ("shapes", "both"):
+        assert name not in stored["preprocess"]
+        assert name not in SPEC.embedding_part()["preprocess"]
+    read = ModelSpec.from_json(stored, where="spec.json").preprocess
+    assert (read.shapes, read.both) == ((), False)
 
 
-def test_rectangles_raise_the_format_and_are_part_of_the_embedding() -> None:
+@pytest.mark.parametrize("look", ["rect", "both"])
+def test_a_new_look_raises_the_format_and_is_part_of_the_embedding(look: str) -> None:
     """An older Catalens names the format instead of showing the network something else."""
-    spec = SPEC.with_preprocess(with_look(SPEC.preprocess, "rect"))
+    spec = SPEC.with_preprocess(with_look(SPEC.preprocess, look))
     assert spec.format == 2
     assert spec.embedding_part() != SPEC.embedding_part()
     stored = json.loads(json.dumps(spec.to_json()))

@@ -16,6 +16,7 @@ from PIL import Image
 from indexer.core.errors import OutOfMemoryError
 from indexer.core.native import torch
 from indexer.imaging.decode import Photo
+from indexer.imaging.margins import pad_to_square
 from indexer.model import torch_runtime
 from indexer.model.backbones import find
 from indexer.model.bundle import write_bundle
@@ -160,10 +161,11 @@ def test_cuda_graphs_stay_in_one_thread() -> None:
     runtime._owner.shutdown()
 
 
-def test_photos_of_several_forms_keep_their_places() -> None:
+@pytest.mark.parametrize("look", ["rect", "both"])
+def test_photos_of_several_forms_keep_their_places(look: str) -> None:
     """Wide, tall and square ones in one call: each has the vector that it has alone."""
     network = make_network()
-    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, "rect"))
+    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, look))
     runtime = TorchRuntime(network, device="cpu")
     rng = np.random.default_rng(3)
     photos = []
@@ -174,3 +176,29 @@ def test_photos_of_several_forms_keep_their_places() -> None:
     alone = np.concatenate([runtime.embed([photo]) for photo in photos])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert runtime.embed([]).shape == (0, runtime.spec.dim)
+
+
+def test_a_photo_seen_twice_is_the_mean_of_both_views() -> None:
+    """Of unit features, the middle square's and those of all of the photo in margins."""
+    network = make_network()
+    plain = network.spec.preprocess
+    rng = np.random.default_rng(4)
+    picture = Image.fromarray(rng.integers(0, 256, (60, 100, 3), np.uint8))
+    padded = pad_to_square(picture)
+    found = {}
+    for name, shown, look in [
+        ("middle", picture, "crop"),
+        ("all", padded, "whole"),
+        ("both", picture, "both"),
+    ]:
+        network.spec = network.spec.with_preprocess(with_look(plain, look))
+        photo = Photo(shown, "PNG", *shown.size, name)
+        runtime = TorchRuntime(network, device="cpu")
+        found[name] = runtime.extract_features([photo])[0]
+    width = network.spec.feature_dim
+    units = [
+        found[name][:width] / np.linalg.norm(found[name][:width]) for name in ("middle", "all")
+    ]
+    assert cosines([found["both"][:width]], [np.mean(units, axis=0)])[0] > 0.9995
+    colours = np.mean([found[name][width:] for name in ("middle", "all")], axis=0)
+    np.testing.assert_allclose(found["both"][width:], colours, atol=0.02)

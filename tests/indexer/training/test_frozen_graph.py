@@ -43,10 +43,15 @@ def test_a_graph_gives_the_networks_own_features(runtime: TorchRuntime) -> None:
     assert quicker_extractor(runtime, WORTH_PHOTOS - 1) is runtime
 
 
-def test_a_graph_gives_the_networks_own_features_of_every_form() -> None:
+@pytest.mark.parametrize("look", ["rect", "both"])
+def test_a_graph_gives_the_networks_own_features_of_every_form(
+    runtime: TorchRuntime, look: str
+) -> None:
     """One graph, reshaped: wide, tall and square photos, each in its place."""
-    network = Network.frozen("efficientnet_lite0")
-    network.spec = network.spec.with_preprocess(with_look(network.spec.preprocess, "rect"))
+    network = Network(
+        runtime.spec.with_preprocess(with_look(runtime.spec.preprocess, look)),
+        runtime.network.backbone,
+    )
     own = TorchRuntime(network, device="cpu")
     quick = quicker_extractor(own, WORTH_PHOTOS)
     assert isinstance(quick, FrozenGraph)
