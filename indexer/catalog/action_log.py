@@ -113,10 +113,9 @@ def begin_action(sql: Connection, action: WriteAction) -> int:
     return int(sql.execute(query, values).lastrowid or 0)
 
 
-def record_changes(sql: Connection, before: Marks, action: WriteAction) -> int:
-    """Record whose the changes since ``before`` are; inside their transaction. The action's
-    number."""
-    number = begin_action(sql, action)
+def record_changes(sql: Connection, before: Marks, number: int) -> None:
+    """Record that the changes since ``before`` are of the action ``number``; inside their
+    transaction."""
     now = Marks.read(sql)
     if now.pid > before.pid:
         note_births(sql, before.pid + 1, now.pid)
@@ -125,7 +124,6 @@ def record_changes(sql: Connection, before: Marks, action: WriteAction) -> int:
         "(?, ?, ?, ?, ?)",
         (now.sequence, before.sequence + 1, before.pid + 1, now.pid, number),
     )
-    return number
 
 
 class ActionLog:

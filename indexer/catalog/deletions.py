@@ -140,11 +140,13 @@ class DeletionWriter:
         marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
         values = (pid, orjson.dumps([tuple(mark) for mark in marks]).decode())
         self._sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", values)
-        self.set_tombstone(product_id, external_version)
+        self._set_tombstone(bytes.fromhex(marks[0].digest), external_version)
 
     def set_tombstone(self, product_id: str, external_version: int | None) -> None:
         """Remember a deleted id with the highest version seen of it."""
-        digest = self._salted().digest(product_id)
+        self._set_tombstone(self._salted().digest(product_id), external_version)
+
+    def _set_tombstone(self, digest: bytes, external_version: int | None) -> None:
         self._sql.execute(_SET_TOMBSTONE, (digest, external_version, _end()))
 
     def refuse_late(self, product_id: str, external_version: int | None) -> None:

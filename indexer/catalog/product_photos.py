@@ -105,7 +105,8 @@ class PhotoAssignment:
         returned."""
         old = [photo_id for photo_id, _ in self.rows(pid)]
         self._sql.execute("DELETE FROM product_photos WHERE pid = ?", (pid,))
-        self.add(pid, photo_ids, sources)
+        if photo_ids:
+            self.add(pid, photo_ids, sources)
         orphaned: list[tuple[str, int]] = []
         for photo_id in set(old) - set(photo_ids):
             query = (

@@ -52,7 +52,16 @@ class StoredRow(NamedTuple):
 
 def texts_in(stored: str | None) -> set[str]:
     """The texts among the values of a JSON column."""
-    return set(strings_in(orjson.loads(stored or "{}")))
+    found: set[str] = set()
+    waiting: list[Any] = [] if stored is None else [orjson.loads(stored)]
+    for value in waiting:  # which grows
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found
 
 
 def strings_in(value: object) -> Iterator[str]:

@@ -110,9 +110,7 @@ def has_orders(sql: Connection) -> bool:
 
 def forget_orders(sql: Connection, pid: int) -> None:
     """Take a deleted product out of all orders, and orders that held nothing else; inside the
-    deleting transaction."""
-    if not has_orders(sql):
-        return
+    deleting transaction of a catalog that ``has_orders``."""
     query = "DELETE FROM order_items WHERE pid = ? RETURNING order_no"
     for (number,) in sql.execute(query, (pid,)).fetchall():
         query = (

@@ -236,7 +236,7 @@ class Catalog:
             note_orphans(connection, session.orphaned)
             if (sequence := last_sequence(connection)) != before.sequence:
                 stamp_state(connection, sequence)
-                record_changes(connection, before, session.journal.action)
+                record_changes(connection, before, session.journal.begin())
         self._old = False
 
     # -- reading

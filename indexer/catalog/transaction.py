@@ -29,7 +29,7 @@ from indexer.catalog.records import (
     dump,
 )
 from indexer.catalog.row_writer import RowWriter
-from indexer.catalog.schema import forget_orders
+from indexer.catalog.schema import forget_orders, has_orders
 from indexer.catalog.undo_journal import (
     KeptType,
     Parts,
@@ -89,6 +89,8 @@ class Transaction:
         self.journal = UndoJournal(connection)
         # The last change that took a text from a product that stays.
         self._text_removed = 0
+        # Whether orders were ever imported; None before it is asked for.
+        self._has_orders: bool | None = None
 
     def finish(self) -> None:
         """Write what is kept until the transaction ends."""
@@ -139,7 +141,10 @@ class Transaction:
         version = stored.external_version if version is None else version
         sequence = self._table.log(pid, "delete", True)
         self._table.remove(pid)
-        forget_orders(self._sql, pid)
+        if self._has_orders is None:
+            self._has_orders = has_orders(self._sql)
+        if self._has_orders:
+            forget_orders(self._sql, pid)
         self.journal.erase(pid)
         orphaned = self._photos.set(pid, [], [])
         self._deletions.record(pid, product_id, stored.content, tags, version)

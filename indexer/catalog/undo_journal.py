@@ -170,6 +170,8 @@ class UndoJournal:
         # What all writes of the transaction are part of.
         self.action = current_action()
         self._number: int | None = None
+        # Known once it is there: a transaction may make it.
+        self._has_kept = False
         self._buffer: dict[int, dict[str, list[Part]]] = {}
 
     def change(self, pid: int, parts: ReplacedParts) -> None:
@@ -186,7 +188,7 @@ class UndoJournal:
         rows = [(kept.name, kept.before, kept.mark, kept.after) for kept in types]
         if not rows:
             return
-        number = self._begin()
+        number = self.begin()
         query = (
             "INSERT INTO kept_types (action_no, name, before, mark, after) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET after = excluded.after"
@@ -196,7 +198,9 @@ class UndoJournal:
     def erase(self, pid: int) -> None:
         """Forget all that was ever kept of a product, which is erased."""
         self._buffer.pop(pid, None)
-        if has_table(self._sql, "kept"):
+        if not self._has_kept:
+            self._has_kept = has_table(self._sql, "kept")
+        if self._has_kept:
             self._sql.execute("DELETE FROM kept WHERE pid = ?", (pid,))
 
     def flush(self) -> None:
@@ -205,7 +209,7 @@ class UndoJournal:
         self._buffer = {}
         if not buffer:
             return
-        number = self._begin()
+        number = self.begin()
         for part, marks in chunks(list(buffer)):
             query = f"SELECT pid, parts FROM kept WHERE action_no = ? AND pid IN ({marks})"
             for pid, text in self._sql.execute(query, (number, *part)):
@@ -221,7 +225,8 @@ class UndoJournal:
             # For their number alone: retention ends them by their age.
             expire(self._sql, days=ENDLESS_DAYS)
 
-    def _begin(self) -> int:
+    def begin(self) -> int:
+        """The action's number, under which all is kept."""
         if self._number is None:
             self._number = begin_action(self._sql, self.action)
         return self._number

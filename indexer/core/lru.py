@@ -1,14 +1,40 @@
-"""Bounded, thread-safe cache that drops the least recently used entries."""
+"""Bounded, thread-safe caches that drop the least recently used entries."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import lru_cache, wraps
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
+More = ParamSpec("More")
+TextFunction = Callable[Concatenate[str, More], ValueT]
+
+# Characters of a text that is remembered: cells that come again are short.
+_LONGEST = 1_000
+
+
+def cache_texts(
+    most: int, *, longest: int = _LONGEST
+) -> Callable[[TextFunction[More, ValueT]], TextFunction[More, ValueT]]:
+    """Remember ``most`` results of a function of a text; those of texts of more than ``longest``
+    characters are worked out each time, since a number of entries bounds no bytes."""
+
+    def decorate(function: TextFunction[More, ValueT]) -> TextFunction[More, ValueT]:
+        remembered = lru_cache(maxsize=most)(function)
+
+        @wraps(function)
+        def call(text: str, /, *args: More.args, **options: More.kwargs) -> ValueT:
+            if len(text) > longest:
+                return function(text, *args, **options)
+            return remembered(text, *args, **options)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate
 
 
 class LRUCache(Generic[KeyT, ValueT]):

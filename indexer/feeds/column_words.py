@@ -8,6 +8,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
+from indexer.core.lru import cache_texts
+
 ColumnMeaning = Literal[
     "id",
     "title",
@@ -124,7 +126,7 @@ _SIGNS = re.compile(r"[^\w]+|_+")
 _NUMBER = re.compile(r"\s*\d{1,3}$")
 
 
-@lru_cache(maxsize=4096)
+@cache_texts(4096)
 def plain_words(name: str) -> str:
     """A column's name in small letters without accents, signs and a number at its end.
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import lru_cache
+
+from indexer.core.lru import cache_texts
 
 # What may stand where a template has a name in braces.
 _PLACEHOLDERS = {
@@ -35,7 +36,7 @@ class FoundColumn:
     parts: dict[str, str]
 
 
-@lru_cache(maxsize=8192)
+@cache_texts(8192)
 def plain(name: str) -> str:
     """A name as it is compared: ``Image_Link``, ``g:image_link`` and ``image link`` are one.
 
@@ -113,7 +114,7 @@ class ColumnIndex:
         return matches
 
 
-@lru_cache(maxsize=1024)
+@cache_texts(1024)
 def compiled(template: str) -> re.Pattern[str]:
     """A template or pattern as an expression over names with single blanks."""
     if "{" not in template:
@@ -133,7 +134,7 @@ def compiled(template: str) -> re.Pattern[str]:
     return re.compile("(?:[gc]:)?" + "".join(pieces), re.IGNORECASE)
 
 
-@lru_cache(maxsize=8192)
+@cache_texts(8192)
 def snake_case(name: str) -> str:
     """An attribute's name: lower case, what is neither letter nor digit one underscore.
 

@@ -10,13 +10,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from functools import lru_cache
 from typing import Any
 
 from indexer.catalog.attributes import is_missing
 from indexer.catalog.limits import LONGEST_LEVEL, LONGEST_TAG, LONGEST_TITLE, MOST_TAGS
 from indexer.catalog.product_fields import Availability
 from indexer.core.category_path import CategoryPath
+from indexer.core.lru import cache_texts
 from indexer.feeds.photo_cells import split_photos
 from indexer.feeds.profile import CategoryRule
 from indexer.feeds.row_values import (
@@ -196,7 +196,7 @@ def _category_cells(rule: CategoryRule) -> _SplitCell:
     root = {word.casefold() for word in rule.root}
     none = {word.casefold() for word in rule.none}
 
-    @lru_cache(maxsize=16_384)
+    @cache_texts(16_384)
     def split_cell(text: str) -> tuple[str | None, tuple[CategoryPath, ...]]:
         number = None
         if rule.vendor == "google":
@@ -321,7 +321,7 @@ def _in_market(row: RowValues, market: str, attribute: str, found: Money) -> Non
 
 
 def _cached_money(column: MoneyColumn) -> Callable[[Any], Money | None]:
-    cached = lru_cache(maxsize=16_384)(column.parse)
+    cached = cache_texts(16_384)(column.parse)
 
     def parse(value: Any) -> Money | None:
         if isinstance(value, list):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from indexer.catalog.product_fields import Availability
+from indexer.core.lru import cache_texts
 
 # Case-folded; "_" and "-" are blanks. Longer phrases are looked for first.
 _WORDS: Mapping[Availability, str] = {
@@ -113,7 +114,7 @@ def of_stock(
     return "backorder" if goes_on else "out_of_stock"
 
 
-@lru_cache(maxsize=4096)
+@cache_texts(4096)
 def _parsed(value: str) -> Availability | None:
     count = _count(value)
     if count is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from functools import lru_cache
+
+from indexer.core.lru import cache_texts
 
 # What is around them begins a new line.
 _BLOCK_NAMES = """
@@ -55,7 +56,7 @@ def _convert(markup: str) -> str:
     return _tidy(text)
 
 
-_converted = lru_cache(maxsize=256)(_convert)
+_converted = cache_texts(256, longest=20_000)(_convert)
 
 
 def unescape(text: str) -> str:

@@ -8,9 +8,9 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
 from typing import Literal
 
+from indexer.core.lru import cache_texts
 from indexer.feeds.values import currencies
 from indexer.feeds.values.html_text import unescape
 
@@ -87,7 +87,7 @@ def parse(
 
 
 # Few prices stand for many products, and a feed is read hourly.
-@lru_cache(maxsize=16_384)
+@cache_texts(16_384)
 def _parsed(value: str, default_currency: str | None, mark: DecimalMark | None) -> Money:
     text, written = _parts(value)
     currency = unknown = None

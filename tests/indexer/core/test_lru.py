@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.core.lru import LRUCache
+from indexer.core.lru import LRUCache, cache_texts
 
 
 def test_the_least_recently_used_entry_goes_first() -> None:
@@ -53,3 +53,21 @@ def test_it_never_holds_more_than_allowed(steps: list[tuple[str, int, int]]) -> 
         assert cache._weight == weight
     cache.clear()
     assert cache.items() == []
+
+
+def test_long_texts_are_not_remembered() -> None:
+    """A number of entries bounds no bytes where strangers choose how long each is."""
+    asked: list[tuple[str, int]] = []
+
+    @cache_texts(2, longest=5)
+    def double(text: str, times: int = 2) -> str:
+        """Say it twice."""
+        asked.append((text, times))
+        return text * times
+
+    assert [double("a"), double("a"), double("a", times=3)] == ["aa", "aa", "aaa"]
+    assert asked == [("a", 2), ("a", 3)]
+    for _ in range(2):
+        assert double("123456", 1) == "123456"
+    assert asked[2:] == [("123456", 1)] * 2
+    assert double.__doc__ == "Say it twice."

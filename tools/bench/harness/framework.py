@@ -30,6 +30,7 @@ BENCHMARKS = {
     "answer at 100,000",
     "tags": "suggested tags against known ones, and what each part of the rule is worth",
     "upsert": "what writes cost: commits, deletes beside a peer's store, patches in batches",
+    "writes": "what undo, checksums and marks of erasure cost a write, beside plain SQLite",
     "ablation": "what each part of the recipes is worth, on validation photos",
     "folds": "recipes on all train and validation photos, each held out once; few train photos",
     "filter": "filtered search at five selectivities and weights over blocks, against the exact "
