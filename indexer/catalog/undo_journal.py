@@ -23,6 +23,9 @@ ENDLESS_DAYS = 365_000.0
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
+# Of ``MOST_KEPT``: how far a write lets them grow beyond it, and how many it then ends.
+_SLACK = 0.1
+_ENDED_AT_ONCE = 4 * _BATCH
 _ALL = 2**62
 _NUMBERS = (int, float)
 # In ``meta``: about how many products are kept, erased ones included.
@@ -221,9 +224,10 @@ class UndoJournal:
         self._sql.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
         held = int(read_meta(self._sql, _HELD) or 0) + len(rows)
         write_meta(self._sql, _HELD, str(held))
-        if held > MOST_KEPT:
-            # For their number alone: retention ends them by their age.
-            expire(self._sql, days=ENDLESS_DAYS)
+        if held > MOST_KEPT * (1 + _SLACK):
+            # For their number alone: retention ends them by their age. A little with each write,
+            # and counted once in many: others wait for it.
+            expire(self._sql, days=ENDLESS_DAYS, portion=_ENDED_AT_ONCE)
 
     def begin(self) -> int:
         """The action's number, under which all is kept."""
@@ -280,11 +284,15 @@ def expire(
     (last,) = sql.execute("SELECT max(action_no) FROM actions WHERE at < ?", (before,)).fetchone()
     last = max(int(read_meta(sql, EXPIRED) or 0), last or 0)
     removed = _forget(sql, last, portion)
-    held = max(int(read_meta(sql, _HELD) or 0) - removed, 0)
+    before_all = int(read_meta(sql, _HELD) or 0)
+    held = max(before_all - removed, 0)
     if held > most and removed < portion:
         # Only now they are counted, which takes long.
         last, held = _last_beyond(sql, last, most)
         removed += _forget(sql, last, portion - removed)
+        if removed >= portion:
+            # Those that wait for their end are held, too.
+            held = max(before_all - removed, held)
     write_meta(sql, _HELD, str(held))
     write_meta(sql, EXPIRED, str(last))
     if removed:

@@ -59,6 +59,7 @@ FOR_GOOD = {
     "indexer/quality/checks/noise_and_blur.py _low_waves": "periods of the check",
     "indexer/quality/checks/noise_and_blur.py _kernels": "sides and passes of the check",
     "indexer/quality/checks/noise_and_blur.py _noise_energy": "sides and passes of the check",
+    "service/app.py document": "",
     "service/query/response.py _fields": "types of results",
     "service/query/response.py _may_lack": "types of results",
     "service/settings/description.py describe_settings": "types of settings",

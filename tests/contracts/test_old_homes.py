@@ -12,6 +12,7 @@ import pytest
 
 from indexer.catalog.records import Patch, Tag
 from indexer.catalog.store import open_catalog
+from indexer.core.actor import acting
 from indexer.core.errors import NewerFormatError
 from indexer.core.home import Active, Home
 from indexer.core.sqlite import connect
@@ -20,6 +21,9 @@ from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.operations.erasure import erase
 from indexer.operations.migrate import migrate
+from indexer.operations.undo import list_actions, undo
+from indexer.recommendation.orders import import_orders, learn
+from service.access.keys import KeyFile, hash_key
 from tests.indexer.index_build.test_pipeline import build, vector_of
 from tools import cli
 
@@ -129,3 +133,100 @@ def test_migrate_changes_the_catalog_s_format_and_gives_it_an_identity(
     (old.path / "home.json").write_text('{"format": 2}')
     assert cli.run(["migrate", "--home", str(old.path)]) == 1
     assert "has format 2" in capsys.readouterr().err
+
+
+# Of the release that first listed what was done (format 2, before the tables of today).
+JANE = "catalens_lmUgFJqacx-wMszaPzJ2KKb2tJb_YTDvXvnILhIwbMw"
+# What that release runs as it writes: an action, its changes, what it replaced, a deletion, orders.
+OLD_WRITES = (
+    "INSERT INTO actions (name, at, kind, actor, note, undoes) VALUES ('old', "
+    "'2030-01-01T00:00:00.000+00:00', 'batch', 'Old', '', NULL)",
+    "INSERT INTO changes (pid, kind, photos_changed) VALUES (2, 'patch', 0)",
+    "UPDATE products SET title = 'By the old one', sequence = (SELECT max(sequence) FROM changes) "
+    "WHERE pid = 2",
+    "INSERT OR REPLACE INTO kept VALUES ((SELECT max(action_no) FROM actions), 2, "
+    """'{"title": ["B", "e0"]}')""",
+    "INSERT INTO action_changes (last, first, first_pid, last_pid, action_no) SELECT "
+    "max(sequence), max(sequence), 4, 3, (SELECT max(action_no) FROM actions) FROM changes",
+    "INSERT OR REPLACE INTO kept_types VALUES (1, 'x', NULL, NULL, 'string')",
+    "INSERT OR REPLACE INTO deletions VALUES (77, '[]')",
+    "INSERT INTO tombstones VALUES (x'00', NULL, 1.0)",
+    "INSERT INTO orders (digest) VALUES (x'01')",
+    "INSERT INTO order_items VALUES ((SELECT max(order_no) FROM orders), 1, NULL)",
+    "INSERT OR REPLACE INTO complements VALUES ('A', 'B', 1, 1.0)",
+    "INSERT OR REPLACE INTO meta VALUES ('undo_expired', '0')",
+)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Home:
+    """Catalog with orders and what an action replaced, and two keys, as an older release wrote
+    them."""
+    with tarfile.open(STORED / "stores-2.tar.xz") as archive:
+        archive.extractall(tmp_path / "stores", filter="data")
+    return Home(tmp_path / "stores")
+
+
+def columns(home: Home) -> dict[str, list[tuple[str, bool]]]:
+    """Table -> its columns in order, and whether a row can do without each."""
+    sql = connect(home.catalog_file)
+    tables = [name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    found = {}
+    for table in tables:
+        rows = sql.execute(f"PRAGMA table_info({table})").fetchall()
+        found[table] = [(row[1], not row[3] or row[4] is not None) for row in rows]
+    sql.close()
+    return found
+
+
+def test_stores_of_an_older_release_are_taken_on_and_stay_readable_by_it(stores: Home) -> None:
+    """Its actions are undone, its orders count, its keys open; afterwards each table has what that
+    release reads and writes by place, and its statements run; what it wrote is read here."""
+    before = columns(stores)
+    with open_catalog(stores) as catalog, acting("Ben"):
+        batch, first = list_actions(stores, catalog)
+        assert (batch.kind, batch.by, batch.state, batch.changed) == (
+            "batch",
+            "Anna",
+            "undoable",
+            2,
+        )
+        assert (first.kind, first.note, first.added) == ("import", "spring.csv", 3)
+        assert undo(stores, catalog, batch.name).restored == 2
+        assert [catalog.get(name).title for name in "abc"] == ["A", "B", "C"]
+        more = stores.path / "more.csv"
+        more.write_text("order_id,product_id\no1,a\no1,b\no9,a\no9,c\n")
+        report = import_orders(catalog, more)
+        # The order that the older release knew by its digest is the same order.
+        assert (report.orders, report.known) == (4, 2)
+        catalog.delete("c")
+        catalog.patch("a", {"attributes": {"price": 7}})
+    for table, known in before.items():
+        now = columns(stores)[table]
+        assert now[: len(known)] == known, table
+        assert all(optional for _, optional in now[len(known) :]), table
+    sql = connect(stores.catalog_file)
+    for statement in OLD_WRITES:
+        sql.execute(statement)
+    sql.commit()
+    sql.close()
+    with open_catalog(stores) as catalog:
+        assert catalog.get("b").title == "By the old one"
+        assert list_actions(stores, catalog)[0].by == "Old"
+        assert learn(catalog, min_support=1)[0] == 5
+
+
+def test_keys_of_an_older_release_open_and_are_changed_in_its_own_form(stores: Home) -> None:
+    """Names, roles, rates and secrets; each field that it wrote stands where it stood."""
+    file = KeyFile(stores)
+    before = json.loads(stores.keys_file.read_text())
+    assert [(key.name, key.role, key.rate) for key in file.read()] == [
+        ("jane", "review", None),
+        ("shop", "search", 5.0),
+    ]
+    assert file.read()[0].secrets[0].sha256 == hash_key(JANE)
+    file.set_rate("shop", 0.5)
+    after = json.loads(stores.keys_file.read_text())
+    assert after["format"] == before["format"] == 1
+    for old, new in zip(before["keys"], after["keys"], strict=True):
+        assert {**new, "rate": old["rate"]} == old

@@ -76,7 +76,7 @@ def measure(part: str, work: Path) -> BenchRow:
     ):
         ours, plain = [], []
         for number in range(pairs):
-            run = _Run(number, batch)
+            run = _WritePair(number, batch)
             ours.append(run.time_ours(part, catalog))
             plain.append(run.time_peer(part, peer))
     ratios = [mine / other for mine, other in zip(ours, plain, strict=True)]
@@ -95,7 +95,7 @@ def measure(part: str, work: Path) -> BenchRow:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _WritePair:
     """The products of one pair, which no other has."""
 
     number: int

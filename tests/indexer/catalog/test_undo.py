@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog import portions, undo
+from indexer.catalog import portions, undo, undo_journal
 from indexer.catalog.records import Delete, Patch, Put
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo import undo_action
@@ -266,3 +266,34 @@ def test_what_was_kept_ends_in_portions(catalog: Catalog) -> None:
     with catalog.database.transaction() as sql:
         assert [expire(sql, portion=2) for _ in range(3)] == [2, 1, 0]
         assert not is_expiry_due(sql)
+
+
+def test_a_write_ends_only_some_of_what_is_too_much(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the number that is kept, and some more, each write ends a few products of the oldest
+    actions, and counts what is kept only then."""
+    for number in range(6):
+        put(catalog, product(f"p{number}", (number,)))
+    monkeypatch.setattr(undo_journal, "MOST_KEPT", 4)
+    monkeypatch.setitem(undo_journal.expire.__kwdefaults__, "most", 4)
+    monkeypatch.setattr(undo_journal, "_SLACK", 0.5)
+    monkeypatch.setattr(undo_journal, "_ENDED_AT_ONCE", 2)
+    counted = []
+    real = undo_journal._last_beyond
+    monkeypatch.setattr(
+        undo_journal, "_last_beyond", lambda *given: (counted.append(1), real(*given))[1]
+    )
+    held = []
+    for title in "xyzw":
+        bulk(catalog, *(Patch(f"p{number}", {"title": title}) for number in range(3)))
+        with catalog.database.read() as sql:
+            held.append(sql.execute("SELECT count(*) FROM kept").fetchone()[0])
+    # Each patch is a write of its own.
+    assert held == [3, 6, 5, 6]
+    assert 1 <= len(counted) <= 3
+    for number in range(4):
+        catalog.patch("p5", {"title": f"{number}"})
+    states = [each.expired for each in catalog.actions.actions(limit=20)]
+    assert states.index(True) >= 2
+    assert states == sorted(states)
