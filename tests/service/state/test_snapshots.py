@@ -29,7 +29,7 @@ from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import photo
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = 40.0) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "did not happen"
