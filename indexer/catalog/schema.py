@@ -11,7 +11,7 @@ APPLICATION_ID = 0x43415441
 
 # product_id stands in `products` only, so erasing that row erases the id; everything else names
 # products by pid.
-SCHEMA = """
+TABLES = """
 CREATE TABLE products (
     pid INTEGER PRIMARY KEY AUTOINCREMENT,
     product_id TEXT NOT NULL UNIQUE,

@@ -19,7 +19,7 @@ from indexer.catalog.change_log import (
     require_log_coverage,
     stamp_state,
 )
-from indexer.catalog.checksums import CheckedDatabase
+from indexer.catalog.checksums import UNSEAL_TRIGGER, CheckedDatabase
 from indexer.catalog.filters import FilterableProduct
 from indexer.catalog.presence import check_lineage, has_catalog
 from indexer.catalog.product_fields import FIELD_TYPES
@@ -43,7 +43,7 @@ from indexer.catalog.records import (
     Written,
     require_written,
 )
-from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA, bring_up_to_date, is_old
+from indexer.catalog.schema import APPLICATION_ID, FORMAT, TABLES, bring_up_to_date, is_old
 from indexer.catalog.transaction import Transaction, last_sequence, stored_types, used_fields
 from indexer.catalog.type_conversion import set_types
 from indexer.core.category_path import CategoryPath
@@ -58,11 +58,12 @@ from indexer.core.home import Home
 from indexer.core.sqlite import Connection, Schema, chunks
 
 _PORTION = 900
-_SCHEMA = Schema(
+SCHEMA = Schema(
     format=FORMAT,
-    tables=tuple(SCHEMA.split(";\n")),
+    tables=tuple(TABLES.split(";\n")),
     application_id=APPLICATION_ID,
     noun="catalog",
+    programs=(UNSEAL_TRIGGER,),
 )
 
 _PHOTO_COLUMNS = "content_hash, format, bytes, width, height, storage, path, photo_id"
@@ -96,7 +97,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, photos: Path | None = None) -> None:
         """Use ``open`` or ``create``. ``photos``: where the copies lie that new rows must have."""
-        self.database = CheckedDatabase(path, _SCHEMA)
+        self.database = CheckedDatabase(path, SCHEMA)
         self.change_log = ChangeLog(self.database)
         self.actions = ActionLog(self.database)
         self._photos = photos

@@ -24,6 +24,7 @@ from indexer.core.errors import (
 )
 from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
 from indexer.core.sqlite_rewrite import copy_database, rewrite
+from indexer.core.sqlite_schema import foreign_part
 
 Connection = library.Connection
 DatabaseError = library.DatabaseError
@@ -39,6 +40,8 @@ _READONLY = 8
 _CORRUPT = 11
 _FULL = 13
 _NOT_A_DATABASE = 26
+# SQLITE_DBCONFIG_DEFENSIVE (https://sqlite.org/c3ref/c_dbconfig_defensive.html).
+_DEFENSIVE = 1010
 
 META_TABLE = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -57,7 +60,9 @@ _PORTION = 900
 class Schema:
     """What a kind of file holds, and how it is kept.
 
-    ``format`` is its number (0: it has none), ``tables`` the statements that make it. A file with a
+    ``format`` is its number (0: it has none), ``tables`` the statements that make it, ``programs``
+    patterns of all triggers and virtual tables that it may ever hold (``sqlite_schema``: a new one
+    is refused by releases that do not know it, so it needs a new format). A file with a
     ``remedy`` is derived: it may lose its last writes to a power cut, and a damaged one is reported
     with that advice; one without is the truth, flushed at every commit. ``shared``: all threads use
     one connection, one at a time; else each has its own. ``in_memory``: on a read-only disk the
@@ -71,6 +76,7 @@ class Schema:
     remedy: str = ""
     shared: bool = False
     in_memory: Literal["never", "absent", "always"] = "never"
+    programs: Sequence[str] = ()
 
 
 def is_read_only(path: Path) -> bool:
@@ -118,7 +124,7 @@ def opened(path: Path) -> Iterator[Connection]:
     if not path.is_file():
         raise BadHomeError(f"there is no database at {path}")
     with Database(path, Schema(0)) as database, database.read() as sql:
-        _refuse_views(path, sql)
+        _refuse_foreign(path, sql, None)
         yield sql
 
 
@@ -311,7 +317,7 @@ class Database:
         with self.statements() as sql:
             found = _format(sql)
             owner = sql.execute("PRAGMA application_id").fetchone()[0]
-            _refuse_views(self.path, sql)
+            _refuse_foreign(self.path, sql, self.schema)
         if found > self.schema.format:
             raise NewerFormatError(
                 f"{self.path} has format {found}, this Catalens knows up to {self.schema.format}: "
@@ -389,6 +395,12 @@ class Database:
             connection = connect(self.path, timeout=_BUSY_MS / 1000, **options)
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.schema.remedy else 'FULL'}")
         connection.execute("PRAGMA secure_delete = ON")
+        # What a schema of somebody else may do, and what a damaged page may make SQLite read.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        # Of the standard library since Python 3.12; pysqlite3 has no way to it.
+        if (configure := getattr(connection, "setconfig", None)) is not None:
+            configure(_DEFENSIVE)
         return connection
 
     @contextmanager
@@ -432,14 +444,16 @@ class Database:
         return StorageError(f"{self.path}: {error}")
 
 
-def _refuse_views(path: Path, sql: Connection) -> None:
-    """A view in a table's place is somebody else's query, which need not end."""
-    row = sql.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchone()
-    if row is not None:
-        raise BadHomeError(
-            f"{path} holds the view {row[0]!a}, which no Catalens makes: it was changed by "
-            "somebody else; restore a backup that you made (catalens restore)"
-        )
+def _refuse_foreign(path: Path, sql: Connection, schema: Schema | None) -> None:
+    """What SQLite runs for whoever asks or writes must be what Catalens made: a stranger's need not
+    end, and changes what it likes. ``schema`` None: of a file that is only read."""
+    part = foreign_part(sql, None if schema is None else schema.programs)
+    if part is None:
+        return
+    said = f"{path} holds {part}, which no Catalens makes: it was changed by somebody else; "
+    if schema is not None and schema.remedy:
+        raise DamagedFileError(said + schema.remedy)
+    raise BadHomeError(said + "restore a backup that you made (catalens restore)")
 
 
 def _format(sql: Connection) -> int:

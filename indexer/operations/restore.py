@@ -15,10 +15,16 @@ from indexer.core.atomic_files import (
     publish_folder,
     storage_failure,
 )
-from indexer.core.errors import BadBackupError, BadHomeError, BadRequestError, DiskFullError
+from indexer.core.errors import (
+    BadBackupError,
+    BadHomeError,
+    BadRequestError,
+    CatalensError,
+    DiskFullError,
+)
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.sqlite import opened
+from indexer.core.sqlite import Database, Schema, opened
 from indexer.operations.backup_files import (
     CATALOG,
     PHOTOS,
@@ -31,6 +37,7 @@ from indexer.operations.backup_files import (
     remove_leftovers,
 )
 from indexer.operations.jobs import ENDED, JobProblem, Jobs
+from indexer.operations.verification import foreign_damages
 
 _SPARE_BYTES = 64 * 2**20
 _MOST_NAMED = 5
@@ -123,7 +130,7 @@ class _Restore:
         files = self._made.files
         for number, (name, known) in enumerate(files.items()):
             self._progress("files", number, len(files))
-            if not self._copied(name, known.sha256):
+            if not self._copied(name, known.sha256) or self._is_foreign(name):
                 (self.left_out if is_derived(name) else self._damaged).append(name)
         if any(name not in files or name in self._damaged for name in _NEEDED):
             raise BadBackupError(
@@ -153,6 +160,28 @@ class _Restore:
                         continue
                     if not self._copied(name, content_hash):
                         self._damaged.append(name)
+
+    def _is_foreign(self, name: str) -> bool:
+        """Whether a database holds what a stranger put there; a derived one goes.
+
+        Raises ``BadBackupError`` for another.
+        """
+        if not name.endswith(".sqlite3"):
+            return False
+        target = self._aside / name
+        try:
+            with Database(target, Schema(0)) as database:
+                found = foreign_damages(database)
+        except CatalensError:
+            # No database, or a damaged one: whoever opens it says so.
+            return False
+        if found and not is_derived(name):
+            raise BadBackupError(
+                f"{self._backup / name}: {found[0]}; restore a backup that you made"
+            )
+        if found:
+            target.unlink()
+        return bool(found)
 
     def _copied(self, name: str, sha256: str) -> bool:
         """Whether a file of the backup is sound; it is then in the new home."""

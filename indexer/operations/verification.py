@@ -12,6 +12,7 @@ from indexer.catalog.integrity import check_catalog, page_damages
 from indexer.catalog.photo_keys import known_state
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import PhotoRow, photo_file
+from indexer.catalog.store import SCHEMA as CATALOG
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import read_sealed_json, sha256_file
 from indexer.core.errors import (
@@ -23,16 +24,25 @@ from indexer.core.home import Active, Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import Connection, Database, Schema, opened
+from indexer.core.sqlite_schema import foreign_part
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
 from indexer.reviews.body_hashes import check_bodies
 from indexer.reviews.schema import ROW_KINDS
+from indexer.reviews.schema import SCHEMA as REVIEWS
 from indexer.reviews.store import Reviews
+from indexer.text.keyword_index import SCHEMA as KEYWORDS
 
 _PORTION = 1000
 # Each file of this kind is listed by itself up to here.
 _LISTED = 20
+# File -> patterns of its triggers and virtual tables; of other files there are none.
+_PROGRAMS = {
+    "catalog.sqlite3": CATALOG.programs,
+    "reviews.sqlite3": REVIEWS.programs,
+    "keywords.sqlite3": KEYWORDS.programs,
+}
 _TRUTH = ("reviews.sqlite3", "keys.sqlite3")
 # What several steps look at: as files, and for what they say.
 _READ_TWICE = ("indexes/ACTIVATIONS",)
@@ -361,19 +371,35 @@ def _vectors(check: _Check, catalog: Catalog) -> None:
 
 
 def file_damages(path: Path) -> list[str]:
-    """What SQLite's own check finds in a file. Raises as a read does."""
+    """What SQLite's own check finds in a file, and what no Catalens put there. Raises as a read
+    does."""
     with Database(path, Schema(format=0)) as database:
-        return page_damages(database)
+        return _file_damages(database)
 
 
 def database_damages(path: Path) -> list[str]:
-    """What SQLite's own check finds, and for reviews their checksums. Raises as a read does."""
+    """``file_damages``, and for reviews their checksums. Raises as a read does."""
     with Database(path, Schema(format=0)) as database:
-        damages = page_damages(database)
+        damages = _file_damages(database)
         if not damages and path.name == "reviews.sqlite3":
             with database.read() as sql:
                 damages = changed_rows(sql, ROW_KINDS) + changed_bodies(sql)
     return damages
+
+
+def foreign_damages(database: Database) -> list[str]:
+    """What of a home's file no Catalens made and SQLite would run, in words. Raises as a read
+    does."""
+    with database.read() as sql:
+        part = foreign_part(sql, _PROGRAMS.get(database.path.name, ()))
+    if part is None:
+        return []
+    return [f"it holds {part}, which no Catalens makes: it was changed by somebody else"]
+
+
+def _file_damages(database: Database) -> list[str]:
+    # First: what a stranger put there is not run, not even by a check.
+    return foreign_damages(database) or page_damages(database)
 
 
 def changed_bodies(sql: Connection) -> list[str]:

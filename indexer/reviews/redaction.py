@@ -30,7 +30,7 @@ _CODES = frozenset(
 _FIXED = frozenset({"review_id", "name", "opened", "state", "pid"})
 # Entries are never removed and never change but for this: a body whose redaction is recorded.
 # A release from before ignores the table and reads the log as ever.
-_SCHEMA = (
+REDACTION_TABLES = (
     "CREATE TABLE redactions (entry INTEGER PRIMARY KEY, at TEXT NOT NULL, done INTEGER NOT NULL)",
     "DROP TRIGGER IF EXISTS log_keeps",
     "CREATE TRIGGER log_keeps BEFORE UPDATE ON log WHEN NOT (NEW.entry = OLD.entry AND "
@@ -178,7 +178,7 @@ def dump_body(body: dict[str, Any]) -> str:
 
 def _ensure(sql: Connection) -> None:
     if not has_table(sql, "redactions"):
-        for statement in _SCHEMA:
+        for statement in REDACTION_TABLES:
             sql.execute(statement)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from indexer.catalog.checksums import RowKinds
+from indexer.catalog.checksums import UNSEAL_TRIGGER, RowKinds
 from indexer.core.sqlite import Schema
+from indexer.core.sqlite_schema import exactly
+from indexer.reviews.redaction import REDACTION_TABLES
+from indexer.reviews.tallies import TALLY_TABLES
 
 FORMAT = 1
 # Products are named by pid and photos by rows of their own, so that the log need not change when a
@@ -43,6 +46,10 @@ SCHEMA = Schema(
     # "CATV"
     application_id=0x43415456,
     noun="file of reviews",
+    programs=(
+        UNSEAL_TRIGGER,
+        *(exactly(one) for one in (*_TABLES, *REDACTION_TABLES, *TALLY_TABLES) if "TRIGGER" in one),
+    ),
 )
 
 # A review with its photos, an entry of the log: what has a checksum.

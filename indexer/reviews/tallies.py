@@ -11,7 +11,7 @@ from indexer.core.sqlite import Connection, has_table
 _PORTION = 200
 _ADD = "ON CONFLICT (kind, name) DO UPDATE SET count = count + excluded.count"
 # Triggers, so that a release from before, which knows nothing of tallies, keeps them too.
-_TABLES = (
+TALLY_TABLES = (
     # What asked for a person: one row for each policy of a review.
     "CREATE TABLE alarms (review_id INTEGER NOT NULL, policy TEXT NOT NULL, PRIMARY KEY "
     "(review_id, policy)) WITHOUT ROWID",
@@ -38,7 +38,7 @@ _TABLES = (
 def ensure_tallies(sql: Connection) -> None:
     """Make the tables where a file has none; inside a write transaction."""
     if not has_table(sql, "tallies"):
-        for statement in _TABLES:
+        for statement in TALLY_TABLES:
             sql.execute(statement)
 
 

@@ -17,6 +17,7 @@ from indexer.core.errors import OutdatedVersionError
 from indexer.core.home import Home
 from indexer.core.lru import LRUCache
 from indexer.core.sqlite import META_TABLE, Connection, Database, Schema, write_meta
+from indexer.core.sqlite_schema import exactly
 from indexer.text.tokenizer import tokens, words
 
 FORMAT = 1
@@ -34,7 +35,7 @@ _TABLES = (
     "(title, tags, category, attributes, tokenize = 'unicode61 remove_diacritics 0')",
     "CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5vocab (products, row)",
 )
-_SCHEMA = Schema(
+SCHEMA = Schema(
     format=FORMAT,
     tables=(
         META_TABLE,
@@ -42,6 +43,7 @@ _SCHEMA = Schema(
     ),
     remedy="delete it (it is made again)",
     in_memory="always",
+    programs=tuple(map(exactly, _TABLES)),
 )
 # Of the fields, those that people type; they stand among the attributes.
 _FIELDS = ("brand", "gtin", "sku", "variant")
@@ -98,7 +100,7 @@ class Keywords:
     def __init__(self, home: Home, catalog: Catalog) -> None:
         self.path = home.path / "keywords.sqlite3"
         self._catalog = catalog
-        self._database = Database(self.path, _SCHEMA)
+        self._database = Database(self.path, SCHEMA)
         self._is_prepared = False
         self._recent: LRUCache[object, KeywordHits] = LRUCache(
             _RECENT, max_weight=_RECENT_PRODUCTS, weigh=len

@@ -16,7 +16,7 @@ from PIL import Image
 
 from indexer.catalog import presence, store
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.schema import APPLICATION_ID, FORMAT, SCHEMA
+from indexer.catalog.schema import APPLICATION_ID, FORMAT, TABLES
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import (
     BadHomeError,
@@ -189,7 +189,7 @@ def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> N
     with closing(connect(home.catalog_file, isolation_level=None)) as made:
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA wal_autocheckpoint = 0")
-        made.executescript(SCHEMA)
+        made.executescript(TABLES)
         made.execute("INSERT INTO attribute_types (name, type) VALUES ('size', 'number')")
         made.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         made.execute(f"PRAGMA user_version = {FORMAT}")

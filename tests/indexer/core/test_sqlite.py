@@ -186,3 +186,14 @@ def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"CREATE TABLE things", b"CREATE \xc7ABLE things"))
     with Database(path, schema) as database, pytest.raises(BadHomeError, match="damaged"):
         database.prepare()
+
+
+def test_a_strangers_schema_is_not_trusted(tmp_path: Path) -> None:
+    """No function runs from a schema that may do more than compute, and cells are looked at."""
+    schema = Schema(1, ("CREATE TABLE a (b)",))
+    with prepared(tmp_path / "a.sqlite3", schema) as database, database.read() as sql:
+        found = [
+            sql.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("trusted_schema", "cell_size_check")
+        ]
+    assert found == [0, 1]

@@ -16,8 +16,11 @@ from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import BadBackupError, CatalensError
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
+from indexer.duplicates.hash_store import SignatureStore
 from indexer.operations.backup import back_up
 from indexer.operations.restore import restore
+from indexer.operations.verification import verify_home
+from indexer.reviews.store import open_reviews
 from tests.indexer.index_build.test_pipeline import add_photo, put
 
 
@@ -78,12 +81,19 @@ def test_a_list_of_other_kinds_is_refused(
         "UPDATE photos SET content_hash = '../../../outside' WHERE photo_id = 1",
         "CREATE VIEW shown AS WITH RECURSIVE x(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM x) "
         "SELECT i FROM x",
+        "CREATE TRIGGER spy AFTER INSERT ON products BEGIN DELETE FROM photos; END",
+        "CREATE TRIGGER unseal_row_by_tags AFTER INSERT ON tags BEGIN DELETE FROM products; END",
+        "ALTER TABLE tags ADD COLUMN size AS (length(zeroblob(1000000000)))",
+        "CREATE INDEX slow ON tags (printf('%1000000000d', pid))",
+        "CREATE TABLE checked (a, CHECK (length(zeroblob(1000000000))))",
+        "CREATE TABLE filled (a DEFAULT (zeroblob(1000000000)))",
+        "CREATE VIRTUAL TABLE words USING fts5 (a)",
     ],
 )
 def test_a_catalog_that_catalens_did_not_make_is_refused(
     backup: Path, tmp_path: Path, statement: str
 ) -> None:
-    """A hash that is none leads nowhere, and no query of a stranger runs."""
+    """A hash that is none leads nowhere, and no statement of a stranger runs."""
     with closing(connect(backup / "catalog.sqlite3")) as sql:
         sql.execute(statement)
         sql.commit()
@@ -103,3 +113,26 @@ def test_deep_nesting_is_refused(backup: Path, tmp_path: Path, name: str) -> Non
         reseal(backup)
     with pytest.raises(CatalensError, match="nested too deep"):
         restore(backup, tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["reviews.sqlite3", "signatures.sqlite3"])
+def test_other_databases_hold_no_strangers_program(backup: Path, tmp_path: Path, name: str) -> None:
+    """A trigger in the reviews is refused by name; a derived file with one is left out."""
+    home = Home(tmp_path / "home")
+    with closing(open_reviews(home)) as reviews:
+        reviews.database.prepare()
+    SignatureStore(home).close()
+    made = back_up(home, tmp_path / "backups").path
+    table = "reviews" if name == "reviews.sqlite3" else "signatures"
+    for path in (made / name, home.path / name):
+        with closing(connect(path)) as sql:
+            sql.execute(f"CREATE TRIGGER spy AFTER INSERT ON {table} BEGIN DELETE FROM meta; END")
+            sql.commit()
+    reseal(made)
+    if table == "reviews":
+        with pytest.raises(BadBackupError, match=r"reviews\.sqlite3.* the trigger 'spy'"):
+            restore(made, tmp_path / "new")
+    else:
+        assert restore(made, tmp_path / "new").left_out == [name]
+    damages = [found for found in verify_home(home.path).damages if found.where == name]
+    assert ["'spy'" in found.what for found in damages] == [True]
