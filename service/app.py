@@ -44,6 +44,7 @@ from service.api.memory_request import MemoryRequest
 from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.refusals import (
     ALWAYS,
+    LOGGED_METHOD,
     LOGGED_PATH,
     UNLESS_SAID,
     HeadRefusal,
@@ -378,7 +379,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
             "request",
             request_id=g.get("request_id", ""),
             caller="" if caller is None else caller.name,
-            method=request.method,
+            method=request.method[:LOGGED_METHOD],
             path=request.path[:LOGGED_PATH],
             status=response.status_code,
             latency_ms=round(

@@ -27,11 +27,11 @@ from prometheus_client.registry import Collector
 from indexer.core.errors import CatalensError
 from indexer.core.sqlite_library import LIBRARY
 from service.api.openapi import SECURITY, problem_responses
+from service.api.request_times import RequestTimes
 from service.engine import Engine
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _PHOTOS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
 class _EngineNumbers(Collector):
@@ -182,20 +182,13 @@ def _batches(sizes: dict[int, int]) -> HistogramMetricFamily:
     )
 
 
-def install(app: OpenAPI, engine: Engine, version: str) -> Histogram:
+def install(app: OpenAPI, engine: Engine, version: str) -> RequestTimes:
     """Count the requests of ``app`` in a registry of its own, and answer ``/metrics`` from it.
 
-    Returns the times of requests, for those that are answered beside ``app``: by route, method and
-    status.
+    Returns the times of requests, for those that are answered beside ``app``.
     """
     registry = CollectorRegistry(auto_describe=False)
-    requests = Histogram(
-        "catalens_request_seconds",
-        "Time to answer, by route, method and status.",
-        ("route", "method", "status"),
-        buckets=_SECONDS,
-        registry=registry,
-    )
+    requests = RequestTimes(registry, _SECONDS)
     stages = Histogram(
         "catalens_stage_seconds",
         "Time of answers by stage, as in their timings_ms.",
@@ -208,11 +201,9 @@ def install(app: OpenAPI, engine: Engine, version: str) -> Histogram:
 
     @app.after_request
     def count(response: Response) -> Response:
-        # Routes as they were written, so that what people send makes no new series.
-        route = request.url_rule.rule if request.url_rule is not None else "none"
-        method = request.method if request.method in _METHODS else "other"
+        rule = request.url_rule.rule if request.url_rule is not None else None
         took = time.perf_counter() - g.get("started", time.perf_counter())
-        requests.labels(route, method, str(response.status_code)).observe(took)
+        requests.observe(rule, request.method, response.status_code, took)
         for stage, milliseconds in g.get("timings_ms", {}).items():
             if stage != "total":
                 stages.labels(stage).observe(milliseconds / 1000)

@@ -12,12 +12,11 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
-from prometheus_client import Histogram
-
 from service.access.caller import Caller
 from service.access.refusal import RequestRefusedError
 from service.access.sharing import foreign_origin, is_shared, sharing_headers
 from service.api.errors import MEDIA_TYPE, document
+from service.api.request_times import RequestTimes
 from service.inference.admission import OverloadedError
 from service.settings import Settings
 
@@ -29,7 +28,9 @@ UNLESS_SAID = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-LOGGED_PATH = 1000  # characters; an address may have 64,000
+# Characters; what a client sends may have 64,000.
+LOGGED_PATH = 1000
+LOGGED_METHOD = 16
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _LOGGED_EVERY_S = 1.0
 
@@ -73,7 +74,7 @@ class HeadRefusal:
     error: RequestRefusedError
     caller: Caller | None
     settings: Settings
-    requests: Histogram
+    requests: RequestTimes
     log: RefusalLog
     began: float = field(default_factory=time.perf_counter)
 
@@ -89,12 +90,12 @@ class HeadRefusal:
         )
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}\r\n"
         took = time.perf_counter() - self.began
-        self.requests.labels(self.rule or "none", self.method, str(status)).observe(took)
+        self.requests.observe(self.rule, self.method, status, took)
         self.log.add(
             code,
             request_id=request_id,
             caller="" if self.caller is None else self.caller.name,
-            method=self.method,
+            method=self.method[:LOGGED_METHOD],
             path=self.path[:LOGGED_PATH],
             status=status,
             latency_ms=round(took * 1000, 2),

@@ -171,6 +171,36 @@ def test_a_refusal_by_the_head_is_the_applications_answer(
     assert counted in numbers.text
 
 
+def test_methods_that_people_invent_make_no_series_and_no_long_lines(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has no key sends as many methods as he likes, each as long as a head may be: kept in
+    numbers that end with the process, they would take all memory."""
+    KeyFile(own.home).create("page", "search")
+    lines: list[dict[str, object]] = []
+
+    class Log:
+        def info(self, _: str, **fields: object) -> None:
+            lines.append(fields)
+
+    monkeypatch.setattr(own, "log", Log())
+    made = create_app(own, own.settings)
+    for number in range(3):
+        method = f"X{number}" + "Y" * 30_000
+        builder = EnvironBuilder("/v1/search", method=method, base_url="http://127.0.0.1/")
+        environ = {**builder.get_environ(), "CONTENT_LENGTH": "9"}
+        assert head_check(made).refuses(environ)
+        environ.pop("catalens.answer").render()
+        made.test_client().open("/v1/search", method=method)
+    assert len(lines) == 6
+    assert {len(str(line["method"])) for line in lines} == {16}
+    numbers = made.test_client().get("/metrics", headers={"Authorization": f"Bearer {admin(own)}"})
+    counts = [line for line in numbers.text.splitlines() if "request_seconds_count" in line]
+    assert counts == [
+        'catalens_request_seconds_count{method="other",route="none",status="401"} 6.0'
+    ]
+
+
 def admin(engine: Engine) -> str:
     """A new key that may do all."""
     return KeyFile(engine.home).create("admin", "admin").key
