@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import IO, Any
 
 # Of a manifest, a decision layer, the list of a backup. What is larger was made to take memory.
 MOST_BYTES = 64 * 2**20
+# Of a whole number in them: as many as fit into a double.
+_MOST_DIGITS = 300
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -40,14 +43,28 @@ def read_small(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a stored document.
+    """The value of a stored document, whose numbers all are ones that can be counted with.
 
-    Raises ``ValueError`` for what is none, or is nested too deep to be read.
+    Raises ``ValueError`` for what is none, is nested too deep to be read, or holds a number that is
+    too large: whoever reads it turns numbers into others without asking.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number in it has {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} in it is no finite number")
+    return value
 
 
 def read_json(path: Path) -> Any:

@@ -38,6 +38,9 @@ class Backbone:
     stride: int = 32
     # Whether its own dropout and stochastic depth act while it is fine-tuned.
     drops: bool = False
+    # Numbers that the network holds, parameters and buffers; 0 for a row of the program's own. A
+    # name can ask for any number of them.
+    elements: int = 0
     # Brings a published state dict to this very network (module, state): position embeddings of
     # another size, names of other code bases.
     convert: Callable[[Any, State], State] = unchanged

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadModelError, BadRequestError
 from indexer.core.native import torch
 from indexer.model.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, preprocessing
 from indexer.model.pretrained_weights import (
@@ -30,6 +30,7 @@ __all__ = [
     "Backbone",
     "WeightsOrigin",
     "build",
+    "check_size",
     "find",
     "preprocessing",
     "register_backbone",
@@ -47,6 +48,8 @@ LITE_STD = (128 / 255, 128 / 255, 128 / 255)
 # Inception was trained on [-1, 1]; torchvision's own class changes ImageNet's normalisation into
 # that inside.
 HALF = (0.5, 0.5, 0.5)
+# Numbers of a network that lie in no file: masks of attention, larger position embeddings.
+_MOST_UNSTORED = 1 << 27
 
 
 BACKBONES: dict[str, Backbone] = {}
@@ -98,14 +101,28 @@ def build(name: str, *, weights: Path | None = None, random: bool = False) -> An
     do), ``BadModelError`` for a file that does not fit.
     """
     backbone = find(name, weights=weights)
+    if random:
+        return backbone.make().eval()
+    source = backbone.weights
+    state = source.load(name) if weights is None else read_weights(weights, source)
+    where = source.label if weights is None else str(weights)
+    check_size(backbone, sum(tensor.numel() for tensor in state.values()), where)
     network = backbone.make()
-    if not random:
-        source = backbone.weights
-        state = source.load(name) if weights is None else read_weights(weights, source)
-        where = source.label if weights is None else str(weights)
-        state = backbone.convert(network, source.adapt(state, name, where))
-        load_state(network, state, name, where)
+    state = backbone.convert(network, source.adapt(state, name, where))
+    load_state(network, state, name, where)
     return network.eval()
+
+
+def check_size(backbone: Backbone, held: int, where: str) -> None:
+    """Raise ``BadModelError`` where a network holds many more numbers than its weights, ``held``.
+
+    Anybody can name one of gigabytes, and it takes them before a weight is compared.
+    """
+    if backbone.elements > held + _MOST_UNSTORED:
+        raise BadModelError(
+            f"{where}: not the weights of {backbone.name}, which holds {backbone.elements:,} "
+            f"numbers: these are {held:,}"
+        )
 
 
 def timm_backbone(

@@ -76,7 +76,7 @@ class Bundle:
 
         stored = {**_load_tensors(self.path / EMBEDDING), **_load_tensors(self.path / HEADS)}
         check_tensors(self.spec, stored, where=str(self.path))
-        network = _empty_network(self.spec, self.path)
+        network = _empty_network(self.spec, stored, self.path)
         state = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
         counters = {
             name: value
@@ -170,18 +170,21 @@ def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _empty_network(spec: ModelSpec, path: Path) -> Network:
-    from indexer.model.backbones import find
+def _empty_network(spec: ModelSpec, stored: Mapping[str, np.ndarray], path: Path) -> Network:
+    """Make the network of ``spec``; ``stored``: its weights, beyond which it takes no memory."""
+    from indexer.model.backbones import check_size, find
     from indexer.model.network import Network
 
     try:
-        width = find(spec.backbone).feature_dim
+        backbone = find(spec.backbone)
     except BadRequestError as error:
         raise BadModelError(f"{path}: {error}") from error
-    if width != spec.feature_dim:
+    if backbone.feature_dim != spec.feature_dim:
         raise BadModelError(
-            f"{path}: {spec.backbone} gives {width} features, not {spec.feature_dim}"
+            f"{path}: {spec.backbone} gives {backbone.feature_dim} features, not {spec.feature_dim}"
         )
+    held = sum(tensor.size for name, tensor in stored.items() if name.startswith(_BACKBONE))
+    check_size(backbone, held, str(path))
     return Network.empty(spec)
 
 

@@ -210,10 +210,11 @@ def _fault(spec: ModelSpec) -> str | None:
         return "heads have no names, or one twice"
     if not all(type(number) is int for head in spec.heads for number in head.classes):
         return "classes of a head are no numbers"
-    return _preprocess_fault(spec.preprocess)
+    return preprocess_fault(spec.preprocess)
 
 
-def _preprocess_fault(pre: Preprocess) -> str | None:
+def preprocess_fault(pre: Preprocess) -> str | None:
+    """What of a preprocessing none is; None where nothing is wrong."""
     if pre.decoder not in DECODERS or pre.interpolation not in INTERPOLATIONS:
         return "decoder or interpolation is not known"
     if not _is_number(pre.resize, _LONGEST) or not _is_number(pre.crop, _LONGEST):

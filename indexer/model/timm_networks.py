@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlencode
 from indexer.core.errors import BadModelError, BadRequestError, CatalensError
 from indexer.core.native import torch
 from indexer.model.backbone import Backbone, preprocessing
-from indexer.model.hub_weights import HubWeights, read_config
+from indexer.model.hub_weights import CONFIG, HubWeights, read_config
 from indexer.model.pretrained_weights import State
-from indexer.model.spec import Preprocess
+from indexer.model.spec import Preprocess, preprocess_fault
 
 PREFIX = "timm:"
 # What a name may say of the network, with its type. Whatever else a network of timm takes (where it
@@ -41,8 +41,28 @@ _ARGUMENTS: dict[str, type] = {
 }
 _SHORT = {"pool": "global_pool"}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class _DataKind:
+    """What an entry of ``config.json`` holds: so many values, each of one of the types."""
+
+    count: int
+    types: tuple[type, ...]
+    said: str
+
+
+_RGB = _DataKind(3, (int, float), "three numbers")
+_WORD = _DataKind(1, (str,), "a word")
 # Parts of ``config.json`` that say how a photo becomes the network's input.
-_DATA_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+_DATA_KEYS = {
+    "input_size": _DataKind(3, (int,), "channels, height and width"),
+    "interpolation": _WORD,
+    "mean": _RGB,
+    "std": _RGB,
+    "crop_pct": _DataKind(1, (int, float), "a number"),
+    "crop_mode": _WORD,
+}
 _FILTERS = ("bicubic", "bilinear")
 _SIMILAR = 5
 _MOST_PX = 2048
@@ -123,9 +143,9 @@ def _arguments(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
             )
         try:
             found[name] = _TRUTH[str(value).lower()] if kind is bool else kind(value)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise BadRequestError(
-                f"{PREFIX}{model}: {key}={value!r} is no {kind.__name__}"
+                f"{PREFIX}{model}: {key}={ascii(value)[:100]} is no {kind.__name__}"
             ) from None
     size = found.get("img_size")
     if size is not None and not 16 <= size <= _MOST_PX:
@@ -142,16 +162,32 @@ def _joined(source: _Source, config: Mapping[str, Any], folder: Path | None) -> 
             f"{folder} holds a {named}, not a {architecture}: use --backbone {PREFIX}{named}"
         )
     stored = config.get("model_args") or {}
+    if not isinstance(stored, dict):
+        raise BadModelError(f"{folder}: model_args of its {CONFIG} are no object")
     # A list of two equal sides is one number here.
     plain = {
-        key: value[0] if isinstance(value, list) and len(set(value)) == 1 else value
+        key: value[0] if isinstance(value, list) and value == value[:1] * len(value) else value
         for key, value in stored.items()
-        if value is not None
+        if value is not None and value != []
     }
     plain = {key: value for key, value in plain.items() if key not in ("num_classes", "in_chans")}
     arguments = {**_arguments(source.model, plain), **source.arguments}
-    data = {key: config[key] for key in _DATA_KEYS if config.get(key) is not None}
-    return _Source(source.model, arguments, data)
+    return _Source(source.model, arguments, _data(config, folder))
+
+
+def _data(config: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """The preprocessing of a ``config.json``. Raises ``BadModelError`` for values of other kinds:
+    anybody can write one."""
+    found = {key: config[key] for key in _DATA_KEYS if config.get(key) is not None}
+    for key, value in found.items():
+        kind = _DATA_KEYS[key]
+        values = value if kind.count > 1 else [value]
+        fits = isinstance(values, list) and len(values) == kind.count
+        if not fits or not all(type(one) in kind.types for one in values):
+            raise BadModelError(
+                f"{folder}: {key} of its {CONFIG} is {ascii(value)[:100]}, not {kind.said}"
+            )
+    return found
 
 
 def _frozen(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -180,6 +216,7 @@ def _row(
         and _takes(network, preprocess.crop - stride, preprocess.crop),
         stride=stride,
         drops=True,
+        elements=sum(held.numel() for held in (*network.parameters(), *network.buffers())),
         convert=_convert,
     )
 
@@ -201,13 +238,16 @@ def _create(source: _Source, *, device: str) -> Any:
                 return timm.create_model(
                     source.model, pretrained=False, num_classes=0, **attempt
                 ).eval()
-        except TypeError as error:
-            if number + 1 == len(attempts):
-                raise BadRequestError(f"{source.name} cannot be built: {error}") from None
-        except (ValueError, RuntimeError, AssertionError, KeyError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise BadRequestError(f"{source.name} cannot be built: {reason[0][:200]}") from error
+        # A network raises whatever it likes at arguments that it did not expect.
+        except Exception as error:
+            if number + 1 == len(attempts) or not isinstance(error, TypeError):
+                raise BadRequestError(f"{source.name} cannot be built: {_reason(error)}") from error
     raise BadRequestError(f"{source.name} cannot be built")
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def _preprocess(source: _Source, network: Any) -> Preprocess:
@@ -237,7 +277,7 @@ def _preprocess(source: _Source, network: Any) -> Preprocess:
         )
     red, green, blue = (float(value) for value in found["mean"])
     deviations = tuple(float(value) for value in found["std"])
-    return preprocessing(
+    made = preprocessing(
         height,
         math.floor(height / float(found["crop_pct"])),
         mean=(red, green, blue),
@@ -245,6 +285,11 @@ def _preprocess(source: _Source, network: Any) -> Preprocess:
         interpolation=found["interpolation"],
         keep_aspect=found["crop_mode"] == "center",
     )
+    if wrong_number := preprocess_fault(made):
+        raise BadRequestError(
+            f"{source.name} wants preprocessing that is not offered: {wrong_number}"
+        )
+    return made
 
 
 def _width(source: _Source, network: Any, side: int) -> int:
@@ -255,10 +300,9 @@ def _width(source: _Source, network: Any, side: int) -> int:
     try:
         with torch.no_grad():
             shape = network(torch.zeros(1, 3, side, side, device="meta")).shape
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # whatever the network likes
         raise BadRequestError(
-            f"{source.name} cannot see photos of {side} px: {reason[0][:200]}"
+            f"{source.name} cannot see photos of {side} px: {_reason(error)}"
         ) from error
     if len(shape) != 2 or shape[1] < 2:
         raise BadRequestError(
@@ -273,7 +317,7 @@ def _takes(network: Any, height: int, width: int) -> bool:
     try:
         with torch.no_grad():
             network(torch.zeros(1, 3, height, width, device="meta"))
-    except (RuntimeError, AssertionError, ValueError):
+    except Exception:  # whatever the network likes
         return False
     return height > 0
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from indexer.core.errors import DamagedIndexError, NewerFormatError
+from indexer.core.regular_files import parse_json
 from indexer.text.tokenizer import features, tokens, words
 
 FORMAT = 1
@@ -79,7 +80,7 @@ class TextTower:
 
         try:
             with safe_open(path, framework="numpy") as stored:
-                about: dict[str, Any] = json.loads(stored.metadata()["tower"])
+                about: dict[str, Any] = parse_json(stored.metadata()["tower"])
                 if about["format"] > FORMAT:
                     raise NewerFormatError(
                         f"{path} has format {about['format']}, this Catalens knows up to {FORMAT}"
@@ -96,6 +97,8 @@ class TextTower:
                 f"{path}: {len(vocabulary)} words, weights {list(weights.shape)}, bias "
                 f"{list(bias.shape)}"
             )
+        if not all(np.isfinite(numbers).all() for numbers in (idf, weights, bias)):
+            raise DamagedIndexError(f"{path} holds what is no finite number")
         return cls(vocabulary, idf, weights, bias, colours)
 
 

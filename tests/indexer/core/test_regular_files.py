@@ -12,7 +12,7 @@ from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import BadHomeError, BadModelError, CatalensError, DamagedIndexError
 from indexer.core.home import Home
 from indexer.core.manifest import read_manifest
-from indexer.core.regular_files import read_json, read_small
+from indexer.core.regular_files import parse_json, read_json, read_small
 from indexer.feeds.profile import profile_text
 from indexer.feeds.vendor_categories import read_numbers
 from indexer.model.bundle import load_bundle
@@ -80,3 +80,16 @@ def test_files_that_are_named_are_regular(
         path.symlink_to("/dev/zero")
     with pytest.raises(CatalensError, match="cannot be read"):
         read(path)
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "1" + "0" * 400])
+def test_a_number_that_none_can_count_with_is_refused(text: str, tmp_path: Path) -> None:
+    """A stranger's manifest, spec or decision layer with one is damaged: turned into another kind
+    of number by whoever reads it, it would be a traceback, and no number decides anything."""
+    with pytest.raises(ValueError, match=r"no finite number|401 digits"):
+        parse_json(f'{{"a": [{text}]}}')
+    assert parse_json("[1e300, -12, 0.5]") == [1e300, -12, 0.5]
+    assert parse_json("9" * 300) == 10**300 - 1
+    (tmp_path / "home.json").write_text(f'{{"format": {text}}}')
+    with pytest.raises(BadHomeError):
+        Home(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -176,20 +177,37 @@ def test_a_newer_model_says_upgrade(copy: Path) -> None:
 
 def test_a_pickle_is_never_loaded(copy: Path) -> None:
     """Even with a checksum that fits, weights are read as safetensors only."""
-    from indexer.core.atomic_files import canonical_json, sha256_file
-
     file = copy / "embedding.safetensors"
     file.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][file.name] = {"sha256": sha256_file(file), "size": file.stat().st_size}
-    import hashlib
-
-    sums = {name: known["sha256"] for name, known in manifest["files"].items()}
-    manifest["model_version"] = "m" + hashlib.sha256(canonical_json(sums)).hexdigest()[:16]
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    certify(file)
     bundle = load_bundle(copy)
     with pytest.raises(BadModelError, match="not a safetensors file"):
         bundle.network()
+
+
+def certify(file: Path) -> None:
+    """Write the checksum of ``file`` into its model's manifest, as a stranger would."""
+    from indexer.core.atomic_files import canonical_json, sha256_file
+
+    manifest = json.loads((file.parent / "manifest.json").read_text())
+    manifest["files"][file.name] = {"sha256": sha256_file(file), "size": file.stat().st_size}
+    sums = {name: known["sha256"] for name, known in manifest["files"].items()}
+    manifest["model_version"] = "m" + hashlib.sha256(canonical_json(sums)).hexdigest()[:16]
+    (file.parent / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_model_takes_no_more_memory_than_its_weights(tmp_path: Path) -> None:
+    """A stranger's spec can name a network of gigabytes beside a file of nothing: it is refused
+    before any of it is made."""
+    made = write_bundle(
+        tmp_path / "m", make_network(0, "timm:test_vit"), DECISION, metrics={}, training={}
+    )
+    file = made.path / "spec.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps({**spec, "backbone": spec["backbone"] + "?reg_tokens=4000000"}))
+    certify(file)
+    with pytest.raises(BadModelError, match=r"which holds 512,\d+,\d+ numbers"):
+        load_bundle(made.path).network()
 
 
 def test_a_model_is_not_written_over_something_else(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_what_a_folder_says_of_preprocessing_goes_before_the_registry(tmp_path: 
         ({"crop_mode": "border"}, "crop_mode 'border'"),
         ({"input_size": [1, 160, 160]}, "1 channels"),
         ({"input_size": [3, 160, 320]}, "160 x 320 px"),
-        ({"mean": [0.5]}, "mean or std"),
+        ({"std": [0.2, 0, 0.2]}, "no numbers to divide by"),
+        ({"crop_pct": 1e-9}, "resize and crop must be 1 to"),
+        ({"input_size": [3, 10**9, 10**9]}, "resize and crop must be 1 to"),
     ],
 )
 def test_preprocessing_that_cannot_be_had_is_refused_by_name(
@@ -110,6 +112,7 @@ def test_preprocessing_that_cannot_be_had_is_refused_by_name(
         ("timm:test_vit?img_size=9999", "img_size=9999 is not from 16 to 2048"),
         ("timm:test_convnext?reg_tokens=4", "cannot be built.*reg_tokens"),
         ("timm:test_vit?pool=", "not one row of features"),
+        ("timm:test_vit?patch_size=0", "cannot be built: .*zero"),
         ("convnext_nano", r"unknown backbone 'convnext_nano'.*timm:convnext_nano"),
     ],
 )
@@ -117,6 +120,40 @@ def test_a_name_that_is_none_says_what_is(name: str, words: str) -> None:
     """Networks, tags and arguments that do not exist are named, with near ones."""
     with pytest.raises(BadRequestError, match=words):
         backbones.find(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"pretrained_cfg": {"mean": [0.5]}}, r"mean of its config\.json is \[0\.5\], not three"),
+        ({"pretrained_cfg": {"std": [[1], {}, "x"]}}, "std of its .* not three numbers"),
+        ({"pretrained_cfg": {"crop_pct": "x"}}, "crop_pct of its .* not a number"),
+        ({"pretrained_cfg": {"input_size": [3, 2.5, 2.5]}}, "input_size of its .* not channels"),
+        ({"pretrained_cfg": {"interpolation": {}}}, "interpolation of its .* not a word"),
+        ({"model_args": "x"}, "model_args of its .* no object"),
+        ({"model_args": {"img_size": [{}, {}]}}, "img_size={} is no int"),
+        ({"model_args": {"img_size": float("inf")}}, "Infinity in it is no finite number"),
+        ({"model_args": {"patch_size": 0}}, "cannot be built"),
+    ],
+)
+def test_a_strangers_description_is_refused_in_words(
+    config: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    """Whatever stands in a ``config.json``: never a traceback."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises((BadModelError, BadRequestError), match=words):
+        backbones.find("timm:test_vit", weights=tmp_path)
+
+
+def test_a_description_takes_no_more_memory_than_its_weights(tmp_path: Path) -> None:
+    """A number in a ``config.json`` can ask for a network of any size; it is compared with the
+    weights before any of it is made."""
+    folder = random_folder(tmp_path / "m", "test_vit")
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"] = {"reg_tokens": 4_000_000}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadModelError, match=r"holds 512,\d+,\d+ numbers: these are \d{3},\d{3}$"):
+        backbones.build("timm:test_vit", weights=folder)
 
 
 def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ the colour block."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,9 @@ def test_a_damaged_or_newer_tower_is_named(
     path = tmp_path / "text.safetensors"
     path.write_bytes(b"nothing")
     with pytest.raises(DamagedIndexError, match=r"text\.safetensors cannot be read"):
+        TextTower.open(path)
+    replace(tower, bias=np.full_like(tower.bias, np.nan)).save(path)
+    with pytest.raises(DamagedIndexError, match="no finite number"):
         TextTower.open(path)
     monkeypatch.setattr("indexer.text.text_tower.FORMAT", FORMAT + 1)
     tower.save(path)
