@@ -54,6 +54,7 @@ def publish_version(
     content: VersionContent,
     options: IndexOptions,
     *,
+    fit_unknown: bool = True,
     progress: OnStage = no_progress,
     timer: StageTimer | None = None,
 ) -> tuple[str, Tuned]:
@@ -61,7 +62,9 @@ def publish_version(
 
     Everything that a version holds beside rows and vectors is made here, from the catalog as it is
     now, so a build and a rewrite make the same. Without a ``bundle`` (its model is gone) tags are
-    left to the model and text to keywords.
+    left to the model and text to keywords. ``fit_unknown``: whether the version has its own rule
+    for unknown kinds; the rewrite of one from before there were any has none either, since with it
+    it would answer otherwise.
     """
     timer = timer or StageTimer()
     count = len(content.rows)
@@ -82,7 +85,8 @@ def publish_version(
     fitted: dict[str, Any] = {"tag_rule": None, "tower": None, "unknown": None}
     if bundle is not None:
         fitted["tag_rule"] = refit_tags(catalog, bundle, content.rows, content.vectors)
-        fitted["unknown"] = refit_unknown(catalog, bundle, content.rows, content.vectors)
+        if fit_unknown:
+            fitted["unknown"] = refit_unknown(catalog, bundle, content.rows, content.vectors)
         fitted["tower"] = fit_tower(catalog, blocks, content.rows, content.vectors)
     progress("tags", 1, 1)
     timer.lap("tags")

@@ -40,7 +40,11 @@ def _number_fault(decision: Decision) -> str | None:
     temperatures = (decision.temperature, *decision.attribute_temperatures.values())
     if not all(math.isfinite(one) and one >= _COLDEST for one in temperatures):
         return f"a temperature is not {_COLDEST} at least"
-    bars = (decision.smoothing, *decision.tag_thresholds.values())
+    bars = (
+        decision.smoothing,
+        *decision.tag_thresholds.values(),
+        *decision.attribute_floors.values(),
+    )
     if not all(map(math.isfinite, bars)):
         return "a threshold is no number"
     plain = decision.tags

@@ -15,9 +15,9 @@ from indexer.imaging.margins import edge_color, pad_to_square
 from indexer.model.spec import Preprocess
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-# The same filters, boxes at whole px.
 # Decoders that reduce JPEGs (``spec.Preprocess``).
 DRAFTS = ("draft2", "draft3")
+# The same filters, boxes at whole px.
 QUICK = {"bicubic": "bicubic-u8", "bilinear": "bilinear-u8"}
 # Of rectangles: short side to long side, and px that the strides of networks divide.
 _RATIO = 3 / 4

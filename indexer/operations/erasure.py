@@ -218,7 +218,9 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
         recipe=None if shrunk or not len(vectors) else manifest.recipe,
         device=device,
     )
-    new, _ = publish_version(home, catalog, bundle, content, options)
+    new, _ = publish_version(
+        home, catalog, bundle, content, options, fit_unknown=opened.unknown is not None
+    )
     log.info("index version rewritten", version=name, rewrite=new, rows=int(dead.sum()))
     return new, int(dead.sum())
 

@@ -23,12 +23,13 @@ from indexer.imaging.parallel import decode_all
 from indexer.model import backbones
 from indexer.model.decision_layer import Category
 from indexer.model.network import Network
-from indexer.model.preprocessing import photos_to_pixels, to_batch
+from indexer.model.preprocessing import LOOK_COST, photos_to_pixels, to_batch
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune import lower_precision
 from indexer.training.label_errors import check_labels, issue_notes
+from indexer.training.look import JUDGED, LEAST_PHOTOS, MOST_PHOTOS
 from indexer.training.options import RECIPES
 from indexer.training.problem import (
     TrainingProblem,
@@ -225,12 +226,12 @@ def recommend(
             f"{of} (always the commonest {what}: {found['probe']['majority']:.3f})"
         )
     took = (
-        f"the recipe linear takes about {_time(cost['linear'])} here, less once features are cached"
+        f"the recipe linear takes up to {_time(cost['linear'])} here, less once features are cached"
     )
     seconds = cost["linear"]
     command = f"{_command(data, backbone, weights)} --recipe {recipe}"
     if recipe == "finetune":
-        seconds += epochs * cost["finetune_epoch"]
+        seconds = cost["finetune_start"] + epochs * cost["finetune_epoch"]
         command += f" --epochs {epochs}"
     return {
         "backbone": backbone,
@@ -272,16 +273,25 @@ def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[
 
 
 def costs(photos: dict[str, int], speed: dict[str, float]) -> dict[str, float]:
-    """Estimate seconds of ``linear`` with nothing cached and of one epoch of ``finetune``.
+    """Estimate seconds with nothing cached, from photos/s measured here.
 
-    From photos/s measured here.
+    ``linear`` compares looks and may take the dearest for all photos; ``finetune_start``: the fit
+    that ``finetune`` begins with, of one look; ``finetune_epoch``: one of its epochs.
     """
     seen = photos["train"] + photos["validation"]
-    linear = seen / speed["forward_per_s"] + photos["train"] * RECIPES["linear"].epochs * _LINEAR_S
+    compared = min(seen, MOST_PHOTOS) if seen >= LEAST_PHOTOS else 0
+    costs_of_looks = [LOOK_COST[look] for look in JUDGED]
+    most = max(costs_of_looks) if compared else 1.0
+    inputs = compared * sum(costs_of_looks) + (seen - compared) * most
+    fit = photos["train"] * RECIPES["linear"].epochs * _LINEAR_S
     epoch = (
         photos["train"] / speed["training_per_s"] + photos["validation"] / speed["forward_per_s"]
     )
-    return {"linear": linear, "finetune_epoch": epoch}
+    return {
+        "linear": inputs / speed["forward_per_s"] + fit,
+        "finetune_start": seen / speed["forward_per_s"] + fit,
+        "finetune_epoch": epoch,
+    }
 
 
 def probe(

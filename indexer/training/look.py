@@ -10,7 +10,7 @@ import numpy as np
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadRequestError
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.vectors import evenly_spaced
+from indexer.core.vectors import evenly_spaced, unit_rows
 from indexer.model.backbone import Backbone
 from indexer.model.network import Network
 from indexer.model.preprocessing import LOOK_COST, with_look
@@ -77,7 +77,9 @@ def choose_look(
     if options.look != AUTO:
         return LookChoice(options.look, 0, {}, "asked for")
     if options.recipe == "finetune":
-        return LookChoice(USUAL, 0, {}, "fine-tuning goes on with the whole square")
+        return LookChoice(
+            USUAL, 0, {}, "fine-tuning shows the whole square where photos have labels"
+        )
     rows = [row for row in problem.of("train") + problem.of("validation") if row.category]
     rows = [rows[place] for place in evenly_spaced(len(rows), MOST_PHOTOS)]
     right: dict[str, np.ndarray] = {}
@@ -156,7 +158,7 @@ def ridge_hits(features: np.ndarray, labels: np.ndarray, products: np.ndarray) -
 
     Five folds; photos of one product stay together.
     """
-    rows = _unit(features)
+    rows = unit_rows(features)
     fold = np.random.default_rng(0).permutation(products.max() + 1)[products] % _FOLDS
     right = np.zeros(len(rows), bool)
     for number in range(_FOLDS):
@@ -178,13 +180,8 @@ def ridge_hits(features: np.ndarray, labels: np.ndarray, products: np.ndarray) -
 
 def nearest_hits(features: np.ndarray, labels: np.ndarray, products: np.ndarray) -> np.ndarray:
     """Tell whose nearest photo of another product has the same label, by cosine: bool [n]."""
-    rows = _unit(features)
-    rows = _unit(rows - rows.mean(0))
+    rows = unit_rows(features)
+    rows = unit_rows(rows - rows.mean(0))
     scores = rows @ rows.T
     scores[products[:, None] == products[None]] = -np.inf
     return np.asarray(labels[scores.argmax(1)] == labels)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, np.float32)
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))

@@ -30,6 +30,7 @@ SIZES = (60, 300, 3000)  # photos
 _PLANTED = 0.05
 _DRAWS = {60: 10, 300: 10, 3000: 2}
 _SECOND = 0.1  # share of the products that are listed again by another photo
+_AGAIN = " again"  # behind the id of such a second product
 _TRUE, _NONE = 0.7, 1.0
 
 
@@ -125,13 +126,12 @@ def _measure_products(work: Path) -> BenchRow:
         for name, file in listed[: round(_SECOND * size)]:
             again = folder / f"{name}.png"
             recapture(decode_photo(file.read_bytes()), seed=int(name)).pixels.save(again)
-            listed.append((f"{name} again", again))
+            listed.append((f"{name}{_AGAIN}", again))
         found = find_groups(
             _built_home(folder / "home", listed), kinds=["same_product"], embedder=open_embedder
         )
         wrong = [group for group in found.groups if _is_wrong(group)]
-        pairs = {name for group in found.groups for name in group.products}
-        again_found = sum(name.endswith(" again") for name in pairs)
+        again_found = len(set().union(*map(_found_again, found.groups)))
         row |= {
             f"groups_{size}": len(found.groups),
             f"wrong_groups_{size}": len(wrong) / max(len(found.groups), 1),
@@ -143,7 +143,12 @@ def _measure_products(work: Path) -> BenchRow:
 
 
 def _is_wrong(group: RepeatGroup) -> bool:
-    return len({name.removesuffix(" again") for name in group.products}) > 1
+    return len({name.removesuffix(_AGAIN) for name in group.products}) > 1
+
+
+def _found_again(group: RepeatGroup) -> set[str]:
+    """Products of a group that are listed a second time in it."""
+    return {name for name in group.products if f"{name}{_AGAIN}" in group.products}
 
 
 def _built_home(folder: Path, listed: Sequence[tuple[str, Path]]) -> Home:

@@ -208,16 +208,25 @@ def _fit(photos: _JudgedPhotos, block: np.ndarray, train: np.ndarray, held: np.n
 
 
 def _measure_galleries() -> BenchRow:
-    """Known validation photos refused by catalogs of drawn train photos, by both rules."""
+    """Known validation photos refused by catalogs of drawn train photos, by both rules.
+
+    Half of them fit the model's rule, which sets how many a catalog refuses, and the others are
+    asked; then the other way round.
+    """
     photos = _judged_photos()
     block = general_block(photos.values, photos.train, photos.recaptures)
-    rule = _fit(photos, block, photos.train, ~photos.train)
-    asked = block[~photos.train]
     rng = np.random.default_rng(0)
-    row: BenchRow = {"recipe": f"{_GALLERIES} catalogs of drawn train photos of each size"}
+    halves = np.array_split(rng.permutation(np.flatnonzero(~photos.train)), 2)
+    numbers = np.arange(len(block))
+    rules = [_fit(photos, block, photos.train, np.isin(numbers, half)) for half in halves]
+    row: BenchRow = {
+        "recipe": f"{_GALLERIES} catalogs of drawn train photos of each size; the rule is fitted "
+        "with one half of the validation photos, and the other half is asked, by turns"
+    }
     for size in SIZES:
         refit, own = [], []
-        for _ in range(_GALLERIES):
+        for draw in range(_GALLERIES):
+            rule, asked = rules[draw % 2], block[halves[1 - draw % 2]]
             drawn = rng.permutation(np.flatnonzero(photos.train))[:size]
             catalog = _Catalog.build(rule, block[drawn])
             bar = catalog.fitted["threshold"]

@@ -52,6 +52,7 @@ def test_what_training_writes_is_taken() -> None:
         {"temperature": float("nan")},
         {"temperature": 1e-300},
         {"attribute_temperatures": {"colour": 0}},
+        {"attribute_floors": {"colour": float("nan")}},
         {"next_id": 10**400},
         {"revision": -1},
         {"origin": 5},

@@ -24,13 +24,14 @@ from indexer.core.home import Active, Home
 from indexer.fetch.state import FetchState, URLState
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
+from indexer.index_build import publish
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.operations import erasure, garbage_collection
 from indexer.operations.audit_findings import read_findings, state_line
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home
-from tests.indexer.index_build.test_pipeline import add_photo, build, colour, vector_of
+from tests.indexer.index_build.test_pipeline import FakeBundle, add_photo, build, colour, vector_of
 from tools import cli
 
 GONE = "shirt-1"
@@ -193,6 +194,26 @@ def test_what_serves_and_the_way_back_follow(home: Home) -> None:
     assert (
         versions.gc() == []
     )  # the third is still newer than what serves, though its number is no later build
+
+
+def test_a_rewrite_answers_unknown_kinds_as_what_it_takes_the_place_of(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions from before builds fitted a rule get none by an erasure: they would answer an
+    unknown kind without categories from then on. One that has a rule has its own again."""
+    fitted = {"threshold": 2.5, "products": 200}
+    monkeypatch.setattr(publish, "refit_unknown", lambda *_: fitted)
+    build(home)
+    monkeypatch.setattr(
+        erasure,
+        "_bundle",
+        lambda _, version: FakeBundle(version.replace("m", "e"), version),
+    )
+    delete(home)
+    done = erasure.erase(home)
+    versions = Versions(home)
+    found = {name: versions.open(successor).unknown for name, successor in done.rewritten.items()}
+    assert found == {"v000001": None, "v000002": None, "v000003": None, "v000004": fitted}
 
 
 def test_nothing_collects_what_an_erasure_is_making(

@@ -22,7 +22,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "photos": {"train": 3000, "validation": 300, "test": 300},
         "categories": {"median": 200.0},
         "probe": {"validation_accuracy": 0.9, "majority": 0.2},
-        "cost_s": {"linear": 70.0, "finetune_epoch": 100.0},
+        "cost_s": {"linear": 70.0, "finetune_start": 30.0, "finetune_epoch": 100.0},
     }
     return {**usual, **changes}
 
@@ -35,6 +35,7 @@ def test_finetune_is_proposed_where_data_and_time_allow_it() -> None:
         "catalens train d --out model --backbone efficientnet_lite0 --recipe finetune"
     )
     assert "--epochs 6" in advice["command"]
+    assert advice["seconds"] == 30 + 6 * 100
     assert "0.900" in advice["reasons"][0]
 
 
@@ -61,7 +62,10 @@ def test_the_command_can_be_run_as_it_stands() -> None:
     [
         ({"photos": {"train": 120, "validation": 20, "test": 20}}, "too few"),
         ({"categories": {"median": 2.0}}, "fewer than 5 photos"),
-        ({"cost_s": {"linear": 70.0, "finetune_epoch": 400.0}}, "not enough for three"),
+        (
+            {"cost_s": {"linear": 70.0, "finetune_start": 30.0, "finetune_epoch": 400.0}},
+            "not enough for three",
+        ),
         ({"probe": {"validation_accuracy": 0.995, "majority": 0.2}}, "little is left"),
     ],
 )
@@ -73,12 +77,16 @@ def test_linear_is_proposed_with_the_reason(changes: dict[str, Any], reason: str
 
 
 def test_costs_come_from_the_measured_speed() -> None:
-    cost = costs(
-        {"train": 1000, "validation": 200, "test": 9},
-        {"forward_per_s": 50.0, "training_per_s": 20.0},
-    )
+    """``linear`` sees up to 800 photos in each look that it compares, and the others twice; too few
+    to compare by once, as ``finetune`` does."""
+    speed = {"forward_per_s": 50.0, "training_per_s": 20.0}
+    cost = costs({"train": 1000, "validation": 200, "test": 9}, speed)
+    fit = 1000 * RECIPES["linear"].epochs * 1e-4
     assert cost["finetune_epoch"] == pytest.approx(1000 / 20 + 200 / 50)
-    assert cost["linear"] == pytest.approx(1200 / 50 + 1000 * RECIPES["linear"].epochs * 1e-4)
+    assert cost["finetune_start"] == pytest.approx(1200 / 50 + fit)
+    assert cost["linear"] == pytest.approx((800 * 4 + 400 * 2) / 50 + fit)
+    few = costs({"train": 80, "validation": 10, "test": 9}, speed)
+    assert few["linear"] == few["finetune_start"] == pytest.approx(90 / 50 + 80 * 20 * 1e-4)
 
 
 def test_probe_judges_held_photos_only() -> None:

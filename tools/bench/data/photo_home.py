@@ -59,7 +59,8 @@ def shop(work: Path, products: int) -> GeneratedShop:
         return made
     data = real_data("fashion") / "products.csv"
     if not made.trained.exists():
-        train(data, made.trained, TrainingOptions(cache=work / "cache"))
+        # what the plain service shows it too
+        train(data, made.trained, TrainingOptions(cache=work / "cache", look="crop"))
     fast = work / "fashion-fast"
     if not fast.exists():
         log(f"exported as {export(made.trained, data, fast)['numeric']}")

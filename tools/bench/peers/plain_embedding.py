@@ -17,16 +17,21 @@ from typing import Any
 from PIL import Image
 
 from indexer.core.native import torch
+from indexer.imaging.margins import pad_to_square
 from indexer.model.bundle import load_bundle
 
 
 class PhotoDataset(torch.utils.data.Dataset):
-    """Files, transformed as ImageNet's are: short side, centre crop, tensor, normalise."""
+    """Files, transformed as ImageNet's are: short side, centre crop, tensor, normalise.
+
+    One view each, [1, 3, H, W]; of a network that sees photos twice also all of it, padded.
+    """
 
     def __init__(self, files: list[str], preprocess: Any) -> None:
         from torchvision import transforms
 
         self.files = files
+        self.padded = preprocess.both
         self.transform = transforms.Compose(
             [
                 transforms.Resize(preprocess.resize, transforms.InterpolationMode.BICUBIC),
@@ -41,7 +46,9 @@ class PhotoDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, number: int) -> Any:
         with Image.open(self.files[number]) as image:
-            return self.transform(image.convert("RGB"))
+            photo = image.convert("RGB")
+        shown = [photo, pad_to_square(photo)] if self.padded else [photo]
+        return torch.stack([self.transform(view) for view in shown])
 
 
 def main(model: str, files: list[str]) -> dict[str, float]:
@@ -53,7 +60,7 @@ def main(model: str, files: list[str]) -> dict[str, float]:
     photos, started = 0, 0.0
     with torch.no_grad():
         for number, batch in enumerate(loader):
-            network.neck(network.describe(batch)).numpy()
+            network.neck(network.describe(batch.flatten(0, 1))).numpy()
             if number == 0:
                 started = time.perf_counter()
             else:
