@@ -62,7 +62,7 @@ from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
-_IMAGE_URL = re.compile(r'"image_url": ?"(?=/v1/)')
+_IMAGE_URL = re.compile(rb'"image_url": ?"(?=/v1/)')
 # In the environment of a request whose head the server had judged.
 _CALLER = "catalens.caller"
 _REFUSAL = "catalens.refusal"
@@ -181,20 +181,24 @@ class _Json(DefaultJSONProvider):
 
     def __init__(self, app: OpenAPI, prefix: str) -> None:
         super().__init__(app)
-        self._prefix = prefix
+        self._prefix = prefix.encode()
 
     def dumps(self, obj: Any, **_: Any) -> str:
-        try:
-            text = orjson.dumps(obj, self.default).decode()
-        except orjson.JSONEncodeError:
-            text = json.dumps(obj, default=self.default, ensure_ascii=True)
-        # Quotes within a text are escaped, so no text can look like this.
-        return _IMAGE_URL.sub(rf"\g<0>{self._prefix}", text) if self._prefix else text
+        return self._encode(obj).decode().rstrip("\n")
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         return Response(
-            self.dumps(self._prepare_response_obj(args, kwargs)) + "\n", mimetype=self.mimetype
+            self._encode(self._prepare_response_obj(args, kwargs)), mimetype=self.mimetype
         )
+
+    def _encode(self, obj: Any) -> bytes:
+        """A line of JSON; of a long answer there is one copy and no more."""
+        try:
+            data = orjson.dumps(obj, self.default, orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError:
+            data = json.dumps(obj, default=self.default, ensure_ascii=True).encode() + b"\n"
+        # Quotes within a text are escaped, so no text can look like this.
+        return _IMAGE_URL.sub(rb"\g<0>" + self._prefix, data) if self._prefix else data
 
 
 def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:

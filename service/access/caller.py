@@ -18,6 +18,11 @@ class Caller:
     address: str = ""
 
     @property
+    def stranger(self) -> str | None:
+        """The network of whoever has no key but that of a page, which anybody may have."""
+        return network_of(self.address) if self.role == "search" else None
+
+    @property
     def owners(self) -> tuple[str, ...]:
         """For whom what a request takes is counted: its address, and its name where it has one of
         its own. A `search` key lies in a page: one stranger's excess must not be all shoppers'."""

@@ -69,8 +69,14 @@ def answer(envelope: Envelope[object], status: int = 200) -> JsonResponse:
 
 def answer_suggestions(envelope: Envelope[Suggesting]) -> JsonResponse:
     """``answer`` that feedback can name by the request's id."""
-    g.request_id = engine().feedback.remember(g.request_id, envelope)
+    remember_suggestions(envelope)
     return answer(envelope)
+
+
+def remember_suggestions(envelope: Envelope[Suggesting]) -> None:
+    """Keep what an answer suggests for feedback, and give the request the id that names it."""
+    stranger = caller().stranger is not None
+    g.request_id = engine().feedback.remember(g.request_id, envelope, stranger=stranger)
 
 
 def problem_responses(*statuses: int) -> dict[Any, Any]:

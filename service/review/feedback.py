@@ -16,6 +16,7 @@ from indexer.core.errors import BadRequestError, UnknownProductError, UnknownReq
 from indexer.core.lru import LRUCache
 from indexer.core.timer import StageTimer
 from service.access.control import too_many
+from service.access.refusal import RequestRefusedError
 from service.query.response import Envelope, Suggesting
 from service.review.database import ReviewDatabase
 from service.state.snapshots import SnapshotManager
@@ -29,6 +30,8 @@ _MOST_ENTRIES = 200
 # for good, and at a key's full rate lists of a thousand were 60 GB a day.
 _CLICK_RATE = 50.0
 _CLICKS_AT_ONCE = 1000.0
+# That part of it may one address say, where addresses are told apart.
+_SHARES = 10
 
 
 @dataclass(frozen=True)
@@ -66,28 +69,62 @@ def _count_names(record: SuggestionRecord) -> float:
     return len(record.tags) + len(record.products)
 
 
-class _ClickLimit:
-    """Counts what strangers say that they clicked."""
+class _ClickBucket:
+    """Clicks that may be said: ``rate`` a second, ``most`` at once."""
 
-    def __init__(self) -> None:
-        self._left = _CLICKS_AT_ONCE
+    def __init__(self, rate: float, most: float) -> None:
+        self._rate = rate
+        self._most = most
+        self._left = most
         self._since = time.monotonic()
-        self._lock = threading.Lock()
+
+    def wait_s(self, count: int) -> int:
+        """Seconds until there is room for ``count``; 0 where there is."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._since) * self._rate)
+        self._since = now
+        return max(math.ceil((count - self._left) / self._rate), 0)
 
     def take(self, count: int) -> None:
-        """Raise ``RequestRefusedError`` 429 where it is more than there is room for."""
+        """Take the room for ``count``."""
+        self._left -= count
+
+
+class _ClickLimit:
+    """Counts what strangers say that they clicked: all together, and each network by itself."""
+
+    def __init__(self) -> None:
+        self._all = _ClickBucket(_CLICK_RATE, _CLICKS_AT_ONCE)
+        self._own: LRUCache[str, _ClickBucket] = LRUCache(_REMEMBERED)
+        self._lock = threading.Lock()
+
+    def take(self, count: int, network: str) -> None:
+        """Raise ``RequestRefusedError`` 429 where it is more than there is room for. ``network``:
+        empty where it is that of many people, who share what there is."""
         with self._lock:
-            now = time.monotonic()
-            refilled = self._left + (now - self._since) * _CLICK_RATE
-            self._left, self._since = min(_CLICKS_AT_ONCE, refilled), now
-            if count > self._left:
-                wait_s = math.ceil((count - self._left) / _CLICK_RATE)
-                raise too_many(
-                    f"keys of the role search may say {_CLICK_RATE:g} clicks a second: wait "
-                    f"{wait_s} s, or send clicks by the shop's own server with another key",
-                    wait_s,
-                )
-            self._left -= count
+            own = self._of(network)
+            if own is not None and (wait_s := own.wait_s(count)):
+                raise _too_many_clicks("an address with a key", _CLICK_RATE / _SHARES, wait_s)
+            if wait_s := self._all.wait_s(count):
+                raise _too_many_clicks("keys", _CLICK_RATE, wait_s)
+            self._all.take(count)
+            if own is not None:
+                own.take(count)
+
+    def _of(self, network: str) -> _ClickBucket | None:
+        own = self._own.get(network) if network else None
+        if network and own is None:
+            own = _ClickBucket(_CLICK_RATE / _SHARES, _CLICKS_AT_ONCE / _SHARES)
+            self._own.put(network, own)
+        return own
+
+
+def _too_many_clicks(whose: str, rate: float, wait_s: int) -> RequestRefusedError:
+    return too_many(
+        f"{whose} of the role search may say {rate:g} clicks a second: wait {wait_s} s, or send "
+        "clicks by the shop's own server with another key",
+        wait_s,
+    )
 
 
 class FeedbackLog:
@@ -111,6 +148,10 @@ class FeedbackLog:
         self._answers: LRUCache[str, SuggestionRecord] = LRUCache(
             max_answers, max_weight=max_names, weigh=_count_names
         )
+        # Of strangers, who can ask so often that no answer of the shop's people would stay.
+        self._strangers: LRUCache[str, SuggestionRecord] = LRUCache(
+            max_answers, max_weight=max_names, weigh=_count_names
+        )
         self._entries: LRUCache[str, int] = LRUCache(max_answers)
         self._max_answers = max_answers
         self._naming = threading.Lock()
@@ -118,14 +159,18 @@ class FeedbackLog:
 
     @property
     def request_ids(self) -> list[str]:
-        """The answers that feedback can name, the oldest first."""
-        return [request_id for request_id, _ in self._answers.items()]
+        """The answers that feedback can name, of strangers first, each the oldest first."""
+        kept = (*self._strangers.items(), *self._answers.items())
+        return [request_id for request_id, _ in kept]
 
-    def remember(self, request_id: str, answer: Envelope[Suggesting]) -> str:
+    def remember(
+        self, request_id: str, answer: Envelope[Suggesting], *, stranger: bool = False
+    ) -> str:
         """Keep what an answer suggests; returns the id by which feedback can name it.
 
-        That is another one than ``request_id`` where an answer of this id is remembered already:
-        clients choose ids, and none may put its answer in the place of another's.
+        ``stranger``: it was asked with a key that anybody may have. The id is another one than
+        ``request_id`` where an answer of this id is remembered already: clients choose ids, and
+        none may put its answer in the place of another's.
         """
         found = answer.content.suggestions()
         if found is None:
@@ -137,20 +182,24 @@ class FeedbackLog:
             answer.index_version,
         )
         with self._naming:
-            if self._answers.get(request_id) is not None:
+            if self._record(request_id) is not None:
                 request_id = uuid.uuid4().hex
-            self._answers.put(request_id, record)
+            (self._strangers if stranger else self._answers).put(request_id, record)
         return request_id
 
-    def add(self, feedback: Feedback, *, stranger: bool = False) -> Envelope[FeedbackReceipt]:
-        """Log what people made of an answer. ``stranger``: with a key that anybody may have.
+    def _record(self, request_id: str) -> SuggestionRecord | None:
+        return self._answers.get(request_id) or self._strangers.get(request_id)
+
+    def add(self, feedback: Feedback, *, stranger: str | None = None) -> Envelope[FeedbackReceipt]:
+        """Log what people made of an answer. ``stranger``: the network of whoever says it with a
+        key that anybody may have, empty where many people have one.
 
         Raises ``UnknownRequestError``, ``UnknownProductError``, ``BadRequestError`` for a tag or
         product that the answer lacked, or for more feedback than one answer takes, and
         ``RequestRefusedError`` 429 for more clicks than strangers may say.
         """
         timer = StageTimer()
-        record = self._answers.get(feedback.request_id)
+        record = self._record(feedback.request_id)
         if record is None:
             raise UnknownRequestError(
                 f"no answer {feedback.request_id!a} is remembered: the last {self._max_answers} "
@@ -166,8 +215,8 @@ class FeedbackLog:
             raise BadRequestError(
                 "nothing said: give accepted, rejected, added, clicked or category"
             )
-        if stranger:
-            self._clicks.take(len(feedback.clicked))
+        if stranger is not None:
+            self._clicks.take(len(feedback.clicked), stranger)
         self._count(feedback.request_id)
         known = self._catalog.pids(feedback.clicked)
         entry = {

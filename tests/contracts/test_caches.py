@@ -34,6 +34,8 @@ SERVICE = {
     "query/stock.py StockFilter._reported": "rules of the settings",
     "review/feedback.py FeedbackLog._answers": "max_answers, max_names",
     "review/feedback.py FeedbackLog._entries": "max_answers",
+    "review/feedback.py FeedbackLog._strangers": "max_answers, max_names",
+    "review/feedback.py _ClickLimit._own": "_REMEMBERED",
     "review/policy_check.py PolicyCheck._checkers": "models that were activated",
     "review/policy_check.py PolicyCheck._due": "models that were activated",
     "server/limits.py BodyBudget._by_owner": "bodies that are held",

@@ -17,6 +17,7 @@ from service.api.openapi import (
     engine,
     multipart_or_json,
     problem_responses,
+    remember_suggestions,
 )
 from service.api.parsing import read_photos
 from service.api.requests import PhotosRequest, SearchPhotosRequest
@@ -137,7 +138,7 @@ def _answered(task: Task, model: type[PhotosRequest]) -> JsonResponse:
     fields = {name: getattr(ask, name) for name in (*names, *SnapshotSelector.model_fields)}
     good = [photo for photo in photos if isinstance(photo, bytes)]
     found = engine().batch(task, good, SearchOptions(**fields))
-    g.request_id = engine().feedback.remember(g.request_id, found)
+    remember_suggestions(found)
     answers = iter(found.content.rows)
     outcomes = [next(answers) if isinstance(photo, bytes) else photo for photo in photos]
     rows = [_row(index, outcome) for index, outcome in enumerate(outcomes)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from indexer.core.errors import (
     BadDataError,
@@ -19,6 +21,7 @@ from indexer.core.errors import (
 from indexer.feeds.dataset import read_dataset
 from indexer.reviews.feedback_export import export_feedback
 from indexer.reviews.store import open_reviews
+from service.access.keys import KeyFile
 from service.access.refusal import RequestRefusedError
 from service.engine import Engine, Query
 from service.review import feedback
@@ -223,15 +226,64 @@ def test_strangers_say_a_bounded_number_of_clicks(
     own.feedback.remember("s1", found)
     clicked = [found.content.results[0].product_id] * 500
     for _ in range(2):
-        assert own.feedback.add(Feedback("s1", clicked=clicked), stranger=True)
+        assert own.feedback.add(Feedback("s1", clicked=clicked), stranger="")
     with pytest.raises(RequestRefusedError, match="clicks a second: wait 1 s") as caught:
-        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger=True)
+        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger="")
     assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
     assert own.feedback.add(Feedback("s1", clicked=clicked))
     clock[0] += 1.0
-    assert own.feedback.add(Feedback("s1", clicked=clicked[:50]), stranger=True)
+    assert own.feedback.add(Feedback("s1", clicked=clicked[:50]), stranger="")
     with pytest.raises(RequestRefusedError):
-        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger=True)
+        own.feedback.add(Feedback("s1", clicked=clicked[:1]), stranger="")
+
+
+def test_one_stranger_does_not_say_the_clicks_of_all(
+    own: Engine, open_web: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where addresses are told apart, one has a tenth of what all shoppers may say."""
+    clock = [100.0]
+    monkeypatch.setattr(feedback, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    own.feedback = FeedbackLog(own.catalog, own.snapshots, own.review_database)
+    key = {"Authorization": f"Bearer {KeyFile(own.home).create('page', 'search').key}"}
+
+    def say(web: FlaskClient, address: str, clicks: int) -> int:
+        sent = {**key, "X-Forwarded-For": address}
+        found = web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers=sent)
+        named = found.get_json()
+        clicked = [named["results"][0]["product_id"]] * clicks
+        said = {"request_id": named["request_id"], "clicked": clicked}
+        return web.post("/v1/feedback", json=said, headers=sent).status_code
+
+    web = open_web(address_rate=1000.0, trusted_proxies=("127.0.0.1",))
+    assert [say(web, "198.51.100.1", clicks) for clicks in (60, 60, 40)] == [200, 429, 200]
+    assert say(web, "2001:db8::1", 100) == 200
+    assert say(web, "2001:db8::2", 1) == 429
+    clock[0] += 1.0
+    assert [say(web, "198.51.100.1", clicks) for clicks in (6, 5, 1)] == [429, 200, 429]
+    together = open_web(trusted_proxies=("127.0.0.1",))
+    assert say(together, "198.51.100.1", 500) == 200
+
+
+def test_strangers_make_nobody_forget_what_the_shops_people_asked(
+    own: Engine, open_web: Callable[..., FlaskClient]
+) -> None:
+    """Whoever has the key of a page can ask thousands of times while a person looks at an answer:
+    its feedback is taken all the same."""
+    own.feedback = FeedbackLog(own.catalog, own.snapshots, own.review_database, max_answers=2)
+    keys = KeyFile(own.home)
+    web = open_web()
+    named = {}
+    for role in ("review", "search", "search", "search"):
+        key = {"Authorization": f"Bearer {keys.create(f'k{len(named)}', role).key}"}
+        asked = web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers=key)
+        named[asked.get_json()["request_id"]] = key
+    own_answer, forgotten, *_ = named
+    assert own_answer in own.feedback.request_ids
+    clicked = own.search(Query(product_id="ring-blue"), k=1).content.results[0].product_id
+    said: dict[str, object] = {"clicked": [clicked], "request_id": own_answer}
+    assert web.post("/v1/feedback", json=said, headers=named[own_answer]).status_code == 200
+    said["request_id"] = forgotten
+    assert web.post("/v1/feedback", json=said, headers=named[forgotten]).status_code == 404
 
 
 def test_one_answer_takes_a_bounded_number_of_entries(own: Engine) -> None:
