@@ -174,6 +174,7 @@ def _empty_network(spec: ModelSpec, stored: Mapping[str, np.ndarray], path: Path
     """Make the network of ``spec``; ``stored``: its weights, beyond which it takes no memory."""
     from indexer.model.backbones import check_size, find
     from indexer.model.network import Network
+    from indexer.model.network_cost import check_network
 
     try:
         backbone = find(spec.backbone)
@@ -185,6 +186,12 @@ def _empty_network(spec: ModelSpec, stored: Mapping[str, np.ndarray], path: Path
         )
     held = sum(tensor.size for name, tensor in stored.items() if name.startswith(_BACKBONE))
     check_size(backbone, held, str(path))
+    own = {
+        name.removeprefix(_BACKBONE): tensor
+        for name, tensor in stored.items()
+        if name.startswith(_BACKBONE)
+    }
+    check_network(backbone, spec.preprocess, own, where=str(path))
     return Network.empty(spec)
 
 

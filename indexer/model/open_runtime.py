@@ -10,7 +10,8 @@ import numpy as np
 import structlog
 
 from indexer.core.errors import BadRequestError, WeightsUnavailableError
-from indexer.model.bundle import GRAPH, GRAPH_WEIGHTS, Bundle
+from indexer.model.bundle import EMBEDDING, GRAPH, GRAPH_WEIGHTS, Bundle
+from indexer.model.graph_check import check_graph, check_graph_files
 from indexer.model.openvino_runtime import (
     HOW,
     PROBE_COSINE,
@@ -80,7 +81,10 @@ def open_embedder(bundle: Bundle, *, device: str = "auto", engine: str = "auto")
 
 
 def _open_graph(bundle: Bundle) -> OpenVinoRuntime:
-    graph = Graph(read_graph(bundle.path / GRAPH), bundle.spec.numeric)
+    check_graph_files(bundle.path / GRAPH, bundle.path / GRAPH_WEIGHTS, bundle.path / EMBEDDING)
+    model = read_graph(bundle.path / GRAPH)
+    check_graph(model, bundle.spec, where=f"model {bundle.path}")
+    graph = Graph(model, bundle.spec.numeric)
     if not graph.exact:
         log.warning(
             "this processor has no bfloat16: the network runs in wider numbers, slower",

@@ -21,6 +21,7 @@ from indexer.model.pretrained_weights import State
 from indexer.model.spec import Preprocess, preprocess_fault
 
 PREFIX = "timm:"
+_MOST_PX = 2048
 # What a name may say of the network, with its type. Whatever else a network of timm takes (where it
 # gets its weights, how many classes) is no part of a backbone.
 _ARGUMENTS: dict[str, type] = {
@@ -38,6 +39,15 @@ _ARGUMENTS: dict[str, type] = {
     "qk_norm": bool,
     "reg_tokens": int,
     "window_size": int,
+}
+# What a network that was ever trained has, with room. What others cost is compared with the
+# weights.
+_LIMITS: dict[str, tuple[float, float]] = {
+    "drop_path_rate": (0, 1),
+    "drop_rate": (0, 1),
+    "img_size": (16, _MOST_PX),
+    "init_values": (0, 1000),
+    "window_size": (2, 128),
 }
 _SHORT = {"pool": "global_pool"}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -65,7 +75,6 @@ _DATA_KEYS = {
 }
 _FILTERS = ("bicubic", "bilinear")
 _SIMILAR = 5
-_MOST_PX = 2048
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,12 @@ def _arguments(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise BadRequestError(
                 f"{PREFIX}{model}: {key}={ascii(value)[:100]} is no {kind.__name__}"
             ) from None
-    size = found.get("img_size")
-    if size is not None and not 16 <= size <= _MOST_PX:
-        raise BadRequestError(f"{PREFIX}{model}: img_size={size} is not from 16 to {_MOST_PX} px")
+    for name, (least, most) in _LIMITS.items():
+        if name in found and not least <= found[name] <= most:
+            unit = " px" if name == "img_size" else ""
+            raise BadRequestError(
+                f"{PREFIX}{model}: {name}={found[name]} is not from {least} to {most}{unit}"
+            )
     return found
 
 
@@ -210,7 +222,8 @@ def _row(
         name=source.name,
         feature_dim=_width(source, network, preprocess.crop),
         preprocess=preprocess,
-        make=lambda: _create(source, device="cpu"),
+        # On shapes alone where the caller asks for that.
+        make=lambda: _create(source, device=str(torch.get_default_device())),
         weights=HubWeights.of(source.name, model, network.pretrained_cfg),
         any_shape=_takes(network, preprocess.crop, preprocess.crop + 2 * stride)
         and _takes(network, preprocess.crop - stride, preprocess.crop),

@@ -113,6 +113,8 @@ def test_preprocessing_that_cannot_be_had_is_refused_by_name(
         ("timm:test_convnext?reg_tokens=4", "cannot be built.*reg_tokens"),
         ("timm:test_vit?pool=", "not one row of features"),
         ("timm:test_vit?patch_size=0", "cannot be built: .*zero"),
+        ("timm:test_vit?window_size=1000000", "window_size=1000000 is not from 2 to 128"),
+        ("timm:test_vit?drop_path_rate=nan", "drop_path_rate=nan is not from 0 to 1"),
         ("convnext_nano", r"unknown backbone 'convnext_nano'.*timm:convnext_nano"),
     ],
 )
