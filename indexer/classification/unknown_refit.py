@@ -18,7 +18,8 @@ NEVER = 1e9
 # Products asked at most, and at least where the catalog is large; pairs compared in between.
 _ASKED, _FEWEST_ASKED = 2000, 200
 _PAIRS = 200_000_000
-_PORTION = 32_768
+# Rows compared at a time: with all that are asked they take 100 MB.
+_PORTION = 8192
 
 
 def refit_unknown(

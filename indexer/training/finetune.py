@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import structlog
 
 from indexer.core.atomic_files import written_aside
+from indexer.core.errors import TrainingError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.dataset import DatasetRow
@@ -224,12 +226,23 @@ class _Trainer:
         self._half: bool | None = None
 
     def resume(self, checkpoint: Path | None) -> tuple[int, list[dict[str, Any]]]:
-        """Restore the next epoch and the history before it from ``checkpoint``, where it exists."""
+        """Restore the next epoch and the history before it from ``checkpoint``, where it exists.
+
+        Raises ``TrainingError`` for one that this training cannot go on from.
+        """
         if checkpoint is None or not checkpoint.is_file():
             return 0, []
-        state = torch.load(checkpoint, map_location=self._options.device, weights_only=True)
-        self.optimiser.load_state(state)
-        return state["epoch"], state["history"]
+        try:
+            state = torch.load(checkpoint, map_location=self._options.device, weights_only=True)
+            self.optimiser.load_state(state)
+            return state["epoch"], state["history"]
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
+            raise TrainingError(
+                f"{checkpoint} is of a training with other options, of another release, or "
+                "damaged: train without --resume to begin anew"
+            ) from error
 
     def save(self, checkpoint: Path, epoch: int, history: list[dict[str, Any]]) -> None:
         """Write what ``resume`` reads, after ``epoch``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.classification import unknown_refit
 from indexer.classification.open_set import closeness, fit_unknown, rule_logits, unknown_score
 from indexer.classification.unknown_refit import LEAST, NEVER, product_closeness, refit_unknown
 from indexer.core.errors import DamagedIndexError
@@ -101,6 +103,23 @@ def test_a_product_is_judged_without_itself_and_copies_of_its_photo(rule: dict[s
     cosines[[0, 1, 2]] = -1
     best = np.sort(cosines.reshape(20, 2).max(1))[-3:]
     assert found[0] == pytest.approx(best.mean(), abs=1e-5)
+
+
+def test_a_large_catalog_is_compared_in_portions(
+    rule: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whole products, with the result of one portion, and at a bounded cost of memory."""
+    rng = np.random.default_rng(6)
+    vectors = photos(rng.integers(0, KINDS, 30_000), rng).astype(np.float16)
+    rows = np.stack([np.arange(30_000) // 2, np.arange(30_000)], 1)
+    asked = np.arange(0, 400, 2)
+    tracemalloc.start()
+    found = product_closeness(rows, vectors, asked, rule)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(asked) * 10_000 * 6 + 10_000_000
+    monkeypatch.setattr(unknown_refit, "_PORTION", 10**6)
+    assert found == pytest.approx(product_closeness(rows, vectors, asked, rule), abs=1e-5)
 
 
 def test_a_version_keeps_what_was_fitted_under_a_checksum(tmp_path: Path) -> None:

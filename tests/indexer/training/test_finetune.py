@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from indexer.model.torch_runtime import OutOfMemoryError, TorchRuntime
 from indexer.training import finetune
 from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
 from indexer.training.distributed import ALONE, TrainingProcesses
+from indexer.training.optimiser import Optimiser
 from indexer.training.options import TrainingOptions
 from indexer.training.train import train
 from tests.indexer.model.timm_folders import random_folder
@@ -59,6 +61,27 @@ def test_only_the_unfrozen_stages_change_and_no_batchnorm_statistics(unbroken: B
     )[:5]
     assert not any("running" in name for name in moved)
     assert unbroken.training["recipe"] == "finetune"
+
+
+def test_a_checkpoint_of_another_training_is_named(tmp_path: Path) -> None:
+    """As where a release groups a network's layers otherwise, or --unfreeze is another number."""
+
+    def made(groups: int) -> Optimiser:
+        module = torch.nn.Linear(2, 1)
+        parts = [[module.weight, module.bias]] if groups == 1 else [[module.weight], [module.bias]]
+        several = [{"params": part, "lr": 0.1} for part in parts]
+        return Optimiser(module, several, lr=0.1, steps=8, average_decay=0.5)
+
+    checkpoint = tmp_path / "checkpoint"
+    torch.save({**made(1).state(), "epoch": 1, "history": []}, checkpoint)
+    trainer: Any = SimpleNamespace(optimiser=made(2), _options=TrainingOptions(device="cpu"))
+    with pytest.raises(TrainingError, match=r"other options, of another release.*without --resume"):
+        finetune._Trainer.resume(trainer, checkpoint)
+    trainer.optimiser = made(1)
+    assert finetune._Trainer.resume(trainer, checkpoint) == (1, [])
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="damaged"):
+        finetune._Trainer.resume(trainer, checkpoint)
 
 
 def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
