@@ -189,7 +189,9 @@ def _dataset_photos(bundle: Bundle, data: Path) -> ReferencePhotos:
     problem = read_trained(data, bundle.training)
     size = shrink_to(bundle.spec.preprocess)
     calibration, _ = _drawn(problem.of("train"), CALIBRATION, size)
-    judges, judged = _drawn(problem.of("validation") or problem.of("train"), _CHECKED, size)
+    judges, judged = _drawn(problem.of("validation"), _CHECKED, size)
+    if len(judged) < 2:
+        judges, judged = _drawn(problem.of("validation") + problem.of("train"), _CHECKED, size)
     if not calibration or len(judged) < 2:
         raise BadDataError(
             f"{data} has no readable train and validation photos to calibrate and judge an export "

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
+from indexer.model.decision_layer import Decision
 from indexer.model.spec import Block
 from indexer.operations import erasure
 from indexer.operations.erasure_audit import find_traces, ticket
@@ -87,6 +88,7 @@ class Bundle:
     embedding_id: str = "e1"
     model_version: str = "m1"
     spec: Spec = Spec()
+    decision: Decision = field(default_factory=Decision)
 
 
 class Embedder:
