@@ -92,15 +92,26 @@ def make_folder(folder: Path) -> None:
         fsync_path(new.parent)
 
 
+def private_mode(folder: Path) -> int:
+    """The mode of a file in ``folder`` that holds secrets or says something of people: its owner's
+    alone, whatever the process's mask; its group's as far as the folder is open to that on purpose,
+    for writing or to nobody else."""
+    mode = folder.stat().st_mode
+    if mode & 0o020:
+        return 0o660
+    return 0o600 if mode & 0o007 else 0o600 | mode & 0o040
+
+
 @contextmanager
-def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
+def written_aside(path: Path, *, flush: bool = True, private: bool = False) -> Iterator[Path]:
     """A file to write beside ``path``, which it replaces when the block ends well; else it goes.
 
     Locked while it is written, so that ``is_claimed`` tells it from what a killed process left.
-    ``flush``: it survives a power cut.
+    ``flush``: it survives a power cut. ``private``: of ``private_mode``.
     """
+    mode = private_mode(path.parent) if private else 0o666
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
     try:
         _claim(handle)
         yield aside
@@ -163,18 +174,17 @@ def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
         fsync_path(path.parent)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace ``path`` by ``data``: written aside, flushed, renamed."""
     make_folder(path.parent)
-    with written_aside(path) as aside, aside.open("wb") as stream:
+    with written_aside(path, private=private) as aside, aside.open("wb") as stream:
         stream.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """``write_atomic`` of readable JSON."""
-    write_atomic(
-        path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    )
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(path, text.encode(), private=private)
 
 
 def write_sealed_json(path: Path, value: dict[str, Any]) -> None:

@@ -87,8 +87,8 @@ class Home:
 
     @classmethod
     def create(cls, path: Path | str) -> Home:
-        """Open the home at ``path``, made first if the folder is absent or empty; a new folder is
-        its owner's alone. Raises ``BadHomeError``."""
+        """Open the home at ``path``, made first if the folder is absent or empty; it is then
+        closed to all other users. Raises ``BadHomeError``."""
         folder = Path(path).absolute()
         if not (folder / "home.json").exists():
             # A marker being written, or left half-written by a kill, is no content.
@@ -100,6 +100,11 @@ class Home:
                     f"{folder} exists and is not a catalens home: choose an empty or a new folder"
                 )
             folder.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
+            # One that a group may write was shared on purpose; of another's, ``doctor`` says it.
+            mode = folder.stat().st_mode
+            if mode & 0o007 and not mode & 0o020:
+                with suppress(OSError):
+                    folder.chmod(PRIVATE_MODE)
             write_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from indexer.core.atomic_files import read_only_failure
+from indexer.core.atomic_files import private_mode, read_only_failure
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
@@ -291,6 +291,10 @@ class Database:
     def _make(self, initialise: Callable[[Connection], None] | None) -> None:
         if not self.in_memory:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Catalogs, reviews, orders: SQLite itself would leave it to the process's mask. Its
+            # logs take the file's mode.
+            mode = private_mode(self.path.parent)
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
         with self.statements() as sql:
             if not self._is_unmade(sql):
                 return

@@ -161,7 +161,7 @@ class Jobs:
                 # After the upload, which may take longer than a job may stay without an owner.
                 named = {**options, "by": current_actor()}
                 job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
-                write_json(aside / _JOB, asdict(job))
+                write_json(aside / _JOB, asdict(job), private=True)
                 publish_folder(aside, self.folder / job_id)
         except OSError as error:
             raise storage_failure(self.folder, error) from error
@@ -208,7 +208,7 @@ class Jobs:
             for brought in (UPLOAD, "unpacked"):
                 shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
-        write_json(folder / _JOB, stored)
+        write_json(folder / _JOB, stored, private=True)
         return self.get(job_id)
 
     def mark_made(self, job_id: str) -> None:
@@ -249,7 +249,7 @@ class Jobs:
                 if job.problem is not None and job.problem.code not in _STOPPED:
                     redacted["problem"] = {**stored["problem"], "detail": COVER}
                 if redacted != stored:
-                    write_json(path, redacted)
+                    write_json(path, redacted, private=True)
 
 
 def _redacted(value: Any, name: str = "result") -> Any:

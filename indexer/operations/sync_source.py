@@ -151,7 +151,7 @@ class SyncSources:
         path = self._file(source.name)
         try:
             make_folder(self.folder)
-            write_json(path, asdict(source))
+            write_json(path, asdict(source), private=True)
             # Of an address with another suffix.
             for copy in self.folder.glob(f"{source.name}.feed.*"):
                 if copy != self.copy_of(source):

@@ -72,7 +72,7 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
             f"{f': {reasons}' if reasons else ''})"
         )
     with (
-        written_aside(Path(out)) as aside,
+        written_aside(Path(out), private=True) as aside,
         aside.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.writer(stream)

@@ -157,7 +157,7 @@ class KeyFile:
 
     def _write(self, keys: tuple[AccessKey, ...]) -> None:
         stored = _Stored(format=1, keys=keys)
-        write_json(self.path, stored.model_dump(mode="json"))
+        write_json(self.path, stored.model_dump(mode="json"), private=True)
         _mark(self._home)
 
 

@@ -13,8 +13,10 @@ from indexer.core.atomic_files import (
     folder_aside,
     is_claimed,
     write_atomic,
+    write_json,
     written_aside,
 )
+from indexer.core.sqlite import Database, Schema
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -76,3 +78,24 @@ def test_a_stamp_sees_what_time_alone_does_not(tmp_path: Path) -> None:
         stamps.append(file_stamp(file))
         assert file_stamp(file) == stamps[-1]
     assert stamps[0] != stamps[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes")
+@pytest.mark.parametrize(("folder", "mode"), [(0o755, 0o600), (0o770, 0o660), (0o750, 0o640)])
+def test_private_files_are_so_by_their_own_mode(tmp_path: Path, folder: int, mode: int) -> None:
+    """Whatever the process's mask; a folder that a group may write is shared on purpose."""
+    tmp_path.chmod(folder)
+    before = os.umask(0)
+    try:
+        write_json(tmp_path / "keys.json", {}, private=True)
+        write_json(tmp_path / "spec.json", {})
+        with Database(tmp_path / "a.sqlite3", Schema(1, ("CREATE TABLE a (b)",))) as database:
+            database.prepare()
+            with database.transaction() as sql:
+                sql.execute("INSERT INTO a VALUES (1)")
+            names = ("keys.json", "a.sqlite3", "a.sqlite3-wal")
+            modes = [(tmp_path / name).stat().st_mode & 0o777 for name in names]
+    finally:
+        os.umask(before)
+    assert modes == [mode] * 3
+    assert (tmp_path / "spec.json").stat().st_mode & 0o777 == 0o666

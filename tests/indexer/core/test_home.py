@@ -52,13 +52,16 @@ def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_a_new_home_is_its_owner_s_alone(tmp_path: Path) -> None:
-    """Whatever the process's mask: keys and photos lie in it. A folder that was there stays as its
-    owner made it."""
+    """Whatever the process's mask: keys and photos lie in it. A folder that was there, open to
+    everybody as folders are, is closed; one that a group shares stays so."""
     before = os.umask(0o022)
     try:
         assert Home.create(tmp_path / "a" / "home").path.stat().st_mode & 0o777 == 0o700
-        (tmp_path / "there").mkdir(mode=0o750)
-        assert Home.create(tmp_path / "there").path.stat().st_mode & 0o777 == 0o750
+        for name, mode, kept in (("a", 0o755, 0o700), ("b", 0o750, 0o750), ("c", 0o775, 0o775)):
+            (tmp_path / f"there-{name}").mkdir()
+            (tmp_path / f"there-{name}").chmod(mode)
+            home = Home.create(tmp_path / f"there-{name}")
+            assert home.path.stat().st_mode & 0o777 == kept
     finally:
         os.umask(before)
 
