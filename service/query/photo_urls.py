@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from indexer.core.errors import UrlFailedError
 from indexer.fetch.http_client import PhotoClient
 from indexer.fetch.settings import FetchSettings
+from service.inference.admission import OverloadedError
 from service.settings import Settings
 
 # Requests to all hosts at once: the web server's threads must not all wait for other servers.
@@ -43,7 +44,8 @@ class PhotoUrls:
 
     Photos that were fetched count as bodies do: those of one request take what its body may, all
     together what all bodies may, and strangers half of that and of the connections. Beyond it comes
-    what is being fetched: a photo a connection.
+    what is being fetched: a photo a connection. Requests that fetch or wait for it hold a thread of
+    the web server each: they have half of those, strangers a quarter.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,6 +60,11 @@ class PhotoUrls:
         # For strangers, who must not ask the shop's own network by the service.
         self._public_client = PhotoClient(replace(fetching, private=frozenset()))
         self._free = threading.Condition()
+        self._most_asking = {
+            False: max(settings.threads // 2, 1),
+            True: max(settings.threads // 4, 1),
+        }
+        self._asking = {False: 0, True: 0}  # requests, by whether a stranger's
         self._open: Counter[str] = Counter()
         self._strangers = 0  # connections
         self._held = {False: 0, True: 0}  # bytes, by whether a stranger holds them
@@ -72,22 +79,24 @@ class PhotoUrls:
         be released.
 
         Of the servers that ``fetch_private`` names too, but for strangers. Raises
-        ``UrlRefusedError``, and ``UrlFailedError`` where its server gives no photo in time or there
-        is no memory for it.
+        ``UrlRefusedError``, ``UrlFailedError`` where its server gives no photo in time or there is
+        no memory for it, and ``OverloadedError`` where others that wait for photos are enough.
         """
-        client = self._public_client if held.stranger else self._client
-        checked = client.check(url)
         if held.size >= self._most_of_one:
             raise UrlFailedError(
                 "the photos of this request by URL take as many bytes as one request may (setting "
                 "max_body_bytes): ask for fewer at once"
             )
-        with self._turn(checked.endpoint, deadline, held):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise UrlFailedError("no time is left to fetch the photo", transient=True)
-            data = client.get(checked, total_s=left).data
-            self._count(held, len(data or b""))
+        client = self._public_client if held.stranger else self._client
+        # To look a name up may take as long as its owner likes, too.
+        with self._thread(stranger=held.stranger):
+            checked = client.check(url)
+            with self._turn(checked.endpoint, deadline, held):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise UrlFailedError("no time is left to fetch the photo", transient=True)
+                data = client.get(checked, total_s=left).data
+                self._count(held, len(data or b""))
         if data is None:
             raise UrlFailedError("the server answered that nothing changed, though nobody asked")
         return data
@@ -101,6 +110,23 @@ class PhotoUrls:
             held.size += size
             self._held[held.stranger] += size
             self._free.notify_all()
+
+    @contextmanager
+    def _thread(self, *, stranger: bool) -> Iterator[None]:
+        """Inside is a request that may wait for a photo. Raises ``OverloadedError``."""
+        with self._free:
+            asking = self._asking[True] if stranger else sum(self._asking.values())
+            if asking >= self._most_asking[stranger]:
+                raise OverloadedError(
+                    f"{asking} requests fetch photos by URL or wait for it: try again shortly, or "
+                    "send the photo's bytes"
+                )
+            self._asking[stranger] += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._asking[stranger] -= 1
 
     @contextmanager
     def _turn(self, host: str, deadline: float, held: FetchedBytes) -> Iterator[None]:

@@ -13,10 +13,11 @@ from urllib.request import urlopen
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.errors import UrlFailedError
+from indexer.core.errors import UrlFailedError, UrlRefusedError
 from service.access.keys import KeyFile
 from service.app import create_app
 from service.engine import Engine
+from service.inference.admission import OverloadedError
 from service.query.photo_urls import FetchedBytes, PhotoUrls
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem
@@ -231,4 +232,32 @@ def test_strangers_leave_connections(server: PhotoServer) -> None:
             pass
         held = FetchedBytes(stranger=False)
         assert urls.read(server.url("photo", 1), time.monotonic() + 5, held)
+    urls.close()
+
+
+def test_strangers_leave_threads(server: PhotoServer) -> None:
+    """Whoever waits for a photo holds a thread of the web server: forty who named one slow server
+    with a page's key were all of them, and the shop's own questions waited for ten seconds."""
+    settings = Settings(allow_urls=True, fetch_private=(server.endpoint,), threads=8)
+    urls = PhotoUrls(settings)
+    url = server.url("photo", 1)
+
+    def read(*, stranger: bool) -> bytes:
+        return urls.read(url, time.monotonic() + 5, FetchedBytes(stranger))
+
+    with ExitStack() as strangers:
+        for _ in range(2):
+            strangers.enter_context(urls._thread(stranger=True))
+        with pytest.raises(OverloadedError, match="2 requests fetch photos by URL"):
+            read(stranger=True)
+        assert read(stranger=False)
+        with ExitStack() as own:
+            for _ in range(2):
+                own.enter_context(urls._thread(stranger=False))
+            with pytest.raises(OverloadedError, match="4 requests"):
+                read(stranger=False)
+        assert read(stranger=False)
+    with pytest.raises(UrlRefusedError):
+        read(stranger=True)  # the shop's own server is none for strangers, who have a thread again
+    assert urls._asking == {False: 0, True: 0}
     urls.close()
