@@ -172,7 +172,7 @@ def _digest(name: str, tensors: Mapping[str, np.ndarray]) -> str:
 
 def _empty_network(spec: ModelSpec, stored: Mapping[str, np.ndarray], path: Path) -> Network:
     """Make the network of ``spec``; ``stored``: its weights, beyond which it takes no memory."""
-    from indexer.model.backbones import check_size, find
+    from indexer.model.backbones import find
     from indexer.model.network import Network
     from indexer.model.network_cost import check_network
 
@@ -184,8 +184,6 @@ def _empty_network(spec: ModelSpec, stored: Mapping[str, np.ndarray], path: Path
         raise BadModelError(
             f"{path}: {spec.backbone} gives {backbone.feature_dim} features, not {spec.feature_dim}"
         )
-    held = sum(tensor.size for name, tensor in stored.items() if name.startswith(_BACKBONE))
-    check_size(backbone, held, str(path))
     own = {
         name.removeprefix(_BACKBONE): tensor
         for name, tensor in stored.items()
