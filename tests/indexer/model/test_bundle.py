@@ -206,7 +206,7 @@ def test_a_model_takes_no_more_memory_than_its_weights(tmp_path: Path) -> None:
     spec = json.loads(file.read_text())
     file.write_text(json.dumps({**spec, "backbone": spec["backbone"] + "?reg_tokens=4000000"}))
     certify(file)
-    with pytest.raises(BadModelError, match="reg_token.* is missing"):
+    with pytest.raises(BadModelError, match=r"reg_token.* is missing"):
         load_bundle(made.path).network()
 
 
