@@ -203,7 +203,8 @@ def _mock_up(garment: int, number: int, side: int = 500) -> Image.Image:
         pen.arc((310, 170, 430, 340), 270, 90, fill=(180, 180, 175), width=24)
     left, top = (190, 200) if garment != 1 else (190, 160)
     box = (left, top, left + 110, top + 110)
-    colour = ((230, 200, 60), (60, 140, 220), (240, 240, 240), (20, 20, 20))[number % 4]
+    # seen on each of the three: without a print one thing would be another's photo before a text
+    colour = ((230, 180, 40), (60, 140, 220), (90, 180, 90), (190, 120, 210))[number % 4]
     if number < 2:
         pen.ellipse(box, fill=colour)
     elif number < 4:
