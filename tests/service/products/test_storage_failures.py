@@ -74,7 +74,7 @@ def test_a_job_that_cannot_be_stored_is_refused(
 ) -> None:
     """Imports and builds: a clear problem without a path, and nothing of the job stays."""
 
-    def broken(path: object, *_: object) -> None:
+    def broken(path: object, *_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(jobs, "write_json", broken)

@@ -150,7 +150,8 @@ def test_the_map_is_walked_zoomed_and_opened(open_page: Callable[..., Any]) -> N
 def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Engine) -> None:
     """Products, the queue's limit and calls by route come from /metrics; medians are read from its
     buckets."""
-    page = open_page("#/studio")
+    page = open_page("#/")
+    page.evaluate("async () => { await fetch('/v1/map'); location.hash = '#/studio'; }")
     page.wait_for_selector(".numbers-part .tile")
     tiles = dict(
         text.split("\n", 1) for text in page.locator(".numbers-part .tile").all_inner_texts()
