@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from indexer.core.errors import UnavailableError
 
-_ANSWERS = 10  # answers' time that a request may wait for where more comes than can be done
+_ANSWERS = 16  # answers' time that a request may wait for where more comes than can be done
 _SHORTEST_S = 0.05
 _CROWD_S = 1.0  # and the time that all who may wait take: so long a queue is a crowd that passes
 _SMOOTHING = 0.02
@@ -44,7 +44,7 @@ class AdmissionGate:
 
     Up to ``max_waiting`` wait, each at most ``deadline_s``. A crowd that comes at once is worked
     off; where more comes than can be done, and the queue is never empty, whoever has waited for
-    longer than ten answers take is refused, so that the others are answered soon instead of all
+    longer than a dozen answers take is refused, so that the others are answered soon instead of all
     of them late (controlled delay: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
     2012).
     """
