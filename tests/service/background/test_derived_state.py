@@ -95,10 +95,10 @@ def test_a_service_follows_everything_by_itself(own_home: Path) -> None:
         def is_followed() -> bool:
             found = engine.review([photo("ring", "tan", turn=9)], queue=False).content
             text = engine.search(Query(text="ring"), k=40)
-            return found.duplicates_complete and text.complete
+            embedded = engine.ready().live.product_count == 32
+            return embedded and found.duplicates_complete and text.complete
 
         wait_for(is_followed, seconds=60)
-        assert engine.ready().live.product_count == 32
         engine.reviews.submit({"prohibited": []}, [], product_id=None)
         with engine.review_database.reviews.database.transaction() as sql:
             sql.execute("DELETE FROM tallies WHERE kind = 'log'")
