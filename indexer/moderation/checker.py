@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -142,6 +142,29 @@ class Checker:
         decision = worst(piece["verdict"] for piece in evidence)
         deciding = [piece.get("score", 0.0) for piece in evidence if piece["verdict"] == decision]
         return PolicyResult(policy.name, decision, max(deciding, default=0.0), evidence)
+
+
+def screen_of(policies: PolicySet) -> Callable[[Photo], bool] | None:
+    """Tell whether quick detectors with thresholds of the file ask about a photo.
+
+    None where the file has none that run here.
+    """
+    counted = []
+    for policy in policies.policies:
+        rules = {name: rule for name, rule in policy.rules.items() if _is_counted(name)}
+        if rules:
+            counted.append(replace(policy, rules=rules))
+    if not counted:
+        return None
+    checker = Checker(replace(policies, policies=tuple(counted)))
+    return lambda photo: any(
+        result.decision != "allow" for result in checker.check(photo, None, None, None, None)
+    )
+
+
+def _is_counted(name: str) -> bool:
+    detector = DETECTORS[name]
+    return detector.counted and detector.missing() is None
 
 
 def _to_json(detector: str, found: Evidence, policy: Policy) -> PolicyEvidence:

@@ -161,7 +161,8 @@ class Detector(ABC, Generic[ConfigT, SeenT]):
 
     ``name`` is its key in the policy file, ``config`` the model of what stands there. ``package``
     is a module that must be installed for it to run, ``extra`` the extra of this package that
-    brings it. ``place``: its rank among the detectors.
+    brings it. ``place``: its rank among the detectors. ``counted``: what it asks about on catalog
+    photos goes off the budget that all galleries share; only what takes a few ms a photo.
     """
 
     name: ClassVar[str]
@@ -169,6 +170,7 @@ class Detector(ABC, Generic[ConfigT, SeenT]):
     package: ClassVar[str | None] = None
     extra: ClassVar[str | None] = None
     place: ClassVar[int] = LAST
+    counted: ClassVar[bool] = False
 
     def missing(self) -> str | None:
         """Say why it cannot run on this machine; None where its package is installed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,11 @@ from indexer.imaging.decode import Photo
 from indexer.imaging.geometry import scaled_size
 from indexer.model.few_shot import CATEGORY_SHARES, Background, background, fit_tag
 from indexer.model.spec import Block
+from indexer.moderation.alarm_budget import (
+    AlarmReport,
+    count_alarms,
+    share_budget,
+)
 from indexer.moderation.gallery import (
     BannedGallery,
     Embed,
@@ -25,6 +30,11 @@ from indexer.moderation.gallery import (
 )
 from indexer.moderation.template_matching import PreparedPhoto, TemplateBank, find_match
 from indexer.moderation.thresholds import FALSE_ALARMS, Rivals, fit_bounds, fit_rivals
+
+# Whether other detectors ask a person about a photo.
+Screen = Callable[[Photo], bool]
+# policy, match
+_Way = tuple[str, str]
 
 # cosine from which a catalog photo is one of the examples itself, not a near miss of them
 _COPY = 0.98
@@ -39,8 +49,19 @@ class CatalogSample:
 
     vectors: np.ndarray  # float32 [M, D]
     groups: np.ndarray  # int [M]
-    # iterated once
-    photos: Iterable[Photo]
+    # each with its place among the vectors; iterated once
+    photos: Iterable[tuple[int, Photo]]
+
+
+@dataclass(frozen=True)
+class FittedGalleries:
+    """The galleries of a policy file by policy, and what they ask of ordinary photos together.
+
+    ``alarms`` None where the catalog has no photo, or the file no gallery.
+    """
+
+    galleries: dict[str, FittedGallery]
+    alarms: AlarmReport | None
 
 
 def fit_galleries(
@@ -50,11 +71,16 @@ def fit_galleries(
     sample: CatalogSample,
     *,
     general: np.ndarray | None = None,
-) -> dict[str, FittedGallery]:
+    budget: float | None = None,
+    screen: Screen | None = None,
+) -> FittedGalleries:
     """Fit rows and bounds of each gallery.
 
-    Each of its ways to match gets an equal part of the false alarms allowed; one that nothing is
-    known about, for want of catalog photos and of examples to hold out, gets no bounds.
+    All ways to match of all galleries share ``budget``, a share of ordinary photos
+    (``alarm_budget.share_budget``); ``screen`` tells which photos other detectors ask about anyway.
+    Without a budget each gallery has one of ``FALSE_ALARMS``, in equal parts for its ways. A way
+    that nothing is known about, for want of catalog photos and of examples to hold out, gets no
+    bounds.
 
     Near misses are looked for in all of ``sample.vectors`` as a whole, in ``sample.photos`` in
     parts. Held out are the examples: each is scored by a row made of the others; as a symbol it is
@@ -62,31 +88,50 @@ def fit_galleries(
     takes it.
     """
     if not galleries:
-        return {}
+        return FittedGalleries({}, None)
     behind = background(sample.vectors, sample.groups, blocks, CATEGORY_SHARES, general=general)
     rivals = fit_rivals(sample.vectors, sample.groups, behind)
     rows = {
         name: _row(_vectors(gallery, embed, behind), behind, rivals)
         for name, gallery in galleries.items()
     }
-    near, grounds = _near_misses(galleries, rows, embed, sample.photos)
+    seen = _near_misses(galleries, rows, embed, sample, screen)
+    reviews: dict[_Way, float] = {}
+    alarms: AlarmReport | None = None
+    known = [way for way, scores in seen.near.items() if len(scores) > 1]
+    if budget is not None and known:
+        near, together = [seen.near[way] for way in known], seen.together(known)
+        shared = share_budget(near, together, seen.asked, budget=budget)
+        reviews, alarms = dict(zip(known, shared.reviews, strict=True)), shared.alarms
     fitted = {}
     for name, gallery in galleries.items():
         row = rows[name]
-        each = FALSE_ALARMS / len(gallery.match)
+        each = FALSE_ALARMS / len(gallery.match) if budget is None else budget
         bounds = {}
         for match in gallery.match:
-            if match == "whole":
-                near[name, match] = row.scores(_others(sample.vectors, row.examples)).tolist()
             if match == "symbol":
-                held_out = _score_pasted(gallery.examples, grounds)
+                held_out = _score_pasted(gallery.examples, seen.grounds)
             else:
                 held_out = _score_left_out(row, behind)
-            found = fit_bounds(np.array(near[name, match]), np.array(held_out), false_alarms=each)
+            found = fit_bounds(
+                seen.near[name, match],
+                np.array(held_out),
+                false_alarms=each,
+                review=reviews.get((name, match)),
+            )
             if found is not None:
                 bounds[match] = found
         fitted[name] = replace(row, bounds=bounds)
-    return fitted
+    return FittedGalleries(fitted, _count(fitted, seen) if budget is None else alarms)
+
+
+def _count(fitted: Mapping[str, FittedGallery], seen: _NearMisses) -> AlarmReport | None:
+    """What galleries with budgets of their own ask about together."""
+    ways = [way for way in seen.near if way[1] in fitted[way[0]].bounds]
+    if not ways or not len(seen.asked):
+        return None
+    bars = [fitted[name].bounds[match].review for name, match in ways]
+    return count_alarms(bars, seen.together(ways), seen.asked)
 
 
 def _vectors(gallery: BannedGallery, embed: Embed, behind: Background) -> np.ndarray:
@@ -102,9 +147,11 @@ def _row(examples: np.ndarray, behind: Background, rivals: Rivals) -> FittedGall
     return FittedGallery(row.weight, row.bias, rivals, examples, {})
 
 
-def _others(catalog: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """The catalog's vectors without copies of the examples."""
-    return catalog[(catalog @ examples.T).max(axis=1) < _COPY] if len(catalog) else catalog
+def _copies(catalog: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """Which of the catalog's vectors are copies of an example, bool [M]."""
+    if not len(catalog) or not len(examples):
+        return np.zeros(len(catalog), bool)
+    return np.asarray((catalog @ examples.T).max(axis=1) >= _COPY)
 
 
 def _score_left_out(row: FittedGallery, behind: Background) -> list[float]:
@@ -117,28 +164,66 @@ def _score_left_out(row: FittedGallery, behind: Background) -> list[float]:
     return [float(rest.scores(row.examples[[place]])[0]) for place, rest in pairs]
 
 
+@dataclass(frozen=True)
+class _NearMisses:
+    """Scores of the catalog's photos by way to match, and some of the photos."""
+
+    # each of as many photos as it could be asked about, copies of the examples left out
+    near: dict[_Way, np.ndarray]
+    # each of the same N photos, -inf of a copy
+    joint: dict[_Way, np.ndarray]
+    # bool [N]
+    asked: np.ndarray
+    grounds: list[Photo]
+
+    def together(self, ways: Sequence[_Way]) -> np.ndarray:
+        """Scores float [N, W] of some ways."""
+        if not ways:
+            return np.zeros((len(self.asked), 0))
+        return np.stack([self.joint[way] for way in ways], axis=1)
+
+
 def _near_misses(
     galleries: Mapping[str, BannedGallery],
     rows: Mapping[str, FittedGallery],
     embed: Embed,
-    photos: Iterable[Photo],
-) -> tuple[dict[tuple[str, str], list[float]], list[Photo]]:
-    """Scores of the catalog's photos by (gallery, match in parts), and some of the photos."""
+    sample: CatalogSample,
+    screen: Screen | None,
+) -> _NearMisses:
     symbols = {name: one.symbols for name, one in galleries.items() if "symbol" in one.match}
     cropped = [name for name, one in galleries.items() if "crops" in one.match]
-    scores: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    scores: defaultdict[_Way, list[float]] = defaultdict(list)
+    places: list[int] = []
+    asked: list[bool] = []
     grounds: list[Photo] = []
-    for photo in photos if symbols or cropped else ():
+    in_parts = bool(symbols or cropped or screen)
+    for place, photo in sample.photos if in_parts else ():
         if len(grounds) < _TRIES:
             grounds.append(photo)
-        seen = prepare_for_symbols(photo)
+        places.append(place)
+        asked.append(screen is not None and screen(photo))
+        if symbols:
+            seen = prepare_for_symbols(photo)
         for name, prepared in symbols.items():
             scores[name, "symbol"].append(_score(prepared, seen))
         if cropped:
             crops, _ = PhotoCrops(photo, embed).embedded
             for name in cropped:
                 scores[name, "crops"].append(float(rows[name].scores(crops).max()))
-    return scores, grounds
+    chosen = np.array(places, np.int64) if in_parts else np.arange(len(sample.vectors))
+    near: dict[_Way, np.ndarray] = {}
+    joint: dict[_Way, np.ndarray] = {}
+    for name, gallery in galleries.items():
+        for match in gallery.match:
+            way = (name, match)
+            if match == "whole":
+                whole = rows[name].scores(sample.vectors)
+                own = ~_copies(sample.vectors, rows[name].examples)
+                near[way] = whole[own]
+                joint[way] = np.where(own, whole, -np.inf)[chosen]
+            else:
+                near[way] = joint[way] = np.array(scores[way])
+    return _NearMisses(near, joint, np.array(asked if in_parts else [False] * len(chosen)), grounds)
 
 
 def _score(symbols: TemplateBank, seen: PreparedPhoto) -> float:

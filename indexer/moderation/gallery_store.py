@@ -21,7 +21,9 @@ from indexer.core.vectors import evenly_spaced
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
-from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
+from indexer.moderation.alarm_budget import AlarmReport
+from indexer.moderation.checker import screen_of
+from indexer.moderation.fit_galleries import CatalogSample, FittedGalleries, fit_galleries
 from indexer.moderation.gallery import Embed, FittedGallery, galleries_of
 from indexer.moderation.policy import PolicySet
 from indexer.moderation.thresholds import Bounds, Rivals
@@ -32,8 +34,8 @@ FORMAT = 1
 # vectors and photos of the catalog, evenly spread, among which near misses are looked for
 _VECTORS = 20_000
 _PHOTOS = 1_000
-# px that a catalog photo keeps at least: symbols are looked for on fewer
-_SHORT_SIDE = 128
+# px that a catalog photo keeps at least: symbols are looked for on fewer, codes on more
+_SHORT_SIDE, _SCREENED_SIDE = 128, 640
 
 
 def fitted_file(home: Home) -> Path:
@@ -49,17 +51,18 @@ def fit_home(
     embed: Embed,
     *,
     again: bool = False,
-) -> dict[str, FittedGallery]:
+) -> FittedGalleries:
     """Return the galleries stored for this policy version and ``embedding_id``, or fit and store.
 
     Fitted again where the catalog has twice the photos by now, until they fill the sample;
     ``again``: fit in any case. Takes some 30 ms per gallery and catalog photo (at most 1,000
-    photos), with ``crops`` five passes of the network for each. What cannot be written is logged
+    photos), with ``crops`` five passes of the network for each; where all galleries share a budget,
+    10 ms for each photo that detectors ``counted`` in it look at. What cannot be written is logged
     and holds all the same.
     """
     galleries = galleries_of(policies)
     if not galleries:
-        return {}
+        return FittedGalleries({}, None)
     stored = None if again else _read(fitted_file(home), _key(policies, bundle))
     if stored is not None and stored[1] >= _VECTORS:
         return stored[0]
@@ -70,9 +73,17 @@ def fit_home(
         rows = rows[~np.isin(rows[:, 1], store.missing(rows[:, 1]))]
         if stored is not None and len(rows) < max(2 * stored[1], 1):
             return stored[0]
-        sample = _sample(home, catalog, store, rows)
+        screen = None if policies.false_alarms is None else screen_of(policies)
+        side = _SHORT_SIDE if screen is None else _SCREENED_SIDE
+        sample = _sample(home, catalog, store, rows, side)
     fitted = fit_galleries(
-        galleries, embed, bundle.spec.blocks, sample, general=bundle.general_spread()
+        galleries,
+        embed,
+        bundle.spec.blocks,
+        sample,
+        general=bundle.general_spread(),
+        budget=policies.false_alarms,
+        screen=screen,
     )
     try:
         write_sealed_json(
@@ -85,7 +96,7 @@ def fit_home(
     return fitted
 
 
-def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> dict[str, FittedGallery] | None:
+def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> FittedGalleries | None:
     """Return the galleries stored for this policy version and ``embedding_id``, or None."""
     stored = _read(fitted_file(home), _key(policies, bundle))
     return None if stored is None else stored[0]
@@ -99,7 +110,9 @@ def _key(policies: PolicySet, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray) -> CatalogSample:
+def _sample(
+    home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarray, side: int
+) -> CatalogSample:
     """Sample the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
     rows = rows[evenly_spaced(len(rows), _VECTORS)]
     vectors = store.get(rows[:, 1]).astype(np.float32)
@@ -110,28 +123,37 @@ def _sample(home: Home, catalog: Catalog, store: EmbeddingStore, rows: np.ndarra
         category = products[pid].category if pid in products else None
         if category:
             groups[place] = kinds.setdefault(category, len(kinds))
-    chosen = rows[evenly_spaced(len(rows), _PHOTOS), 1].tolist()
-    return CatalogSample(vectors, groups, _photos(home, catalog, chosen))
+    chosen = {
+        int(rows[place, 1]): int(place)
+        for place in np.arange(len(rows))[evenly_spaced(len(rows), _PHOTOS)]
+    }
+    return CatalogSample(vectors, groups, _photos(home, catalog, chosen, side))
 
 
-def _photos(home: Home, catalog: Catalog, photo_ids: list[int]) -> Iterator[Photo]:
-    """Decode the photos that can be read; the others are no near misses to learn from."""
+def _photos(
+    home: Home, catalog: Catalog, chosen: dict[int, int], side: int
+) -> Iterator[tuple[int, Photo]]:
+    """Decode the photos that can be read; the others are no near misses to learn from.
+
+    ``chosen``: photo_id -> what stands beside the photo.
+    """
     store = PhotoStore(home)
-    rows = catalog.photos_by_id(photo_ids)
-    for photo_id in photo_ids:
+    rows = catalog.photos_by_id(list(chosen))
+    for photo_id, place in chosen.items():
         try:
             data = store.read(rows[photo_id])
-            yield decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=_SHORT_SIDE)
+            yield place, decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=side)
         except (CatalensError, KeyError):
             continue
 
 
-def _to_json(fitted: dict[str, FittedGallery]) -> dict[str, Any]:
+def _to_json(fitted: FittedGalleries) -> dict[str, Any]:
     """All galleries; they share their rivals."""
-    rivals = next(iter(fitted.values())).rivals
+    rivals = next(iter(fitted.galleries.values())).rivals
     return {
         "rivals": {"weight": _packed(rivals.weight), "bias": _packed(rivals.bias)},
-        "galleries": {name: _gallery_to_json(one) for name, one in fitted.items()},
+        "galleries": {name: _gallery_to_json(one) for name, one in fitted.galleries.items()},
+        "alarms": None if fitted.alarms is None else asdict(fitted.alarms),
     }
 
 
@@ -166,7 +188,7 @@ def _unpacked(stored: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(data, "<f4").reshape(stored["shape"])
 
 
-def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], int] | None:
+def _read(file: Path, key: dict[str, Any]) -> tuple[FittedGalleries, int] | None:
     """The galleries stored under ``key``, and how many photos the catalog had.
 
     None where the file has another key, is absent, damaged or does not say how many: then they are
@@ -180,6 +202,8 @@ def _read(file: Path, key: dict[str, Any]) -> tuple[dict[str, FittedGallery], in
         fitted = {
             name: _gallery_from_json(one, rivals) for name, one in stored["galleries"].items()
         }
-        return fitted, int(stored["photos"])
+        alarms = stored.get("alarms")
+        report = None if alarms is None else AlarmReport(**alarms)
+        return FittedGalleries(fitted, report), int(stored["photos"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,17 +12,21 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from indexer.core.errors import BadPolicyError
 from indexer.core.regular_files import read_small
+from indexer.moderation.alarm_budget import BUDGET, LARGEST
 from indexer.moderation.detector import DETECTORS, DetectorConfig
 from indexer.moderation.located_yaml import LocatedYaml, YamlMistakeError, YamlScalar, parse_yaml
 
-FORMAT = 1
+# Of the file. In version 1 each gallery has a false-alarm budget of its own, since 2 all share one.
+FORMATS = (1, 2)
 Action = Literal["review", "block"]
 _NO_KEYS = "must be keys with values"
 _NO_LIST = "must be a list with at least one entry"
@@ -57,11 +61,14 @@ class PolicySet:
     """All policies of a file.
 
     ``policy_version``: SHA-256 (hex) of the file's bytes and of every gallery photo's.
+    ``false_alarms``: the share of ordinary photos that all galleries together may ask about; None:
+    each has its own budget.
     """
 
     path: Path
     policy_version: str
     policies: tuple[Policy, ...]
+    false_alarms: float | None = None
 
 
 def load_policies(path: Path | str) -> PolicySet:
@@ -84,7 +91,7 @@ def load_policies(path: Path | str) -> PolicySet:
         for rule in policy.rules.values():
             for name, content_hash in rule.files():
                 digest.update(f"\n{policy.name}\0{name}\0{content_hash}".encode())
-    return PolicySet(path, digest.hexdigest(), policies)
+    return PolicySet(path, digest.hexdigest(), policies, loaded.budget)
 
 
 def _read(path: Path) -> tuple[bytes, LocatedYaml]:
@@ -115,9 +122,17 @@ def _scalar(value: Any) -> Any:
 def _check_version(value: Any) -> int:
     version = _scalar(value)
     # Neither true nor 1.0, which equal 1.
-    if type(version) is not int or version != FORMAT:
-        raise ValueError(f"must be {FORMAT}")
-    return FORMAT
+    if type(version) is not int or version not in FORMATS:
+        raise ValueError(f"must be {' or '.join(map(str, FORMATS))}")
+    return version
+
+
+def _check_budget(value: Any) -> float:
+    given = _scalar(value)
+    number = not isinstance(given, bool) and isinstance(given, int | float)
+    if not number or not 0 < given <= LARGEST:
+        raise ValueError(f"must be a share above 0 and at most {LARGEST:g}, not {str(given)!r}")
+    return float(given)
 
 
 def _check_action(value: Any) -> str:
@@ -155,7 +170,22 @@ class _File(DetectorConfig):
     """The whole file; ``_file_model`` narrows the sections."""
 
     version: Annotated[int, BeforeValidator(_check_version)]
+    false_alarms: Annotated[float | None, BeforeValidator(_check_budget)] = None
     policies: Annotated[dict[str, _Section], AfterValidator(_require_policy)]
+
+    @field_validator("false_alarms")
+    @classmethod
+    def _require_second(cls, given: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("version") == 1:
+            raise ValueError(
+                "needs version: 2 (in version 1 each gallery has a false-alarm budget of its own)"
+            )
+        return given
+
+    @property
+    def budget(self) -> float | None:
+        """The share of ordinary photos that all galleries may ask about; None: each its own."""
+        return None if self.version == 1 else self.false_alarms or BUDGET
 
 
 def _file_model() -> tuple[type[_File], type[_Section]]:

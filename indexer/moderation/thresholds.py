@@ -14,7 +14,8 @@ from indexer.model.few_shot import Background, fit_tag
 Verdict = Literal["allow", "review", "block"]
 VERDICTS: tuple[Verdict, ...] = ("allow", "review", "block")
 
-# share of the catalog's own photos that a gallery may ask a person about
+# share of the catalog's own photos that a gallery may ask a person about, where it has a budget
+# of its own
 FALSE_ALARMS = 0.005
 # that a block must have kept, over held-out examples and the catalog
 PRECISION = 0.9
@@ -49,12 +50,17 @@ class Bounds:
 
 
 def fit_bounds(
-    catalog: np.ndarray, held_out: np.ndarray, *, false_alarms: float = FALSE_ALARMS
+    catalog: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+    review: float | None = None,
 ) -> Bounds | None:
     """Fit bounds to the scores of the catalog's photos [N] and of held-out examples [P].
 
-    ``review`` is what a share of ``false_alarms`` of the catalog reaches. ``block`` lies beyond the
-    catalog's highest score by as much as that lies beyond ``review``, since a sample's highest is
+    ``review`` is what a share of ``false_alarms`` of the catalog reaches, or as given where that
+    share is of several ways to match. ``block`` lies beyond the catalog's highest score, and
+    ``review``, by as much as that lies beyond what the share reaches, since a sample's highest is
     not the highest there is. It holds only where at least half of ``held_out`` reach it, with a
     precision of ``PRECISION`` over both, and the catalog is large enough for one false alarm: the
     highest of few scores says nothing. Without a catalog nothing is blocked, and everything above
@@ -62,9 +68,10 @@ def fit_bounds(
     """
     if not len(catalog):
         return Bounds(float(held_out.min()), None) if len(held_out) else None
-    review = float(np.quantile(catalog, 1 - false_alarms))
-    highest = float(catalog.max())
-    block = float(np.nextafter(highest + (highest - review), np.inf))
+    reached = float(np.quantile(catalog, 1 - false_alarms))
+    review = reached if review is None else review
+    highest = max(float(catalog.max()), review)
+    block = float(np.nextafter(highest + (highest - reached), np.inf))
     right, wrong = int((held_out >= block).sum()), int((catalog >= block).sum())
     sure = right >= max(1, _REACHED * len(held_out)) and right / (right + wrong) >= PRECISION
     return Bounds(review, block if sure and len(catalog) * false_alarms >= 1 else None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import betaincinv
+
+from indexer.core.proportions import clopper_pearson
 
 _CHUNK = 256  # queries at a time, so that the score matrix stays small
 
@@ -195,17 +196,6 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(products, np.full(products, 1 / max(products, 1)), size=resamples)
     return Bootstrap(drawn[:, numbers].astype(np.float64), products)
-
-
-def clopper_pearson(hits: float, size: float) -> list[float]:
-    """Compute the exact 95% interval of a proportion (Clopper and Pearson 1934).
-
-    >>> [round(bound, 3) for bound in clopper_pearson(0, 4)]
-    [0.0, 0.602]
-    """
-    low = betaincinv(hits, size - hits + 1, 0.025) if hits > 1e-9 else 0.0
-    high = betaincinv(hits + 1, size - hits, 0.975) if size - hits > 1e-9 else 1.0
-    return [float(low), float(high)]
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -150,7 +150,9 @@ class PolicyCheck:
             )
 
         fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
-        checker = Checker(self._policies, fitted)
+        checker = Checker(self._policies, fitted.galleries)
+        if fitted.alarms is not None:
+            self._log.info("galleries of policies fitted", alarms=fitted.alarms.describe())
         with self._starting:
             self._checkers[snapshot.bundle.embedding_id] = checker
             self._due[snapshot.bundle.embedding_id] = products + max(products // 4, 1)

@@ -130,7 +130,7 @@ def _gallery(work: Path) -> BenchRow:
                     bundle.spec.blocks,
                     sample,
                     general=bundle.general_spread(),
-                )[name]
+                ).galleries[name]
                 scores, alarms = fitted.scores(vectors[asked]), fitted.scores(strange)
                 middle = _unit(frozen[drawn].mean(0, keepdims=True))[0]
                 truth, bounds = photos.label[asked] == name, fitted.bounds["whole"]
@@ -203,10 +203,11 @@ def _logos(_: Path) -> BenchRow:
             for number, data in enumerate(examples(logo, seed))
         )
         gallery = BannedGallery(examples=shown, match=("symbol",))
-        nothing = CatalogSample(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), catalog)
-        bounds = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)["logo"].bounds[
-            "symbol"
-        ]
+        nothing = CatalogSample(
+            np.zeros((0, 1), np.float32), np.zeros(0, np.int64), enumerate(catalog)
+        )
+        fitted = fit_galleries({"logo": gallery}, _no_network, _ONE_BLOCK, nothing)
+        bounds = fitted.galleries["logo"].bounds["symbol"]
         symbols = prepare_symbols(shown)
 
         def score(seen: Any, symbols: Any = symbols) -> float:

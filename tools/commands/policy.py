@@ -11,6 +11,7 @@ from tools.options import AnyPath, json_option
 from tools.output import log, print_result, print_table
 
 if TYPE_CHECKING:
+    from indexer.moderation.alarm_budget import AlarmReport
     from indexer.moderation.policy import Policy
 
 
@@ -40,6 +41,7 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
     document: dict[str, Any] = {
         "file": str(file),
         "policy_version": loaded.policy_version,
+        "false_alarms": loaded.false_alarms,
         "policies": [_describe(one) for one in loaded.policies],
         "warnings": [warning for one in loaded.policies for warning in _warnings(one)],
         "missing": {one.name: reason for one in DETECTORS if (reason := one.missing())},
@@ -52,7 +54,9 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         opened = Home(home)
         active = opened.active()
         bundle = by_version(opened, active.model_version) if active else None
-        document["fitted"] = bundle is not None and read_fitted(opened, loaded, bundle) is not None
+        fitted = None if bundle is None else read_fitted(opened, loaded, bundle)
+        document["fitted"] = fitted is not None
+        document["alarms"] = None if fitted is None else _describe_alarms(fitted.alarms)
     print_result(document, as_json, _show)
 
 
@@ -70,6 +74,23 @@ def _describe(one: Policy) -> dict[str, Any]:
             "photos": [example.name for example in gallery.examples],
             "match": list(gallery.match),
         },
+    }
+
+
+def _describe_alarms(found: AlarmReport | None) -> dict[str, Any] | None:
+    """What galleries ask about of the home's ordinary photos, and on how many photos that stands.
+
+    None where the home has no photo to tell it, or was fitted by a release that did not count.
+    """
+    if found is None:
+        return None
+    return {
+        "photos": found.photos,
+        "asked": found.alarms,
+        "interval": [found.lowest, found.highest],
+        "finest": found.finest,
+        "shown": found.shown,
+        "text": found.describe(),
     }
 
 
@@ -112,3 +133,5 @@ def _show(found: dict[str, Any]) -> None:
             if found["fitted"]
             else "galleries are not fitted to this home yet"
         )
+        if found["alarms"]:
+            log(found["alarms"]["text"])

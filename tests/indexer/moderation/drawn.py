@@ -75,7 +75,7 @@ def code(text: str, kind: str, size: int = 300) -> Image.Image:
     return image
 
 
-def write(folder: Path, policies: str, photos: int = 0) -> Path:
+def write(folder: Path, policies: str, photos: int = 0, *, version: str = "1") -> Path:
     """A policy file (the text under ``policies:``) with a gallery of ``photos`` examples in
     ``banned`` beside it."""
     if photos:
@@ -83,5 +83,5 @@ def write(folder: Path, policies: str, photos: int = 0) -> Path:
         for number in range(photos):
             example(number).save(folder / "banned" / f"{number}.png")
     file = folder / "policy.yaml"
-    file.write_text("version: 1\npolicies:\n" + policies, encoding="utf-8")
+    file.write_text(f"version: {version}\npolicies:\n{policies}", encoding="utf-8")
     return file

@@ -44,8 +44,9 @@ def checker(file: Path, *, catalog: int = 30) -> Checker:
     policies = load_policies(file)
     photos = [drawn.photo(drawn.product(seed)) for seed in range(catalog)]
     vectors = redness(photos) if photos else np.zeros((0, 8), np.float32)
-    sample = CatalogSample(vectors, np.arange(catalog) % 3, photos)
-    return Checker(policies, fit_galleries(galleries_of(policies), redness, BLOCKS, sample))
+    sample = CatalogSample(vectors, np.arange(catalog) % 3, enumerate(photos))
+    fitted = fit_galleries(galleries_of(policies), redness, BLOCKS, sample)
+    return Checker(policies, fitted.galleries)
 
 
 def check(made: Checker, image: Image.Image, **more: Any) -> dict[str, PolicyResult]:

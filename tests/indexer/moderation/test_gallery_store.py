@@ -64,9 +64,9 @@ def test_home_is_fitted_once_for_a_file_and_a_model(tmp_path: Path) -> None:
         _, rows = catalog.entries()
         with closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store:
             store.put(rows[:, 1], vectors(len(rows), seed=0))
-        first = fit_home(home, policies, BUNDLE, catalog, embed)["flags"]
+        first = fit_home(home, policies, BUNDLE, catalog, embed).galleries["flags"]
         assert embed.seen == 2
-        again = fit_home(home, policies, BUNDLE, catalog, embed)["flags"]
+        again = fit_home(home, policies, BUNDLE, catalog, embed).galleries["flags"]
         assert embed.seen == 2
         assert set(again.bounds) == {"whole", "symbol"}
         assert again.bounds == first.bounds
@@ -75,7 +75,10 @@ def test_home_is_fitted_once_for_a_file_and_a_model(tmp_path: Path) -> None:
         stored = fitted_file(home).read_text()
         assert "product" not in stored, "no product is named"
         fitted_file(home).write_text(stored[: len(stored) // 2])
-        assert fit_home(home, policies, BUNDLE, catalog, embed)["flags"].bounds == first.bounds
+        assert (
+            fit_home(home, policies, BUNDLE, catalog, embed).galleries["flags"].bounds
+            == first.bounds
+        )
         assert embed.seen == 4
         file.write_text(file.read_text() + "# changed\n")
         assert read_fitted(home, load_policies(file), BUNDLE) is None
@@ -110,7 +113,7 @@ def test_a_grown_catalog_is_fitted_again(tmp_path: Path, monkeypatch: pytest.Mon
             if count:
                 catalog_of(tmp_path / "data", home, count)
             before = embed.seen
-            fitted = fit_home(home, policies, BUNDLE, catalog, embed)["flags"]
+            fitted = fit_home(home, policies, BUNDLE, catalog, embed).galleries["flags"]
             fits.append((count, set(fitted.bounds), embed.seen > before))
             assert read_fitted(home, policies, BUNDLE) is not None
         assert fits == [
@@ -159,11 +162,56 @@ def test_what_cannot_be_written_holds_all_the_same(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with open_catalog(home) as catalog:
-        expected = fit_home(home, policies, BUNDLE, catalog, Counting())["flags"]
+        expected = fit_home(home, policies, BUNDLE, catalog, Counting()).galleries["flags"]
         fitted_file(home).unlink()
         monkeypatch.setattr("indexer.moderation.gallery_store.write_sealed_json", full)
         with capture_logs() as logs:
-            fitted = fit_home(home, policies, BUNDLE, catalog, Counting())["flags"]
+            fitted = fit_home(home, policies, BUNDLE, catalog, Counting()).galleries["flags"]
     assert fitted.bounds == expected.bounds
     assert [entry["error"] for entry in logs] == ["[Errno 28] No space left on device"]
     assert read_fitted(home, policies, BUNDLE) is None
+
+
+SHARED = """\
+  flags:
+    gallery: {photos: banned}
+  kinds:
+    gallery: {photos: banned, match: [whole]}
+  contact:
+    codes: {}
+"""
+
+
+def test_a_budget_of_the_file_is_counted_and_stored(tmp_path: Path) -> None:
+    """Three ways of two galleries: 12 photos show no .5%, and a code on one of them is counted as
+    what another detector asks about. The same galleries in a file of before have bounds as before.
+    """
+    pytest.importorskip("zxingcpp")
+    data = tmp_path / "data"
+    data.mkdir()
+    for seed in range(11):
+        drawn.product(seed).save(data / f"product{seed}.png")
+    drawn.code("https://elsewhere.example", "QRCode").save(data / "code.png")
+    home = Home.create(tmp_path / "home")
+    import_feed(home, data)
+    fits = {}
+    with open_catalog(home) as catalog:
+        _, rows = catalog.entries()
+        with closing(EmbeddingStore(home.embeddings, "e1", DIM)) as store:
+            store.put(rows[:, 1], vectors(len(rows), seed=0))
+        for version in ("2", "1"):
+            policies = load_policies(drawn.write(tmp_path, SHARED, photos=2, version=version))
+            fits[version] = fit_home(home, policies, BUNDLE, catalog, Counting())
+            stored = read_fitted(home, policies, BUNDLE)
+            assert stored is not None
+            assert stored.alarms == fits[version].alarms
+    shared, own = fits["2"].alarms, fits["1"].alarms
+    assert shared is not None
+    assert own is not None
+    assert (shared.wanted, shared.photos, shared.alarms, shared.others) == (0.005, 12, 1, 1)
+    assert not shared.shown
+    assert (own.wanted, own.photos, own.others) == (None, 12, 0)
+    assert own.alarms > shared.alarms, "twelve photos have highest scores, each way its own"
+    for name, gallery in fits["1"].galleries.items():
+        for match, bounds in gallery.bounds.items():
+            assert bounds.review < fits["2"].galleries[name].bounds[match].review

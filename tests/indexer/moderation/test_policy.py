@@ -188,7 +188,7 @@ def test_unreadable_gallery_photo_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\x00", b"version: 2\npolicies: {a: {tags: [x]}}", b"policies: {}"]
+    "content", [b"", b"\xff\xfe\x00", b"version: 3\npolicies: {a: {tags: [x]}}", b"policies: {}"]
 )
 def test_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     """An empty, binary or newer file, and one without a version, are refused by name."""
@@ -222,3 +222,32 @@ def test_a_version_that_is_no_whole_number_is_refused(
     with pytest.raises(BadPolicyError) as caught:
         load_policies(file)
     assert f"{file}, line 2: version {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "budget"),
+    [("1", None), ("2", 0.005), ("2\nfalse_alarms: 0.02", 0.02)],
+)
+def test_galleries_share_a_budget_since_the_second_version(
+    tmp_path: Path, version: str, budget: float | None
+) -> None:
+    """A file of before means what it meant: each gallery its own budget."""
+    text = "  flags:\n    gallery: {photos: banned}\n"
+    assert load_policies(drawn.write(tmp_path, text, 2, version=version)).false_alarms == budget
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("1\nfalse_alarms: 0.02", "line 2: false_alarms needs version: 2"),
+        ("2\nfalse_alarms: 0", "must be a share above 0 and at most 0.1, not '0'"),
+        ("2\nfalse_alarms: 0.5", "must be a share above 0 and at most 0.1, not '0.5'"),
+        ("2\nfalse_alarms: yes", "must be a share above 0 and at most 0.1, not 'True'"),
+        ("2\nfalse_alarms: [1]", "must be a single value"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(tmp_path: Path, version: str, reason: str) -> None:
+    """By file, line and key."""
+    text = "  flags:\n    gallery: {photos: banned}\n"
+    with pytest.raises(BadPolicyError, match=reason):
+        load_policies(drawn.write(tmp_path, text, 2, version=version))

@@ -36,6 +36,7 @@ from service.products.writer import Draft
 from service.review import policy_check
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
+from tools.cli import run
 
 POLICY = """
 version: 1
@@ -357,6 +358,30 @@ def test_a_banned_gallery_asks_for_a_person_until_it_is_fitted_then_finds_its_ex
     assert found.evidence[0]["example"] == "banned/1.png"
     assert other.decision == "allow"
     assert found.score > other.score
+
+
+def test_the_check_of_a_policy_says_on_how_many_photos_its_budget_stands(
+    own_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A catalog of some 40 photos shows no budget of .5%: said with what would be needed."""
+    (tmp_path / "banned.png").write_bytes(photo("cross", "green"))
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 2\npolicies:\n  crosses:\n    gallery: {photos: [banned.png], match: [whole]}\n"
+    )
+    command = ["policy", "check", str(file), "--home", str(own_home), "--json"]
+    assert run(command) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert (before["fitted"], before["alarms"], before["false_alarms"]) == (False, None, 0.005)
+    with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
+        engine.prepare_reviews()
+        photos = len(engine.catalog.entries()[1])
+    assert run(command) == 0
+    found = json.loads(capsys.readouterr().out)["alarms"]
+    assert (found["photos"], found["asked"], found["shown"]) == (photos, 0, False)
+    assert found["interval"][1] == pytest.approx(1 - 0.025 ** (1 / photos))
+    assert run(command[:-1]) == 0
+    assert "cannot be shown by" in capsys.readouterr().err
 
 
 def test_a_ban_asks_for_a_person_where_nothing_tells_categories_or_tags(tmp_path: Path) -> None:
