@@ -44,6 +44,8 @@ class Backbone:
     # Brings a published state dict to this very network (module, state): position embeddings of
     # another size, names of other code bases.
     convert: Callable[[Any, State], State] = unchanged
+    # Whether its features lie in a space that a text tower shares: block t.
+    joint: bool = False
 
 
 def preprocessing(

@@ -9,6 +9,7 @@ from typing import Any
 from indexer.core.errors import BadModelError, BadRequestError
 from indexer.core.native import torch
 from indexer.model.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, preprocessing
+from indexer.model.open_clip_networks import OPEN_CLIP, find_open_clip
 from indexer.model.pretrained_weights import (
     DEFAULT_BACKBONE,
     PackagedWeights,
@@ -64,26 +65,31 @@ def register_backbone(backbone: Backbone) -> Backbone:
 
 
 def find(name: str, *, weights: Path | None = None) -> Backbone:
-    """Return the backbone of that name, ``timm:NAME[?args]`` among them.
+    """Return the backbone of that name, ``timm:NAME[?args]`` and ``open_clip:NAME`` among them.
 
-    ``weights``: a folder whose ``config.json`` says more of a timm network than its name. Raises
-    ``BadRequestError`` that lists the offered ones, or those of a similar name.
+    ``weights``: a folder whose ``config.json`` or ``open_clip_config.json`` says more of a network
+    than its name. Raises ``BadRequestError`` that lists the offered ones, or those of a similar
+    name.
     """
     if name.startswith(PREFIX):
         return find_timm(name, weights)
+    if name.startswith(OPEN_CLIP):
+        return find_open_clip(name, weights)
     try:
         return BACKBONES[name]
     except KeyError:
         raise BadRequestError(
             f"unknown backbone {name!r}; offered: {', '.join(BACKBONES)}, and "
-            f"{PREFIX}NAME of any network of timm{suggest_timm(name)}"
+            f"{PREFIX}NAME of any network of timm, {OPEN_CLIP}NAME of an image and text pair"
+            f"{suggest_timm(name)}"
         ) from None
 
 
 def weights_origin(backbone: Backbone, weights: Path | None = None) -> WeightsOrigin | None:
     """Describe the file that ``build`` reads the weights from; None for weights of no file."""
-    file = backbone.weights.local_file() if weights is None else weights_file(weights)
-    return None if file is None else backbone.weights.origin(file)
+    source = backbone.weights
+    file = source.local_file() if weights is None else weights_file(weights, source.files)
+    return None if file is None else source.origin(file)
 
 
 def weights_source(backbone: Backbone) -> str | None:

@@ -47,6 +47,11 @@ GRAPH = "graph.xml"
 GRAPH_WEIGHTS = "graph.bin"
 PROBES = "probes.safetensors"
 PARITY = "parity.json"
+# Only where block t is: the text tower that shares its space.
+TEXT = "text.safetensors"
+TEXT_CONFIG = "text.json"
+TOKENIZER = "tokenizer.json"
+TEXT_FILES = (TEXT, TEXT_CONFIG, TOKENIZER)
 _BACKBONE = "backbone."
 # Of some hundred thousand tensors; reading one costs more than its bytes.
 _LONGEST_HEADER = 4 << 20
@@ -109,6 +114,12 @@ class Bundle:
     def exported(self) -> bool:
         """Whether it holds the backbone as a graph too (``indexer.training.export``)."""
         return GRAPH in self.checksums
+
+    def copy_text_tower(self, folder: Path) -> None:
+        """Copy the files of the text tower, where there is one, into another model folder."""
+        for name in TEXT_FILES:
+            if name in self.checksums:
+                shutil.copyfile(self.path / name, folder / name)
 
     @property
     def parity(self) -> Mapping[str, Any]:
@@ -209,12 +220,13 @@ def write_bundle(
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
     replace: bool = False,
-    export: Callable[[Path], None] | None = None,
+    add_files: Callable[[Path], None] | None = None,
 ) -> Bundle:
     """Write a model folder; a full disk leaves the previous model as it was.
 
-    ``export`` adds the files of an exported model to the folder it is given. Raises
-    ``BadModelError`` where ``check_out`` does, ``StorageError`` for weights that cannot be written.
+    ``add_files`` adds those of an exported model or of a text tower to the folder it is given.
+    Raises ``BadModelError`` where ``check_out`` does, ``StorageError`` for weights that cannot be
+    written.
     """
     from safetensors.torch import save_file
 
@@ -230,8 +242,8 @@ def write_bundle(
         _write_decision(aside, decision)
         write_json(aside / METRICS, dict(metrics))
         write_json(aside / TRAINING, dict(training))
-        if export is not None:
-            export(aside)
+        if add_files is not None:
+            add_files(aside)
         files = {
             path.name: {"sha256": sha256_file(path), "size": path.stat().st_size}
             for path in _contents(aside)
@@ -349,6 +361,9 @@ def load_bundle(path: Path | str) -> Bundle:
     if not is_plain_name(manifest.get("embedding_id")):
         raise BadModelError(f"model {path}: {MANIFEST} has no usable embedding_id")
     spec = ModelSpec.from_json(_read_json(path / SPEC), where=str(path / SPEC))
+    texts = [name in files for name in TEXT_FILES]
+    if len({*texts, spec.block("t") is not None}) > 1:
+        raise BadModelError(f"model {path}: block t and the files of a text tower go together")
     decision = _read_decision(path, files)
     check_decision(decision, spec, where=str(path / DECISION))
     return Bundle(

@@ -7,12 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailableError
 from indexer.core.regular_files import parse_json, read_small
 from indexer.model.pretrained_weights import (
-    FOLDER_FILES,
     State,
     WeightsOrigin,
     WeightSource,
@@ -42,6 +41,8 @@ class HubWeights(WeightSource):
 
     # A pickle of somebody else's is not read.
     pickles = False
+    # What a folder of them holds beside the weights.
+    beside: ClassVar[tuple[str, ...]] = (CONFIG, CARD)
 
     @classmethod
     def of(cls, backbone: str, model: str, config: Mapping[str, Any]) -> HubWeights:
@@ -71,7 +72,7 @@ class HubWeights(WeightSource):
         found = {
             snapshot.name: file
             for snapshot in sorted(folder.glob("snapshots/*"))
-            if (file := _file_in(snapshot)) is not None
+            if (file := _file_in(snapshot, self.files)) is not None
         }
         main = folder / "refs" / "main"
         named = main.read_text().strip() if main.is_file() else ""
@@ -100,15 +101,28 @@ class HubWeights(WeightSource):
         revision = snapshot.name if of_hub else None
         return replace(found, repo=repo, revision=revision, licence=licence)
 
+    def by_hand(self) -> str:
+        """Say how weights get to a machine that has no way to the hub."""
+        wanted = ", ".join(file for file in self.beside if file != CARD)
+        return (
+            f"download {wanted} and {self.files[0]} from https://huggingface.co/{self.repo} on a "
+            "machine that can, and pass their folder with --weights DIR"
+        )
+
+    @property
+    def unnamed(self) -> str:
+        """Why there is no repository."""
+        return "timm knows no published ones"
+
     def _absent(self) -> str:
         if self.repo is None:
             return (
-                f"no weights for {self.backbone}: timm knows no published ones; pass a file or a "
-                "folder with --weights PATH"
+                f"no weights for {self.backbone}: {self.unnamed}; pass a file or a folder with "
+                "--weights PATH"
             )
         return (
             f"no weights for {self.backbone} on this machine: run 'catalens model fetch "
-            f"{self.backbone}', or {by_hand(self.repo)}"
+            f"{self.backbone}', or {self.by_hand()}"
         )
 
 
@@ -133,21 +147,19 @@ def fetch(
     to do where the hub cannot be reached, wants a licence accepted, or has no safetensors.
     """
     if source.repo is None:
-        raise BadRequestError(
-            f"{source.backbone}: timm knows no published weights, so there is nothing to fetch"
-        )
+        raise BadRequestError(f"no weights for {source.backbone} to fetch: {source.unnamed}")
     hub = importlib.import_module("huggingface_hub")
     where = f"{source.repo}@{revision or 'main'}"
     try:
         info = hub.HfApi(endpoint=endpoint).model_info(source.repo, revision=revision)
         offered = [entry.rfilename for entry in info.siblings or ()]
-        name = next((file for file in FOLDER_FILES if file in offered), None)
+        name = next((file for file in source.files if file in offered), None)
         if name is None:
             raise WeightsUnavailableError(
-                f"{where} has no {FOLDER_FILES[0]} (it has: {', '.join(offered[:8])}): other "
+                f"{where} has no {source.files[0]} (it has: {', '.join(offered[:8])}): other "
                 "formats may hold code and are not read"
             )
-        beside = [file for file in (CONFIG, CARD) if file in offered]
+        beside = [file for file in source.beside if file in offered]
         paths = [
             Path(hub.hf_hub_download(source.repo, file, revision=info.sha, endpoint=endpoint))
             for file in (*beside, name)
@@ -160,14 +172,6 @@ def fetch(
     file = paths[-1]
     origin = source.origin(file)
     return FetchedWeights(source.backbone, str(file.parent), origin, file.stat().st_size)
-
-
-def by_hand(repo: str) -> str:
-    """Say how weights get to a machine that has no way to the hub."""
-    return (
-        f"download {CONFIG} and {FOLDER_FILES[0]} from https://huggingface.co/{repo} on a machine "
-        "that can, and pass their folder with --weights DIR"
-    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -207,16 +211,16 @@ def _failed(source: HubWeights, where: str, error: Exception) -> str:
     if reason is None:
         lines = str(error).strip().splitlines() or [kind]
         reason = f"{kind}: {lines[0][:200]}"
-    return f"cannot fetch {where}: {reason}; or {by_hand(repo)}"
+    return f"cannot fetch {where}: {reason}; or {source.by_hand()}"
 
 
 def _cache() -> Path:
     return Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
 
 
-def _file_in(folder: Path) -> Path | None:
+def _file_in(folder: Path, files: tuple[str, ...]) -> Path | None:
     try:
-        return weights_file(folder)
+        return weights_file(folder, files)
     except WeightsUnavailableError:
         return None
 

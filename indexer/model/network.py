@@ -31,7 +31,7 @@ class Neck(nn.Module):
     linearly projected when the model was trained, else the features as they are; no label shapes
     it. ``a`` (article and style): a small MLP on the same features, trained with labels. ``c``
     (colour): a small MLP on the colour statistics [N, K] beside them, trained with the colour
-    attribute.
+    attribute. ``t`` (text): the unit features as they are, where a text tower shares their space.
     """
 
     def __init__(self, spec: ModelSpec, *, dropout: float = 0.0) -> None:
@@ -60,10 +60,10 @@ class Neck(nn.Module):
 
     def parts(self, features: Any) -> dict[str, Any]:
         """Return block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
-        inputs = unit(features[:, : self.features])
+        seen = inputs = unit(features[:, : self.features])
         if self.projected:
             inputs = (inputs - self.mean) / self.spread
-        raw = {"g": inputs @ self.general.T if self.projected else inputs}
+        raw = {"g": inputs @ self.general.T if self.projected else inputs, "t": seen}
         if self.article is not None:
             raw["a"] = self.article(inputs)
         if self.colour is not None:

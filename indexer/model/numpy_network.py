@@ -42,7 +42,7 @@ class NumpyNetwork:
     def neck(self, features: np.ndarray) -> np.ndarray:
         """Map features float32 [N, F (+ K)] to unit vectors [N, D]."""
         tensors = self._tensors
-        inputs = _unit(features[:, : self.spec.feature_dim])
+        seen = inputs = _unit(features[:, : self.spec.feature_dim])
         if "neck.general" in tensors:
             inputs = (inputs - tensors["neck.mean"]) / tensors["neck.spread"]
         parts = []
@@ -53,6 +53,8 @@ class NumpyNetwork:
                 statistics = features[:, self.spec.feature_dim :] - tensors["neck.colour_mean"]
                 statistics = statistics / tensors["neck.colour_spread"]
                 raw = self._mlp("colour", np.concatenate([statistics, inputs], axis=1))
+            elif block.name == "t":
+                raw = seen
             elif "neck.general" in tensors:
                 raw = inputs @ tensors["neck.general"].T
             else:

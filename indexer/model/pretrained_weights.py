@@ -16,7 +16,7 @@ from indexer.core.errors import BadModelError, WeightsUnavailableError
 from indexer.core.native import torch
 
 State = dict[str, Any]
-# Of a folder of weights, the first that is there.
+# Names of weights in a folder.
 FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors")
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 # Its weights come from a package, so that a fresh machine has real features.
@@ -40,6 +40,8 @@ class WeightSource(ABC):
 
     # Whether its publisher has pickles only, which are read without running what they hold.
     pickles = True
+    # Of a folder of weights, the first that is there.
+    files: tuple[str, ...] = FOLDER_FILES
 
     @property
     @abstractmethod
@@ -151,19 +153,20 @@ class TorchvisionWeights(WeightSource):
         return importlib.import_module("torchvision.models").get_weight(self.entry)
 
 
-def weights_file(path: Path) -> Path:
-    """Return the file of weights that ``path`` names: itself, or the one in that folder.
+def weights_file(path: Path, files: tuple[str, ...] = FOLDER_FILES) -> Path:
+    """Return the file of weights that ``path`` names: itself, or the first of ``files`` in that
+    folder.
 
     Raises ``WeightsUnavailableError`` for a folder without safetensors.
     """
     if not path.is_dir():
         return path
-    for name in FOLDER_FILES:
+    for name in files:
         if (path / name).is_file():
             return path / name
     others = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
     also = f" (it has {', '.join(others[:4])}, which may hold code)" if others else ""
-    raise WeightsUnavailableError(f"{path} has no {FOLDER_FILES[0]}{also}")
+    raise WeightsUnavailableError(f"{path} has no {files[0]}{also}")
 
 
 def read_weights(path: Path, source: WeightSource) -> State:
@@ -172,7 +175,7 @@ def read_weights(path: Path, source: WeightSource) -> State:
     Raises as ``weights_file`` and ``read_state``, and ``BadModelError`` for a pickle where that
     source has none of its own.
     """
-    file = weights_file(path)
+    file = weights_file(path, source.files)
     if file.is_file() and file.suffix != ".safetensors" and not source.pickles:
         raise BadModelError(
             f"{file} is no safetensors file: other formats may hold code and are not read; convert "

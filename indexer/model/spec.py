@@ -21,14 +21,14 @@ INTERPOLATIONS = ("bicubic", "bilinear", "bicubic-u8", "bilinear-u8")
 # Several times what any network has: a width of features or of a block, forms of an input.
 _WIDEST = 1 << 16
 _MOST_SHAPES = 64
-_BLOCKS = ("a", "c", "g")
+_BLOCKS = ("a", "c", "g", "t")
 
 
 @dataclass(frozen=True)
 class Block:
     """One named part of the embedding: a unit vector of ``dim``, scaled by sqrt(``weight``)."""
 
-    # "a" article and style, "c" colour, "g" general.
+    # "a" article and style, "c" colour, "g" general, "t" the space that a text tower shares.
     name: str
     dim: int
     # Weights of all blocks sum to 1.
@@ -200,6 +200,8 @@ def _fault(spec: ModelSpec) -> str | None:
         return f"blocks are not {', '.join(_BLOCKS)}, each once"
     if "g" not in names or not all(_is_number(block.dim, _WIDEST) for block in spec.blocks):
         return "block g is missing, or a dim is none"
+    if any(block.name == "t" and block.dim != spec.feature_dim for block in spec.blocks):
+        return "block t is not as wide as the features"
     weights = [block.weight for block in spec.blocks]
     if not all(isinstance(one, (int, float)) and one >= 0 for one in weights) or not (
         abs(sum(weights) - 1.0) <= 1e-6

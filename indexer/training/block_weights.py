@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.core.vectors import unit_rows
+from indexer.training.linear import JOINT_WEIGHT
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 _STEP = 0.05
 # g stays: it knows what no label names, and finds the same thing again
 _LEAST = {"a": 0.1, "c": 0.05, "g": 0.2}
+# of t, least first
+_JOINT = (JOINT_WEIGHT, 0.3, 0.5)
 _NEAREST = 10
 # photos; a draw of more: each of a hundred mixtures ranks all pairs
 _QUERIES = 1500
@@ -64,7 +67,8 @@ def choose_weights(
     """
     colour = colour_target(targets) if "c" in blocks else None
     category = next((target for target in targets if target.name == CATEGORY), None)
-    if category is None or len(blocks) < 2:
+    learnt = tuple(name for name in blocks if name != "t")
+    if category is None or len(learnt) < 2:
         return None
     alike = [category] if colour is None else [category, colour]
     labelled = np.logical_and.reduce([target.labels >= 0 for target in alike])
@@ -76,7 +80,7 @@ def choose_weights(
     floor = trial.measure({"g": 1.0}).category_first
     frozen = 0.0 if recaptures is None else recaptures.frozen
     tried: dict[Weights, _Shares] = {
-        tuple(weights.items()): trial.measure(weights) for weights in _grid(tuple(blocks))
+        tuple(weights.items()): trial.measure(weights) for weights in _grid(learnt)
     }
 
     def objective(weights: Weights) -> tuple[float, float, float]:
@@ -90,8 +94,16 @@ def choose_weights(
         for weights, found in tried.items()
         if found.category_first >= floor and found.recaptures >= frozen
     ]
-    best = max(good or list(tried), key=objective)
-    return dict(best)
+    chosen: Weights = max(good or list(tried), key=objective)
+    best = dict(chosen)
+    if "t" not in blocks:
+        return best
+    # Block t is there to be asked by words: photos get more of it only where that pays.
+    shared = [_with_joint(best, share) for share in _JOINT]
+    tried |= {tuple(weights.items()): trial.measure(weights) for weights in shared}
+    told: list[Weights] = [tuple(weights.items()) for weights in shared]
+    chosen = max(told, key=objective)
+    return dict(chosen)
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,11 @@ class _WeightTrial:
             seen = np.asarray(sum(weight * self._seen[name] for name, weight in weights.items()))
             found = _recall_at_1(seen, self._recaptures.places, self._pixels)
         return _Shares(float(right.mean()), float(same.mean()), found)
+
+
+def _with_joint(weights: Mapping[str, float], share: float) -> dict[str, float]:
+    """The other blocks' weights with block t beside them."""
+    return {**{name: weight * (1 - share) for name, weight in weights.items()}, "t": share}
 
 
 def _recall_at_1(scores: np.ndarray, places: np.ndarray, pixels: np.ndarray) -> float:

@@ -53,7 +53,8 @@ class ContrastiveLosses:
                 pairs = values[CATEGORY] * len(colour.values) + shades
                 pairs = torch.where((values[CATEGORY] >= 0) & (shades >= 0), pairs, -1)
                 whole = torch.cat(
-                    [part.detach() if name == "g" else part for name, part in parts.items()], dim=1
+                    [part if name in ("a", "c") else part.detach() for name, part in parts.items()],
+                    dim=1,
                 )
                 total = total + self.both * _contrast(whole, pairs, self.colour_temperature)
         return total

@@ -160,7 +160,7 @@ def export_bundle(
         metrics=bundle.metrics,
         training={**bundle.training, "exported_from": bundle.model_version},
         replace=replace_out,
-        export=lambda folder: _write(folder, network, graph, parity),
+        add_files=lambda folder: _write(folder, bundle, network, graph, parity),
     )
     return {
         "model": str(out),
@@ -355,9 +355,12 @@ def _speed(work: Callable[[], object], photos: int) -> float:
     return photos / median(seconds)
 
 
-def _write(folder: Path, network: Network, graph: Any, parity: dict[str, Any]) -> None:
+def _write(
+    folder: Path, bundle: Bundle, network: Network, graph: Any, parity: dict[str, Any]
+) -> None:
     from safetensors.numpy import save_file
 
+    bundle.copy_text_tower(folder)
     openvino().save_model(graph, folder / GRAPH, compress_to_fp16=False)
     features = Graph(graph, network.spec.numeric).infer_probes(network.spec.preprocess)
     save_file({"features": features}, folder / PROBES)

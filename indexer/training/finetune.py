@@ -305,10 +305,10 @@ class _Trainer:
 
 
 class _Bank:
-    """Block g of the training photos as the frozen network saw them.
+    """Blocks g and t of the training photos as the frozen network saw them.
 
     Block ``g`` learns to find, for a changed photo, the unchanged one among all others, so that it
-    keeps what no label names and learns what a camera changes.
+    keeps what no label names and learns what a camera changes. Block ``t`` stays where it was.
     """
 
     def __init__(
@@ -325,10 +325,18 @@ class _Bank:
             chosen = np.sort(np.random.default_rng(seed).choice(pool, BANK, replace=False))
         number: dict[str, int] = {}
         product = np.array([number.setdefault(row.product_id, len(number)) for row in rows])
-        general = fitted.blocks(features)["g"]
-        self.general = torch.from_numpy(general).to(device)  # [N, dim], unit
+        blocks = fitted.blocks(features)
+        self.general = torch.from_numpy(blocks["g"]).to(device)  # [N, dim], unit
+        # [N, dim], unit; of no width without block t
+        joint = blocks.get("t", np.empty((len(features), 0), np.float32))
+        self.joint = torch.from_numpy(joint).to(device)
         self.product = torch.from_numpy(product).to(device)
         self.others = torch.from_numpy(chosen).to(device)
+
+    def drifts(self, joint: Any, chosen: Any) -> Any:
+        """Vectors [B, dim] of block t of changed photos ``chosen`` [B] -> [B], 1 - cosine with that
+        of the unchanged photo in the frozen network."""
+        return 1 - torch.nn.functional.cosine_similarity(joint, self.joint[chosen], dim=1)
 
     def losses(self, general: Any, chosen: Any, sharpness: float) -> Any:
         """Unit vectors [B, dim] of changed photos ``chosen`` [B] -> [B], -log of the chance to find
@@ -386,7 +394,10 @@ class Objective(torch.nn.Module):
         if self._parts.general and share == 1:  # a mixture is no photo to be found again
             places = torch.from_numpy(chosen).to(device)
             kept = self._bank.losses(blocks["g"] / self._length, places, self._parts.sharpness)
-            return loss + self._parts.general * kept.sum() * self._size / len(batch)
+            kept = self._parts.general * kept
+            if "t" in blocks:
+                kept = kept + self._parts.joint * self._bank.drifts(blocks["t"], places)
+            return loss + kept.sum() * self._size / len(batch)
         # DistributedDataParallel wants a part of every parameter in each loss.
         return loss + 0.0 * blocks["g"].sum()
 

@@ -22,8 +22,10 @@ from indexer.training.options import LinearOptions, Schedule
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
-NECK_DIM = 512  # of all blocks together
+NECK_DIM = 512  # of all blocks together but t
 COLOUR_DIM = 64
+# least weight of block t, which words are asked by: enough to be stored well
+JOINT_WEIGHT = 0.1
 _SHRINKAGE = 2.0  # of the covariance within pairs towards a sphere of its mean variance
 DROPOUT = 0.4
 LABEL_SMOOTHING = 0.1
@@ -79,7 +81,8 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
     """Build the spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``.
 
     The category comes first. Blocks: a and g, and c where a target names a colour; c is small and
-    taken from a. Without a target g alone.
+    taken from a. Without a target g alone. Block t beside them where a text tower shares the
+    features' space.
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
@@ -95,6 +98,11 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
         ]
     if not targets:
         blocks = [Block("g", general, 1.0)]
+    if backbone.joint:
+        blocks = [
+            *(replace(block, weight=block.weight * (1 - JOINT_WEIGHT)) for block in blocks),
+            Block("t", backbone.feature_dim, JOINT_WEIGHT),
+        ]
     return ModelSpec(
         format=FORMAT,
         backbone=backbone.name,

@@ -50,6 +50,8 @@ class FinetuneOptions:
 
     # weight of the loss that holds g to the frozen network; 0: g follows the labels' trunk
     general: float = 0.3
+    # weight of the loss that holds t to the frozen network, which the text tower was trained with
+    joint: float = 1.0
     # softmax temperature of recognising a photo among all others by g
     sharpness: float = 0.07
     # share of plain backgrounds that are replaced
@@ -86,6 +88,8 @@ class TrainingOptions:
     cache: Path | None = None
     # what of a photo the network is shown: one of LOOKS, or AUTO
     look: str = AUTO
+    # whether the text tower of an image and text pair is kept, with block t
+    text_tower: bool = True
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
     # of the fits of neck and heads, in both recipes
     linear: LinearOptions = field(default_factory=LinearOptions)

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from indexer.classification.open_set import fit_unknown
 from indexer.core.progress import OnStage, no_progress
+from indexer.core.vectors import unit_rows
 from indexer.feeds.notice import Notice
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
@@ -19,6 +22,7 @@ from indexer.model.calibration import (
     softmax,
 )
 from indexer.model.decision_layer import Decision
+from indexer.model.joint_text import TextTowerFiles, read_text_tower
 from indexer.model.network import Neck, Network
 from indexer.model.preprocessing import with_look
 from indexer.model.spec import ModelSpec
@@ -106,7 +110,8 @@ def train(
     options = replace(options, device=choose_device(team.device or options.device))
     check_out(out, replace=True)
     problem = read_problem(data, options.seed)
-    backbone, network, origin = _pretrained(options)
+    start = _pretrained(options)
+    backbone, network = start.backbone, start.network
     look = choose_look(problem, network, options, progress=progress, team=team)
     take_look(network, backbone, look.look)
     photos = load_training_set(
@@ -133,28 +138,57 @@ def train(
     validation = _validation(fitted, tags_f1)
     with team.first() as writes:
         if writes:
-            made_by = _made_by(options, schedule, photos, origin)
+            made_by = _made_by(options, schedule, start, photos, stage.photos)
             made_by["look"] = replace(look, look=network.spec.preprocess.look).to_json()
-            _write(out, network, decision, fitted, validation, made_by)
+            _write(out, network, decision, fitted, validation, made_by, start.text)
             checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
+    seconds = _seconds(started, features_at)
+    return _report(bundle, problem, stage.photos, fitted, validation, seconds, start.notes)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a training begins with: the pretrained network, and where its weights are of."""
+
+    backbone: backbones.Backbone
+    network: Network
+    origin: backbones.WeightsOrigin | None
+    # of the network's own pair
+    text: TextTowerFiles | None
+    notes: tuple[str, ...] = ()
+
+
+def _pretrained(options: TrainingOptions) -> _Start:
+    backbone = backbones.find(options.backbone, weights=options.weights)
+    built = backbones.build(backbone.name, weights=options.weights)
+    origin = backbones.weights_origin(backbone, options.weights)
+    text = None
+    notes: tuple[str, ...] = ()
+    if backbone.joint and options.text_tower:
+        text = read_text_tower(backbone, options.weights)
+        if text is None:
+            notes = ("the weights hold an image tower alone: words are not read by the model",)
+    if text is None:
+        backbone = replace(backbone, joint=False)
+    network = Network(linear_spec(backbone, (), 1), built)
+    return _Start(backbone, network, origin, text, notes)
+
+
+def _text_tower(start: _Start, before: TrainingSet, after: TrainingSet) -> dict[str, float]:
+    """How near the features stayed to the space of the text tower: their mean cosine."""
+    width = start.backbone.feature_dim
+    rows = [unit_rows(np.asarray(one.features[:, :width], np.float32)) for one in (before, after)]
+    return {"kept_cosine": float((rows[0] * rows[1]).sum(1).mean())}
+
+
+def _seconds(started: float, features_at: float) -> dict[str, float]:
     done = time.perf_counter()
-    seconds = {
+    return {
         "features": features_at - started,
         "fit": done - features_at,
         "total": done - started,
     }
-    return _report(bundle, problem, stage.photos, fitted, validation, seconds)
-
-
-def _pretrained(
-    options: TrainingOptions,
-) -> tuple[backbones.Backbone, Network, backbones.WeightsOrigin | None]:
-    """Build what the training begins with: the pretrained network, and where its weights are of."""
-    backbone = backbones.find(options.backbone, weights=options.weights)
-    built = backbones.build(backbone.name, weights=options.weights)
-    origin = backbones.weights_origin(backbone, options.weights)
-    return backbone, Network(linear_spec(backbone, (), 1), built), origin
 
 
 def scale_epochs(schedule: Schedule, spec: ModelSpec) -> Schedule:
@@ -358,17 +392,23 @@ def _validation(fitted: FittedModel, tags_f1: float | None) -> dict[str, Any]:
 def _made_by(
     options: TrainingOptions,
     schedule: Schedule,
+    start: _Start,
     photos: TrainingSet,
-    origin: backbones.WeightsOrigin | None,
+    tuned: TrainingSet,
 ) -> dict[str, Any]:
-    """Describe how the model was made, for ``training.json``."""
+    """Describe how the model was made, for ``training.json``.
+
+    ``tuned``: the photos with the features of the backbone as it is served.
+    """
+    text = {} if start.text is None else {"text_tower": _text_tower(start, photos, tuned)}
     return {
+        **text,
         "recipe": options.recipe,
         "seed": options.seed,
         **asdict(schedule),
         "unfreeze": options.unfreeze,
         "weights": None if options.weights is None else options.weights.name,
-        "weights_origin": None if origin is None else asdict(origin),
+        "weights_origin": None if start.origin is None else asdict(start.origin),
         "split": SPLIT_RULE,
         "photos": photos.counts,
     }
@@ -381,6 +421,7 @@ def _write(
     fitted: FittedModel,
     validation: dict[str, Any],
     made_by: dict[str, Any],
+    text: TextTowerFiles | None,
 ) -> None:
     write_bundle(
         out,
@@ -393,6 +434,7 @@ def _write(
         },
         training=made_by,
         replace=True,
+        add_files=None if text is None else text.write,
     )
 
 
@@ -403,6 +445,7 @@ def _report(
     fitted: FittedModel,
     validation: dict[str, Any],
     seconds: dict[str, float],
+    notes: tuple[str, ...],
 ) -> TrainReport:
     return TrainReport(
         model=str(bundle.path),
@@ -414,7 +457,7 @@ def _report(
         best_epoch=fitted.best_epoch,
         look=bundle.spec.preprocess.look,
         seconds=seconds,
-        notes=[*photos.notes, *look_notes(bundle.training["look"])],
+        notes=[*notes, *photos.notes, *look_notes(bundle.training["look"])],
         skipped=[*problem.dataset.skipped, *photos.extracted.skipped],
         label_issues=photos.checked.issues,
         label_doubts=photos.checked.doubts,

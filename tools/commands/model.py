@@ -80,10 +80,11 @@ def show(path: Path, as_json: bool) -> None:
 @click.option("--revision", metavar="COMMIT", help="Of the repository.  [default: its newest]")
 @json_option
 def fetch(name: str, as_json: bool, revision: str | None) -> None:
-    """Download a timm network's published weights.
+    """Download a network's published weights.
 
-    NAME is that of --backbone, as in timm:convnextv2_nano.fcmae_ft_in22k_in1k. Nothing else
-    downloads them: training reads what lies here. Look at the licence that is printed.
+    NAME is that of --backbone, as in timm:convnextv2_nano.fcmae_ft_in22k_in1k, or
+    open_clip:ViT-B-16-SigLIP2 with its text tower. Nothing else downloads them: training reads what
+    lies here. Look at the licence that is printed.
     """
     from dataclasses import asdict
 

@@ -42,7 +42,7 @@ class StageOutput(click.ParamType):
     "--backbone",
     cls=FromSignature,
     source=TRAIN,
-    help="Name of the pretrained network, or timm:NAME of any network of timm.",
+    help="Name of the pretrained network, timm:NAME, or open_clip:NAME (docs/guides/backbones.md).",
 )
 @click.option("--weights", type=AnyPath, help="A file or folder with the backbone's weights.")
 @click.option(
@@ -58,6 +58,11 @@ class StageOutput(click.ParamType):
     cls=FromSignature,
     source=TRAIN,
     help="What of a photo the network is shown; auto: what validation prefers.",
+)
+@click.option(
+    "--text-tower/--no-text-tower",
+    default=None,
+    help="open_clip: keep the text tower, so that words find photos.  [default: yes]",
 )
 @click.option(
     "--epochs",
