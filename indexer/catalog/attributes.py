@@ -19,7 +19,8 @@ TYPES: tuple[str, ...] = get_args(AttributeType)
 RESERVED = frozenset({"product_id", "image", "title", "category", "tags", "split"})
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# One way only to read each digit: else what is no number takes the square of its length.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 # What can be told again as a date: the zone of a first or last day leads beyond.
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC).timestamp()

@@ -17,6 +17,10 @@ from indexer.feeds.table import MOST_RECORD, LostLines, Table
 # record is whole otherwise, and where it is broken anyway.
 _WEIGHT_OF_WHOLE = 4
 _WEIGHT_OF_BROKEN = 2
+# Characters that may be read again behind open quotes: so many, and so many for each that was read
+# first. Lines that each open a quote would be read again for each line before them.
+_FREE_AGAIN = 16 << 20
+_MOST_AGAIN = 2
 
 
 class _TooLongError(Exception):
@@ -49,6 +53,9 @@ class CsvRows:
         self._pending: deque[str] = deque()
         # Physical lines before those that the current reader was given.
         self._before = 0
+        # Characters that were read first, and again.
+        self._read = 0
+        self._again = 0
 
     def skip(self, count: int) -> None:
         """Pass over the first ``count`` records: what stands above the data."""
@@ -109,12 +116,16 @@ class CsvRows:
         readline = self._text.readline
         size = 0
         while True:
-            line = pending.popleft() if pending else readline(MOST_RECORD)
+            if pending:
+                line = pending.popleft()
+            else:
+                line = readline(MOST_RECORD)
+                self._read += len(line)
             if not line:
                 return
             if held:
                 size += len(line)
-                if size > MOST_RECORD:
+                if size > MOST_RECORD or self._is_weary():
                     pending.appendleft(line)
                     raise _TooLongError
             else:
@@ -123,6 +134,10 @@ class CsvRows:
                     line = self._cut()
             held.append(line)
             yield line
+
+    def _is_weary(self) -> bool:
+        """Whether so much was read again that a quote ends with its line from here on."""
+        return self._again > _FREE_AGAIN + _MOST_AGAIN * self._read
 
     def _cut(self) -> str:
         """Pass over the rest of a line that is too long for a record; a blank one in its place."""
@@ -144,6 +159,7 @@ class CsvRows:
     def _resume(self, line: int, lines: list[str]) -> None:
         """Read ``lines`` again, as those that follow ``line``."""
         self._pending.extendleft(reversed(lines))
+        self._again += sum(map(len, lines))
         self._before = line
         self._held.clear()
 
@@ -268,6 +284,8 @@ class CsvRows:
             reason += f"; it took in lines {line + 1} to {last}, read again from line {line + at}"
         elif len(lines) > 1:
             reason += f"; it took in lines {line + 1} to {last}, which are lost"
+        elif self._is_weary():
+            reason += " in its line, as too many before it are not"
         if fitted is not None:
             self._warn(line, f"{reason}; the quote is read as a character", "open-quote")
         else:

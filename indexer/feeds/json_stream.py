@@ -11,8 +11,12 @@ from indexer.feeds.table import MOST_DEPTH, MOST_RECORD
 _CHUNK = 1 << 18
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
-# Strings, of one line, and brackets.
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
+# Strings, of one line, and brackets; of a string that its line does not close, all of the line.
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+(?P<end>"?)|[\[\]{}]')
+_BRACKET = re.compile(r"[\[\]{}]")
+# Characters of broken values that are read: so many, and so many for each of the text.
+_FREE_BROKEN = 32 << 20
+_MOST_BROKEN = 4
 # Between two objects of a list.
 _NEXT_OBJECT = re.compile(r"\}\s*,\s*(?=\{\s*\")")
 
@@ -30,6 +34,14 @@ class JsonStream:
         self._at = 0
         self._ended = False
         self.line = 1
+        # Characters of the text that were read, and of values that were broken.
+        self._read = 0
+        self._broken = 0
+
+    @property
+    def weary(self) -> bool:
+        """Whether so much of what was read was broken that nothing more is looked for behind it."""
+        return self._broken > _FREE_BROKEN + _MOST_BROKEN * self._read
 
     def peek(self) -> str:
         """The next character that is no blank, or "" at the end."""
@@ -57,12 +69,15 @@ class JsonStream:
                 value, end = _DECODER.raw_decode(self._held, self._at)
             except json.JSONDecodeError as error:
                 # Far from the end of what is held, more text would change nothing.
-                settled = error.pos < len(self._held) - 64 and "Unterminated" not in error.msg
+                open_string = "Unterminated" in error.msg
+                settled = error.pos < len(self._held) - 64 and not open_string
+                self._broken += (len(self._held) if open_string else error.pos) - self._at
                 if settled or not self._longer():
                     raise BrokenJsonError(error.msg) from None
                 continue
             except (ValueError, RecursionError) as error:
                 nested = isinstance(error, RecursionError)
+                self._broken += len(self._held) - self._at
                 raise BrokenJsonError("nested too deep" if nested else str(error)) from None
             # A number may go on.
             if end == len(self._held) and self._longer():
@@ -86,9 +101,17 @@ class JsonStream:
         start = self._at
         at = start
         depth = 0
+        # Where a string is not closed in its line, the line's end: no quote before it closes one.
+        open_to = 0
         while True:
-            for found in _TOKEN.finditer(self._held, at):
+            while found := (_TOKEN if at >= open_to else _BRACKET).search(self._held, at):
                 token = found.group()
+                if found.group().startswith('"') and not found["end"]:
+                    if found.end() + 1 >= len(self._held):
+                        break
+                    open_to = found.end()
+                    at = found.start() + 1
+                    continue
                 if token in "[{":
                     depth += 1
                     if depth > 2 * MOST_DEPTH:
@@ -104,6 +127,7 @@ class JsonStream:
                 return False
             # What was held begins at the cursor now.
             at -= start
+            open_to -= start
             start = 0
 
     def skip_to_object(self) -> bool:
@@ -133,6 +157,7 @@ class JsonStream:
         if self._ended:
             return False
         part = self._text.read(size)
+        self._read += len(part)
         self._ended = not part
         self._held = self._held[self._at :] + part
         self._at = 0

@@ -30,6 +30,8 @@ _VALUE = re.compile(
 _ADDRESS = re.compile(
     rb"newscodes/digitalsourcetype/(compositewithtrained|trained)algorithmicmedia", re.IGNORECASE
 )
+# Bytes of all blocks of a file: they may be the same bytes, or packed ones, any number of times.
+_MOST_BYTES = 8 * 2**20
 # Properties of one block that are looked at.
 _MOST_PROPERTIES = 500
 # Boxes in one another, and of all levels together.
@@ -57,8 +59,12 @@ def read_ai_mark(name: str, data: bytes) -> AiMark | None:
     C2PA before IPTC where both say the same. Manifests that are kept elsewhere are not fetched.
     """
     found: AiMark | None = None
+    left = _MOST_BYTES
     try:
         for kind, block in metadata_blocks(name, data):
+            left -= len(block)
+            if left < 0:
+                break
             mark = _mark(kind, block)
             if mark is not None and (found is None or _rank(mark) > _rank(found)):
                 found = mark

@@ -8,6 +8,10 @@ from indexer.imaging import jpeg
 
 # Bytes of a decoded pixel, as Pillow keeps it.
 _PIXEL = 4
+# Bytes of a row beside its pixels: where it is. Of a photo one pixel wide that is most of it.
+_ROW = 8
+# Pictures that are held at the peak.
+_PICTURES = 3
 # Bytes for each pixel at the peak: the picture, what it becomes, and a turned copy or a strip. The
 # libraries of some formats hold more copies: measured at 64 megapixels.
 _PEAK = 10
@@ -32,7 +36,10 @@ def decoding_cost(
     width, height = size
     if name != "JPEG":
         pixels = width * height
-        return DecodingCost(_PIXEL * pixels, _PEAKS.get(name, _PEAK) * pixels)
+        rows = _ROW * height
+        return DecodingCost(
+            _PIXEL * pixels + rows, _PEAKS.get(name, _PEAK) * pixels + _PICTURES * rows
+        )
     scale = jpeg.choose_scale(width, height, max_pixels=max_pixels, shrink_to=shrink_to)
     pixels = -(-width // scale) * -(-height // scale)
     peak = _PEAK if b"\xff\xd9" in data[-_TAIL:] else _CUT_PEAK

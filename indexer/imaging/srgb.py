@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-_MAX_PROFILE_BYTES = 8 * 2**20
+from indexer.imaging.color_profile import bounded_profile
+
 # What lies under transparency: white, as on a shop's page, but grey under what white would swallow.
 _WHITE = (255, 255, 255)
 _GREY = (128, 128, 128)
@@ -205,9 +206,8 @@ def _usable(profile: object, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform to apply to a picture of ``mode``, None where it changes nothing."""
     if mode == "LAB":
         return _transform(b"", "LAB")
-    if isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE_BYTES:
-        return _transform(profile, mode)
-    return None
+    bounded = bounded_profile(profile)
+    return None if bounded is None else _transform(bounded, mode)
 
 
 @functools.lru_cache(maxsize=8)

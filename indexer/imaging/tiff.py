@@ -23,6 +23,9 @@ _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = (0, 1), 2, 3, 5, 6, 8
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _CMYK: 4, _YCBCR: 3, _LAB: 3}
 # bytes of samples for a pixel of the limit: 16-bit CMYK with one channel more
 _PIXEL_BYTES = 10
+# px that a block may have in any picture, and times the picture's
+_FREE_BLOCK = 2**22
+_MOST_BLOCK = 4
 # bytes of samples that are turned into pixels at a time
 _PORTION = 8 * 2**20
 # raw modes of big-endian numbers -> of the machine's own
@@ -99,10 +102,7 @@ def _kind(tags: Any, order: str) -> TiffKind:
     if not 0 < samples <= 64 or width < 1 or height < 1:
         raise ValueError("no picture")
     tiled = 322 in tags
-    if tiled:
-        block = int(tags[323]), int(tags[322])
-    else:
-        block = min(int(tags.get(278, height)), height), width
+    block = block_of(tags, (width, height))
     profile = tags.get(34675)
     return TiffKind(
         order=order,
@@ -125,6 +125,14 @@ def _kind(tags: Any, order: str) -> TiffKind:
     )
 
 
+def block_of(tags: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the blocks of a picture of this width and height."""
+    width, height = size
+    if 322 in tags:
+        return int(tags[323]), int(tags[322])
+    return min(int(tags.get(278, height)), height), width
+
+
 def misread(kind: TiffKind) -> bool:
     """Whether Pillow is known to give other pixels for this kind, without a word."""
     if kind.planes and kind.compression == _RAW and max(kind.bits) > 8:
@@ -132,6 +140,16 @@ def misread(kind: TiffKind) -> bool:
     if kind.planes and kind.photometric == _LAB:
         return True
     return kind.photometric == _YCBCR and kind.compression not in (_RAW, 6, 7)
+
+
+def check_block(size: tuple[int, int], block: tuple[int, int]) -> None:
+    """Raise ``ImageTooLargeError`` for blocks, of height and width, that are far larger than the
+    picture, width and height, of which each is unpacked whole."""
+    down, across = block
+    if down * across > max(_FREE_BLOCK, _MOST_BLOCK * size[0] * size[1]):
+        raise ImageTooLargeError(
+            f"the TIFF has blocks of {across} x {down} px, far larger than its picture"
+        )
 
 
 def mend_opened(image: Any, kind: TiffKind) -> None:

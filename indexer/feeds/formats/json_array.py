@@ -120,12 +120,14 @@ class JsonTable(Table):
             lost.lose(f"{self.name}:{line}", reason)
             return True
         reason = f"and what follows is not readable as JSON: {error}"
+        if stream.weary:
+            reason += "; too much before it was broken to look further"
         lost.lose(f"{self.name}:{line}", reason, code="cut-off")
         return False
 
     def _skip_to_record(self, stream: JsonStream) -> bool:
         tries = 0
-        while tries < _MOST_TRIES and stream.skip_to_object():
+        while tries < _MOST_TRIES and not stream.weary and stream.skip_to_object():
             tries += 1
             try:
                 if self._is_alike(stream.peek_value(), tries):

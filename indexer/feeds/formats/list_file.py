@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.formats.json_lines import long_lines
@@ -12,12 +13,39 @@ from indexer.feeds.table import MOST_RECORD, LostLines, ReadOptions, Record, Tab
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 from indexer.feeds.text_encoding import find_encoding
 
-_SUFFIX = "|".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
-# The path up to its suffix, and what follows a delimiter after it.
-_LINE = re.compile(
-    rf'"?(?P<path>[^\t"]*?\.(?:{_SUFFIX}))"?(?:(?:\t|[ ]*[,;|][ ]*|[ ]+)"?(?P<label>[^\t"]*?)"?)?',
-    re.IGNORECASE,
-)
+# The longer first: ".jpe" would hide ".jpeg".
+_SUFFIX = "|".join(sorted((one.lstrip(".") for one in IMAGE_SUFFIXES), key=len, reverse=True))
+# The suffix of a path, and what parts it from a label.
+_END = re.compile(rf"\.(?:{_SUFFIX})", re.IGNORECASE)
+_DELIMITER = re.compile(r'"?(?P<delimiter>(?:\t|[ ]*[,;|][ ]*|[ ]+)"?)?')
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A photo's path and its label, "" where there is none."""
+
+    path: str
+    label: str
+
+
+def _read_line(line: str) -> _Line | None:
+    """Part a line into a path that ends with a photo's suffix and a label; None where it is not so.
+
+    Neither holds a tab or a quote but those around it. Each character is looked at a few times,
+    however many suffixes there are.
+    """
+    start = int(line.startswith('"'))
+    # Up to the first of them a path may go, and behind the last a label begins.
+    places = [line.find(sign, start) for sign in '\t"']
+    first = min((at for at in places if at >= 0), default=len(line))
+    last = max(line.rfind("\t"), line.rfind('"', 0, -1))
+    for found in _END.finditer(line, start, first):
+        rest = _DELIMITER.match(line, found.end())
+        end = found.end() if rest is None else rest.end()
+        labelled = rest is not None and rest["delimiter"] is not None and last < end
+        if labelled or end == len(line):
+            return _Line(line[start : found.end()], line[end:].removesuffix('"').strip())
+    return None
 
 
 class ListTable(Table):
@@ -45,12 +73,11 @@ class ListTable(Table):
                     reason = f"has more than {MOST_RECORD} characters"
                     lost.lose(where, reason, code="long-line")
                 elif line.strip():
-                    found = _LINE.fullmatch(line.strip())
+                    found = _read_line(line.strip())
                     if found is None:
                         lost.lose(where, "names no photo and label, as the lines before it do")
                         continue
-                    label = found["label"] or ""
-                    yield Record(where, {"image": found["path"], "category": label.strip()})
+                    yield Record(where, {"image": found.path, "category": found.label})
         if self.source.damage:
             lost.lose(self.name, self.source.damage, code="damaged-file")
 
@@ -58,8 +85,8 @@ class ListTable(Table):
 def _fits(head: FeedHead) -> int:
     lines = [line.strip() for line in head.text[:4096].splitlines()[:-1] or [head.text[:4096]]]
     lines = [line for line in lines if line][:20]
-    listed = sum(_LINE.fullmatch(line) is not None for line in lines)
-    if not lines or not _LINE.fullmatch(lines[0]):
+    listed = sum(_read_line(line) is not None for line in lines)
+    if not lines or _read_line(lines[0]) is None:
         return 0
     return 3 if listed > 0.8 * len(lines) else 0
 

@@ -42,7 +42,7 @@ _DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 _START_TAG = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 # An ampersand that begins none of XML's own names; what is in CDATA stays.
 _AMPERSAND = re.compile(
-    rb"<!\[CDATA\[.*?\]\]>|&(?!(?:amp|lt|gt|quot|apos);)(#?\w{2,31};)?",
+    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos);)(#?\w{2,31};)?",
     re.DOTALL,
 )
 # What shops' systems call a product, the likelier first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ from indexer.moderation.text_pattern import PatternTime, TextPattern
 _LONG_SIDE = 1280
 # px below which a side is too short for a line of text
 _MIN_SIDE = 32
+# Of the long side, what the short one has at least: the reader enlarges the short side of a strip,
+# and the long one with it, to gigabytes.
+_NARROWEST = 1 / 8
+_GROUND = (255, 255, 255)
 _loading = threading.RLock()
 
 
@@ -90,6 +95,7 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
         scale = min(1.0, _LONG_SIDE / max(pixels.size))
         if scale < 1:
             pixels = pixels.resize(scaled_size(pixels.size, scale), Image.Resampling.BOX)
+        pixels = _widened(pixels)
         bgr = np.ascontiguousarray(np.asarray(pixels)[:, :, ::-1])
         with _loading:
             reader, lock = _load_reader()
@@ -115,6 +121,16 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
                 details = {"name": name, "text": line.text, "box": context.upright(line.box)}
                 found.append(Evidence(line.confidence, config.bounds, details))
         return found
+
+
+def _widened(pixels: Image.Image) -> Image.Image:
+    """A strip laid on a wider ground, at its left and top; any other photo as it is."""
+    least = math.ceil(_NARROWEST * max(pixels.size))
+    if min(pixels.size) >= least:
+        return pixels
+    ground = Image.new("RGB", (max(pixels.width, least), max(pixels.height, least)), _GROUND)
+    ground.paste(pixels)
+    return ground
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -235,3 +236,11 @@ def test_what_cannot_be_told_again_is_no_datetime(beyond: str) -> None:
     for edge in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
         assert datetime_text(datetime_seconds(edge)).startswith(edge[:19])
     assert datetime_text(datetime_seconds("0001-01-01") - 50_400).startswith("0001-01-01")
+
+
+def test_digits_that_are_no_number_take_time_as_their_length() -> None:
+    """A value has a hundred thousand characters at most, and is read while a write waits."""
+    begun = time.process_time()
+    assert infer(["1" * 100_000 + "x"], text=True) == "string"
+    assert time.process_time() - begun < 1
+    assert infer(["1.", ".5", "-1.25e+3", "7"], text=True) == "number"

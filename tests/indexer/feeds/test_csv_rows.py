@@ -111,3 +111,27 @@ def test_lines_are_those_of_an_editor(tmp_path: Path, end: str) -> None:
     found = read(tmp_path, text)
     assert found.lines == [3, 5]
     assert found.lost.skipped[0].where == "feed.csv:6"
+
+
+def test_quotes_in_every_line_are_read_again_a_few_times_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each line opens a quote that no later one closes, each took in all the others: then
+    lines stand alone, and every row is given."""
+    looked = 0
+    is_sound = csv_rows.CsvRows._is_sound
+
+    def counted(self: csv_rows.CsvRows, line: str) -> bool:
+        nonlocal looked
+        looked += 1
+        return is_sound(self, line)
+
+    monkeypatch.setattr(csv_rows.CsvRows, "_is_sound", counted)
+    monkeypatch.setattr(csv_rows, "_FREE_AGAIN", 1 << 12)
+    rows = 2_000
+    found = read(tmp_path, "id,title,note\n" + "".join(f'{n},a"b,"x\n' for n in range(rows)))
+    assert found.values("id") == [str(n) for n in range(rows)]
+    # Twice, as the feed is read; without a bound a thousand times.
+    assert looked < 2 * 8 * rows
+    reasons = [notice.reason for notice in found.lost.warnings]
+    assert any("as too many before it are not" in reason for reason in reasons)

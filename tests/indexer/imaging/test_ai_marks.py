@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import time
 
 import pytest
@@ -96,3 +97,15 @@ def test_metadata_made_to_be_slow_are_not(block: bytes) -> None:
     assert read_ai_mark("WEBP", marked.with_xmp("WEBP", b"<x:xmpmeta>" + block)) is None
     assert read_ai_mark("PNG", marked.with_c2pa("PNG", nested)) is None
     assert time.process_time() - started < 0.5
+
+
+def test_the_same_bytes_named_many_times_are_looked_at_a_few_times() -> None:
+    """A small TIFF names one block twenty thousand times, of a kind that no reader counts."""
+    block = (b"digitalsourcetype" + b" " * 303) * 400
+    count = 20_000
+    head = b"II*\0" + struct.pack("<I", 8 + len(block)) + block
+    tags = struct.pack("<HHII", 700, 99, len(block), 8) * count
+    data = head + struct.pack("<H", count) + tags
+    begun = time.process_time()
+    assert read_ai_mark("TIFF", data) is None
+    assert time.process_time() - begun < 3

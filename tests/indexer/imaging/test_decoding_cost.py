@@ -71,7 +71,7 @@ def test_decoding_takes_what_its_cost_says(kind: str, tmp_path: Any) -> None:
     )
     cost = decoding_cost(name, data, (SIDE, SIDE), max_pixels=64_000_000, shrink_to=None)
     assert int(done.stdout) <= cost.peak + 2**25
-    assert cost.decoded == 4 * SIDE * SIDE
+    assert cost.decoded == 4 * SIDE * SIDE + 8 * SIDE
 
 
 def _tiny(name: str) -> bytes:
@@ -143,3 +143,11 @@ def test_large_photos_are_decoded_one_after_another() -> None:
     held.release()
     assert len(done) == 4
     assert max(most) <= decoding_budget().total
+
+
+def test_a_photo_one_pixel_wide_costs_its_rows() -> None:
+    """Each row of a picture has a place in memory, of eight bytes: measured at 21 bytes a pixel."""
+    high = decoding_cost("PNG", b"", (1, 64_000_000), max_pixels=64_000_000, shrink_to=None)
+    wide = decoding_cost("PNG", b"", (64_000_000, 1), max_pixels=64_000_000, shrink_to=None)
+    assert high.peak >= 22 * 64_000_000
+    assert wide.peak < 11 * 64_000_000

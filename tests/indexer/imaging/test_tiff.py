@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.core.errors import BadImageError, UnsupportedFormatError
+from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFormatError
 from indexer.imaging.decode import decode_photo
 from indexer.imaging.tiff import load_samples, read_kind
 from tests.indexer.imaging.made_files import tiff
@@ -198,3 +199,21 @@ def test_a_block_is_read_some_rows_at_a_time(
         assert np.array_equal(np.asarray(found), samples >> 8)
     with pytest.raises(BadImageError, match=r"ends early|ends before"):
         load_samples(read_kind(data), data[:-9], 64_000_000)  # type: ignore[arg-type]
+
+
+def test_a_block_far_larger_than_its_picture_is_refused() -> None:
+    """It is unpacked whole, and nobody asked for that memory; also where only Pillow understands
+    the directory."""
+    samples = np.zeros((64, 64, 3), np.uint8)
+    kept = struct.pack("<HHII", 322, 4, 1, 64)
+    large = struct.pack("<HHII", 322, 4, 1, 2**20)
+    # As the type of a text, which is no number: "abc".
+    colours = struct.pack("<HHII", 320, 4, 1, 0x636261), struct.pack("<HHII", 320, 2, 4, 0x636261)
+    plain = tiff(samples, tile=64, deflate=True, more={320: [0x636261]})
+    odd = plain.replace(*colours)
+    assert read_kind(plain) is not None
+    assert read_kind(odd) is None
+    for data in (plain, odd):
+        assert pixels(data).shape == (64, 64, 3)
+        with pytest.raises(ImageTooLargeError, match="far larger than its picture"):
+            decode_photo(data.replace(kept, large))

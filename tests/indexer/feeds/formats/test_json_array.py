@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,32 @@ def test_a_record_of_too_many_columns_is_lost_alone(tmp_path: Path, suffix: str)
     assert [int(record.values["id"]) for record in found.records] == [0, 1]
     assert len(found.lost.skipped) == 1
     assert len(found.table.columns) <= 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Each of the quotes might open a string that nothing closes.
+        '[{"id":"' + '\\"' * 30_000,
+        # Behind each broken object a hundred begin that are as long and as broken.
+        "["
+        + '{"id":"1","image":"a.jpg"},'
+        + ('{"x":[{},' * 100 + "{}," * 15_000 + '{"id":"2","image":"b.jpg"},') * 30,
+    ],
+)
+def test_broken_text_takes_time_as_its_length(tmp_path: Path, text: str) -> None:
+    """What is looked for behind it is bounded by what was read; what is given up is named."""
+    path = tmp_path / "feed.json"
+    path.write_text(text)
+    lost = LostLines()
+    begun = time.process_time()
+    list(open_table(path).records(lost))
+    assert time.process_time() - begun < 5
+    assert lost.skipped[-1].code == "cut-off"
+
+
+def test_a_string_across_portions_hides_its_brackets(tmp_path: Path) -> None:
+    """A broken object is passed by its brackets, those in a long string aside."""
+    long = "]}" * 150_000
+    text = f'[{{"id": 1 "a": "{long}"}}, {{"id": 2, "image": "b.jpg"}}]'
+    assert read(tmp_path, text, "feed.json").values("id") == [2]

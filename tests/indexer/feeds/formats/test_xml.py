@@ -197,3 +197,14 @@ def test_memory_does_not_grow_with_items(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 4_000
     assert peak < 2_000_000
+
+
+def test_open_sections_of_a_broken_item_are_passed_once(tmp_path: Path) -> None:
+    """Each of them might reach to the item's end."""
+    sections = "<![CDATA[" * 20_000
+    text = f"<r><item><id>1</id></item><item><id>2</id>& {sections}</item></r>"
+    path = tmp_path / "feed.xml"
+    path.write_text(text)
+    begun = time.process_time()
+    list(open_table(path).records(LostLines()))
+    assert time.process_time() - begun < 2

@@ -86,3 +86,17 @@ def test_words_come_before_patterns(line: str, found: str | None) -> None:
     """A word counts in any case and spacing, a pattern as read and without spaces."""
     rule = text.TextRule.model_validate({"words": ["WeChat", "微信"], "patterns": [r"\d{11}"]})
     assert rule.find(line, PatternTime()) == found
+
+
+@pytest.mark.parametrize("size", [(64_000, 32), (32, 64_000), (2000, 100)])
+def test_a_strip_is_shown_on_a_ground(package: Path, size: tuple[int, int]) -> None:
+    """The reader enlarges a short side, and the long one with it: a strip of two megapixels would
+    become hundreds."""
+    (line,) = text.TextDetector().run(photo(*size))
+    (shown,) = StandInReader.made.shown
+    assert min(shown.shape[:2]) * 8 >= max(shown.shape[:2])
+    assert max(shown.shape[:2]) == 1280
+    assert shown[0, 0].tolist() == [10, 120, 250]
+    assert shown[-1, -1].tolist() == [255, 255, 255]
+    scale = max(size) / 1280
+    assert line.box[:2] == (round(10 * scale), round(20 * scale))
