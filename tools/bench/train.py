@@ -31,11 +31,12 @@ from indexer.training.metrics import class_counts
 from indexer.training.problem import find_leaks, read_problem
 from tools.bench import fewshot
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.parts.cold_training import cold_training
 from tools.bench.peers import plain_training
 from tools.bench.spine import catalens, run_json
 from tools.output import log
 
-PARTS = ("seed", "clothing", "fashion", "unseen")
+PARTS = ("seed", "cold", "clothing", "fashion", "unseen")
 TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all
 DRAWS = 10  # of classes to train and classes to leave unseen
 COLUMNS = {
@@ -105,6 +106,12 @@ GOALS = (
         ">=",
         20,
         figure("seed", "times_faster"),
+    ),
+    Goal(
+        "clothing: linear cold, times the network's own time for the same photos",
+        "<=",
+        1.4,
+        figure("cold", "ratio"),
     ),
     Goal("clothing: accuracy", ">=", 0.955, mean_of("clothing", "accuracy")),
     Goal("clothing: macro-F1", ">=", 0.945, mean_of("clothing", "macro_f1")),
@@ -188,6 +195,8 @@ def measure(part: str, work: Path) -> BenchRow:
     log(f"bench train: {part}")
     if part == "seed":
         return _seed(work.absolute())
+    if part == "cold":
+        return cold_training(_data("clothing"), work.absolute())
     return _unseen(work.absolute()) if part == "unseen" else _recipe(part, work.absolute())
 
 
