@@ -140,7 +140,7 @@ class AppHeadCheck:
             if rule is None or length > self._settings.max_body_bytes:
                 return True
             # A photo that would be refused after it was read and parsed is not read.
-            if rule not in _QUESTIONS or length <= _SMALL or not self._engine.admission.full:
+            if rule not in _QUESTIONS or length <= _SMALL or not self._engine.admission.refuses():
                 return False
             environ[REFUSED] = why = "more is asked than can be answered: try again shortly"
             error = RequestRefusedError(

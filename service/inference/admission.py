@@ -10,9 +10,14 @@ from contextlib import contextmanager
 
 from indexer.core.errors import UnavailableError
 
-_ANSWERS = 16  # answers' time that a request may wait for where more comes than can be done
-_SHORTEST_S = 0.05
-_CROWD_S = 1.0  # and the time that all who may wait take: so long a queue is a crowd that passes
+# More comes than can be done where more than half as many were refused as were answered over a
+# while of so many seconds and answers: of a crowd that comes at once all are refused at once.
+_WHILE_S = 0.5
+_WHILE_ANSWERS = 8
+_REFUSED_SHARE = 0.5
+# So many may then wait for each place, and for so long, until a trial of the long line.
+_SHORT = 4
+_SHORT_FOR_S = 10.0
 _SMOOTHING = 0.02
 
 
@@ -30,111 +35,147 @@ class DeadlineExceededError(OverloadedError):
     code = "deadline-exceeded"
 
 
-class _Waiter:
+class Waiter:
     """One request that waits for a place."""
 
     def __init__(self) -> None:
-        self.since = time.monotonic()
         self.told = threading.Event()
         self.granted = False
 
+    def tell(self, *, granted: bool) -> None:
+        """End the waiting."""
+        self.granted = granted
+        self.told.set()
 
-class AdmissionGate:
-    """Lets ``working`` questions be worked on at once; the others wait in the order they came.
 
-    Up to ``max_waiting`` wait, each at most ``deadline_s``. A crowd that comes at once is worked
-    off; where more comes than can be done, and the queue is never empty, whoever has waited for
-    longer than a dozen answers take is refused, so that the others are answered soon instead of all
-    of them late (controlled delay: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
-    2012).
+class WaitingLine:
+    """Who works, who waits in the order they came, and who is refused. Moments are given in
+    seconds; it waits for nothing and has no lock.
+
+    Up to ``max_waiting`` wait, and no more than can be answered within ``deadline_s``. Clients who
+    each wait for their answer never come faster than they are answered: as many as may wait are
+    never refused, however long they stay, and of a crowd that comes at once as many are worked off.
+    A stream that does not wait is refused on and on. The line is then short: who has waited longest
+    is sent away, and whoever finds ``_SHORT`` for each place is refused, so that the others are
+    answered soon instead of all of them late. It is long again once a place is free, or after
+    ``_SHORT_FOR_S``, as a trial.
+
+    After controlled delay (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012), whose
+    sign of a bad queue is that it stays. That of patient clients stays too, so refusals are it.
     """
 
-    def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
-        self._places = working
+    def __init__(self, places: int, max_waiting: int, deadline_s: float) -> None:
+        self._places = places
         self._max_waiting = max_waiting
+        self._max_short = min(max_waiting, _SHORT * places)
         self._deadline_s = deadline_s
-        self._waiting: deque[_Waiter] = deque()
-        self._working = 0
+        self._waiting: deque[Waiter] = deque()
+        self.working = 0
         self._answered = 0
         self._answer_s = 0.0  # how long one place is taken, a moving mean
-        self._empty_at = time.monotonic()  # when nobody waited, last
+        self._counted_from = -_WHILE_S
+        self._answered_since = self._refused_since = 0
+        self._short_until: float | None = None
+
+    def enter(self, now: float) -> Waiter:
+        """One more, who may work at once where ``granted``. Raises ``OverloadedError``."""
+        waiter = Waiter()
+        if self.working < self._places and not self._waiting:
+            self._short_until = None
+            self.working += 1
+            waiter.tell(granted=True)
+        elif self.refuses(now):
+            raise OverloadedError(
+                f"{len(self._waiting)} questions are waiting already: try again shortly"
+            )
+        else:
+            self._waiting.append(waiter)
+        return waiter
+
+    def refuses(self, now: float) -> bool:
+        """Whether one who comes now is refused; it counts as having come."""
+        if self._short_until is not None and now >= self._short_until:
+            self._short_until = None
+            self._count_from(now)
+        waiting = len(self._waiting)
+        most = self._max_waiting if self._short_until is None else self._max_short
+        late = waiting * self._answer_s > self._deadline_s * self._places
+        if waiting < most and not late:
+            return False
+        self._refused_since += 1
+        counted = now - self._counted_from >= _WHILE_S and self._answered_since >= _WHILE_ANSWERS
+        if counted and self._short_until is None:
+            if self._refused_since > _REFUSED_SHARE * self._answered_since:
+                self._shorten(now)
+            self._count_from(now)
+        return True
+
+    def _count_from(self, now: float) -> None:
+        self._counted_from = now
+        self._answered_since = self._refused_since = 0
+
+    def _shorten(self, now: float) -> None:
+        self._short_until = now + _SHORT_FOR_S
+        while len(self._waiting) > self._max_short:
+            self._waiting.popleft().tell(granted=False)
+
+    def leave(self, took_s: float) -> None:
+        """One has worked for ``took_s``, and the next may."""
+        self._answered += 1
+        self._answered_since += 1
+        # The plain mean of the first ones: they must not seem quick for want of others.
+        self._answer_s += (took_s - self._answer_s) * max(_SMOOTHING, 1 / self._answered)
+        self.working -= 1
+        while self._waiting and self.working < self._places:
+            self.working += 1
+            self._waiting.popleft().tell(granted=True)
+
+    def give_up(self, waiter: Waiter) -> None:
+        """One who waits goes away."""
+        self._waiting.remove(waiter)
+
+
+class AdmissionGate:
+    """Lets ``working`` questions be worked on at once; others wait as ``WaitingLine`` has it, each
+    at most ``deadline_s``."""
+
+    def __init__(self, working: int, max_waiting: int, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._line = WaitingLine(working, max_waiting, deadline_s)
         self._lock = threading.Lock()
 
     @property
     def crowded(self) -> bool:
         """Whether more than one is being worked on."""
-        return self._working > 1
+        return self._line.working > 1
 
-    @property
-    def full(self) -> bool:
-        """Whether the next request would be refused at once."""
+    def refuses(self) -> bool:
+        """Whether a request that comes now is refused; it counts as having come."""
         with self._lock:
-            return self._full()
+            return self._line.refuses(time.monotonic())
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Inside is a place at work. Raises ``OverloadedError`` where too many wait,
         ``DeadlineExceededError`` where none came free."""
-        self._enter()
+        with self._lock:
+            waiter = self._line.enter(time.monotonic())
+        self._wait(waiter)
         began = time.monotonic()
         try:
             yield
         finally:
             with self._lock:
-                took = time.monotonic() - began
-                self._answered += 1
-                # The plain mean of the first ones: they must not seem quick for want of others.
-                weight = max(_SMOOTHING, 1 / self._answered)
-                self._answer_s += (took - self._answer_s) * weight
-                self._working -= 1
-                self._call()
+                self._line.leave(time.monotonic() - began)
 
-    def _enter(self) -> None:
-        with self._lock:
-            if self._working < self._places and not self._waiting:
-                self._working += 1
-                return
-            if self._full():
-                raise OverloadedError(
-                    f"{len(self._waiting)} questions are waiting already: try again shortly"
-                )
-            if not self._waiting:
-                self._empty_at = time.monotonic()
-            waiter = _Waiter()
-            self._waiting.append(waiter)
+    def _wait(self, waiter: Waiter) -> None:
         waiter.told.wait(timeout=self._deadline_s)
         with self._lock:
             if waiter.granted:
                 return
             told = waiter.told.is_set()
             if not told:
-                self._waiting.remove(waiter)
+                self._line.give_up(waiter)
         if told:
             raise OverloadedError("more is asked than can be answered: try again shortly")
         raise DeadlineExceededError("no time for this before its deadline: try again shortly")
-
-    def _full(self) -> bool:
-        waiting = len(self._waiting)
-        if waiting >= self._max_waiting:
-            return True
-        return waiting * self._answer_s > self._patience_s() * self._places
-
-    def _patience_s(self) -> float:
-        """How long anybody may wait now."""
-        if not self._waiting:
-            return self._deadline_s
-        crowd_s = max(_CROWD_S, self._max_waiting * self._answer_s / self._places)
-        if time.monotonic() - self._empty_at < crowd_s:
-            return self._deadline_s
-        return min(self._deadline_s, max(_SHORTEST_S, _ANSWERS * self._answer_s))
-
-    def _call(self) -> None:
-        """Give the free places to those who wait, and send away who has waited too long."""
-        patience_s = self._patience_s()
-        now = time.monotonic()
-        while self._waiting and self._working < self._places:
-            waiter = self._waiting.popleft()
-            if now - waiter.since <= patience_s:
-                waiter.granted = True
-                self._working += 1
-            waiter.told.set()

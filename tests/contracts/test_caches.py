@@ -20,7 +20,7 @@ SERVICE = {
     "background/leadership.py Leadership._reported": "kinds of failures",
     "background/sync_schedule.py SyncSchedule._reported": "damaged files of feeds",
     "background/sync_schedule.py SyncSchedule._not_before": "feeds of the home",
-    "inference/admission.py AdmissionGate._waiting": "max_waiting",
+    "inference/admission.py WaitingLine._waiting": "max_waiting",
     "inference/queue.py InferenceQueue._batches": "sizes up to max_batch",
     "products/writer.py Writer._unused": "cleared by the next write that can",
     "products/writer.py Writer._refused": "cleared by the next write that can",

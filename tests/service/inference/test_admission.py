@@ -2,99 +2,225 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 import threading
 import time
+from dataclasses import dataclass, field
 
 import pytest
 
-from service.inference import admission
-from service.inference.admission import AdmissionGate, OverloadedError
+from service.inference.admission import (
+    AdmissionGate,
+    DeadlineExceededError,
+    OverloadedError,
+    Waiter,
+    WaitingLine,
+)
+
+PLACES, MAX_WAITING, ANSWER_S = 3, 32, 0.1
+PER_S = PLACES / ANSWER_S
 
 
-def start(target: object, count: int) -> list[threading.Thread]:
-    threads = [threading.Thread(target=target, args=(n,)) for n in range(count)]  # type: ignore[arg-type]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.005)
-    return threads
+@dataclass
+class LineSimulation:
+    """A line whose answers take ``ANSWER_S`` in the mean, and those who come to it; no time
+    passes."""
+
+    line: WaitingLine = field(default_factory=lambda: WaitingLine(PLACES, MAX_WAITING, 10.0))
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
+    # (moment it came, how long it waited), and the moments of refusals
+    waits: list[tuple[float, float]] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    # (moment, order, what happens, when it came)
+    _events: list[tuple[float, int, str, float]] = field(default_factory=list)
+    _inside: list[tuple[Waiter, float]] = field(default_factory=list)
+    _clients: bool = False
+    _count: int = 0
+
+    def crowd(self, count: int, at: float = 0.0) -> None:
+        """``count`` come at once."""
+        for _ in range(count):
+            self._add(at, "comes", at)
+
+    def clients(self, count: int) -> None:
+        """``count`` ask again as soon as they are answered, or a second after a refusal."""
+        self._clients = True
+        self.crowd(count)
+
+    def stream(self, per_s: float, until: float) -> None:
+        """Some come at random moments, whatever becomes of those before."""
+        at = 0.0
+        while (at := at + self.rng.expovariate(per_s)) < until:
+            self._add(at, "comes", at)
+
+    def run(self, until: float) -> None:
+        """Let happen what happens before ``until``."""
+        while self._events and self._events[0][0] < until:
+            now, _, what, came = heapq.heappop(self._events)
+            if what == "comes":
+                try:
+                    self._inside.append((self.line.enter(now), now))
+                except OverloadedError:
+                    self._refuse(now)
+            else:
+                self.line.leave(now - came)
+                if self._clients:
+                    self._add(now, "comes", now)
+            self._call(now)
+
+    def _call(self, now: float) -> None:
+        """Begin the work of those who were let in, and send away who was refused."""
+        for waiter, came in [one for one in self._inside if one[0].told.is_set()]:
+            self._inside.remove((waiter, came))
+            if waiter.granted:
+                self.waits.append((came, now - came))
+                self._add(now + ANSWER_S * self.rng.uniform(0.2, 1.8), "leaves", now)
+            else:
+                self._refuse(now)
+
+    def _refuse(self, now: float) -> None:
+        self.refused.append(now)
+        if self._clients:
+            self._add(now + 1.0, "comes", now)
+
+    def _add(self, at: float, what: str, came: float) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (at, self._count, what, came))
+
+
+@pytest.fixture
+def simulation() -> LineSimulation:
+    return LineSimulation()
 
 
 def test_those_who_wait_are_served_in_their_order() -> None:
     """Nobody who comes later overtakes, so nobody waits for ever."""
-    gate = AdmissionGate(working=1, max_waiting=32, deadline_s=10.0)
-    order: list[int] = []
-
-    def ask(number: int) -> None:
-        with gate.turn():
-            order.append(number)
-            time.sleep(0.002)
-
-    with gate.turn():
-        threads = start(ask, 8)
-    for thread in threads:
-        thread.join()
-    assert order == list(range(8))
+    line = WaitingLine(1, 32, 10.0)
+    first, *others = [line.enter(0.01 * number) for number in range(9)]
+    assert first.granted
+    for waiter in others:
+        assert not waiter.told.is_set()
+        line.leave(0.1)
+        assert waiter.granted
 
 
-def test_a_crowd_that_passes_is_worked_off() -> None:
-    """Many at once are no overload: all of them are answered."""
+def test_patient_clients_are_never_refused(simulation: LineSimulation) -> None:
+    """As many as may work and wait ask on and on: none is refused, whatever an answer takes."""
+    simulation.clients(PLACES + MAX_WAITING)
+    simulation.run(60)
+    assert simulation.refused == []
+    assert len(simulation.waits) > 0.95 * 60 * PER_S
+
+
+@pytest.mark.parametrize("count", [35, 55, 200])
+def test_of_a_crowd_as_many_as_may_wait_are_worked_off(
+    simulation: LineSimulation, count: int
+) -> None:
+    """Many at once are no overload: those who were let in are answered, and of the refused as many
+    as come back for the places of these."""
+    room = PLACES + MAX_WAITING
+    simulation.crowd(count)
+    simulation.crowd(min(count - room, 20), at=1.0)
+    simulation.run(60)
+    assert len(simulation.waits) == min(count, room + 20)
+    assert simulation.refused == [0.0] * (count - room)
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_of_a_stream_beyond_what_can_be_done_the_answered_wait_shortly(
+    simulation: LineSimulation, times: int
+) -> None:
+    """At several times the rate that can be answered all places stay at work, and 99 of 100 of the
+    answered have waited for less than the long line takes, from the first second on."""
+    simulation.stream(times * PER_S, until=60)
+    simulation.run(70)
+    assert len(simulation.waits) > 0.97 * 60 * PER_S
+    waits = sorted(wait for _, wait in simulation.waits)
+    assert waits[len(waits) * 99 // 100] < 0.85 * MAX_WAITING * ANSWER_S / PLACES
+    assert waits[len(waits) // 2] < 0.45
+
+
+def test_below_what_can_be_done_nobody_is_refused(simulation: LineSimulation) -> None:
+    """At nine tenths of the rate that can be answered a long line passes."""
+    simulation.stream(0.9 * PER_S, until=60)
+    simulation.run(70)
+    assert simulation.refused == []
+
+
+def test_after_a_stream_patient_clients_are_let_in_again(simulation: LineSimulation) -> None:
+    """The line is long again soon after the last who did not wait, also where it is never empty."""
+    simulation.stream(3 * PER_S, until=20)
+    simulation.run(20)
+    assert simulation.refused
+    simulation.clients(15)  # beside those of the stream who still wait, and ask again from now on
+    simulation.run(60)
+    assert max(simulation.refused) < 35
+
+
+def test_who_would_wait_beyond_the_deadline_is_refused_at_once() -> None:
+    """A line of slow answers is no longer than can be answered in time."""
+    line = WaitingLine(1, 32, 10.0)
+    line.enter(0.0)
+    line.leave(3.0)
+    for _ in range(5):
+        line.enter(1.0)
+    with pytest.raises(OverloadedError, match="4 questions are waiting"):
+        line.enter(1.0)
+
+
+def test_a_place_that_is_free_is_never_refused() -> None:
+    """Answers that take longer than the deadline leave the service open."""
+    line = WaitingLine(2, 4, 1.0)
+    for _ in range(40):
+        assert line.enter(0.0).granted
+        line.leave(60.0)
+
+
+def test_who_goes_away_leaves_room() -> None:
+    """Nobody is called who waits no more."""
+    line = WaitingLine(1, 1, 10.0)
+    line.enter(0.0)
+    gone = line.enter(0.0)
+    with pytest.raises(OverloadedError):
+        line.enter(0.0)
+    line.give_up(gone)
+    waiter = line.enter(0.0)
+    line.leave(0.1)
+    assert waiter.granted
+    assert not gone.granted
+
+
+def test_the_gate_answers_all_of_a_crowd_and_is_free_after_it() -> None:
+    """Threads that come at once wait for their turn, and no more of them work than may."""
     gate = AdmissionGate(working=2, max_waiting=32, deadline_s=10.0)
-    answered = []
+    at_work, most, answered = [0], [0], []
 
     def ask(number: int) -> None:
         with gate.turn():
-            time.sleep(0.02)
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+            time.sleep(0.002)
+            at_work[0] -= 1
             answered.append(number)
 
-    for thread in start(ask, 30):
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
         thread.join()
     assert sorted(answered) == list(range(30))
-    assert not gate.full
+    assert most[0] == 2
+    assert not gate.crowded
+    assert not gate.refuses()
 
 
-def test_where_more_comes_than_can_be_done_the_answered_wait_shortly(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The places stay taken, those that are refused hear so soon, and after it all are free."""
-    monkeypatch.setattr(admission, "_CROWD_S", 0.05)
-    monkeypatch.setattr(admission, "_ANSWERS", 4)
-    gate = AdmissionGate(working=1, max_waiting=16, deadline_s=10.0)
-    ends = time.monotonic() + 1.0
-    waits: list[tuple[float, float]] = []
-    refused = []
-
-    def client(_: int) -> None:
-        while (asked := time.monotonic()) < ends:
-            try:
-                with gate.turn():
-                    waits.append((asked, time.monotonic() - asked))
-                    time.sleep(0.01)
-            except OverloadedError:
-                refused.append(asked)
-                time.sleep(0.01)
-
-    for thread in start(client, 14):
-        thread.join()
-    late = [wait for asked, wait in waits if asked > ends - 0.5]
-    assert len(late) > 20
-    assert sorted(late)[len(late) * 9 // 10] < 0.1, "of 14 that ask each would wait for 0.14 s"
-    assert refused
+def test_who_is_not_called_before_the_deadline_gives_up() -> None:
+    """The wait has an end, and what was waited for is as free as before."""
+    gate = AdmissionGate(working=1, max_waiting=1, deadline_s=0.02)
+    with gate.turn():
+        with pytest.raises(DeadlineExceededError):
+            gate.turn().__enter__()
+        assert not gate.refuses()
     with gate.turn():
         pass
-
-
-def test_the_first_answers_do_not_seem_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that has just started refuses nobody who waits no longer than later ones may."""
-    monkeypatch.setattr(admission, "_CROWD_S", 0.0)
-    gate = AdmissionGate(working=1, max_waiting=4, deadline_s=10.0)
-    answered = []
-
-    def client(number: int) -> None:
-        for _ in range(4):
-            with gate.turn():
-                time.sleep(0.06)
-                answered.append(number)
-
-    for thread in start(client, 4):
-        thread.join()
-    assert len(answered) == 16
