@@ -14,7 +14,15 @@ CHROMA = (-48.0, -28.0, -12.0, 0.0, 12.0, 28.0, 48.0, 66.0)
 SOFTNESS = 8.0
 # the photo is averaged to this side, then every other pixel is read
 SIDE = 56
-WIDTH = len(LIGHTNESS) * len(CHROMA) ** 2 + 6
+# Cells along each side of the photo, of which version 2 knows colour and presence.
+CELLS = 7
+# Version of the statistics -> K, how many numbers they are. A model keeps the version that it
+# learned from (``spec.ModelSpec.colours``).
+WIDTHS = {
+    1: len(LIGHTNESS) * len(CHROMA) ** 2 + 6,
+    2: len(LIGHTNESS) * len(CHROMA) ** 2 + 6 + 4 * CELLS**2,
+}
+NEWEST = max(WIDTHS)
 
 # sRGB (D65) to XYZ, IEC 61966-2-1; rows already divided by the white point 0.95047, 1, 1.08883.
 XYZ = (
@@ -39,8 +47,8 @@ _BORDER = np.concatenate([np.flatnonzero(_EDGE.ravel()), _CORNERS])
 _MIDDLE = (len(_BORDER) - 1) // 2
 
 
-def statistics(pixels: np.ndarray) -> np.ndarray:
-    """Compute the colour statistics float32 [N, WIDTH] of photos uint8 [N, H, W, 3].
+def statistics(pixels: np.ndarray, version: int) -> np.ndarray:
+    """Compute the colour statistics float32 [N, K] of photos uint8 [N, H, W, 3].
 
     ``color_features.ColourStatistics`` says what the numbers are.
     """
@@ -48,7 +56,8 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     ground = np.partition(lab[:, _BORDER], _MIDDLE, axis=1)[:, _MIDDLE : _MIDDLE + 1]
     away = lab - ground
     distance = np.sqrt(np.einsum("npc,npc->np", away, away))
-    weight = _CENTRE * (expit((distance - 8.0) / 2.0) + np.float32(1e-4))
+    product = expit((distance - 8.0) / 2.0)
+    weight = _CENTRE * (product + np.float32(1e-4))
     weight /= weight.sum(axis=1, keepdims=True)
     light, red, blue = (
         _soft(lab[:, :, axis], bins) for axis, bins in enumerate((LIGHTNESS, CHROMA, CHROMA))
@@ -58,7 +67,21 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     shares = (both.transpose(0, 2, 1) @ blue).reshape(len(lab), -1)
     mean = (weight[:, None, :] @ lab)[:, 0]
     spread = np.sqrt((weight[:, None, :] @ np.square(lab - mean[:, None]))[:, 0])
-    return np.concatenate([np.sqrt(shares), mean / 50, spread / 50], axis=1)
+    found = [np.sqrt(shares), mean / 50, spread / 50]
+    if version >= 2:
+        found += _by_place(lab, product)
+    return np.concatenate(found, axis=1)
+
+
+def _by_place(lab: np.ndarray, product: np.ndarray) -> list[np.ndarray]:
+    """Lab and presence of the product in CELLS x CELLS cells: [N, 3 cells] and [N, cells]."""
+    count, side = len(lab), _HALF // CELLS
+    weight = (product + np.float32(1e-3)).reshape(count, CELLS, side, CELLS, side, 1)
+    pixels = lab.reshape(count, CELLS, side, CELLS, side, 3)
+    total = weight.sum(axis=(2, 4))
+    colour = (pixels * weight).sum(axis=(2, 4)) / total
+    presence = total / np.float32(side * side)
+    return [(colour / 50).reshape(count, -1), presence.reshape(count, -1)]
 
 
 def _soft(values: np.ndarray, bins: tuple[float, ...]) -> np.ndarray:

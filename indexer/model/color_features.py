@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.core.native import torch
-from indexer.imaging.lab_color import CHROMA, LIGHTNESS, SIDE, SOFTNESS, WIDTH, XYZ
+from indexer.imaging.lab_color import CELLS, CHROMA, LIGHTNESS, SIDE, SOFTNESS, XYZ
 from indexer.model.spec import Preprocess
 
 nn = torch.nn
 functional = torch.nn.functional
 
-__all__ = ["WIDTH", "ColourStatistics"]
-
 
 class ColourStatistics(nn.Module):
-    """Colour statistics of a network's input: [N, 3, H, W] to [N, WIDTH].
+    """Colour statistics of a network's input: [N, 3, H, W] to [N, K] of a ``version``.
 
-    Square roots of the histogram's shares, then mean and spread in Lab. Nothing is trained. Pixels
-    count by how far they are from the border's median colour, a studio's background, and by how
-    near the middle they lie; where nothing differs, the middle of the photo counts.
-    ``lab_color.statistics`` computes the same in numpy.
+    Version 1: square roots of the histogram's shares, then mean and spread in Lab. Pixels count by
+    how far they are from the border's median colour, a studio's background, and by how near the
+    middle they lie; where nothing differs, the middle of the photo counts. Version 2 has behind
+    these the mean in Lab of what differs in each of ``CELLS`` x ``CELLS`` cells, and how much of
+    the cell that is. Nothing is trained. ``lab_color.statistics`` computes the same in numpy.
     """
 
-    def __init__(self, preprocess: Preprocess) -> None:
+    def __init__(self, preprocess: Preprocess, version: int) -> None:
         super().__init__()
+        self.version = version
 
         self.mean: Any
         self.std: Any
@@ -52,7 +52,7 @@ class ColourStatistics(nn.Module):
             return self._statistics(functional.adaptive_avg_pool2d(rgb, SIDE)[:, :, ::2, ::2])
 
     def _statistics(self, small: Any) -> Any:
-        """Compute the statistics [N, WIDTH] of RGB in [0, 1], [N, 3, SIDE / 2, SIDE / 2]."""
+        """Compute the statistics [N, K] of RGB in [0, 1], [N, 3, SIDE / 2, SIDE / 2]."""
         with torch.autocast(small.device.type, enabled=False):
             lab = self._lab(small)
             border = torch.cat(
@@ -75,7 +75,18 @@ class ColourStatistics(nn.Module):
             shares = (both.transpose(1, 2) @ blue).flatten(1)
             mean = (pixels * weight).sum(1)
             spread = ((pixels - mean.unsqueeze(1)).square() * weight).sum(1).sqrt()
-            return torch.cat([shares.sqrt(), mean / 50, spread / 50], dim=1)
+            found = [shares.sqrt(), mean / 50, spread / 50]
+            if self.version >= 2:
+                found += self._by_place(lab, product)
+            return torch.cat(found, dim=1)
+
+    def _by_place(self, lab: Any, product: Any) -> list[Any]:
+        """Lab and presence of the product in cells: [N, 3 cells] and [N, cells]."""
+        weight = product.unsqueeze(1) + 1e-3
+        side = SIDE // 2 // CELLS
+        presence = functional.avg_pool2d(weight, side)
+        colour = functional.avg_pool2d(lab * weight, side) / presence
+        return [(colour / 50).permute(0, 2, 3, 1).flatten(1), presence.flatten(1)]
 
     def _lab(self, rgb: Any) -> Any:
         """Convert sRGB in [0, 1] to CIE Lab (D65)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from indexer.core.native import torch
 from indexer.model import backbones
-from indexer.model.color_features import WIDTH, ColourStatistics
+from indexer.model.color_features import ColourStatistics
 from indexer.model.numpy_network import HEAD_SCALE
 from indexer.model.spec import FORMAT, Block, ModelSpec
 
@@ -54,9 +54,9 @@ class Neck(nn.Module):
         if "a" in width:
             self.article = _mlp(spec.feature_dim, 512, width["a"], dropout)
         if "c" in width:
-            self.register_buffer("colour_mean", torch.zeros(WIDTH))
-            self.register_buffer("colour_spread", torch.ones(WIDTH))
-            self.colour = _mlp(spec.feature_dim + WIDTH, 256, width["c"], dropout)
+            self.register_buffer("colour_mean", torch.zeros(spec.colour_width))
+            self.register_buffer("colour_spread", torch.ones(spec.colour_width))
+            self.colour = _mlp(spec.feature_dim + spec.colour_width, 256, width["c"], dropout)
 
     def parts(self, features: Any) -> dict[str, Any]:
         """Return block name -> [N, dim] of length sqrt(weight), in the order of the embedding."""
@@ -133,7 +133,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = backbone
-        self.colour = ColourStatistics(spec.preprocess)
+        self.colour = ColourStatistics(spec.preprocess, spec.colours)
         self.neck = Neck(spec)
         self.heads = Heads(spec)
 
@@ -160,6 +160,7 @@ class Network(nn.Module):
             preprocess=found.preprocess,
             blocks=(Block("g", found.feature_dim, 1.0),),
             heads=(),
+            colours=1,
         )
 
     def describe(self, photos: Any) -> Any:

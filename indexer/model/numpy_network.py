@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import erf
 
 from indexer.core.errors import BadModelError
-from indexer.imaging.lab_color import WIDTH
 from indexer.model.spec import ModelSpec
 
 # A unit vector's coordinates are tiny; scaled up, the usual learning rates and initialisation fit.
@@ -125,8 +124,9 @@ def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
                 "neck.general": (block.dim, features),
             }
         if block.name == "c":
-            shapes |= {"neck.colour_mean": (WIDTH,), "neck.colour_spread": (WIDTH,)}
-            shapes |= _mlp_shapes("colour", features + WIDTH, block.dim)
+            width = spec.colour_width
+            shapes |= {"neck.colour_mean": (width,), "neck.colour_spread": (width,)}
+            shapes |= _mlp_shapes("colour", features + width, block.dim)
         if block.name == "a":
             shapes |= _mlp_shapes("article", features, block.dim)
     for place, head in enumerate(spec.heads):

@@ -323,7 +323,8 @@ class OpenVinoRuntime(ParallelRuntime):
         merged = merge_views(pooled, preprocess)
         if not with_colours:
             return merged
-        return np.concatenate([merged, mean_of_views(statistics(pixels), preprocess)], axis=1)
+        colours = mean_of_views(statistics(pixels, self.spec.colours), preprocess)
+        return np.concatenate([merged, colours], axis=1)
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

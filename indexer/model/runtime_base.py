@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from indexer.imaging.decode import Photo
-from indexer.imaging.lab_color import WIDTH
 from indexer.model.preprocessing import photos_to_pixels, shrink_to, to_batch
 from indexer.model.spec import ModelSpec
 
@@ -64,7 +63,7 @@ class Runtime(ABC):
     @property
     def feature_width(self) -> int:
         """F + K, the length of a row of ``extract_features``."""
-        return self.spec.feature_dim + WIDTH
+        return self.spec.feature_dim + self.spec.colour_width
 
     @abstractmethod
     def embed_features(self, features: np.ndarray) -> np.ndarray:

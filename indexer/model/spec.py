@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from indexer.core.errors import BadModelError, NewerFormatError
+from indexer.imaging.lab_color import WIDTHS
 
 FORMAT = 1
 # Of specs with ``shapes`` or ``both``, which a Catalens that knows format 1 alone refuses by name.
 LOOKS_FORMAT = 2
+# Of specs with a later version of the colour statistics than the first.
+COLOURS_FORMAT = 3
 NUMERICS = ("fp32", "bf16", "int8")
 # px, side of an input
 _LONGEST = 4096
@@ -90,8 +93,10 @@ def _shape(stored: Any) -> tuple[int, int]:
     return width, height
 
 
-def format_of(preprocess: Preprocess) -> int:
-    """The least format that can say this preprocessing."""
+def format_of(preprocess: Preprocess, colours: int) -> int:
+    """The least format that can say this preprocessing and version of the colour statistics."""
+    if colours > 1:
+        return COLOURS_FORMAT
     return LOOKS_FORMAT if preprocess.shapes or preprocess.both else FORMAT
 
 
@@ -120,6 +125,13 @@ class ModelSpec:
     preprocess: Preprocess
     blocks: tuple[Block, ...]
     heads: tuple[Head, ...]
+    # Version of the colour statistics behind the features, which block c reads.
+    colours: int
+
+    @property
+    def colour_width(self) -> int:
+        """K, how many numbers these statistics are."""
+        return WIDTHS[self.colours]
 
     @property
     def dim(self) -> int:
@@ -128,7 +140,11 @@ class ModelSpec:
 
     def with_preprocess(self, preprocess: Preprocess) -> ModelSpec:
         """The same model on other pixels."""
-        return replace(self, format=format_of(preprocess), preprocess=preprocess)
+        return replace(self, format=format_of(preprocess, self.colours), preprocess=preprocess)
+
+    def with_colours(self, version: int) -> ModelSpec:
+        """The same model with another version of the colour statistics."""
+        return replace(self, format=format_of(self.preprocess, version), colours=version)
 
     def block(self, name: str) -> Block | None:
         return next((block for block in self.blocks if block.name == name), None)
@@ -152,7 +168,12 @@ class ModelSpec:
         return whole
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "preprocess": self.preprocess.to_json()}
+        """The fields; of what there always was the fields that there always were, so that ids
+        stay."""
+        fields = {**asdict(self), "preprocess": self.preprocess.to_json()}
+        if self.colours == 1:
+            del fields["colours"]
+        return fields
 
     @classmethod
     def from_json(cls, stored: Any, *, where: str) -> ModelSpec:
@@ -163,9 +184,10 @@ class ModelSpec:
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
-        if isinstance(found, int) and found > LOOKS_FORMAT:
+        if isinstance(found, int) and found > COLOURS_FORMAT:
             raise NewerFormatError(
-                f"{where} has format {found}, this Catalens knows up to {LOOKS_FORMAT}: upgrade it"
+                f"{where} has format {found}, this Catalens knows up to {COLOURS_FORMAT}: "
+                "upgrade it"
             )
         try:
             fields = dict(stored)
@@ -179,6 +201,7 @@ class ModelSpec:
             heads = tuple(
                 Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads")
             )
+            fields.setdefault("colours", 1)
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
         except (TypeError, KeyError, ValueError) as error:
             raise BadModelError(f"{where}: {error}") from error
@@ -191,8 +214,10 @@ def _fault(spec: ModelSpec) -> str | None:
     """What of a spec no network has: anybody can write one, and memory is taken by its numbers."""
     if spec.numeric not in NUMERICS:
         return f"numeric class {ascii(spec.numeric)[:40]} is none of {', '.join(NUMERICS)}"
-    if spec.format != format_of(spec.preprocess):
-        return f"format {ascii(spec.format)[:40]} does not fit its preprocessing"
+    if type(spec.colours) is not int or spec.colours not in WIDTHS:
+        return f"colours {ascii(spec.colours)[:40]} are no version of the colour statistics"
+    if spec.format != format_of(spec.preprocess, spec.colours):
+        return f"format {ascii(spec.format)[:40]} does not fit its preprocessing and colours"
     if not isinstance(spec.backbone, str) or not _is_number(spec.feature_dim, _WIDEST):
         return "backbone or feature_dim is none"
     names = [block.name for block in spec.blocks]

@@ -25,6 +25,7 @@ from indexer.model.decision_layer import Category
 from indexer.model.network import Network
 from indexer.model.preprocessing import LOOK_COST, photos_to_pixels, to_batch
 from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.colour_column import colour_statistics_for
 from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune import lower_precision
@@ -71,7 +72,8 @@ def advise(
     if not problem.rows:
         raise BadDataError(f"{data} has no usable photos")
     rows = sampled(problem.rows, PROBED)
-    runtime = frozen_runtime(backbone, weights=weights, device=device)
+    colours = colour_statistics_for(problem.dataset.types)
+    runtime = frozen_runtime(backbone, weights=weights, device=device, colours=colours)
     speed = _speed(runtime, rows)
     features = photo_features(rows, runtime, cache=cache, progress=progress)
     document = _overview(data, problem, features, speed)
@@ -338,10 +340,17 @@ def sampled(rows: Sequence[DatasetRow], limit: int) -> list[DatasetRow]:
 
 
 def frozen_runtime(
-    backbone: str = backbones.DEFAULT_BACKBONE, *, weights: Path | None = None, device: str = "auto"
+    backbone: str = backbones.DEFAULT_BACKBONE,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    colours: int = 1,
 ) -> TorchRuntime:
-    """Open the pretrained network as it is, ready to give features."""
-    return TorchRuntime(Network.frozen(backbone, weights=weights), device=device)
+    """Open the pretrained network as it is, ready to give features with this version of the colour
+    statistics behind them."""
+    spec = Network.frozen_spec(backbone, weights=weights).with_colours(colours)
+    network = Network(spec, backbones.build(spec.backbone, weights=weights))
+    return TorchRuntime(network, device=device)
 
 
 def frozen_features(rows: Sequence[DatasetRow], *, progress: OnStage = no_progress) -> Features:

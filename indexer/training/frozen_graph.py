@@ -28,6 +28,7 @@ class FrozenGraph:
     def __init__(self, graph: Graph, runtime: Runtime) -> None:
         self._graph = graph
         self._preprocess = runtime.spec.preprocess
+        self._colours = runtime.spec.colours
         self._width = runtime.feature_width
 
     def extract_features(self, photos: Sequence[Photo]) -> np.ndarray:
@@ -35,7 +36,7 @@ class FrozenGraph:
         out = np.empty((len(photos), self._width), np.float32)
         for places, pixels in group_pixels(photos, self._preprocess):
             pooled = merge_views(self._graph.infer_batch(pixels), self._preprocess)
-            colours = mean_of_views(statistics(pixels), self._preprocess)
+            colours = mean_of_views(statistics(pixels, self._colours), self._preprocess)
             out[places] = np.concatenate([pooled, colours], axis=1)
         return out
 

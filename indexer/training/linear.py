@@ -111,6 +111,7 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
         preprocess=backbone.preprocess,
         blocks=tuple(blocks),
         heads=tuple(Head(target.name, tuple(range(len(target.values)))) for target in targets),
+        colours=1,
     )
 
 

@@ -27,8 +27,11 @@ class Schedule:
                 raise BadRequestError(f"{name} must be above 0, not {value}")
 
 
-# The look is chosen by validation (``look.choose_look``).
+# The look is chosen by validation (``look.choose_look``), and so is which attribute names a colour
+# (``colour_column.mark_colour``).
 AUTO = "auto"
+# No attribute does.
+NO_COLOUR = "none"
 # Looks of which ``finetune`` has training photos.
 SQUARE_LOOKS = ("crop", "whole")
 RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
@@ -90,6 +93,8 @@ class TrainingOptions:
     look: str = AUTO
     # whether the text tower of an image and text pair is kept, with block t
     text_tower: bool = True
+    # the attribute that names a colour, AUTO, or NO_COLOUR
+    colour_attribute: str = AUTO
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
     # of the fits of neck and heads, in both recipes
     linear: LinearOptions = field(default_factory=LinearOptions)

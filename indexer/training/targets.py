@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
+from indexer.catalog.attributes import MAX_VALUES
 from indexer.feeds.dataset import AttributeType, DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.training.problem import category_labels
@@ -28,6 +28,7 @@ class Target:
     name: str
     values: tuple[str, ...]
     labels: np.ndarray  # int64 [N], class index
+    colour: bool = False  # whether it names a colour (``colour_column``)
 
 
 def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:
@@ -97,9 +98,7 @@ def _is_prose(values: Sequence[str]) -> bool:
 
 def colour_target(targets: Sequence[Target]) -> Target | None:
     """Find the one among them that names a colour."""
-    return next(
-        (target for name in COLOUR_COLUMNS for target in targets if target.name == name), None
-    )
+    return next((target for target in targets if target.colour), None)
 
 
 def _probe(train: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from indexer.model.preprocessing import with_look
 from indexer.model.spec import ModelSpec
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.block_weights import choose_weights
+from indexer.training.colour_column import colour_statistics_for
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.finetune import finetune_within_memory
 from indexer.training.label_errors import LabelIssue
@@ -110,7 +111,7 @@ def train(
     options = replace(options, device=choose_device(team.device or options.device))
     check_out(out, replace=True)
     problem = read_problem(data, options.seed)
-    start = _pretrained(options)
+    start = _pretrained(options, colour_statistics_for(problem.dataset.types))
     backbone, network = start.backbone, start.network
     look = choose_look(problem, network, options, progress=progress, team=team)
     take_look(network, backbone, look.look)
@@ -124,7 +125,8 @@ def train(
     )
     features_at = time.perf_counter()
     count = int((photos.split == "train").sum())
-    spec = linear_spec(backbone, photos.targets, count).with_preprocess(network.spec.preprocess)
+    spec = linear_spec(backbone, photos.targets, count).with_colours(network.spec.colours)
+    spec = spec.with_preprocess(network.spec.preprocess)
     linear, schedule = _schedules(options, spec)
     fitted = _fit(spec, photos, linear, options, progress)
     stage = _Stage(network, photos, fitted)
@@ -159,7 +161,7 @@ class _Start:
     notes: tuple[str, ...] = ()
 
 
-def _pretrained(options: TrainingOptions) -> _Start:
+def _pretrained(options: TrainingOptions, colours: int) -> _Start:
     backbone = backbones.find(options.backbone, weights=options.weights)
     built = backbones.build(backbone.name, weights=options.weights)
     origin = backbones.weights_origin(backbone, options.weights)
@@ -171,7 +173,7 @@ def _pretrained(options: TrainingOptions) -> _Start:
             notes = ("the weights hold an image tower alone: words are not read by the model",)
     if text is None:
         backbone = replace(backbone, joint=False)
-    network = Network(linear_spec(backbone, (), 1), built)
+    network = Network(linear_spec(backbone, (), 1).with_colours(colours), built)
     return _Start(backbone, network, origin, text, notes)
 
 

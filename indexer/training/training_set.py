@@ -11,9 +11,11 @@ import numpy as np
 
 from indexer.core.errors import BadDataError
 from indexer.core.progress import OnStage, no_progress
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.decision_layer import Category
 from indexer.model.runtime_base import Runtime
 from indexer.training.block_weights import RecaptureQueries, instance_rate
+from indexer.training.colour_column import mark_colour
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.feature_cache import (
     Features,
@@ -153,10 +155,10 @@ def load_training_set(
     width = runtime.spec.feature_dim
     checked = _check_labels(extracted, category, categories, width)
     features = extracted.values.astype(np.float32)
-    attributes, dropped = attribute_targets(
-        extracted.rows, features, train, validation, problem.dataset.types
+    attributes, dropped, colours = _attributes(
+        problem, extracted.rows, features, (train, validation), width, options
     )
-    notes += [*leaks.notes, *issue_notes(checked), *dropped]
+    notes += [*leaks.notes, *issue_notes(checked), *dropped, *colours]
     require_lesson(categories, [target.name for target in attributes], dropped)
     targets = [*([category] if categories else []), *attributes]
     if targets:
@@ -181,6 +183,31 @@ def load_training_set(
         notes,
         checked,
     )
+
+
+def _attributes(
+    problem: TrainingProblem,
+    rows: Sequence[DatasetRow],
+    features: np.ndarray,
+    masks: tuple[np.ndarray, np.ndarray],
+    width: int,
+    options: TrainingOptions,
+) -> tuple[list[Target], list[str], list[str]]:
+    """Targets of attributes, one of them perhaps the colour; why others have no head, and what
+    there is to say about colours."""
+    types = problem.dataset.types
+    targets, dropped = attribute_targets(rows, features, *masks, types)
+    train, validation = masks
+    targets, colours = mark_colour(
+        targets,
+        rows,
+        features,
+        width,
+        train | validation,
+        types,
+        named=options.colour_attribute,
+    )
+    return targets, dropped, colours
 
 
 def _check_labels(

@@ -20,6 +20,7 @@ from indexer.model import backbones
 from indexer.model.network import Network
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.block_weights import choose_weights, instance_rate
+from indexer.training.colour_column import colour_statistics_for
 from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.cpu_kernels import kept_memory, quick_depthwise
 from indexer.training.linear import fit, linear_spec, set_block_weights
@@ -120,7 +121,8 @@ def _stepped(network: Any, batch: Any, quick: bool) -> float:
 def _linear(data: Path) -> list[BenchRow]:
     problem = read_problem(data, 0)
     backbone = backbones.find(backbones.DEFAULT_BACKBONE)
-    network = Network(linear_spec(backbone, (), 1), backbones.build(backbone.name))
+    bare = linear_spec(backbone, (), 1).with_colours(colour_statistics_for(problem.dataset.types))
+    network = Network(bare, backbones.build(backbone.name))
     photos = load_training_set(problem, data, TorchRuntime(network), TrainingOptions())
     samples = []
     for variant, options in LINEAR.items():
@@ -133,6 +135,7 @@ def _linear(data: Path) -> list[BenchRow]:
 def _fitted(photos: TrainingSet, network: Network, types: Any, options: dict[str, Any]) -> BenchRow:
     backbone = backbones.find(network.spec.backbone)
     spec = linear_spec(backbone, photos.targets, int(photos.train_mask.sum()))
+    spec = spec.with_colours(network.spec.colours)
     chosen = dict(options)
     examples = replace(photos.examples, pairs=chosen.pop("pairs", photos.pairs))
     schedule = scale_epochs(RECIPES["linear"], spec)

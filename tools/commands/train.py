@@ -65,6 +65,13 @@ class StageOutput(click.ParamType):
     help="open_clip: keep the text tower, so that words find photos.  [default: yes]",
 )
 @click.option(
+    "--colour-attribute",
+    metavar="NAME|none",
+    cls=FromSignature,
+    source=TRAIN,
+    help="The attribute that names a colour; auto: the one that photos' colours tell.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(1),
     help="Passes over the train photos.  [default: the recipe's]",

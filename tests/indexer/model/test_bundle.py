@@ -44,6 +44,7 @@ def make_network(
         found.preprocess,
         (Block("a", 24, 0.5), Block("g", 16, 0.5)),
         (Head("category", tuple(range(classes))),),
+        colours=1,
     )
     torch.manual_seed(seed)
     network = Network(spec, backbones.build(backbone, random=True))

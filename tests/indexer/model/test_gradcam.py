@@ -170,7 +170,7 @@ def test_the_last_feature_map_is_found_in_other_families(name: str) -> None:
     """Random weights: only that there is a map of the network's own grid, finite and in [0, 1]."""
     found = backbones.find(name)
     blocks, heads = (Block("g", found.feature_dim, 1.0),), (Head("category", (0, 1)),)
-    spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads)
+    spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads, 1)
     torch.manual_seed(0)
     network = Network.empty(spec).eval()
     direction = np.ones(spec.dim, np.float32)

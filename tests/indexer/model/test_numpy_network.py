@@ -11,7 +11,6 @@ import pytest
 from indexer.core.errors import BadModelError
 from indexer.core.native import torch
 from indexer.core.vectors import to_float32
-from indexer.imaging.lab_color import WIDTH
 from indexer.model.network import Network, unit
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.spec import Block, ModelSpec
@@ -38,9 +37,8 @@ def network() -> Network:
 
 
 def described(spec: ModelSpec, count: int = 3) -> np.ndarray:
-    return (
-        np.random.default_rng(1).normal(size=(count, spec.feature_dim + WIDTH)).astype(np.float32)
-    )
+    width = spec.feature_dim + spec.colour_width
+    return np.random.default_rng(1).normal(size=(count, width)).astype(np.float32)
 
 
 def test_neck_and_heads_give_what_torch_gives(network: Network) -> None:
@@ -52,6 +50,18 @@ def test_neck_and_heads_give_what_torch_gives(network: Network) -> None:
     np.testing.assert_allclose(plain.neck(rows), embedding.numpy(), atol=2e-6)
     for name, values in plain.logits(embedding.numpy()).items():
         np.testing.assert_allclose(values, logits[name].numpy(), atol=1e-4)
+
+
+def test_a_network_of_the_second_colours_gives_what_torch_gives(network: Network) -> None:
+    """Its block c reads 196 numbers more."""
+    spec = network.spec.with_colours(2)
+    assert spec.colour_width == network.spec.colour_width + 196
+    torch.manual_seed(1)
+    made = Network(spec, network.backbone).eval()
+    rows = described(spec)
+    with torch.inference_mode():
+        wanted = made.neck(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(NumpyNetwork(spec, arrays(made)).neck(rows), wanted, atol=2e-6)
 
 
 def test_a_photo_without_features_gets_the_first_axis_as_in_torch(network: Network) -> None:

@@ -21,6 +21,10 @@ SPEC = ModelSpec(
     ),
     blocks=(Block("a", 16, 0.25), Block("g", 32, 0.75)),
     heads=(Head("category", (0, 1, 2)),),
+    colours=1,
+)
+COLOURED = dataclasses.replace(
+    SPEC, format=3, blocks=(Block("c", 16, 0.25), Block("g", 32, 0.75)), colours=2
 )
 
 
@@ -57,8 +61,8 @@ def test_a_missing_or_unknown_field_is_refused(change: dict[str, object]) -> Non
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    with pytest.raises(NewerFormatError, match="format 3"):
-        ModelSpec.from_json({**SPEC.to_json(), "format": 3}, where="spec.json")
+    with pytest.raises(NewerFormatError, match="format 4"):
+        ModelSpec.from_json({**SPEC.to_json(), "format": 4}, where="spec.json")
 
 
 def test_block_weights_must_sum_to_one() -> None:
@@ -88,6 +92,24 @@ def test_a_new_look_raises_the_format_and_is_part_of_the_embedding(look: str) ->
     assert ModelSpec.from_json(stored, where="spec.json") == spec
     with pytest.raises(BadModelError, match="format 1"):
         ModelSpec.from_json({**stored, "format": 1}, where="spec.json")
+
+
+def test_a_spec_of_the_first_colours_is_written_as_before_there_were_others() -> None:
+    """So the ids of stored vectors stay, an absent version means the first, and an older Catalens
+    names the format of a later one."""
+    first = dataclasses.replace(SPEC, blocks=COLOURED.blocks)
+    assert "colours" not in first.to_json() | first.embedding_part()
+    read = ModelSpec.from_json(first.to_json(), where="spec.json")
+    assert (read, read.colour_width) == (first, 326)
+    assert COLOURED.embedding_part()["colours"] == 2
+    assert ModelSpec.from_json(COLOURED.to_json(), where="spec.json") == COLOURED
+    assert COLOURED.with_preprocess(with_look(SPEC.preprocess, "both")).format == 3
+
+
+@pytest.mark.parametrize("change", [{"colours": 99}, {"colours": True}, {"colours": 1}])
+def test_a_version_of_colours_that_is_none_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(BadModelError, match="colours"):
+        ModelSpec.from_json({**COLOURED.to_json(), **change}, where="spec.json")
 
 
 @pytest.mark.parametrize("shapes", [[[224]], [[224, 0]], [[224, -1]], [[10**6, 224]], "wide", 3])

@@ -25,7 +25,7 @@ def test_colour_gets_a_share_only_as_far_as_the_category_bears_it(
     blocks = {"a": block(kind, 6, 0.25), "c": block(paint, 5, 0.1), "g": block(kind, 6, 0.3)}
     targets = [
         Target("category", tuple("abcdef"), kind.astype(np.int64)),
-        Target("colour", tuple("rgbyw"), paint.astype(np.int64)),
+        Target("colour", tuple("rgbyw"), paint.astype(np.int64), colour=True),
     ]
     train = np.arange(400) < 300
     pixels = np.array([str(n) for n in range(400)], dtype=object)

@@ -11,7 +11,7 @@ from indexer.training.contrastive_loss import ContrastiveLosses
 from indexer.training.targets import Target
 
 CATEGORY = Target("category", ("hat", "shoe"), np.array([0, 0, 1, 1]))
-COLOUR = Target("colour", ("blue", "red"), np.array([0, 1, 0, 1]))
+COLOUR = Target("colour", ("blue", "red"), np.array([0, 1, 0, 1]), colour=True)
 FIT = Target("fit", ("slim", "wide"), np.array([0, 1, 1, 0]))
 
 

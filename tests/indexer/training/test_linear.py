@@ -70,17 +70,19 @@ def test_only_a_head_s_own_block_learns_from_it() -> None:
     """Colour must not leak into a, nor the category into c or g: a query may re-weigh them."""
     targets = [
         Target("category", ("x", "y"), np.zeros(4, np.int64)),
-        Target("colour", ("r", "b"), np.zeros(4, np.int64)),
+        Target("colour", ("r", "b"), np.zeros(4, np.int64), colour=True),
     ]
     spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
     assert [block.name for block in spec.blocks] == ["a", "c", "g"]
     neck, heads = Neck(spec), Heads(spec)
-    linear.fit_statistics(neck, torch.rand(40, 512 + 326))
+    linear.fit_statistics(neck, torch.rand(40, 512 + spec.colour_width))
     truth = torch.eye(2).repeat(2, 1)
     for only, silent in ((0, neck.colour), (1, neck.article)):
         neck.zero_grad()
         wanted = [truth if number == only else torch.zeros_like(truth) for number in range(2)]
-        linear.heads_loss(heads, neck.parts(torch.rand(4, 512 + 326)), wanted, targets).backward()
+        linear.heads_loss(
+            heads, neck.parts(torch.rand(4, 512 + spec.colour_width)), wanted, targets
+        ).backward()
         assert all(weight.grad is None or not weight.grad.any() for weight in silent.parameters())
         assert neck.general.grad is None or not neck.general.grad.any()
         loud = neck.article if only == 0 else neck.colour
@@ -90,14 +92,14 @@ def test_only_a_head_s_own_block_learns_from_it() -> None:
 def test_reweighing_changes_the_vectors_and_no_logit() -> None:
     targets = [
         Target("category", ("x", "y"), np.zeros(4, np.int64)),
-        Target("colour", ("r", "b"), np.zeros(4, np.int64)),
+        Target("colour", ("r", "b"), np.zeros(4, np.int64), colour=True),
     ]
     spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
     torch.manual_seed(0)
     neck, heads = Neck(spec).eval(), Heads(spec)
     fitted = linear.FittedModel(spec, neck, heads, 1.0, 1, [])
     changed = linear.set_block_weights(fitted, {"a": 0.6, "c": 0.15, "g": 0.25})
-    features = torch.rand(5, 512 + 326)
+    features = torch.rand(5, 512 + spec.colour_width)
     with torch.inference_mode():
         before, after = neck(features), changed.neck(features)
         torch.testing.assert_close(heads(before), changed.heads(after), atol=1e-4, rtol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.feeds.dataset import DatasetRow
-from indexer.training.targets import Target, attribute_targets, colour_target
+from indexer.training.targets import attribute_targets
 
 
 def rows_with(**columns: list[object]) -> list[DatasetRow]:
@@ -53,10 +53,3 @@ def test_an_attribute_that_photos_show_gets_a_head_and_others_say_why_not(
     assert [(target.name, target.values) for target in kept] == [("sleeve", ("long", "short"))]
     assert set(kept[0].labels[shown == 2]) == {-1}
     assert any("'season' is not read from photos" in note for note in notes)
-
-
-def test_a_colour_is_known_by_its_column_s_name() -> None:
-    other = Target("gender", ("a", "b"), np.array([0]))
-    paint = Target("base_colour", ("red", "blue"), np.array([1]))
-    assert colour_target([other, paint]) is paint
-    assert colour_target([other]) is None
