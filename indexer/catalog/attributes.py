@@ -98,8 +98,7 @@ def is_odd(value: object) -> bool:
 def is_code_name(name: str) -> bool:
     """Whether the attribute is a code by its name, alone or as a part ("article_no", "EAN-13"): its
     values are text, whatever they look like."""
-    whole = _WORD_END.sub("_", name).lower()
-    parts = [part for part in _NO_WORD.split(whole) if part]
+    parts = _name_words(name)
     joined = f"_{'_'.join(parts)}_"
     return any(part in _CODE_WORDS for part in parts) or any(
         f"_{words}_" in joined for words in _CODE_PHRASES
@@ -267,5 +266,31 @@ def _mismatch(wanted: str, value: object) -> str:
 
 
 COLOUR_COLUMNS = ("colour", "color", "base_colour", "base_color")
+# Words of the names of columns that say how a thing looks, whatever it is.
+_LOOK_WORDS = frozenset(
+    {"colour", "color", "colours", "colors", "farbe", "couleur", "colore", "kleur", "kolor", "cor"}
+    | {"pattern", "patterns", "muster", "motif", "motivo", "patroon", "patrón", "wzór", "padrão"}
+)
+_LOOK_SIGNS = ("颜色", "顏色", "图案", "圖案", "花纹")
+
+
+def describes_look(name: str) -> bool:
+    """Whether a column, by its name, says a colour or a pattern, which things of any kind have.
+
+    >>> describes_look("base_colour"), describes_look("Hauptfarbe"), describes_look("material")
+    (True, True, False)
+    """
+    words = _name_words(name)
+    return any(
+        word in _LOOK_WORDS or word.endswith("farbe") or any(sign in word for sign in _LOOK_SIGNS)
+        for word in words
+    )
+
+
+def _name_words(name: str) -> list[str]:
+    """The words of a column's name, in lower case."""
+    return [word for word in _NO_WORD.split(_WORD_END.sub("_", name).lower()) if word]
+
+
 # A text column with more is a name or a description, not an attribute.
 MAX_VALUES = 200

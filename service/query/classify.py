@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 
+from indexer.catalog.attributes import describes_look
 from indexer.classification.attribute_prediction import predict_attributes
 from indexer.classification.open_set import is_unknown, rule_logits
 from indexer.classification.ranking import category_logits, rank_categories
@@ -14,13 +16,9 @@ from indexer.core.errors import NoCategoriesError
 from indexer.index.query_weighting import search_params
 from indexer.model.decision_layer import Category
 from service.query.context import RequestContext
-from service.query.nearest_kind import NearestKind
 from service.query.photo_embedder import EmbeddedQuery
-from service.query.response import (
-    AttributePrediction,
-    CategoryPrediction,
-    Classification,
-)
+from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind
+from service.query.response import Classification
 from service.state.snapshot import Snapshot
 
 _NEAREST = 3  # kinds named beside "unknown"
@@ -38,7 +36,8 @@ def require_categories(snapshot: Snapshot) -> None:
 def classify(
     ctx: RequestContext, embedded: EmbeddedQuery, *, top: int = 5, withhold: bool = True
 ) -> Classification:
-    """The ``top`` categories of an embedded query; of an unknown kind the nearest kinds instead.
+    """The ``top`` categories of an embedded query; of an unknown kind the nearest kinds instead,
+    and of attributes those of colour and pattern.
 
     Categories are given beside ``unknown`` all the same without ``withhold``, and by index versions
     whose build fitted no rule for unknown kinds. Raises ``NoCategoriesError``.
@@ -48,15 +47,36 @@ def classify(
     with ctx.timer.stage("classify"):
         logits, ranked = _rank(ctx.snapshot, vectors, top)
         unknown = is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
-    attributes = shown_attributes(ctx.snapshot, vectors)
-    if unknown and withhold and ctx.snapshot.live.base.unknown is not None:
-        nearest = [NearestKind.of(category) for category, _ in ranked[:_NEAREST]]
-        return Classification([], unknown, attributes, nearest)
-    return Classification(
+    found = Classification(
         [CategoryPrediction.of(category, probability) for category, probability in ranked],
         unknown,
-        attributes,
+        shown_attributes(ctx.snapshot, vectors),
+        [NearestKind.of(category) for category, _ in ranked[:_NEAREST]],
     )
+    if not unknown or not _names_nothing(ctx.snapshot):
+        return replace(found, nearest_kinds=None)
+    return without_names(found) if withhold else found
+
+
+def without_names(found: Classification) -> Classification:
+    """What is left to say of a kind that the model does not know."""
+    look = [entry for entry in found.attributes if describes_look(entry.name)]
+    return replace(found, categories=[], attributes=look)
+
+
+def shows_unknown_kind(ctx: RequestContext, embedded: EmbeddedQuery) -> bool:
+    """Whether ``classify`` names no category of an embedded query."""
+    if not ctx.snapshot.bundle.decision.categories or not _names_nothing(ctx.snapshot):
+        return False
+    vectors = embedded.vectors
+    logits, ranked = _rank(ctx.snapshot, vectors, 1)
+    return is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
+
+
+def _names_nothing(snapshot: Snapshot) -> bool:
+    """Whether no category is named of an unknown kind: versions whose build fitted no rule give
+    one all the same."""
+    return snapshot.live.base.unknown is not None
 
 
 def shown_attributes(snapshot: Snapshot, vectors: np.ndarray) -> list[AttributePrediction]:

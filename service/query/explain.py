@@ -20,8 +20,9 @@ from service.inference.admission import DeadlineExceededError
 from service.inference.queue import InferenceQueue
 from service.query.context import RequestContext
 from service.query.photo_embedder import PhotoEmbedder
+from service.query.predictions import CategoryPrediction
 from service.query.query import Query
-from service.query.response import CategoryPrediction, Explanation, HeatMap
+from service.query.response import Explanation, HeatMap
 
 if TYPE_CHECKING:
     from indexer.model.gradcam import PairHeat

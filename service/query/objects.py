@@ -9,7 +9,7 @@ from pydantic import Field
 
 from indexer.imaging.object_proposals import NEAREST, SAMPLE, in_catalog_similarity, select_objects
 from indexer.index.live import LiveIndex
-from service.query.classify import most_probable_category
+from service.query.classify import most_probable_category, shows_unknown_kind
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, EmbeddedRegions, PhotoEmbedder
 from service.query.query import FilterField, Query, SearchOptions, SnapshotSelector, Whole
@@ -91,5 +91,6 @@ class ObjectFinder:
         search = SearchOptions(k=options.k, filter=options.filter)
         embedded = EmbeddedQuery(query, {"image": vectors}, frozenset())
         page = self._searcher.search(ctx, embedded, self._searcher.plan(ctx, query, search))
-        category = most_probable_category(ctx.snapshot, vectors)
+        strange = shows_unknown_kind(ctx, embedded)
+        category = None if strange else most_probable_category(ctx.snapshot, vectors)
         return FoundObject(list(box), round(score, 6), category, page.results)

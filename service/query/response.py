@@ -13,12 +13,10 @@ from pydantic import Field
 
 from indexer.catalog.records import Product
 from indexer.core.timer import StageTimer
-from service.query.nearest_kind import NearestKind
+from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
 
 if TYPE_CHECKING:
-    from indexer.classification.attribute_prediction import PredictedValue
-    from indexer.model.decision_layer import Category
     from service.state.snapshots import Snapshot
 
 JsonDocument = dict[str, Any]  # a JSON document without a shape of its own
@@ -154,32 +152,6 @@ def photo_of(product: Product, photo_id: int) -> str:
 
 
 @dataclass(frozen=True)
-class CategoryPrediction:
-    """A category and how probable it is."""
-
-    label: str
-    path: list[str]
-    probability: float
-
-    @classmethod
-    def of(cls, category: Category, probability: float) -> CategoryPrediction:
-        return cls(category.path[-1], list(category.path), round(float(probability), 6))
-
-
-@dataclass(frozen=True)
-class AttributePrediction:
-    """The most probable value of an attribute, as the photo shows it."""
-
-    name: str
-    value: str
-    probability: float
-
-    @classmethod
-    def of(cls, found: PredictedValue) -> AttributePrediction:
-        return cls(found.name, found.value, round(found.probability, 6))
-
-
-@dataclass(frozen=True)
 class Classification:
     """Categories, best first, what the photo shows of attributes, and whether it is of a kind the
     model does not know: then the nearest kinds stand in place of the categories."""
@@ -215,9 +187,10 @@ class SuggestedTag:
 
 @dataclass(frozen=True)
 class SuggestedTags:
-    """Tags, most confident first."""
+    """Tags, most confident first; of a kind the model does not know those of colour and pattern."""
 
     tags: list[SuggestedTag]
+    unknown: Literal[True] | None = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:
         return Suggestions(tags=tuple(entry.tag for entry in self.tags))

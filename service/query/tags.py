@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.catalog.attributes import describes_look
 from indexer.catalog.store import Catalog
 from indexer.core.native import THREADS
 from indexer.index.product_hits import ProductHits
@@ -17,6 +18,7 @@ from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
 from indexer.tagging.voting import TagSuggestion, Voters, suggest_tags, tag_probabilities
 from service.inference.admission import AdmissionGate
+from service.query.classify import shows_unknown_kind
 from service.query.context import TAG_ROOM, RequestContext
 from service.query.photo_embedder import EmbeddedQuery
 from service.query.response import SuggestedTag, SuggestedTags, TagVoter
@@ -82,16 +84,23 @@ class TagSuggester:
         embedded: EmbeddedQuery,
         *,
         exclude: AbstractSet[int] = frozenset(),
+        withhold: bool = True,
     ) -> SuggestedTags:
         """Tags, most confident first; neither a product that is asked about nor the pids in
-        ``exclude`` vote."""
+        ``exclude`` vote.
+
+        With ``withhold`` a kind that the model does not know gets tags of colour and pattern alone.
+        """
         vectors, exclude = embedded.vectors, embedded.self_pids | exclude
         with ctx.timer.stage("search"):
             ballot = self._ballot(ctx, vectors, exclude)
         with ctx.timer.stage("vote"):
             suggested = _vote(ctx.snapshot, vectors, ballot)
             names = self._catalog.ids_of(_voters_of(suggested))
-        return SuggestedTags([_suggested_tag(entry, names) for entry in suggested])
+        tags = [_suggested_tag(entry, names) for entry in suggested]
+        if withhold and shows_unknown_kind(ctx, embedded):
+            return SuggestedTags(tags_of_look(ctx.snapshot, tags), True)
+        return SuggestedTags(tags)
 
     def _ballot(
         self, ctx: RequestContext, vectors: np.ndarray, exclude: AbstractSet[int]
@@ -138,6 +147,13 @@ class TagSuggester:
             for view, depth in depths.items()
         }
         return {view: future.result() for view, future in begun.items()}
+
+
+def tags_of_look(snapshot: Snapshot, tags: Sequence[SuggestedTag]) -> list[SuggestedTag]:
+    """Those of colour and pattern, which things of any kind have."""
+    groups = [group for group in snapshot.tag_rule.groups if describes_look(group.name)]
+    look = {tag for group in groups for tag in group.tags}
+    return [entry for entry in tags if entry.tag in look]
 
 
 def _view(part: TagGroup) -> _View:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from indexer.duplicates.perceptual_hash import KINDS
-from service.query.response import AttributePrediction, SuggestedTag
+from service.query.predictions import AttributePrediction
+from service.query.response import SuggestedTag
 from service.review.result import (
     AI_MADE,
     DuplicateProduct,
@@ -68,6 +69,7 @@ def combine(
         policy_version,
         duplicates_complete,
         None,
+        surest.nearest_kinds,
     )
 
 

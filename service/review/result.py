@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.query.response import (
-    AttributePrediction,
-    CategoryPrediction,
-    JsonDocument,
-    SuggestedTag,
-    Suggestions,
-)
+from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind
+from service.query.response import OPTIONAL, JsonDocument, SuggestedTag, Suggestions
 
 ListingVerdict = Literal["publish", "improve", "review", "block"]
 
@@ -68,7 +63,8 @@ class DuplicateProduct:
 
 @dataclass(frozen=True)
 class PhotoReview:
-    """What was found on one photo of a listing."""
+    """What was found on one photo of a listing. Of a kind that the model does not know: no category
+    but the nearest kinds, and tags and attributes of colour and pattern alone."""
 
     width: int
     height: int
@@ -79,6 +75,7 @@ class PhotoReview:
     quality: QualityReport
     prohibited: list[PolicyReport]
     duplicates: list[DuplicateProduct]
+    nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,7 @@ class ReviewResult:
     review_id: Annotated[
         str | None, Field(description="Its place in the queue, where a person is asked for.")
     ]
+    nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:
         return Suggestions(tags=tuple(entry.tag for entry in self.tags))

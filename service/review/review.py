@@ -20,12 +20,13 @@ from indexer.imaging.decode import Photo
 from indexer.index.live import LiveIndex
 from indexer.moderation.checker import DetectorResults
 from indexer.reviews.store import Preview
-from service.query.classify import classify, shown_attributes
+from service.query.classify import classify, shown_attributes, without_names
 from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, PhotoEmbedder
+from service.query.predictions import AttributePrediction
 from service.query.query import Query
-from service.query.response import AttributePrediction, CategoryPrediction, fields_of
-from service.query.tags import TagSuggester
+from service.query.response import Classification, fields_of
+from service.query.tags import TagSuggester, tags_of_look
 from service.review.combine import combine
 from service.review.duplicate_check import DuplicateCheck
 from service.review.policy_check import PolicyCheck
@@ -205,15 +206,13 @@ class ListingReviewer:
         ctx = request.for_photo()
         vectors = seen.vector[np.newaxis]
         embedded = EmbeddedQuery(Query(image=seen.data), {"image": vectors}, frozenset())
-        categories: list[CategoryPrediction] = []
-        unknown = None
-        attributes = shown_attributes(ctx.snapshot, vectors) + _told(seen.photo)
+        named = Classification([], False, shown_attributes(ctx.snapshot, vectors))
         known = len(ctx.snapshot.bundle.decision.categories)
         if known:
-            # All of them: a banned category above many small ones is their sum.
-            found = classify(ctx, embedded, top=known, withhold=False)
-            categories, unknown = found.categories, found.unknown
-        tags = self._tag_suggester.suggest(ctx, embedded, exclude=self_pids).tags
+            # All of them: a banned category above many small ones is their sum. And of an unknown
+            # kind too: policies weigh what the seller is not told.
+            named = classify(ctx, embedded, top=known, withhold=False)
+        tags = self._tag_suggester.suggest(ctx, embedded, exclude=self_pids, withhold=False).tags
         with ctx.timer.stage("duplicates"):
             duplicates = self.duplicates.find(ctx, seen.photo, seen.vector, exclude=self_pids)
         with ctx.timer.stage("pixels"):
@@ -223,20 +222,25 @@ class ListingReviewer:
                 ctx,
                 seen.photo,
                 seen.vector,
-                categories=[(format_path(entry.path), entry.probability) for entry in categories],
+                categories=[
+                    (format_path(entry.path), entry.probability) for entry in named.categories
+                ],
                 tags=[(entry.tag, entry.confidence) for entry in tags],
                 detected=pixels.detected,
             )
+        if named.nearest_kinds is not None:
+            named, tags = without_names(named), tags_of_look(ctx.snapshot, tags)
         review = PhotoReview(
             seen.photo.width,
             seen.photo.height,
-            categories[:_SHOWN],
-            unknown,
-            attributes,
+            named.categories[:_SHOWN],
+            named.unknown if known else None,
+            named.attributes + _told(seen.photo),
             tags,
             pixels.quality,
             prohibited,
             duplicates,
+            named.nearest_kinds,
         )
         return _ReviewedPhoto(review, seen.vector, seen.photo.content_hash, pixels.preview)
 

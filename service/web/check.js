@@ -1,6 +1,7 @@
 // Check a listing: photos of a new product go in; is it fit to publish, and what would make it better.
 import { Problem, feedback, form, json } from "./api.js";
 import { ICONS, bars, button, complain, element, heading, hush, icon, intake, percent, tell } from "./dom.js";
+import { stranger } from "./facts.js";
 import { t } from "./strings.js";
 import { banner, photoReview } from "./verdict.js";
 
@@ -97,14 +98,14 @@ export function mount(root) {
       ...(answer.same_product === false ? [groups(answer.products)] : []),
       element("div", { className: "suggested" },
         element("section", {}, element("h3", { textContent: t("category") }),
-          answer.categories.length
-            ? element("ol", { className: "bars" }, ...bars(answer.categories))
-            : element("p", { className: "muted", textContent: t("category.none") }),
-          answer.unknown ? element("p", { className: "muted", textContent: t("category.unknown") }) : null),
+          answer.unknown ? stranger(answer)
+            : answer.categories.length ? element("ol", { className: "bars" }, ...bars(answer.categories))
+              : element("p", { className: "muted", textContent: t("category.none") })),
         element("section", {}, element("h3", { textContent: t("tags") }),
+          answer.nearest_kinds && answer.tags.length ? element("p", { className: "muted", textContent: t("tags.look") }) : null,
           answer.tags.length
             ? element("ul", { className: "judged" }, ...answer.tags.map(judged))
-            : element("p", { className: "muted", textContent: t("tags.none") }))),
+            : element("p", { className: "muted", textContent: t(answer.nearest_kinds ? "tags.unknown" : "tags.none") }))),
       choices, place);
   }
 

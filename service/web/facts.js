@@ -4,10 +4,18 @@ import { address, picture } from "./cards.js";
 import { bars, element, percent, waiting } from "./dom.js";
 import { t } from "./strings.js";
 
+/** What is said in place of a category: that the kind is not known, and which kinds are nearest. */
+export function stranger(found) {
+  const kinds = found.nearest_kinds || found.categories.slice(0, 3); // an older index version names categories all the same
+  return element("div", { className: "stranger" }, element("p", { textContent: t("category.unknown") }),
+    kinds.length ? element("p", { className: "muted" }, t("category.nearest"), ...kinds.flatMap((kind, place) => [place ? ", " : " ",
+      element("a", { href: `#/words/${encodeURIComponent(kind.label)}`, title: kind.path.join(" > "), textContent: kind.label })])) : null);
+}
+
 /** Both sections; `cards()` gives the product cards on the page, `seen(id)` a result known by its id. */
 export function facts({ cards, seen }) {
   const categories = element("ol", { className: "bars", id: "categories" });
-  const noCategories = element("p", { className: "muted", hidden: true });
+  const noCategories = element("div", { className: "muted", hidden: true });
   const tags = element("ul", { className: "tags", id: "tags" });
   const noTags = element("p", { className: "muted", hidden: true });
   const supportTitle = element("p", { className: "muted", "aria-live": "polite" });
@@ -59,10 +67,10 @@ export function facts({ cards, seen }) {
   root.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   function showCategories(found) {
-    categories.replaceChildren(...bars(found.categories));
+    categories.replaceChildren(...(found.unknown ? [] : bars(found.categories)));
     noCategories.hidden = found.categories.length > 0 && !found.unknown;
-    noCategories.textContent = t(found.unknown ? "category.unknown" : "category.none");
-    return found.categories[0] || null;
+    noCategories.replaceChildren(found.unknown ? stranger(found) : t("category.none"));
+    return { unknown: Boolean(found.unknown), label: found.unknown ? null : found.categories[0]?.label ?? null };
   }
 
   function showTags(found) {
@@ -81,8 +89,9 @@ export function facts({ cards, seen }) {
       });
       return element("li", {}, made);
     }));
-    noTags.hidden = found.tags.length > 0;
-    noTags.textContent = t("tags.none");
+    const withheld = found.unknown && !found.categories?.length;
+    noTags.hidden = found.tags.length > 0 && !withheld;
+    noTags.textContent = t(!withheld ? "tags.none" : found.tags.length ? "tags.look" : "tags.unknown");
   }
 
   async function fillCategories(subject, options) {
@@ -117,15 +126,15 @@ export function facts({ cards, seen }) {
       waiting(categories, 3);
       waiting(tags, 4);
     },
-    /** Both, as `/v1/describe` says them; the most probable category, or null. */
+    /** Both, as `/v1/describe` says them; the label of the most probable category, and whether the kind is unknown. */
     show(found) {
       showTags(found);
       return showCategories(found);
     },
-    /** Ask for both; the most probable category, or null. */
+    /** Ask for both; as `show`, or null. */
     async fill(subject, options) {
-      const [best] = await Promise.all([fillCategories(subject, options), fillTags(subject, options)]);
-      return best;
+      const [named] = await Promise.all([fillCategories(subject, options), fillTags(subject, options)]);
+      return named;
     },
   };
 }

@@ -3,6 +3,7 @@
 import { ask, json, post } from "./api.js";
 import { tabs } from "./check.js";
 import { bars, button, complain, element, heading, hush, percent, tell } from "./dom.js";
+import { stranger } from "./facts.js";
 import { t, words } from "./strings.js";
 import { banner, photoReview } from "./verdict.js";
 
@@ -88,7 +89,8 @@ export function mount(root) {
         element("h2", { textContent: queued.title || queued.external_id || t("queue.nameless") }),
         element("p", { className: "muted" }, ...called(queued), t("queue.since", { at: moment(queued.opened) }))),
       banner(review, { means: false }), photos, place,
-      review.categories.length ? element("details", {}, element("summary", { textContent: t("category") }), element("ol", { className: "bars" }, ...bars(review.categories))) : null,
+      review.unknown ? stranger(review)
+        : review.categories.length ? element("details", {}, element("summary", { textContent: t("category") }), element("ol", { className: "bars" }, ...bars(review.categories))) : null,
       queued.decided ? decided(queued) : decision(queued));
   }
 

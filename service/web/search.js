@@ -190,12 +190,17 @@ export function mount(root, { go, foot }) {
       return;
     }
     try {
-      const best = described ? known.show(described) : await known.fill(now, { signal });
-      if (best && now.file && now === subject) {
-        title.textContent = best.label;
-        document.title = `${best.label} · Catalens`;
-      }
+      const named = described ? known.show(described) : await known.fill(now, { signal });
+      if (now.file && now === subject) headline(named);
     } catch { /* another subject came */ }
+  }
+
+  /** What the photo shows, in large letters: a category, or that it is no kind the shop knows. */
+  function headline(named) {
+    if (!named?.label && !named?.unknown) return;
+    kind.textContent = t(named.unknown ? "query.your-photo" : "query.looks-like");
+    title.textContent = named.unknown ? t("query.unknown") : named.label;
+    document.title = `${title.textContent} · Catalens`;
   }
 
   /** True when answered, false when it failed, null when a newer one came between. */

@@ -57,6 +57,9 @@ def show_review(found: dict[str, Any]) -> None:
     category = found["category"]
     if category:
         log(f"category: {format_path(category['path'])} ({category['probability']:.2f})")
+    elif found.get("nearest_kinds"):
+        kinds = ", ".join(format_path(kind["path"]) for kind in found["nearest_kinds"])
+        log(f"category: none of the known kinds; the nearest: {kinds}")
     log(f"tags: {', '.join(tag['tag'] for tag in found['tags']) or 'none'}")
     poor = [entry for entry in found["quality"]["findings"] if entry["level"] != "ok"]
     print_table(

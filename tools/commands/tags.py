@@ -9,7 +9,7 @@ import click
 
 from tools.local_engine import open_engine, to_query
 from tools.options import query_options
-from tools.output import print_result, print_table
+from tools.output import log, print_result, print_table
 
 
 @click.command()
@@ -28,3 +28,5 @@ def show_tags(found: dict[str, Any]) -> None:
         neighbours = [neighbour["product_id"] for neighbour in row["neighbours"][:5]]
         rows.append((row["tag"], row["confidence"], neighbours))
     print_table(("tag", "confidence", "as on"), rows)
+    if found.get("unknown"):
+        log("this may be none of the known kinds: tags of colour and pattern alone")

@@ -16,6 +16,7 @@ from indexer.catalog.attributes import (
     checked_types,
     datetime_seconds,
     datetime_text,
+    describes_look,
     infer,
     is_code_name,
     is_missing,
@@ -244,3 +245,22 @@ def test_digits_that_are_no_number_take_time_as_their_length() -> None:
     assert infer(["1" * 100_000 + "x"], text=True) == "string"
     assert time.process_time() - begun < 1
     assert infer(["1.", ".5", "-1.25e+3", "7"], text=True) == "number"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("colour", True),
+        ("base_color", True),
+        ("mainColour", True),
+        ("Hauptfarbe", True),
+        ("主颜色", True),
+        ("print pattern", True),
+        ("material", False),
+        ("decor", False),
+        ("", False),
+    ],
+)
+def test_columns_of_colour_and_pattern_are_known_by_their_names(name: str, said: bool) -> None:
+    """What things of any kind have: it may be said of a photo whose kind is not known."""
+    assert describes_look(name) is said

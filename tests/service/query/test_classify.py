@@ -17,6 +17,7 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
 from indexer.model.spec import Block
 from service.engine import Engine
+from service.query import classify as classify_module
 from service.query.classify import classify, is_unknown_kind
 from service.query.context import RequestContext
 from service.query.query import Query
@@ -162,3 +163,35 @@ def test_an_unknown_kind_has_no_category_but_the_nearest_kinds(world: dict[str, 
     assert len(classify(context(snapshot), asked, withhold=False).categories) == 2
     snapshot.live.base.unknown = {"threshold": 1e9}
     assert not classify(context(snapshot), asked).unknown
+
+
+def test_no_answer_names_an_unknown_kind(shop: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a category, nor a tag of a kind: classify, describe, tags, batches, objects, reviews
+    and what is proposed for a whole catalog follow one rule. Colour stays; policies still weigh
+    all."""
+    from indexer.feeds.export.proposal import ExportOptions
+    from tools.proposals import make_proposals
+
+    asked = Query(image=photo("ring", "green", turn=5))
+    assert shop.tags(asked).content.unknown is None
+    monkeypatch.setattr(classify_module, "is_unknown_kind", lambda *_: True)
+    monkeypatch.setattr(classify_module, "_names_nothing", lambda _: True)
+    named, described = shop.classify(asked).content, shop.describe(asked).content
+    reviewed = shop.review([photo("ring", "green", turn=5)]).content
+    for answer in (named, described, reviewed, reviewed.photos[0]):
+        assert (answer.unknown, answer.categories) == (True, [])
+        assert next(kind.label for kind in answer.nearest_kinds or []) == "ring"
+        assert [entry.name for entry in answer.attributes] == ["colour"]
+    assert (reviewed.category, reviewed.tags, described.tags) == (None, [], [])
+    assert "category:unknown" in reviewed.reasons
+    tags = shop.tags(asked)
+    assert (tags.content.tags, tags.to_json()["unknown"]) == ([], True)
+    (row,) = shop.batch("classify", [photo("ring", "red", turn=5)]).content.rows
+    assert cast("Any", row).content.categories == []
+    objects = shop.find_objects(photo("ring", "red", turn=5)).content.objects
+    assert objects
+    assert all(entry.category is None for entry in objects)
+    proposals = make_proposals(shop, ExportOptions(), confidence=0.0)
+    proposal = proposals.find("cross-red")
+    assert proposal is not None
+    assert (proposal.category, proposal.tags) == (None, ())

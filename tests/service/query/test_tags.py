@@ -9,7 +9,8 @@ import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -21,8 +22,9 @@ from indexer.model.tag_rule import TagGroup, TagRule
 from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.query.context import RequestContext
+from service.query.response import SuggestedTag
 from service.query.search_cache import SearchCache
-from service.query.tags import TagSuggester
+from service.query.tags import TagSuggester, tags_of_look
 from service.settings import Settings
 from tests.service.conftest import COLOURS, KINDS, photo, product_id
 
@@ -35,6 +37,16 @@ RULE = TagRule(COLUMNS, TagGroup(k=8), dict.fromkeys([*KINDS, *COLOURS], 4), 20,
 
 def use(monkeypatch: pytest.MonkeyPatch, rule: TagRule) -> None:
     monkeypatch.setattr("indexer.index_build.publish.refit_tags", lambda *given, **options: rule)
+
+
+def test_tags_of_the_look_are_those_of_colour_and_pattern() -> None:
+    """Values of such columns, in whatever language they are named; free tags are none."""
+    rule = dataclasses.replace(
+        RULE, groups=(*COLUMNS, TagGroup("图案", ("stripes",)), TagGroup("material", ("wool",)))
+    )
+    given = [SuggestedTag(tag, 0.9, []) for tag in ("red", "wool", "ring", "stripes", "sale")]
+    found = tags_of_look(cast("Any", SimpleNamespace(tag_rule=rule)), given)
+    assert [entry.tag for entry in found] == ["red", "stripes"]
 
 
 def rebuilt(home: Path) -> str:

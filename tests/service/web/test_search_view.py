@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.engine import Engine
+from service.query import classify
 from service.query.query import Query
 from tests.service.web.conftest import EVIL
 
@@ -54,6 +57,25 @@ def test_a_photo_is_searched_and_described(
     page.click("#tags .tag >> nth=0")
     assert page.locator("#supporters a").count() >= 1
     assert page.locator(".card.supports").count() >= 1
+
+
+def test_a_photo_of_an_unknown_kind_gets_no_name(
+    open_page: Callable[..., Any], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No category as headline nor as bars, whichever version answers; the reason and the nearest
+    kinds instead."""
+    monkeypatch.setattr(classify, "is_unknown_kind", lambda *_: True)
+    page = open_page()
+    page.wait_for_selector(RESULTS)
+    for withheld in (False, True):
+        monkeypatch.setattr(classify, "_names_nothing", lambda _, said=withheld: said)
+        search(page, lambda: page.set_input_files("#file", files["ring"]))
+        page.wait_for_selector("h1:has-text('Not a kind this shop knows')")
+        page.wait_for_selector(".stranger a[href='#/words/ring']")
+        assert page.locator("#categories li").count() == 0
+        assert page.inner_text(".stranger a >> nth=0") == "ring"
+    assert page.locator("#tags li").count() == 0
+    assert "guesses" in page.inner_text(".fact-list")
 
 
 def test_a_photo_is_sent_once(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
