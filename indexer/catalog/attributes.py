@@ -280,11 +280,12 @@ def describes_look(name: str) -> bool:
     >>> describes_look("base_colour"), describes_look("Hauptfarbe"), describes_look("material")
     (True, True, False)
     """
-    words = _name_words(name)
-    return any(
-        word in _LOOK_WORDS or word.endswith("farbe") or any(sign in word for sign in _LOOK_SIGNS)
-        for word in words
-    )
+    return any(map(_is_look_word, _name_words(name)))
+
+
+def _is_look_word(word: str) -> bool:
+    known = word in _LOOK_WORDS or word.endswith("farbe")
+    return known or any(sign in word for sign in _LOOK_SIGNS)
 
 
 def _name_words(name: str) -> list[str]:

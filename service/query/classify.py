@@ -45,8 +45,8 @@ def classify(
     require_categories(ctx.snapshot)
     vectors = embedded.vectors
     with ctx.timer.stage("classify"):
-        logits, ranked = _rank(ctx.snapshot, vectors, top)
-        unknown = is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
+        _, ranked = _rank(ctx.snapshot, vectors, top)
+    unknown = _is_unknown(ctx, embedded)
     found = Classification(
         [CategoryPrediction.of(category, probability) for category, probability in ranked],
         unknown,
@@ -68,9 +68,18 @@ def shows_unknown_kind(ctx: RequestContext, embedded: EmbeddedQuery) -> bool:
     """Whether ``classify`` names no category of an embedded query."""
     if not ctx.snapshot.bundle.decision.categories or not _names_nothing(ctx.snapshot):
         return False
+    return _is_unknown(ctx, embedded)
+
+
+def _is_unknown(ctx: RequestContext, embedded: EmbeddedQuery) -> bool:
+    """Whether a query shows no kind that the model knows; a part of a known product shows one."""
     vectors = embedded.vectors
-    logits, ranked = _rank(ctx.snapshot, vectors, 1)
-    return is_unknown_kind(ctx, vectors, logits, ranked[0][0], embedded.self_pids)
+    with ctx.timer.stage("classify"):
+        logits, ((best, _),) = _rank(ctx.snapshot, vectors, 1)
+        if not is_unknown_kind(ctx, vectors, logits, best, embedded.self_pids):
+            return False
+    whole = embedded.embed_whole(ctx) if _names_nothing(ctx.snapshot) else None
+    return whole is None or _is_unknown(ctx, whole)
 
 
 def _names_nothing(snapshot: Snapshot) -> bool:

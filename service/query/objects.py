@@ -89,7 +89,7 @@ class ObjectFinder:
         vectors = vector[np.newaxis]
         query = Query(image=data, crop=box)
         search = SearchOptions(k=options.k, filter=options.filter)
-        embedded = EmbeddedQuery(query, {"image": vectors}, frozenset())
+        embedded = EmbeddedQuery(query, {"image": vectors}, frozenset(), self._embedder)
         page = self._searcher.search(ctx, embedded, self._searcher.plan(ctx, query, search))
         strange = shows_unknown_kind(ctx, embedded)
         category = None if strange else most_probable_category(ctx.snapshot, vectors)

@@ -45,6 +45,7 @@ class EmbeddedQuery:
     query: Query
     inputs: dict[str, np.ndarray]  # "product_id" and "image" -> float32 [n, D], unit
     self_pids: frozenset[int]  # the products it is about, which are no results of their own
+    photos: PhotoEmbedder | None = None  # that embeds the photo around a part
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -58,6 +59,15 @@ class EmbeddedQuery:
             return next(iter(self.inputs.values()))
         mean = np.sum([_unit(given.mean(axis=0)) for given in self.inputs.values()], axis=0)
         return _unit(mean.astype(np.float32))[np.newaxis]
+
+    def embed_whole(self, ctx: RequestContext) -> EmbeddedQuery | None:
+        """All of the photo of which a part is asked about; None where nothing is a part. Raises as
+        ``PhotoEmbedder.embed_upload``."""
+        query = replace(self.query, crop=None, product_id=None)
+        if self.photos is None or self.query.crop is None or query.image is None:
+            return None
+        vector = self.photos.embed_upload(ctx, query.image, content_hash=query.image_hash)
+        return EmbeddedQuery(query, {"image": vector[np.newaxis]}, self.self_pids)
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,7 @@ class PhotoEmbedder:
         if query.image is not None:
             vector = self.embed_upload(ctx, query.image, query.crop, content_hash=query.image_hash)
             inputs["image"] = vector[np.newaxis]
-        return EmbeddedQuery(query, inputs, self_pids)
+        return EmbeddedQuery(query, inputs, self_pids, self)
 
     def embed_upload(
         self,

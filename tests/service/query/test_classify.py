@@ -20,7 +20,8 @@ from service.engine import Engine
 from service.query import classify as classify_module
 from service.query.classify import classify, is_unknown_kind
 from service.query.context import RequestContext
-from service.query.query import Query
+from service.query.photo_embedder import EmbeddedQuery
+from service.query.query import Query, SnapshotSelector
 from service.query.search_cache import SearchCache
 from service.state.snapshot import Snapshot
 from tests.service.conftest import photo
@@ -151,7 +152,7 @@ def test_an_unknown_kind_has_no_category_but_the_nearest_kinds(world: dict[str, 
     """By an index version whose build fitted the rule; what it fitted holds in place of the
     model's. Versions from before give categories all the same."""
     snapshot = snapshot_of(world, world["rule"])
-    asked: Any = SimpleNamespace(vectors=world["strange"][:1], self_pids=frozenset())
+    asked = EmbeddedQuery(Query(), {"image": world["strange"][:1]}, frozenset())
     before = classify(context(snapshot), asked)
     assert before.unknown
     assert len(before.categories) == 2
@@ -195,3 +196,28 @@ def test_no_answer_names_an_unknown_kind(shop: Engine, monkeypatch: pytest.Monke
     proposal = proposals.find("cross-red")
     assert proposal is not None
     assert (proposal.category, proposal.tags) == (None, ())
+
+
+def test_a_part_of_a_known_product_is_no_stranger(
+    shop: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is of unknown kind where all of its photo is, too; the photo itself is asked alone."""
+    data = photo("ring", "tan", turn=7)
+    part = Query(image=data, crop=(20, 20, 60, 60))
+    known: list[np.ndarray] = []
+
+    def is_strange(_: Any, vectors: np.ndarray, *__: Any) -> bool:
+        return not any(np.array_equal(vectors, one) for one in known)
+
+    monkeypatch.setattr(classify_module, "is_unknown_kind", is_strange)
+    monkeypatch.setattr(classify_module, "_names_nothing", lambda _: True)
+    assert shop.classify(part).content.unknown
+    assert shop.tags(part).content.unknown
+    with shop._begin(SnapshotSelector()) as ctx:
+        known.append(shop.embedder.embed(ctx, Query(image=data)).vectors)
+    assert not shop.classify(part).content.unknown
+    assert shop.classify(part).content.categories
+    assert shop.tags(part).content.unknown is None
+    assert not shop.describe(part).content.unknown
+    known[:] = [np.zeros_like(known[0])]
+    assert shop.classify(Query(image=data)).content.unknown
