@@ -77,6 +77,7 @@ COUNTED = {
     "indexer/imaging/srgb.py": "a colour profile, of a size that is checked",
     "indexer/index/live.py": "a mask of the version's entries, counted in bytes",
     "indexer/model/timm_networks.py": "a network's figures",
+    "indexer/model/open_clip_networks.py": "a network's figures",
     "indexer/moderation/detectors/nudity.py": "one model",
     "indexer/moderation/detectors/text.py": "one model",
     "indexer/text/keyword_index.py": "products of a question, weighed",
