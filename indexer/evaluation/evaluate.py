@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,13 @@ def measure(
 
     def frozen() -> dict[str, TaggedPhotos] | None:
         try:
-            return frozen_photos(bundle, photos.features, photos.masks, device, cache)
+            before = frozen_photos(bundle, photos.features, photos.masks, device, cache)
         except WeightsUnavailableError as error:
             notes.append(f"no baseline of tags: {error}")
             return None
+        return {
+            name: replace(found, leaked=photos.sets[name].leaked) for name, found in before.items()
+        }
 
     tags, tagged = tag_figures(embedder, bundle.decision, photos.sets, split, frozen)
     searched = [photos.gallery] if split in ("train", ALL) else [photos.gallery, queries]
@@ -149,9 +152,12 @@ def _load_photos(
     masks = {name: split_of == name for name in names}
     if split == ALL:
         masks["train"] = masks[ALL]  # all are searched, and vote on each other's tags
-    sets = {name: evaluation_photos(features, embedder, mask) for name, mask in masks.items()}
     labels = np.array([format_path(row.category or ()) for row in features.rows])
     leaks = find_leaks(split_of, features.pixels, labels)
+    sets = {
+        name: evaluation_photos(features, embedder, mask, leaked=leaks.leaked)
+        for name, mask in masks.items()
+    }
     require_rows(sets[split].rows, f"readable {split}", data)
     gallery = sets["train"]
     if problem.set_aside and split != "validation":
@@ -203,12 +209,24 @@ def _model_figures(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def evaluation_photos(features: Features, runtime: Runtime, chosen: np.ndarray) -> TaggedPhotos:
-    """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16."""
+def evaluation_photos(
+    features: Features,
+    runtime: Runtime,
+    chosen: np.ndarray,
+    *,
+    leaked: np.ndarray | None = None,
+) -> TaggedPhotos:
+    """The ``chosen`` (bool [N]) photos, embedded as search has them: stored as float16.
+
+    ``leaked`` bool [N]: shown by an earlier split already.
+    """
     numbers = np.flatnonzero(chosen)
     vectors = runtime.embed_features(features.values[numbers]).astype(np.float16).astype(np.float32)
     return TaggedPhotos(
-        [features.rows[number] for number in numbers], vectors, features.pixels[numbers]
+        [features.rows[number] for number in numbers],
+        vectors,
+        features.pixels[numbers],
+        None if leaked is None else leaked[numbers],
     )
 
 

@@ -241,7 +241,7 @@ def find_leaks(split: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> Lea
             notes.append(
                 f"{len(copies)} of {len(here)} {name} photos are exact copies of a {before} photo "
                 "and are left out "
-                f"where categories and attributes are judged{others}"
+                f"where categories, attributes and tags are judged{others}"
             )
         for number in here:
             earlier.setdefault(pixels[number], set()).add(labels[number])

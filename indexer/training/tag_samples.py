@@ -37,6 +37,13 @@ class TaggedPhotos:
     rows: Sequence[DatasetRow]
     vectors: np.ndarray  # float32 [N, D], unit
     pixels: np.ndarray  # [N], equal for exact copies
+    # bool [N]: shown by an earlier split already, so nothing is judged by them; None for none
+    leaked: np.ndarray | None = None
+
+    @property
+    def judging(self) -> np.ndarray:
+        """Mark the photos that may be judged by, bool [N]."""
+        return np.ones(len(self.rows), bool) if self.leaked is None else ~self.leaked
 
 
 def gallery_rules(queries: TaggedPhotos, gallery: TaggedPhotos) -> RankedGallery:
@@ -108,15 +115,21 @@ def sample_of(
     """The tagged products of ``queries`` and those of ``gallery`` that vote on them; None where
     either has none.
 
-    ``logits`` (head name -> [N, C] of the query photos) and ``tag_heads`` add the heads' mean
+    Queries that an earlier split has shown are left out. ``logits`` (head name -> [N, C] of the
+    query photos) and ``tag_heads`` add the heads' mean
     probabilities over a product's photos; ``also`` are tags that the rule to be judged names; for
     ``fitting`` a rule a draw of many products will do.
     """
     rules = gallery_rules(queries, gallery)
     asked_limit = MAX_QUERIES if fitting else len(queries.rows)
     voter_limit = MAX_VOTERS if fitting else len(gallery.rows)
-    asked, asked_rows = _side(queries, rules.query_group, rules.query_pixels, asked_limit)
-    voters, voter_rows = _side(gallery, rules.gallery_group, rules.gallery_pixels, voter_limit)
+    asked, asked_rows = _side(
+        queries, queries.judging, rules.query_group, rules.query_pixels, asked_limit
+    )
+    everyone = np.ones(len(gallery.rows), bool)
+    voters, voter_rows = _side(
+        gallery, everyone, rules.gallery_group, rules.gallery_pixels, voter_limit
+    )
     if not len(asked_rows) or not len(voter_rows):
         return None
     probabilities: list[dict[str, float]] = []
@@ -135,10 +148,15 @@ def sample_of(
 
 
 def _side(
-    photos: TaggedPhotos, products: np.ndarray, pixels: np.ndarray, limit: int
+    photos: TaggedPhotos,
+    wanted: np.ndarray,
+    products: np.ndarray,
+    pixels: np.ndarray,
+    limit: int,
 ) -> tuple[ProductPhotos, np.ndarray]:
-    """Group the tagged photos by product, of at most ``limit`` products; also which they are."""
-    tagged = np.flatnonzero([bool(row.tags) for row in photos.rows])
+    """Group the tagged photos among ``wanted`` (bool [N]) by product, of at most ``limit``
+    products; also which they are."""
+    tagged = np.flatnonzero(wanted & np.array([bool(row.tags) for row in photos.rows], bool))
     names = np.unique(products[tagged])
     kept = names[sample_indices(np.ones(len(names), bool), limit)]
     tagged = tagged[np.isin(products[tagged], kept)]

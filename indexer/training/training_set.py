@@ -54,6 +54,7 @@ class TrainingSet:
     targets: list[Target]  # the category first, where there is one
     train_mask: np.ndarray  # bool [N], photos that teach
     validation_mask: np.ndarray  # bool [N], photos that judge; no copies of training photos
+    leaked: np.ndarray  # bool [N], validation photos that copy training photos
     frozen: float  # share of the validation recaptures that find their photo by frozen features
     notes: list[str]
     checked: LabelCheck
@@ -98,7 +99,8 @@ class TrainingSet:
         """Embed the photos of one split as search has them, by ``embed`` [n, F + K] -> [n, D]."""
         chosen = np.flatnonzero(self.split == split)
         rows = [self.extracted.rows[number] for number in chosen]
-        return TaggedPhotos(rows, embed(self.features[chosen]), self.extracted.pixels[chosen])
+        vectors = embed(self.features[chosen])
+        return TaggedPhotos(rows, vectors, self.extracted.pixels[chosen], self.leaked[chosen])
 
     def with_backbone(
         self,
@@ -179,6 +181,7 @@ def load_training_set(
         targets,
         train,
         validation,
+        leaks.leaked,
         _frozen_rate(recaptures.of(validation), features, extracted.pixels, width),
         notes,
         checked,

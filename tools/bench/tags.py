@@ -25,7 +25,7 @@ from indexer.model.tag_rule import TagRule, View
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule, fit_thresholds
 from indexer.tagging.samples import Neighbours, TagSample
 from indexer.training.feature_cache import photo_features
-from indexer.training.problem import read_trained
+from indexer.training.problem import find_leaks, read_trained
 from indexer.training.tag_samples import TaggedPhotos, fit_tags, tag_columns
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.spine import catalens
@@ -58,7 +58,11 @@ def measure(part: str, work: Path) -> BenchRow:
     features = photo_features(problem.rows, embedder)
     split = np.array([problem.split[row.product_id] for row in features.rows])
     chosen = {name: split == name for name in ("train", "validation", "test")}
-    sets = {name: evaluation_photos(features, embedder, mine) for name, mine in chosen.items()}
+    leaked = find_leaks(split, features.pixels, np.zeros(len(split))).leaked
+    sets = {
+        name: evaluation_photos(features, embedder, mine, leaked=leaked)
+        for name, mine in chosen.items()
+    }
     columns = tag_columns(sets["train"].rows)
     plain = replace(bundle.decision, tag_rule=None)
     held = sample_by(embedder, plain, sets, "validation")
@@ -68,7 +72,8 @@ def measure(part: str, work: Path) -> BenchRow:
     decision = replace(bundle.decision, tag_rule=rule)
 
     def frozen() -> dict[str, TaggedPhotos]:
-        return frozen_photos(bundle, features, chosen, "auto", None)
+        before = frozen_photos(bundle, features, chosen, "auto", None)
+        return {name: replace(one, leaked=leaked[chosen[name]]) for name, one in before.items()}
 
     values = tag_figures(embedder, decision, sets, "test", frozen)[0].values["tags"]
     tested, trained = (sample_by(embedder, decision, sets, name) for name in ("test", "train"))

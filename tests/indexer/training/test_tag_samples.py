@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,6 @@ def rows_with(**columns: list[object]) -> list[DatasetRow]:
 
 
 def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:
-    from dataclasses import replace
-
     from indexer.training.tag_samples import tags_by_head
 
     rows = rows_with(colour=["red", "red", "blue", "blue", "red"])
@@ -69,3 +68,21 @@ def test_a_tag_rule_is_fitted_on_a_draw_of_products_and_judged_on_all(
         assert sample is not None
         sizes.append((len(sample.actual), sample.voters.shape[0]))
     assert sizes == [(7, 20), (30, 40)]
+
+
+def test_photos_that_an_earlier_split_has_shown_are_asked_for_no_tags() -> None:
+    """A copy of a training photo judges no tag, neither where a rule is fitted nor where it is
+    measured; as a voter it counts."""
+    rows = rows_with(colour=["red", "blue", "red", "blue"])
+    rows = [replace(row, tags=(f"t{n % 2}",)) for n, row in enumerate(rows)]
+    vectors, pixels = np.eye(4, 8, dtype=np.float32), np.array(list("abcd"), object)
+    photos = TaggedPhotos(rows, vectors, pixels, leaked=np.array([False, True, False, True]))
+    apart = [replace(row, product_id=f"v{row.product_id}") for row in rows]
+    voters = TaggedPhotos(apart, vectors, pixels, leaked=np.ones(4, bool))
+    for fitting in (True, False):
+        sample = sample_of(photos, voters, [Block("g", 8, 1.0)], fitting=fitting)
+        assert sample is not None
+        assert sample.voters.shape[0] == 4
+        assert sample.actual[:, sample.tags.index("t0")].tolist() == [True, True]
+    nobody = replace(photos, leaked=np.ones(4, bool))
+    assert sample_of(nobody, voters, [Block("g", 8, 1.0)]) is None
