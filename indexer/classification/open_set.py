@@ -1,9 +1,11 @@
 """Open-set rejection of photos of unknown kinds: a score, a rule, and the fit of the rule.
 
-Three signals, each lower for what is unknown. Energy: log-sum-exp of class logits (Liu et al.
+Four signals, each lower for what is unknown. Energy: log-sum-exp of class logits (Liu et al.
 2020). Direction: the cosine of the centred logits to those of the training photos most like it, so
 that a photo that resembles two classes in a way no known one does stands out. Closeness: the mean
-cosine to the k nearest photos, in the general block.
+cosine to the k nearest photos, in the general block. Typicality: how far the block lies from the
+mean of all training photos, counted in their spread along each axis (the Mahalanobis distance of
+Lee et al. 2018 with one kind and a diagonal), which pictures of no product at all exceed.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _NEAR_DIRECTIONS = 5
 _MAX_PHOTOS = 3000
 _MAX_CLASSES = 100
 _MAX_ROUNDS = 10
+# Least share of the mean variance in the variance along an axis.
+_SHRINKAGE = 0.1
 _MIXES = [mix for mix in product((0.0, 1.0), (0.0, 1.0, 2.0), (0.0, 1.0)) if any(mix)]
 # Of the probe, which reads unit rows times the scale.
 _SCALE = 16.0
@@ -58,14 +62,20 @@ def rule_logits(vectors: np.ndarray, logits: np.ndarray, rule: Rule) -> np.ndarr
     )
 
 
-def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -> np.ndarray:
+def unknown_score(
+    logits: np.ndarray,
+    nearest: np.ndarray | float,
+    rule: Rule,
+    typical: np.ndarray | float = 0.0,
+) -> np.ndarray:
     """Score how unlike all known classes photos are; above ``rule["threshold"]`` is unknown.
 
     ``logits`` [..., C]: see ``rule_logits``. ``nearest`` [...]: mean cosine to the ``rule["k"]``
     nearest photos within ``rule["columns"]`` (see ``closeness``); it is not read where
-    ``rule["mix"][2]`` is 0.
+    ``rule["mix"][2]`` is 0. ``typical`` [...]: see ``typicality``; rules from before it do not read
+    it.
     """
-    signals = rule_signals(logits, nearest, rule)
+    signals = rule_signals(logits, nearest, rule, typical)
     parts = zip(signals, rule["mean"], rule["spread"], rule["mix"], strict=True)
     return np.asarray(
         sum(share * (mean - signal) / spread for signal, mean, spread, share in parts if share)
@@ -73,21 +83,41 @@ def unknown_score(logits: np.ndarray, nearest: np.ndarray | float, rule: Rule) -
 
 
 def rule_signals(
-    logits: np.ndarray, nearest: np.ndarray | float, rule: Rule
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the three signals [...] of a rule, each lower for what is unknown."""
-    return (
+    logits: np.ndarray,
+    nearest: np.ndarray | float,
+    rule: Rule,
+    typical: np.ndarray | float = 0.0,
+) -> tuple[np.ndarray, ...]:
+    """Compute the signals [...] of a rule, each lower for what is unknown."""
+    found = (
         energy(logits),
         _direction(logits, np.asarray(rule["directions"])),
         np.asarray(nearest, np.float64),
+        np.asarray(typical, np.float64),
     )
+    return found[: len(rule["mix"])]
 
 
-def is_unknown(logits: np.ndarray, nearest_score: float, rule: Rule | None) -> bool:
+def typicality(vectors: np.ndarray, rule: Rule) -> np.ndarray:
+    """Compute how typical embeddings [N, D] are of the training photos: [N], 0 at their mean.
+
+    Minus the mean over the block's axes of the squared distance to the mean over the variance; 0
+    everywhere for a rule from before it.
+    """
+    if "centre" not in rule:
+        return np.zeros(len(vectors))
+    block = unit_rows(np.asarray(vectors, np.float64)[:, slice(*rule["columns"])])
+    apart = (block - np.asarray(rule["centre"])) ** 2 / np.asarray(rule["variance"])
+    return np.asarray(-apart.mean(axis=1))
+
+
+def is_unknown(
+    logits: np.ndarray, nearest_score: float, rule: Rule | None, typical: float = 0.0
+) -> bool:
     """Return whether one photo is of no known class; never without a rule."""
     if not rule:
         return False
-    return bool(unknown_score(logits, nearest_score, rule) > rule["threshold"])
+    return bool(unknown_score(logits, nearest_score, rule, typical) > rule["threshold"])
 
 
 def closeness(
@@ -160,14 +190,32 @@ def fit_unknown(
     else:  # too many classes for a probe: the head's energy, and closeness
         rule["mix"] = [1.0, 0.0, 1.0]
     rule["directions"] = _short(learned)
-    near = closeness(validation, train, general)
-    signals = (energy(logits), _direction(logits, np.asarray(rule["directions"])), near)
+    rule.update(_typical(block))
+    # No class held out shows what is no product at all, so this counts as the mean of the others.
+    rule["mix"] = [*rule["mix"], round(sum(rule["mix"]) / 3, 4)]
+    near, typical = closeness(validation, train, general), typicality(validation, rule)
+    signals = rule_signals(logits, near, rule, typical)
     rule["mean"] = [float(signal.mean()) for signal in signals]
     rule["spread"] = [float(max(signal.std(), 1e-6)) for signal in signals]
-    rule["threshold"] = float(np.quantile(unknown_score(logits, near, rule), 1 - false_alarms))
+    score = unknown_score(logits, near, rule, typical)
+    rule["threshold"] = float(np.quantile(score, 1 - false_alarms))
     if "weights" in rule:
         rule["taught_alarms"] = _taught_alarms(train, rule, rng)
     return rule
+
+
+def _typical(block: np.ndarray) -> dict[str, Any]:
+    """Fit the mean and the variance along each axis of unit rows [N, G].
+
+    The variance is shrunk towards its mean, the more the fewer rows there are for an axis.
+    """
+    variance = block.var(axis=0, dtype=np.float64)
+    shrinkage = float(np.clip(block.shape[1] / len(block), _SHRINKAGE, 1))
+    variance = (1 - shrinkage) * variance + shrinkage * max(float(variance.mean()), 1e-9)
+    return {
+        "centre": _short(block.mean(axis=0, dtype=np.float64), 6),
+        "variance": [float(f"{one:.4g}") for one in variance],
+    }
 
 
 def _taught_alarms(train: np.ndarray, rule: Rule, rng: np.random.Generator) -> float:
@@ -180,7 +228,8 @@ def _taught_alarms(train: np.ndarray, rule: Rule, rng: np.random.Generator) -> f
     block = slice(*rule["columns"])
     # The nearest of all is the photo itself.
     near = ((k + 1) * closeness(train[asked], train, block, k + 1) - 1) / max(k, 1)
-    score = unknown_score(rule_logits(train[asked], np.empty(0), rule), near, rule)
+    logits, typical = rule_logits(train[asked], np.empty(0), rule), typicality(train[asked], rule)
+    score = unknown_score(logits, near, rule, typical)
     alarms = float((score > rule["threshold"]).mean())
     return float(np.clip(alarms, rule["false_alarms"] / 2, rule["false_alarms"]))
 
@@ -287,7 +336,7 @@ def _standard(signal: np.ndarray, known: int) -> np.ndarray:
     return np.asarray((signal - signal[:known].mean()) / max(float(signal[:known].std()), 1e-6))
 
 
-def _short(values: np.ndarray) -> list[Any]:
-    """Round to four decimals: what a rule decides does not hang on more."""
-    rounded: list[Any] = np.round(np.asarray(values, np.float64), 4).tolist()
+def _short(values: np.ndarray, places: int = 4) -> list[Any]:
+    """Round to a few decimals: what a rule decides does not hang on more."""
+    rounded: list[Any] = np.round(np.asarray(values, np.float64), places).tolist()
     return rounded

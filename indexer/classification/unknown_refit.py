@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from indexer.catalog.store import Catalog
-from indexer.classification.open_set import Rule, rule_logits, unknown_score
+from indexer.classification.open_set import Rule, rule_logits, typicality, unknown_score
 from indexer.core.vectors import unit_rows
 from indexer.model.bundle import Bundle
 
@@ -50,16 +50,20 @@ def refit_unknown(
         near = product_closeness(rows, vectors, asked, rule)
         queries = np.asarray(vectors[asked], np.float32)
         logits = rule_logits(queries, _head_logits(bundle, rule, queries), rule)
-    return {"threshold": fit_threshold(logits, near, rule), "products": len(asked)}
+        typical = typicality(queries, rule)
+    return {"threshold": fit_threshold(logits, near, rule, typical), "products": len(asked)}
 
 
-def fit_threshold(logits: np.ndarray, near: np.ndarray, rule: Rule) -> float:
+def fit_threshold(
+    logits: np.ndarray, near: np.ndarray, rule: Rule, typical: np.ndarray | float
+) -> float:
     """Fit the threshold on known products of a catalog.
 
-    ``logits`` [N, C] as ``rule_logits`` returns them, ``near`` [N]. The quantile that the next one
-    exceeds with the rule's share ``taught_alarms`` on average, however few there are.
+    ``logits`` [N, C] as ``rule_logits`` returns them, ``near`` and ``typical`` [N]. The
+    quantile that the next one exceeds with the rule's share ``taught_alarms`` on average, however
+    few there are.
     """
-    score = unknown_score(logits, near, rule)
+    score = unknown_score(logits, near, rule, typical)
     # Models from before it do not know what their training photos are ahead of others.
     alarms = rule.get("taught_alarms", rule["false_alarms"])
     return float(np.quantile(score, 1 - alarms, method="weibull"))

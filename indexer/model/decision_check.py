@@ -100,18 +100,26 @@ def _is_rule(rule: Mapping[str, Any], spec: ModelSpec) -> bool:
                 return False
             if found["bias"].shape != (classes,):
                 return False
+        # Of four signals; rules from before the fourth have three.
+        signals = 4 if "centre" in found else 3
+        if signals == 4 and not _is_spread(found["centre"], found["variance"], stop - start):
+            return False
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
     return (
         set(_RULE) <= set(found)
         and all(np.isfinite(value).all() for value in found.values())
-        and sides == [(3,)] * 3
+        and sides == [(signals,)] * 3
         and found["threshold"].shape == ()
         and (found["directions"].size == 0 or found["directions"].shape[1:] == (classes,))
         and 0 <= start < stop <= spec.dim
         and bool((found["spread"] > 0).all())
         and 1 <= rule.get("k", 1) < _MOST_IDS
     )
+
+
+def _is_spread(centre: np.ndarray, variance: np.ndarray, width: int) -> bool:
+    return centre.shape == variance.shape == (width,) and bool((variance > 0).all())
 
 
 def _are_texts(values: Iterable[object]) -> bool:

@@ -14,6 +14,8 @@ from indexer.core.errors import BadModelError, NewerFormatError
 from indexer.model.tag_rule import TagGroup, TagRule
 
 FORMAT = 1
+# Of a rule for unknown kinds.
+_TABLES = frozenset({"weights", "bias", "directions", "centre", "variance"})
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Decision:
         if self.unknown is None:
             return None
         return {
-            name: np.asarray(value) if name in ("weights", "bias", "directions") else value
+            name: np.asarray(value) if name in _TABLES else value
             for name, value in self.unknown.items()
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.catalog.attributes import describes_look
 from indexer.classification.attribute_prediction import predict_attributes
-from indexer.classification.open_set import is_unknown, rule_logits
+from indexer.classification.open_set import is_unknown, rule_logits, typicality
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
 from indexer.index.query_weighting import search_params
@@ -140,9 +140,11 @@ def is_unknown_kind(
     nearest = np.zeros(len(vectors))
     if rule["mix"][2] and ctx.snapshot.live.product_count:
         nearest = _mean_block_cosines(ctx, vectors, rule["columns"], rule["k"], self_pids)
-    read = rule_logits(vectors, logits, rule)
+    signals = zip(
+        rule_logits(vectors, logits, rule), nearest, typicality(vectors, rule), strict=True
+    )
     return all(
-        is_unknown(row, float(closest), rule) for row, closest in zip(read, nearest, strict=True)
+        is_unknown(row, float(closest), rule, float(typical)) for row, closest, typical in signals
     )
 
 

@@ -19,6 +19,7 @@ from indexer.classification.open_set import (
     closeness,
     fit_unknown,
     rule_logits,
+    typicality,
     unknown_score,
 )
 from indexer.classification.unknown_refit import fit_threshold, product_closeness
@@ -138,9 +139,8 @@ def hold_out(
 
     def score(chosen: np.ndarray) -> np.ndarray:
         asked = block[chosen]
-        return unknown_score(
-            rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], whole), rule
-        )
+        logits, near = rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], whole)
+        return unknown_score(logits, near, rule, typicality(asked, rule))
 
     above, below = score((split == "test") & strange), score((split == "test") & ~strange)
     return {
@@ -188,12 +188,14 @@ class _Catalog:
         rows = np.stack([np.arange(len(gallery))] * 2, 1)
         near = product_closeness(rows, gallery, np.arange(len(gallery)), rule)
         logits = rule_logits(gallery, np.empty(0), rule)
-        return cls(rule, gallery, {**rule, "threshold": fit_threshold(logits, near, rule)})
+        threshold = fit_threshold(logits, near, rule, typicality(gallery, rule))
+        return cls(rule, gallery, {**rule, "threshold": threshold})
 
     def scores(self, asked: np.ndarray, rule: BenchRow) -> np.ndarray:
         """How unlike all known kinds the blocks ``asked`` [Q, 256] are."""
         near = closeness(asked, self.gallery, slice(0, asked.shape[1]))
-        return unknown_score(rule_logits(asked, np.empty(0), rule), near, rule)
+        logits = rule_logits(asked, np.empty(0), rule)
+        return unknown_score(logits, near, rule, typicality(asked, rule))
 
 
 def _fit(photos: _JudgedPhotos, block: np.ndarray, train: np.ndarray, held: np.ndarray) -> BenchRow:

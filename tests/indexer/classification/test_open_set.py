@@ -14,6 +14,7 @@ from indexer.classification.open_set import (
     fit_unknown,
     is_unknown,
     rule_logits,
+    typicality,
     unknown_score,
 )
 
@@ -77,7 +78,8 @@ def test_a_class_never_taught_is_told_from_known_ones_after_json() -> None:
 
     def score(asked: np.ndarray) -> np.ndarray:
         near = closeness(asked, vectors[known], columns_of_g)
-        return unknown_score(rule_logits(asked, np.empty(0), rule), near, rule)
+        logits = rule_logits(asked, np.empty(0), rule)
+        return unknown_score(logits, near, rule, typicality(asked, rule))
 
     assert (score(held[check]) > rule["threshold"]).mean() == pytest.approx(0.05, abs=0.005)
     fresh, fresh_columns = world(2)
@@ -116,9 +118,9 @@ def test_many_classes_read_the_head_s_own_logits() -> None:
     rule = fit_unknown(vectors, columns, vectors[:100], logits, general=slice(0, 40))
     assert rule is not None
     assert "weights" not in rule
-    assert rule["mix"] == [1.0, 0.0, 1.0]
+    assert rule["mix"] == [1.0, 0.0, 1.0, 0.6667]
     assert rule_logits(vectors[:3], logits[:3], rule) is not None
-    assert len(json.dumps(rule)) < 1000
+    assert len(json.dumps(rule)) < 2000
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 0, 1]])
@@ -134,4 +136,32 @@ def test_no_validation_photos_have_no_rule() -> None:
     vectors, columns = world(0)
     assert (
         fit_unknown(vectors, columns, vectors[:0], np.zeros((0, 6)), general=slice(0, 16)) is None
+    )
+
+
+def test_what_lies_along_axes_that_no_photo_takes_is_no_product() -> None:
+    """Kinds spread along the first axes alone; what points elsewhere is caught by the spread, and
+    rules from before it score as they did."""
+    rng = np.random.default_rng(4)
+    usual = np.where(np.arange(64) < 8, 1.0, 0.05)
+
+    def drawn(count: int, spread: np.ndarray) -> np.ndarray:
+        rows = rng.normal(size=(count, 64)) * spread
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    vectors, held = drawn(600, usual), drawn(200, usual)
+    labels = vectors[:, :8].argmax(1)
+    rule = fit_unknown(vectors, labels, held, np.zeros((200, 8)), general=slice(0, 64))
+    assert rule is not None
+    odd = typicality(drawn(50, np.ones(64)), rule)
+    assert odd.max() < np.quantile(typicality(held, rule), 0.01)
+    assert rule["mix"][3] == pytest.approx(sum(rule["mix"][:3]) / 3, abs=1e-4)
+    before = {name: value for name, value in rule.items() if name not in ("centre", "variance")}
+    before |= {name: rule[name][:3] for name in ("mix", "mean", "spread")}
+    assert (typicality(held, before) == 0).all()
+    logits, near = rule_logits(held, np.empty(0), rule), closeness(held, vectors, slice(0, 64))
+    fourth = (rule["mean"][3] - typicality(held, rule)) / rule["spread"][3] * rule["mix"][3]
+    np.testing.assert_allclose(
+        unknown_score(logits, near, before) + fourth,
+        unknown_score(logits, near, rule, typicality(held, rule)),
     )

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from indexer.classification import unknown_refit
-from indexer.classification.open_set import closeness, fit_unknown, rule_logits, unknown_score
+from indexer.classification.open_set import (
+    closeness,
+    fit_unknown,
+    rule_logits,
+    typicality,
+    unknown_score,
+)
 from indexer.classification.unknown_refit import LEAST, NEVER, product_closeness, refit_unknown
 from indexer.core.errors import DamagedIndexError
 from indexer.core.home import Home
@@ -64,9 +70,11 @@ def test_a_small_catalog_refuses_as_many_known_photos_as_was_asked(
             asked = photos(kinds, rng)
             near = closeness(asked, gallery, BLOCK)
             logits = rule_logits(asked, np.empty(0), rule)
-            found.append((unknown_score(logits, near, fitted) > fitted["threshold"]).mean())
+            typical = typicality(asked, rule)
+            score = unknown_score(logits, near, fitted, typical)
+            found.append((score > fitted["threshold"]).mean())
             if found is alarms:
-                before.append((unknown_score(logits, near, rule) > rule["threshold"]).mean())
+                before.append((score > rule["threshold"]).mean())
     assert 0.03 <= np.mean(alarms) <= 0.07
     assert np.mean(before) > 2 * np.mean(alarms) or count > 50
     assert np.mean(caught) > 0.9

@@ -102,7 +102,7 @@ def test_strangers_are_called_unknown_and_known_kinds_are_not(world: dict[str, A
 def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) -> None:
     """Searching with one block alone gives the block's own cosines, so threshold and signal have
     one unit."""
-    rule = {**world["rule"], "mix": [0.0, 0.0, 1.0]}
+    rule = {**world["rule"], "mix": [0.0, 0.0, 1.0, 0.0]}
     snapshot = snapshot_of(world, rule)
     near = closeness(world["known"], world["train"], GENERAL)
     for vector, wanted in zip(world["known"][:20], near, strict=False):
