@@ -12,6 +12,8 @@ from indexer.core.sqlite_schema import exactly, foreign_part
 
 # A text: before 3.47 SQLite takes no expression there.
 _TRIGGER = (
+    "CREATE TRIGGER IF NOT EXISTS keeps BEFORE DELETE ON a BEGIN SELECT RAISE(ABORT, '1'); END"
+)
     "CREATE TRIGGER IF NOT EXISTS keeps BEFORE DELETE ON a BEGIN SELECT RAISE(ABORT,'1'); END"
 )
 
