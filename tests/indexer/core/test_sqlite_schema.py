@@ -14,8 +14,6 @@ from indexer.core.sqlite_schema import exactly, foreign_part
 _TRIGGER = (
     "CREATE TRIGGER IF NOT EXISTS keeps BEFORE DELETE ON a BEGIN SELECT RAISE(ABORT, '1'); END"
 )
-    "CREATE TRIGGER IF NOT EXISTS keeps BEFORE DELETE ON a BEGIN SELECT RAISE(ABORT,'1'); END"
-)
 
 
 def judge(*statements: str, programs: tuple[str, ...] | None = ()) -> str | None:
