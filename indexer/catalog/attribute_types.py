@@ -142,18 +142,36 @@ class StoredTypes:
         changed = {
             name: kind for name, kind in wanted.items() if self.kinds.get(name, kind) != kind
         }
+        yield from self._converted(changed, pids, text_only=False)
+
+    def read_from_text(
+        self, wanted: Mapping[str, AttributeType], pids: Sequence[int] | None = None
+    ) -> Iterator[ConvertedRow]:
+        """The products, of all or of ``pids``, that still have text under a type that is set by
+        now, which reads it. Raises ``BadProductError`` naming product and value."""
+        still = {name: kind for name, kind in wanted.items() if self.kinds.get(name) == kind}
+        yield from self._converted(still, pids, text_only=True)
+
+    def _converted(
+        self,
+        changed: Mapping[str, AttributeType],
+        pids: Sequence[int] | None,
+        *,
+        text_only: bool,
+    ) -> Iterator[ConvertedRow]:
         if not changed:
             return
         query = "SELECT pid, product_id, attributes, spellings FROM products WHERE "
         if pids is not None:
             for part, marks in chunks(pids):
-                yield from _converted(self._sql.execute(f"{query}pid IN ({marks})", part), changed)
+                rows = self._sql.execute(f"{query}pid IN ({marks})", part)
+                yield from _converted(rows, changed, text_only)
             return
         # Most products have none of them: their rows are passed over before they are read. Of very
         # many, which SQLite would not take, most have one.
         keys = [f"{dump(name)}:" for name in changed] if len(changed) <= _MOST_TESTS else []
         tests = " OR ".join("instr(attributes, ?)" for _ in keys) or "1"
-        yield from _converted(self._sql.execute(query + tests, keys), changed)
+        yield from _converted(self._sql.execute(query + tests, keys), changed, text_only)
 
     def misfits(self, parts: dict[str, Any]) -> list[str]:
         """Those of ``parts`` (``undo_journal.Part``) that are no values of their attribute's type.
@@ -234,12 +252,14 @@ def _first_type(name: str, value: Any) -> AttributeType:
 
 
 def _converted(
-    rows: Iterable[Sequence[Any]], changed: Mapping[str, AttributeType]
+    rows: Iterable[Sequence[Any]], changed: Mapping[str, AttributeType], text_only: bool
 ) -> Iterator[ConvertedRow]:
     for pid, product_id, text, spelled in rows:
         values = load(text)
         spellings = load(spelled or "{}")
         for name in changed.keys() & values.keys():
+            if text_only and not isinstance(values[name], str):
+                continue
             try:
                 _convert(name, values, spellings, changed[name])
             except ValueError as error:

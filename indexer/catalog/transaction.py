@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from indexer.catalog.attribute_types import ReadAttributes, StoredTypes, widening
+from indexer.catalog.attribute_types import ConvertedRow, ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.checksums import TouchedRows
 from indexer.catalog.deletions import DeletionWriter, record_removed_text
@@ -294,19 +294,31 @@ class Transaction:
         wanted: dict[str, AttributeType],
         given: Iterable[str] = (),
         pids: Sequence[int] | None = None,
+        *,
+        later: Collection[str] = (),
     ) -> None:
         """Convert stored values of attributes whose type changes, of all products or those that are
-        left; ``given``: types that a person chose, which no value widens. Raises
-        ``BadProductError`` naming product and value."""
+        left; ``given``: types that a person chose, which no value widens; ``later``: attributes
+        whose values are only checked, for ``read_from_text``. Raises ``BadProductError`` naming
+        product and value."""
         self._types.check_room(wanted)
-        self.convert(wanted, pids)
+        for _ in self._types.converted({name: wanted[name] for name in later}, pids):
+            pass
+        self.convert({name: wanted[name] for name in wanted if name not in later}, pids)
         self._set_types(wanted, given)
 
     def convert(
         self, wanted: Mapping[str, AttributeType], pids: Sequence[int] | None = None
     ) -> None:
         """Convert stored values to types that are not set yet. Raises ``BadProductError``."""
-        for row in list(self._types.converted(wanted, pids)):
+        self._rewrite(list(self._types.converted(wanted, pids)))
+
+    def read_from_text(self, wanted: Mapping[str, AttributeType], pids: Sequence[int]) -> None:
+        """Convert text to those of the types that are set. Raises ``BadProductError``."""
+        self._rewrite(list(self._types.read_from_text(wanted, pids)))
+
+    def _rewrite(self, rows: Sequence[ConvertedRow]) -> None:
+        for row in rows:
             product_id, stored = self._table.read_at(row.pid)
             content = stored.content._replace(attributes=row.attributes, spellings=row.spellings)
             self.journal.change(row.pid, changed_parts(stored.content, content))
@@ -359,20 +371,29 @@ class Transaction:
         self._rows.clear()
         return refused
 
-    def restore_type(self, kept: KeptType) -> bool:
-        """Give an attribute the type it had; False where values or the type are others by now."""
+    def restore_type(
+        self,
+        kept: KeptType,
+        pids: Sequence[int] | None = None,
+        *,
+        later: Collection[str] = (),
+    ) -> bool:
+        """Give an attribute the type it had, as ``set_types`` does; False where values or the type
+        are others by now."""
         if self._types.kinds.get(kept.name) != kept.after:
-            return False
+            return self._types.kinds.get(kept.name) == kept.before
         if kept.before is None:
             query = "SELECT 1 FROM products WHERE instr(attributes, ?) LIMIT 1"
             if self._sql.execute(query, (f"{dump(kept.name)}:",)).fetchone() is not None:
                 return False
         else:
+            before = {kept.name: cast(AttributeType, kept.before)}
             try:
-                list(self._types.converted({kept.name: cast(AttributeType, kept.before)}))
+                for _ in self._types.converted(before, pids):
+                    pass
             except BadProductError:
                 return False
-            self.set_types({kept.name: cast(AttributeType, kept.before)})
+            self.set_types(before, (), pids, later=later)
         self._types.restore(kept)
         return True
 

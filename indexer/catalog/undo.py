@@ -10,6 +10,7 @@ from indexer.catalog.portions import writing_portion
 from indexer.catalog.records import Delete
 from indexer.catalog.store import Catalog
 from indexer.catalog.transaction import Transaction
+from indexer.catalog.type_conversion import restore_type
 from indexer.catalog.undo_journal import (
     KeptPart,
     KeptType,
@@ -79,6 +80,7 @@ def undo_action(
     """
     with catalog.database.read() as sql:
         action = find_action(sql, name)
+        types = _kept_types(sql, action)
         counts = catalog.actions.counts(action.number)
         _require_undoable(sql, action, counts)
         pids = _pids(sql, action.number)
@@ -86,6 +88,9 @@ def undo_action(
         report.erased = counts.erased
     with doing("undo", action.kind, undoes=action.name) as undo:
         report.undone_by = "" if dry_run else undo.name
+        if not dry_run:
+            # What was text takes its text back; what became text first loses what came with it.
+            _restore_types(catalog, [kept for kept in types if kept.before == "string"], report)
         done = 0
         for take_back, every in ((_restore, pids.changed), (_remove, pids.added)):
             for start in range(0, len(every), _PORTION):
@@ -95,10 +100,10 @@ def undo_action(
                 done += len(portion)
                 if progress is not None:
                     progress(done, len(pids.changed) + len(pids.added))
-        with catalog.writing(dry_run) as session:
+        if not dry_run:
+            _restore_types(catalog, [kept for kept in types if kept.before != "string"], report)
+        with catalog.writing(dry_run):
             sql = catalog.database.connection
-            if not dry_run:
-                _restore_types(session, sql, action, report)
             if report.restored or report.removed or not report.skipped_count:
                 _mark_undone(sql, action, begin_action(sql, undo))
     if dry_run:
@@ -214,14 +219,15 @@ def _foreign(sql: Connection, action: StoredAction, pids: Sequence[int]) -> set[
     return found
 
 
-def _restore_types(
-    session: Transaction, sql: Connection, action: StoredAction, report: UndoReport
-) -> None:
+def _kept_types(sql: Connection, action: StoredAction) -> list[KeptType]:
     query = "SELECT name, before, mark, after FROM kept_types WHERE action_no = ? ORDER BY name"
-    for row in sql.execute(query, (action.number,)).fetchall():
-        kept = KeptType(*row)
+    return [KeptType(*row) for row in sql.execute(query, (action.number,))]
+
+
+def _restore_types(catalog: Catalog, types: Iterable[KeptType], report: UndoReport) -> None:
+    for kept in types:
         # An attribute that others use by now keeps its type, and nothing is lost by that.
-        if not session.restore_type(kept) and kept.before is not None:
+        if not restore_type(catalog, kept) and kept.before is not None:
             report.skip("", f"attributes/{kept.name}", "type-changed")
 
 

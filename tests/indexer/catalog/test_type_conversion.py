@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from indexer.catalog import portions, type_conversion
+from indexer.catalog import portions, type_conversion, undo
 from indexer.catalog.filters import elements
 from indexer.catalog.records import Put
 from indexer.catalog.store import Catalog
@@ -22,6 +22,7 @@ from tests.indexer.catalog.test_store import photo, product, put
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     """Ten products in portions of three."""
     monkeypatch.setattr(type_conversion, "PORTION", 3)
+    monkeypatch.setattr(undo, "_PORTION", 3)
     with Catalog.create(tmp_path / "catalog.sqlite3") as catalog:
         catalog.apply(
             [
@@ -85,6 +86,92 @@ def test_no_commit_holds_more_than_a_portion(catalog: Catalog) -> None:
         assert [count for (count,) in sql.execute(query, (last,))] == [3, 3, 3]
         query = "SELECT count(DISTINCT action_no) FROM action_changes WHERE first > ?"
         assert sql.execute(query, (last,)).fetchone() == (1,)
+
+
+def most_written(catalog: Catalog, since: int) -> int:
+    """The most products that one transaction changed."""
+    query = "SELECT max(last - first + 1) FROM action_changes WHERE first > ?"
+    with catalog.database.read() as sql:
+        return int(sql.execute(query, (since,)).fetchone()[0])
+
+
+def test_text_is_read_in_portions_after_its_type(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes meanwhile is read by the new type, no transaction changes more than a portion, and
+    text that cannot be read refuses the whole."""
+    catalog.set_types({"size": "string"})
+    types: list[str] = []
+    last = catalog.last_sequence()
+
+    def act(number: int) -> None:
+        types.append(catalog.types()["size"])
+        if number == 0:
+            catalog.patch("p8", {"attributes": {"size": "7.70"}})
+            catalog.delete("p7")
+
+    between(monkeypatch, act)
+    catalog.set_types({"size": "number"}, given=["size"])
+    assert types == ["number"] * 3
+    assert sizes(catalog) == {**{f"p{n}": n + 0.5 for n in range(7)}, "p8": 7.7}
+    assert most_written(catalog, last) == 3
+    put(catalog, product("t", attributes={"text": "abc"}))
+    before = (catalog.last_sequence(), catalog.types())
+    with pytest.raises(BadProductError, match="product 't', attribute 'text'"):
+        catalog.set_types({"size": "bool", "text": "number"})
+    assert (catalog.last_sequence(), catalog.types()) == before
+
+
+def test_text_that_comes_before_the_switch_refuses_it(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others write between the look and the switch is looked at too."""
+    catalog.set_types({"size": "string", "new": "bool"})
+    between(monkeypatch, lambda number: put(catalog, product("late", attributes={"size": "tall"})))
+    with pytest.raises(BadProductError, match="product 'late', attribute 'size'"):
+        catalog.set_types({"size": "number", "new": "string"})
+    assert catalog.types()["size"] == "string"
+    assert sizes(catalog)["p3"] == "3.50"
+
+
+def test_reading_that_was_interrupted_is_ended_by_the_same_call(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The type is set and text is left: filters read it, and the call converts it."""
+    catalog.set_types({"size": "string"})
+
+    def end(_: int) -> None:
+        raise KeyboardInterrupt
+
+    between(monkeypatch, end)
+    with pytest.raises(KeyboardInterrupt):
+        catalog.set_types({"size": "number"}, given=["size"])
+    assert sorted(map(type, sizes(catalog).values()), key=str) == [float] * 3 + [str] * 6
+    found = catalog.facts(catalog.pids(["p8"]).values()).values()
+    assert [elements(one, "size", "number") for one in found] == [(8.5,)]
+    between(monkeypatch, lambda _: None)
+    catalog.set_types({"size": "number"}, given=["size"])
+    assert sizes(catalog) == {f"p{n}": n + 0.5 for n in range(9)}
+
+
+@pytest.mark.parametrize(("before", "after"), [("number", "string"), ("string", "number")])
+def test_undo_of_a_type_is_in_portions(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    """Both ways all values and the type come back, nothing is said to be skipped, and the action is
+    undone."""
+    between(monkeypatch, lambda _: None)
+    catalog.set_types({"size": before})
+    was = sizes(catalog)
+    with doing("types") as action:
+        catalog.set_types({"size": after})
+    assert sizes(catalog) != was
+    last = catalog.last_sequence()
+    report = undo_action(catalog, action.name)
+    assert report.skipped == []
+    assert (catalog.types()["size"], sizes(catalog)) == (before, was)
+    assert most_written(catalog, last) == 3
+    assert catalog.actions.get(action.name).undone == report.undone_by
 
 
 def test_filters_read_the_same_while_it_goes_on(
