@@ -214,10 +214,11 @@ def _fetched(home: Home, address: str, fetching: FetchSettings, *, again: bool) 
 
 
 def _import(plan: StartPlan, *, first: int | None = None) -> ImportReport:
+    from indexer.core.process_limits import limited_memory
     from indexer.operations.feed_import import run_import
 
     options = replace(plan.options, only_first=first, fetch=True)
-    with stages() as callback:
+    with limited_memory(), stages() as callback:
         return run_import(plan.home, plan.data, options, fetching=plan.fetching, progress=callback)
 
 

@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -71,6 +71,29 @@ def limit_memory(most: int | None) -> None:
         if limit != resource.RLIM_INFINITY:
             wanted = min(wanted, limit)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """Inside, this process takes no more memory than a worker may.
+
+    For a command that a person started, which reads what strangers sent. Raises ``NoMemoryError``.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit_memory(worker_memory())
+    try:
+        yield
+    except MemoryError as error:
+        raise NoMemoryError(
+            f"more memory would be needed than may be taken ({_reason()}): {_ADVICE}"
+        ) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def limit_import() -> None:

@@ -191,9 +191,20 @@ def _never(address: Address) -> bool:
 
 
 class AddressCheck:
-    """Checks URLs, and resolves each host once to addresses that may be connected to."""
+    """Checks URLs, and resolves each host once to addresses that may be connected to.
 
-    def __init__(self, settings: FetchSettings, resolver: Resolver | None = None) -> None:
+    ``tells_names``: whether the refusal of a host says if its name is known here. Where not, one
+    that does not resolve is refused as one that resolves to an address of this network is.
+    """
+
+    def __init__(
+        self,
+        settings: FetchSettings,
+        resolver: Resolver | None = None,
+        *,
+        tells_names: bool = True,
+    ) -> None:
+        self._tells_names = tells_names
         self._private = frozenset(map(check_endpoint, settings.private))
         self._hosts = frozenset(map(check_host_pattern, settings.hosts))
         self._resolve = resolver or _system_addresses
@@ -215,6 +226,15 @@ class AddressCheck:
 
         Raises ``UrlRefusedError``, and ``UrlFailedError`` where the name does not resolve.
         """
+        try:
+            return self._checked(url)
+        except (UrlRefusedError, UrlFailedError):
+            if self._tells_names:
+                raise
+        # Not as the cause of it: nothing of what was found is to be told.
+        raise UrlRefusedError(f"{url.endpoint} is not known to the public Internet")
+
+    def _checked(self, url: CheckedURL) -> list[str]:
         private = url.endpoint in self._private
         checked = []
         for text in self._lookup(url):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from indexer.core.errors import UrlFailedError
+from indexer.fetch.address_check import AddressCheck
 from indexer.fetch.http_client import PhotoClient
 from indexer.fetch.settings import FetchSettings
 from service.inference.admission import OverloadedError
@@ -57,8 +58,10 @@ class PhotoUrls:
         self._most_of_all = max(settings.max_bodies_bytes, 2 * self._largest)
         fetching = fetch_settings(settings)
         self._client = PhotoClient(fetching)
-        # For strangers, who must not ask the shop's own network by the service.
-        self._public_client = PhotoClient(replace(fetching, private=frozenset()))
+        # For strangers, who must not ask the shop's own network by the service, nor for its names.
+        public = replace(fetching, private=frozenset())
+        check = AddressCheck(public, tells_names=False)
+        self._public_client = PhotoClient(public, check=check)
         self._free = threading.Condition()
         self._most_asking = {
             False: max(settings.threads // 2, 1),

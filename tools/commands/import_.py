@@ -87,6 +87,7 @@ def import_(
     """
     from indexer.core.errors import NothingImportedError
     from indexer.core.home import Home
+    from indexer.core.process_limits import limited_memory
     from indexer.feeds.import_options import ImportOptions
     from indexer.operations.feed_import import run_import
 
@@ -102,6 +103,8 @@ def import_(
             if fresh:
                 # A name that was mistyped would otherwise pass for a shop without products.
                 log(f"there was no home at {opened.path}: a new one was made")
+        # As the service's imports: a feed of strangers takes no more than that.
+        stack.enter_context(limited_memory())
         report = run_import(
             opened,
             data,

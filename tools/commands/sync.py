@@ -107,11 +107,12 @@ def run(
     """
     from indexer.core.errors import FeedHeldError
     from indexer.core.home import Home
+    from indexer.core.process_limits import limited_memory
     from indexer.operations.sync import run_due, run_source
 
     opened = Home(home)
     fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
-    with stages() as callback:
+    with limited_memory(), stages() as callback:
         if name is not None:
             made = run_source(opened, name, accept=accept, fetching=fetching, progress=callback)
             runs = [(name, made)]

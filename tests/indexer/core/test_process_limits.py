@@ -78,6 +78,18 @@ def test_more_than_the_share_raises_and_less_goes_on() -> None:
     assert printed(LIMITED) == [str(2 * 2**30), "no memory", str(2**20)]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has this limit")
+def test_what_a_command_reads_is_limited_as_a_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit it fails by name, and after it the process is as it was."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    monkeypatch.setenv(process_limits.JOB_MEMORY, str(2**30))
+    with pytest.raises(NoMemoryError, match="setting job_memory"), process_limits.limited_memory():
+        bytearray(2**31)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
 @pytest.mark.parametrize(
     ("given", "memory", "most"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -188,6 +189,27 @@ def test_only_allowed_hosts_are_asked() -> None:
     for url in ("http://evilshop.example/", "http://cdn.example/", "http://a.shop.example/"):
         with pytest.raises(UrlRefusedError, match="not in the list of allowed hosts"):
             check.check(url)
+
+
+def test_strangers_do_not_learn_which_names_are_known() -> None:
+    """A name of the own network, one that nobody has and one that is not looked up in time are
+    refused by the same words."""
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        if host == "late.local":
+            time.sleep(0.2)
+        return {"nas.local": ["10.0.0.1"], "photos.example": ["93.184.216.34"]}.get(host, [])
+
+    check = AddressCheck(FetchSettings(connect_s=0.05), resolve, tells_names=False)
+    told = set()
+    for host in ("nas.local", "none.local", "late.local"):
+        with pytest.raises(UrlRefusedError) as caught:
+            check.addresses(check.check(f"http://{host}/"))
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+        told.add(str(caught.value).replace(host, "HOST"))
+    assert told == {"HOST:80 is not known to the public Internet"}
+    assert check.addresses(check.check("http://photos.example/")) == ["93.184.216.34"]
 
 
 def test_a_name_that_does_not_resolve_may_do_so_later() -> None:
