@@ -26,8 +26,17 @@ _STEP = _FINE // SIDE
 _NOISE = 6.0
 # px of the blurs between which detail lies, and of the window over which it is summed
 _SHARP, _SOFT, _WINDOW = 0.8, 6.0, 17
-# share of its strength that detail keeps under a watermark
-_KEPT = 0.5
+# share of its strength that detail keeps under a watermark, and in a copy that is clean but for one
+# place
+_KEPT, _CLEAN = 0.5, 0.8
+# detail of this strength, of 255, has a colour that can be compared, and what that counts beside
+# missing detail
+_COLOURED, _COLOUR = 8.0, 0.2
+# px around the greatest difference within which it is itself, and what the rest of the picture
+# takes from it: the share of the rest that stays below its noise, and how often that counts
+_AROUND, _QUIET, _NOISE_COUNTS = 40, 0.98, 3.0
+# of what stands out of the noise, so that one limit holds for it and for detail at half strength
+_SCALE = 0.35
 # a band across the photo shows at both edges: their width in px, and by how much they differ
 _EDGE, _BAND = 8, 12.0
 # px of the shorter side from which a print can be made out
@@ -47,9 +56,11 @@ def print_difference(first: np.ndarray, second: np.ndarray, *, mirrored: bool = 
     """Measure how unlike the prints on two pictures uint8 [192, 192, 3] are; 0 for copies.
 
     One is laid over the other, as it is or as a crop, whichever fits better. Then detail counts
-    that the other does not have within a px, to half its strength: in a window, the lesser sum of
-    both directions, so that text, stickers and watermarks over one of them are no other print. Rows
-    in which both edges of the photo differ are a band over it and do not count.
+    that the other does not have within a px: in a window, the lesser sum of both directions, so
+    that text, stickers and watermarks over one of them are no other print. Half of its strength is
+    asked for, since it fades under a watermark; most of it, and its colour too, where the rest of
+    the two is so alike that the place stands out of what they differ by all over (resizing,
+    compression). Rows in which both edges of the photo differ are a band over it and do not count.
     """
     one, other = first.astype(np.float32), second.astype(np.float32)
     if mirrored:
@@ -65,20 +76,32 @@ def print_difference(first: np.ndarray, second: np.ndarray, *, mirrored: bool = 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:
     """Measure the difference of pictures float32 [192, 192, 3] as they lie."""
-    unlike = np.abs(_thumbnail(one) - _thumbnail(other)).max(-1) > _NOISE
-    if not unlike.any():
+    if (np.abs(_thumbnail(one) - _thumbnail(other)) <= _NOISE).all():
         return 0.0
     apart = np.abs(one - other)
     edges = (apart[:, side].max(-1).mean(1) for side in (slice(_EDGE), slice(-_EDGE, None)))
     band = ndimage.binary_dilation(np.minimum(*edges) > _BAND, iterations=3)
     other = np.where(band[:, None, None], one, other)
-    part = tuple(
-        slice(max(_STEP * (int(found[0]) - 2), 0), _STEP * (int(found[-1]) + 3))
-        for found in (np.flatnonzero(unlike.any(1)), np.flatnonzero(unlike.any(0)))
-    )
-    one, other = _detail(one[part]), _detail(other[part])
-    least = np.minimum(_windowed(_missing(one, other)), _windowed(_missing(other, one)))
-    return float(least.max())
+    one, other = _detail(one), _detail(other)
+    faded = _least(_missing(one, other, _KEPT), _missing(other, one, _KEPT))
+    lacking = _least(_missing(one, other, _CLEAN), _missing(other, one, _CLEAN))
+    recoloured = _least(_recoloured(one, other), _recoloured(other, one))
+    standing_out = _prominence(lacking) + _COLOUR * _prominence(recoloured)
+    return max(float(faded.max()), _SCALE * standing_out)
+
+
+def _least(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The lesser of both directions in a window around each px, [h, w]."""
+    return np.asarray(np.minimum(_windowed(one), _windowed(other)))
+
+
+def _prominence(least: np.ndarray) -> float:
+    """How far the greatest difference [h, w] stands out of those elsewhere."""
+    row, column = np.unravel_index(int(least.argmax()), least.shape)
+    far = np.ones(least.shape, bool)
+    rows = slice(max(int(row) - _AROUND, 0), int(row) + _AROUND + 1)
+    far[rows, max(int(column) - _AROUND, 0) : int(column) + _AROUND + 1] = False
+    return float(least.max() - _NOISE_COUNTS * np.quantile(least[far], _QUIET))
 
 
 def _thumbnail(picture: np.ndarray) -> np.ndarray:
@@ -91,13 +114,24 @@ def _detail(picture: np.ndarray) -> np.ndarray:
     return np.asarray(sharp - ndimage.gaussian_filter(picture, (_SOFT, _SOFT, 0)))
 
 
-def _missing(detail: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How much of the detail the other has nowhere within a px, [h, w]."""
+def _missing(detail: np.ndarray, other: np.ndarray, kept: float) -> np.ndarray:
+    """How much of the share ``kept`` of the detail the other has nowhere within a px, [h, w]."""
     highest = np.maximum(ndimage.maximum_filter(other, (3, 3, 1)), 0)
     lowest = np.minimum(ndimage.minimum_filter(other, (3, 3, 1)), 0)
-    light = _KEPT * np.maximum(detail, 0) - highest
-    dark = lowest - _KEPT * np.minimum(detail, 0)
+    light = kept * np.maximum(detail, 0) - highest
+    dark = lowest - kept * np.minimum(detail, 0)
     return np.asarray(np.maximum(np.maximum(light, dark), 0).max(-1))
+
+
+def _recoloured(detail: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How much of the other's detail is of another colour than the detail there, [h, w].
+
+    Under a watermark detail fades in its own colour; only what leaves that line counts.
+    """
+    strength, others = (detail * detail).sum(-1), (other * other).sum(-1)
+    along = (detail * other).sum(-1)
+    left = np.sqrt(np.maximum(others - along * along / np.maximum(strength, 1e-6), 0))
+    return np.asarray(np.where(np.minimum(strength, others) > _COLOURED**2, left, 0))
 
 
 def _windowed(values: np.ndarray) -> np.ndarray:

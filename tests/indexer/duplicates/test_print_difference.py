@@ -72,6 +72,20 @@ def test_other_prints_are_told_apart(garment: str) -> None:
         assert print_difference(first, second[:, ::-1], mirrored=False) >= 0
 
 
+@pytest.mark.parametrize("garment", GARMENTS)
+def test_one_print_in_another_colour_is_another_print(garment: str) -> None:
+    """The same words, small ones too."""
+    for printed, height in (("MOM", 56), ("2024", 30)):
+        pictures = []
+        for ink in ((200, 60, 60), (60, 110, 200)):
+            picture = mock_up(garment, "none")
+            ImageDraw.Draw(picture).rectangle((180, 240, 420, 320), GARMENTS[garment][0])
+            font = ImageFont.load_default(height)
+            ImageDraw.Draw(picture).text((300, 280), printed, ink, font=font, anchor="mm")
+            pictures.append(fine_picture(compressed(picture)))
+        assert print_difference(*pictures) >= PRINTS_DIFFER, (garment, printed)
+
+
 def marked(picture: Image.Image, opacity: float) -> Image.Image:
     """With a watermark across its middle."""
     over = picture.copy()
