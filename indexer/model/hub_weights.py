@@ -214,6 +214,16 @@ def _failed(source: HubWeights, where: str, error: Exception) -> str:
     return f"cannot fetch {where}: {reason}; or {source.by_hand()}"
 
 
+def cached_networks() -> list[str]:
+    """Names of timm's networks that the cache of the hub holds, as ``--backbone`` takes them."""
+    prefix = "models--timm--"
+    try:
+        folders = sorted(entry.name for entry in _cache().iterdir())
+    except OSError:
+        return []
+    return [f"timm:{name.removeprefix(prefix)}" for name in folders if name.startswith(prefix)]
+
+
 def _cache() -> Path:
     return Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
 

@@ -74,7 +74,7 @@ def advise(
     rows = sampled(problem.rows, PROBED)
     colours = colour_statistics_for(problem.dataset.types)
     runtime = frozen_runtime(backbone, weights=weights, device=device, colours=colours)
-    speed = _speed(runtime, rows)
+    speed = measure_speed(runtime, rows)
     features = photo_features(rows, runtime, cache=cache, progress=progress)
     document = _overview(data, problem, features, speed)
     document["probe"]["backbone"] = backbone
@@ -362,11 +362,11 @@ def frozen_features(rows: Sequence[DatasetRow], *, progress: OnStage = no_progre
     return replace(found, values=values)
 
 
-def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
+def measure_speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on
     the way."""
     started = time.perf_counter()
-    decoded = _decode_some(runtime, rows)
+    decoded = decode_some(runtime, rows)
     decoding = time.perf_counter() - started
     sides = [min(photo.width, photo.height) for photo in decoded]
     # the first pass sets things up
@@ -388,7 +388,7 @@ def _speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     }
 
 
-def _decode_some(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> list[Photo]:
+def decode_some(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> list[Photo]:
     """Decode a few photos spread over ``rows``. Raises ``BadDataError`` where none can be read."""
     some = rows[:: max(len(rows) // _TIMED, 1)][:_TIMED]
     decoded = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tools.options import (
 )
 from tools.output import format_cell, print_result, print_table, say, show_labels, stages
 
+# options that the comparison takes too
+_SHARED = ("weights", "minutes", "seed", "cache", "device")
 ADVISE = "indexer.training.advise:advise"
 
 
@@ -28,6 +31,12 @@ ADVISE = "indexer.training.advise:advise"
     "--backbone", cls=FromSignature, source=ADVISE, help="Name of the pretrained network to probe."
 )
 @click.option("--weights", type=AnyPath, help="A file or folder with the backbone's weights.")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="NAME",
+    help="Also judge this network on the same photos; repeatable; local: all on this machine.",
+)
 @click.option(
     "--minutes",
     type=NumberRange(0, min_open=True),
@@ -39,7 +48,7 @@ ADVISE = "indexer.training.advise:advise"
 @cache_option
 @device_option(ADVISE)
 @json_option
-def advise(data: Path, as_json: bool, **options: Any) -> None:
+def advise(data: Path, as_json: bool, compare: tuple[str, ...], **options: Any) -> None:
     """Inspect DATA and advise how to train on it.
 
     Counts, copies, photos that stand in two splits, likely wrong labels, what a linear probe
@@ -49,6 +58,14 @@ def advise(data: Path, as_json: bool, **options: Any) -> None:
 
     with stages() as callback:
         found = job(data, progress=callback, **given(**options))
+        if compare:
+            from indexer.training.backbone_comparison import compare_backbones
+
+            names = [found["recommendation"]["backbone"], *compare]
+            shared = given(**{name: options[name] for name in _SHARED})
+            found["comparison"] = asdict(
+                compare_backbones(data, names, progress=callback, **shared)
+            )
     print_result(found, as_json, _show)
 
 
@@ -78,7 +95,26 @@ def _show(found: dict[str, Any]) -> None:
         title=f"{found['data']}",
     )
     show_labels(found)
+    if "comparison" in found:
+        _show_comparison(found["comparison"])
     for reason in found["recommendation"]["reasons"]:
         say(f"because: {reason}")
     if found["recommendation"]["command"]:
         click.secho(found["recommendation"]["command"], bold=True)
+
+
+def _show_comparison(found: dict[str, Any]) -> None:
+    names = (
+        *("accuracy", "hit_rate_at_1", "difference", "seconds_per_1000", "query_ms"),
+        *("weights_mb", "linear_minutes", "finetune_epoch_minutes"),
+    )
+    print_table(
+        ("network", *(name.replace("_", " ") for name in names)),
+        [
+            (score["backbone"], *(format_cell(score[name]) for name in names))
+            for score in found["scores"]
+        ],
+        title=f"Frozen networks on {found['photos']} photos of {found['products']} products",
+    )
+    for note in found["notes"]:
+        say(note)
