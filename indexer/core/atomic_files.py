@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,6 +101,17 @@ def private_mode(folder: Path) -> int:
     if mode & 0o020:
         return 0o660
     return 0o600 if mode & 0o007 else 0o600 | mode & 0o040
+
+
+def close_file(path: Path) -> None:
+    """Take from others what ``private_mode`` does not give them, of a file that releases before
+    left open to them; nothing where it is not ours."""
+    with suppress(OSError):
+        found = path.stat(follow_symlinks=False)
+        mode = stat.S_IMODE(found.st_mode)
+        allowed = mode & private_mode(path.parent)
+        if allowed != mode and stat.S_ISREG(found.st_mode):
+            path.chmod(allowed)
 
 
 @contextmanager

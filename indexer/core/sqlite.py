@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from indexer.core.atomic_files import private_mode, read_only_failure
+from indexer.core.atomic_files import close_file, private_mode, read_only_failure
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
@@ -295,6 +295,8 @@ class Database:
             # logs take the file's mode.
             mode = private_mode(self.path.parent)
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
+            for suffix in ("", "-wal", "-shm"):
+                close_file(self.path.with_name(self.path.name + suffix))
         with self.statements() as sql:
             if not self._is_unmade(sql):
                 return

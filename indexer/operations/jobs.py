@@ -27,6 +27,7 @@ from typing import Any, Literal
 from indexer.catalog.erased_texts import COVER
 from indexer.core.actor import acting, current_actor
 from indexer.core.atomic_files import (
+    close_file,
     folder_aside,
     publish_folder,
     remove_folder,
@@ -178,6 +179,7 @@ class Jobs:
         """Raises ``UnknownJobError``."""
         folder = self.path(job_id)
         try:
+            close_file(folder / _JOB)
             job = Job.read(read_json(folder / _JOB))
         except (OSError, ValueError, TypeError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {error}") from error

@@ -14,7 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from indexer.core.atomic_files import make_folder, storage_failure, write_atomic, write_json
+from indexer.core.atomic_files import (
+    close_file,
+    make_folder,
+    storage_failure,
+    write_atomic,
+    write_json,
+)
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_small
@@ -129,6 +135,7 @@ class SyncSources:
         """One source. Raises ``UnknownSourceError``, ``BadHomeError`` for a damaged file."""
         path = self._file(name)
         try:
+            close_file(path)
             source: SyncSource = _source_type().validate_json(read_small(path))
             if source.name != name:
                 raise ValueError(f"it is of a feed {source.name[:40]!a}")

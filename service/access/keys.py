@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import close_file, write_json
 from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
@@ -80,6 +80,7 @@ class KeyFile:
         Raises ``BadHomeError`` for a file that is damaged, or is gone though the home had keys.
         """
         try:
+            close_file(self.path)
             text = self.path.read_bytes()
         except FileNotFoundError:
             if _has_keys(self._home):

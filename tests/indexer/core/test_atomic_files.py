@@ -9,6 +9,7 @@ import pytest
 
 from indexer.core import atomic_files
 from indexer.core.atomic_files import (
+    close_file,
     file_stamp,
     folder_aside,
     is_claimed,
@@ -78,6 +79,27 @@ def test_a_stamp_sees_what_time_alone_does_not(tmp_path: Path) -> None:
         stamps.append(file_stamp(file))
         assert file_stamp(file) == stamps[-1]
     assert stamps[0] != stamps[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes")
+@pytest.mark.parametrize(
+    ("folder", "found", "mode"),
+    [(0o755, 0o644, 0o600), (0o770, 0o664, 0o660), (0o750, 0o644, 0o640), (0o700, 0o400, 0o400)],
+)
+def test_files_that_were_open_to_others_are_closed(
+    tmp_path: Path, folder: int, found: int, mode: int
+) -> None:
+    """What a release before made; nothing is opened, and a link's target stays as it is."""
+    tmp_path.chmod(folder)
+    path, target, link = (tmp_path / name for name in ("a.json", "elsewhere", "link.json"))
+    for one in (path, target):
+        one.write_bytes(b"")
+        one.chmod(found)
+    link.symlink_to(target)
+    for one in (path, link, tmp_path / "none"):
+        close_file(one)
+    assert path.stat().st_mode & 0o777 == mode
+    assert target.stat().st_mode & 0o777 == found
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no modes")
