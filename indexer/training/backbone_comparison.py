@@ -177,16 +177,16 @@ def _compared(
     notes: list[str],
 ) -> BackboneComparison:
     """Judge the photos that every network has read."""
-    places = [{row.where: at for at, row in enumerate(one.rows)} for one in features.values()]
-    shared = [where for where in places[0] if all(where in place for place in places)]
-    rows = [next(iter(features.values())).rows[places[0][where]] for where in shared]
+    places = [_places(one) for one in features.values()]
+    everywhere = set(places[0]).intersection(*places)
+    rows = [row for row in next(iter(features.values())).rows if row.where in everywhere]
     labels = np.unique([format_path(row.category or ()) for row in rows], return_inverse=True)[1]
     products = np.unique([row.product_id for row in rows], return_inverse=True)[1]
     counts = {name: len(problem.of(name)) for name in ("train", "validation")}
     scores: list[BackboneScore] = []
     first: np.ndarray | None = None
     for (name, one), place in zip(found.items(), places, strict=True):
-        at = [place[where] for where in shared]
+        at = [place[row.where] for row in rows]
         values = features[name].values[at, : one.runtime.spec.feature_dim]
         by_ridge = ridge_hits(values, labels, products)
         by_nearest = nearest_hits(values, labels, products)
@@ -210,6 +210,11 @@ def _compared(
         )
     notes = [*notes, *_verdicts(scores)]
     return BackboneComparison(len(rows), len(set(products.tolist())), scores, notes)
+
+
+def _places(features: Features) -> dict[str, int]:
+    """Where each row stands among the features."""
+    return {row.where: at for at, row in enumerate(features.rows)}
 
 
 def _paired(change: np.ndarray, products: np.ndarray) -> tuple[float, tuple[float, float]]:

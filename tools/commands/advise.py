@@ -111,7 +111,7 @@ def _show_comparison(found: dict[str, Any]) -> None:
     print_table(
         ("network", *(name.replace("_", " ") for name in names)),
         [
-            (score["backbone"], *(format_cell(score[name]) for name in names))
+            (score["backbone"], *map(format_cell, map(score.__getitem__, names)))
             for score in found["scores"]
         ],
         title=f"Frozen networks on {found['photos']} photos of {found['products']} products",
