@@ -20,6 +20,7 @@ from indexer.model.calibration import (
     softmax,
 )
 from indexer.model.decision_layer import Decision
+from indexer.training.colour_column import first_value
 from indexer.training.metrics import (
     Bootstrap,
     ClassCounts,
@@ -185,13 +186,14 @@ def attribute_head_figures(
         numbers = [
             n
             for n, row in enumerate(queries.rows)
-            if row.attributes.get(head.name) is not None and not barred[n]
+            if first_value(row.attributes.get(head.name)) is not None and not barred[n]
         ]
         if not numbers:
             continue
         rows = [queries.rows[number] for number in numbers]
         label_of = {names[number]: place for place, number in enumerate(head.classes)}
-        truth = np.array([label_of.get(str(row.attributes[head.name]), -1) for row in rows])
+        given = [first_value(row.attributes[head.name]) for row in rows]
+        truth = np.array([-1 if value is None else label_of.get(value, -1) for value in given])
         values[head.name], right = _head_figures(
             bundle.decision, head.name, logits[head.name][numbers], truth
         )

@@ -80,7 +80,12 @@ def measure(
     queries = photos.sets[split]
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     classified = _classify(bundle, logits, photos)
-    retrieval, nearest = retrieval_figures(queries, photos.gallery, problem.dataset.types)
+    retrieval, nearest = retrieval_figures(
+        queries,
+        photos.gallery,
+        problem.dataset.types,
+        colour=bundle.training.get("colour_attribute"),
+    )
     leaked = photos.leaks.leaked[photos.masks[split]]
     heads = attribute_head_figures(bundle, logits, queries, leaked=leaked)
     for name, found in heads.values.items():

@@ -17,6 +17,7 @@ from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
 from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
+from indexer.training.colour_column import first_value
 from indexer.training.metrics import average_precision, hit_at_k, ranked_neighbours
 from indexer.training.tag_samples import TaggedPhotos, gallery_rules
 
@@ -26,13 +27,20 @@ _BATCH = 64
 
 
 def retrieval_figures(
-    queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
+    queries: TaggedPhotos,
+    gallery: TaggedPhotos,
+    types: Mapping[str, Any],
+    *,
+    colour: str | None = None,
 ) -> tuple[FigureGroup, Nearest]:
     """Same-category search, the agreement of attributes among the ten nearest, and the ten nearest
-    themselves."""
+    themselves.
+
+    ``colour``: the attribute that the model takes for the colour; without one, a colour's name.
+    """
     attributes = {
         name: _Agreement(values(queries), values(gallery))
-        for name, values in _attributes(queries, gallery, types).items()
+        for name, values in _attributes(queries, gallery, types, colour).items()
     }
     same = _SameCategory(queries, gallery)
     nearest = Nearest(
@@ -128,12 +136,14 @@ def _sum_up(
 
 
 def _attributes(
-    queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any]
+    queries: TaggedPhotos, gallery: TaggedPhotos, types: Mapping[str, Any], colour: str | None
 ) -> dict[str, Callable[[TaggedPhotos], list[Any]]]:
     """Name -> the column of its values: text and bool attributes with few values, the category,
     both with colour."""
 
     def column(name: str) -> Callable[[TaggedPhotos], list[Any]]:
+        if types[name] == "list":
+            return lambda photos: [first_value(row.attributes.get(name)) for row in photos.rows]
         return lambda photos: [row.attributes.get(name) for row in photos.rows]
 
     def category(photos: TaggedPhotos) -> list[Any]:
@@ -141,13 +151,14 @@ def _attributes(
 
     found: dict[str, Callable[[TaggedPhotos], list[Any]]] = {}
     for name, kind in types.items():
-        if kind not in ("string", "bool"):
+        if kind not in ("string", "bool") and name != colour:
             continue
         present = {*column(name)(queries), *column(name)(gallery)} - {None}
         if 2 <= len(present) <= MAX_VALUES:
             found[name] = column(name)
     if any(row.category for row in queries.rows):
-        colour = next((name for name in COLOUR_COLUMNS if name in found), None)
+        named = (colour, *COLOUR_COLUMNS)
+        colour = next((name for name in named if name is not None and name in found), None)
         found["category"] = category
         if colour is not None:
             paint = column(colour)

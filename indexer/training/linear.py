@@ -38,6 +38,7 @@ class Pairs:
 
     photos: np.ndarray  # [P, F (+ K)]
     recaptures: np.ndarray  # [P, F (+ K)]
+    places: np.ndarray | None = None  # int [P], of the photos among the examples
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def fit(
         average_decay=AVERAGE_DECAY,
         fused=True,
     )
-    loss = _LinearLoss(neck, heads, photos, targets, options or LinearOptions(), seed)
+    loss = _LinearLoss(neck, heads, photos, examples, options or LinearOptions(), seed)
     history = []
     for epoch in range(schedule.epochs):
         neck.train()
@@ -181,17 +182,21 @@ class _LinearLoss:
         neck: Neck,
         heads: Heads,
         photos: Any,
-        targets: Sequence[Target],
+        examples: Examples,
         options: LinearOptions,
         seed: int,
     ) -> None:
         self._neck = neck
         self._heads = heads
         self._photos = photos
-        self._targets = targets
+        self._targets = examples.targets
         self._options = options
         self._rng = np.random.default_rng(seed)
-        self._labels = [torch.from_numpy(target.labels) for target in targets]
+        self._labels = [torch.from_numpy(target.labels) for target in examples.targets]
+        self._colour = colour_target(examples.targets)
+        self._recaptures: tuple[Any, Any] | None = None
+        if self._colour is not None and options.recaptured and examples.pairs is not None:
+            self._recaptures = _shaded(examples.pairs, self._colour, neck.features)
 
     def of(self, chosen: Any) -> Any:
         """Compute the loss of the photos ``chosen`` (int [B])."""
@@ -201,7 +206,12 @@ class _LinearLoss:
         truth = [one_hot(target, chosen) for target in self._targets]
         loss = heads_loss(self._heads, parts, truth, self._targets)
         labels = [values[chosen] for values in self._labels]
-        return loss + self._options.contrastive.loss(parts, self._targets, labels)
+        loss = loss + self._options.contrastive.loss(parts, self._targets, labels)
+        if self._recaptures is None or self._colour is None:
+            return loss
+        again, shades = self._recaptures
+        kept = heads_loss(self._heads, self._neck.parts(again), [shades], [self._colour])
+        return loss + self._options.recaptured * kept
 
     def _mixed(self, chosen: Any) -> Any:
         share = float(self._rng.beta(1.0, 1.0))
@@ -212,6 +222,19 @@ class _LinearLoss:
             for target in self._targets
         ]
         return heads_loss(self._heads, self._neck.parts(mixture), truth, self._targets)
+
+
+def _shaded(pairs: Pairs, colour: Target, width: int) -> tuple[Any, Any] | None:
+    """Recaptures [P, F + K] of photos that have a colour, as ``fit`` reads photos, and the colours
+    [P, C]; None without any."""
+    if pairs.places is None:
+        return None
+    known = colour.labels[pairs.places] >= 0
+    if not known.any():
+        return None
+    again = torch.from_numpy(pairs.recaptures[known].astype(np.float32))
+    again = torch.cat([unit(again[:, :width]), again[:, width:]], dim=1)
+    return again, one_hot(colour, torch.from_numpy(pairs.places[known]))
 
 
 def category_temperature(

@@ -45,6 +45,8 @@ class LinearOptions:
     mixed: float = 0.5
     # losses of the other steps beside the heads' cross-entropy
     contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
+    # weight of the colour that recaptures of training photos are to have, in the same steps
+    recaptured: float = 0.5
 
 
 @dataclass(frozen=True)

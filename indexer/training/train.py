@@ -49,7 +49,7 @@ from indexer.training.tag_samples import (
     tag_columns,
     tags_by_head,
 )
-from indexer.training.targets import CATEGORY
+from indexer.training.targets import CATEGORY, colour_target
 from indexer.training.training_set import TrainingSet, load_training_set
 
 _RIGHT = 0.8  # share of the attribute values answered that is to be right
@@ -402,6 +402,7 @@ def _made_by(
 
     ``tuned``: the photos with the features of the backbone as it is served.
     """
+    colour = colour_target(photos.targets)
     text = {} if start.text is None else {"text_tower": _text_tower(start, photos, tuned)}
     return {
         **text,
@@ -413,6 +414,7 @@ def _made_by(
         "weights_origin": None if start.origin is None else asdict(start.origin),
         "split": SPLIT_RULE,
         "photos": photos.counts,
+        "colour_attribute": None if colour is None else colour.name,
     }
 
 

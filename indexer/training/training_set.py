@@ -79,7 +79,7 @@ class TrainingSet:
     def pairs(self) -> Pairs:
         """Training photos with their recaptures."""
         found = self.recaptures.of(self.split == "train")
-        return Pairs(self.features[found.places], found.values)
+        return Pairs(self.features[found.places], found.values, found.places)
 
     @property
     def examples(self) -> Examples:

@@ -9,6 +9,8 @@ from indexer.model import backbones
 from indexer.model.network import Heads, Neck
 from indexer.training import linear
 from indexer.training.block_weights import instance_rate
+from indexer.training.contrastive_loss import ContrastiveLosses
+from indexer.training.options import LinearOptions, Schedule
 from indexer.training.targets import Target
 
 
@@ -105,3 +107,35 @@ def test_reweighing_changes_the_vectors_and_no_logit() -> None:
         torch.testing.assert_close(heads(before), changed.heads(after), atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(after[:, :192].norm(dim=1).numpy(), 0.6**0.5, rtol=1e-4)
     np.testing.assert_allclose(after.norm(dim=1).numpy(), 1.0, rtol=1e-4)
+
+
+def test_colours_are_read_of_a_photo_taken_again() -> None:
+    """A number that another light changes is not what a colour is told by."""
+    rng = np.random.default_rng(0)
+    shade = rng.integers(0, 3, 360)
+    target = Target("paint", ("r", "g", "b"), shade, colour=True)
+    spec = linear.linear_spec(backbones.find("resnet18"), [target], 200)
+
+    def seen(light: np.ndarray) -> np.ndarray:
+        features = np.zeros((360, 512 + spec.colour_width), np.float32)
+        features[:, :512] = 1 + rng.normal(size=(360, 1)) * np.linspace(-0.2, 0.2, 512)
+        features[:, 512:515] = 1.5 * np.eye(3)[light]
+        features[:, 520:523] = 1.2 * np.eye(3)[shade]
+        features[:, 512:530] += 0.2 * rng.normal(size=(360, 18))
+        return features
+
+    photos, again = seen(shade), seen((shade + 1) % 3)
+    places = np.arange(100)
+    pairs = linear.Pairs(photos[places], again[places], places)
+    train = np.arange(360) < 200
+    # nobody judges, so the last epoch stays
+    examples = linear.Examples(photos, [target], train, np.zeros(360, bool), pairs)
+    right = []
+    for weight in (0.0, 0.5):
+        options = LinearOptions(0.0, ContrastiveLosses(0.0, 0.0, 0.0, 0.0), weight)
+        found = linear.fit(spec, examples, Schedule(10, 4e-3, 20), seed=0, options=options)
+        with torch.inference_mode():
+            logits = found.heads(found.neck(torch.from_numpy(again[200:])))["paint"]
+        right.append((logits.argmax(1).numpy() == shade[200:]).mean())
+
+    assert right[1] > right[0] + 0.2

@@ -20,6 +20,7 @@ from indexer.feeds.dataset import DatasetRow
 from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
 from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.colour_column import first_value
 from indexer.training.feature_cache import Features, photo_features, recapture_features
 from indexer.training.metrics import average_precision, bootstrap, class_counts, ranked_neighbours
 from indexer.training.problem import read_problem
@@ -122,7 +123,8 @@ def outcomes_of(
     gallery = evaluation_photos(features, runtime, ~held_out)
     logits = runtime.logits(queries.vectors)
     values, predicted = _classified(bundle, logits, queries)
-    values |= _retrieved(queries, gallery, tuple(bundle.decision.attributes))
+    learnt = bundle.training.get("colour_attribute")
+    values |= _retrieved(queries, gallery, tuple(bundle.decision.attributes), learnt)
     if recaptures:
         values["recapture"] = _retaken(
             runtime, features, queries, gallery, held_out, recaptures, cache
@@ -271,23 +273,24 @@ def _classified(
                 chance = float(found.probabilities[place, found.truth[place]])
                 values["nll"][number] = round(-float(np.log(max(chance, _LEAST))), 5)
     for name, names in bundle.decision.attributes.items():
-        given = [row.attributes.get(name) for row in queries.rows]
+        given = [first_value(row.attributes.get(name)) for row in queries.rows]
         best = logits[name].argmax(1)
         values[f"{name}_head"] = [
-            None if value is None else float(names[label] == str(value))
+            None if value is None else float(names[label] == value)
             for value, label in zip(given, best.tolist(), strict=True)
         ]
     return values, predicted
 
 
 def _retrieved(
-    queries: TaggedPhotos, gallery: TaggedPhotos, attributes: Sequence[str]
+    queries: TaggedPhotos, gallery: TaggedPhotos, attributes: Sequence[str], learnt: str | None
 ) -> PhotoValues:
     """Same kind first, average precision, attributes of the nearest, agreement of the ten nearest.
 
-    A photo of its own product and an exact copy are not to be found.
+    A photo of its own product and an exact copy are not to be found. ``learnt``: the attribute that
+    the model takes for the colour; without one, a colour's name.
     """
-    colour = next((name for name in COLOUR_COLUMNS if name in attributes), None)
+    colour = next((name for name in (learnt, *COLOUR_COLUMNS) if name in attributes), None)
     readers = {name: _attribute_values(queries, gallery, name) for name in attributes}
     readers["category"] = _joint_values(queries, gallery, None)
     if colour is not None:
@@ -318,8 +321,8 @@ def _retrieved(
 def _attribute_values(
     queries: TaggedPhotos, gallery: TaggedPhotos, name: str
 ) -> tuple[list[Any], np.ndarray]:
-    asked = [row.attributes.get(name) for row in queries.rows]
-    return asked, np.array([row.attributes.get(name) for row in gallery.rows], object)
+    asked = [first_value(row.attributes.get(name)) for row in queries.rows]
+    return asked, np.array([first_value(row.attributes.get(name)) for row in gallery.rows], object)
 
 
 def _joint_values(
@@ -332,7 +335,7 @@ def _joint_values(
             return None
         if colour is None:
             return format_path(row.category)
-        shade = row.attributes.get(colour)
+        shade = first_value(row.attributes.get(colour))
         return None if shade is None else f"{format_path(row.category)}\n{shade}"
 
     found = np.array([text(row) for row in gallery.rows], object)
