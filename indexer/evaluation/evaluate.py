@@ -18,7 +18,13 @@ from indexer.evaluation.classification_metrics import (
     category_figures,
     classify,
 )
-from indexer.evaluation.results import FEW_PHOTOS, Classified, EvaluationResults, FigureGroup
+from indexer.evaluation.results import (
+    FEW_PHOTOS,
+    Classified,
+    EvaluationResults,
+    FigureGroup,
+    Nearest,
+)
 from indexer.evaluation.retrieval_metrics import instance_figures, retrieval_figures
 from indexer.evaluation.tag_metrics import tag_figures
 from indexer.feeds.dataset import SPLITS
@@ -80,12 +86,7 @@ def measure(
     queries = photos.sets[split]
     logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
     classified = _classify(bundle, logits, photos)
-    retrieval, nearest = retrieval_figures(
-        queries,
-        photos.gallery,
-        problem.dataset.types,
-        colour=bundle.training.get("colour_attribute"),
-    )
+    retrieval, nearest = _retrieval(bundle, problem, queries, photos.gallery)
     leaked = photos.leaks.leaked[photos.masks[split]]
     heads = attribute_head_figures(bundle, logits, queries, leaked=leaked)
     for name, found in heads.values.items():
@@ -212,6 +213,14 @@ def _model_figures(bundle: Bundle) -> dict[str, Any]:
             block.name: {"dim": block.dim, "weight": block.weight} for block in bundle.spec.blocks
         },
     }
+
+
+def _retrieval(
+    bundle: Bundle, problem: TrainingProblem, queries: TaggedPhotos, gallery: TaggedPhotos
+) -> tuple[FigureGroup, Nearest]:
+    """Figures of search, the colour's by the column that the model takes for it."""
+    colour = bundle.training.get("colour_attribute")
+    return retrieval_figures(queries, gallery, problem.dataset.types, colour=colour)
 
 
 def evaluation_photos(
