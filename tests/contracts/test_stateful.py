@@ -158,6 +158,8 @@ class Live(RuleBasedStateMachine):
         self.home = Home(self.folder / "home")
         self.shop: dict[str, Thing] = {}
         self.pids: dict[str, int] = {}
+        # by id: the newest external version of which a deletion is remembered
+        self.deleted: dict[str, int] = {}
         self.sequence = 0
         self._build(self.models[0], activate=True)
         self.past = [("v000001", self.models[0])]  # activations; a fold takes its version's place
@@ -174,9 +176,13 @@ class Live(RuleBasedStateMachine):
     def _expected(self, order: WriteRequest) -> str:
         """Do ``order`` to the model; the outcome, or the error's code."""
         known = self.shop.get(order.product_id)
-        if known is None and not isinstance(order, Upsert):
-            return UnknownProductError.code
         new = order.external_version
+        if known is None and not isinstance(order, Upsert):
+            if isinstance(order, Delete):
+                self._remember_deleted(order.product_id, new)
+            return UnknownProductError.code
+        if known is None and new is not None and new < self.deleted.get(order.product_id, new):
+            return StaleVersionError.code
         if (
             known is not None
             and new is not None
@@ -186,6 +192,8 @@ class Live(RuleBasedStateMachine):
             return StaleVersionError.code
         if isinstance(order, Delete):
             del self.shop[order.product_id]
+            assert known is not None
+            self._remember_deleted(order.product_id, known.version if new is None else new)
             self.pids.pop(order.product_id)
             self.sequence += 1
             return "deleted"
@@ -219,6 +227,10 @@ class Live(RuleBasedStateMachine):
             return "unchanged"
         self.sequence += 1
         return outcome
+
+    def _remember_deleted(self, product_id: str, version: int | None) -> None:
+        if version is not None:
+            self.deleted[product_id] = max(version, self.deleted.get(product_id, version))
 
     def _agree(
         self, orders: Sequence[WriteRequest], results: Sequence[Written | CatalensError]
@@ -336,6 +348,13 @@ class Live(RuleBasedStateMachine):
         """Which version and model serve, how many products there are, and what searches find."""
         snapshot = self.engine.ready()
         assert (snapshot.index_version, snapshot.model_version) == self.past[-1]
+        if len(snapshot.pending):
+            # A version of another model embeds what came since: until then an answer says so.
+            said = self.engine.search(Query(image=PHOTOS[0]), k=50).to_json()
+            assert said["complete"] is False
+            self.engine.refresh()
+            snapshot = self.engine.ready()
+        assert len(snapshot.pending) == 0
         assert snapshot.live.product_count == len(self.shop)
         assert snapshot.live.sequence == self.engine.last_sequence() == self.sequence
         cheap = sorted(
