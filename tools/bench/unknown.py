@@ -2,11 +2,13 @@
 
 ``near`` and ``far`` ask test photos. ``galleries`` and ``named`` ask validation photos: how many of
 known kinds are refused in catalogs of three sizes, and how much that is unknown gets a name.
+``signals`` asks the same photos as ``named`` by each signal that was tried, alone and beside the
+rule as it was without ``typicality``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +34,7 @@ from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
 from tools.bench.data.strange_photos import draw_strange
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.parts.unknown_signals import BEFORE, TaughtPhotos, combined, signals_of
 from tools.output import log
 
 
@@ -40,7 +43,7 @@ def _refused(size: int) -> Callable[[Sequence[BenchRow]], float | None]:
     return figure("galleries", f"refused_{size}")
 
 
-PARTS = ("near", "far", "galleries", "named")
+PARTS = ("near", "far", "galleries", "named", "signals")
 SIZES = (50, 200, 3000)  # products of the catalogs asked
 _REFUSED = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of known photos refused, of the curve
 _STRANGE = 20  # pictures of each kind that no shop sells
@@ -77,8 +80,10 @@ _DRAWS, _OUT, _FEWEST = (
 def measure(part: str, work: Path) -> BenchRow:
     """The row of one part: every draw's AUROC, share caught and share of false alarms."""
     log(f"bench unknown: {part}")
-    if part in ("galleries", "named"):
-        return _measure_galleries() if part == "galleries" else _measure_named()
+    if part == "galleries":
+        return _measure_galleries()
+    if part in ("named", "signals"):
+        return _measure_named() if part == "named" else _measure_signals()
     near = part == "near"
     data = real_data("clothing") if near else real_data("fashion") / "products.csv"
     problem = read_problem(data, 0)
@@ -243,49 +248,118 @@ def _measure_galleries() -> BenchRow:
     return row
 
 
-def _measure_named() -> BenchRow:
-    """Shares of left-out kinds and of what no shop sells that get a name, as known are refused."""
+@dataclass(frozen=True)
+class _LeftOutKind:
+    """A catalog without one kind of products, and what it is asked; blocks [., 256]."""
+
+    kind: str
+    catalog: _Catalog
+    labels: np.ndarray  # int [G], of the gallery
+    known: np.ndarray  # validation photos of the other kinds
+    unknown: np.ndarray  # all photos of the kind
+    strange: np.ndarray  # pictures of what no shop sells
+
+
+def _left_out_kinds() -> Iterator[_LeftOutKind]:
+    """Each kind of ``clothing`` left out once."""
     photos = _judged_photos()
-    pictures = [(kind, _decoded(picture)) for kind, picture in draw_strange(_STRANGE)]
-    seen = frozen_runtime().extract_features([photo for _, photo in pictures])
-    strange_values = np.asarray(seen, np.float32)[:, : photos.values.shape[1]]
-    together = np.concatenate([photos.values, strange_values])
-    left: list[np.ndarray] = []
-    strange: list[np.ndarray] = []
-    near: list[float] = []
+    pictures = [_decoded(picture) for _, picture in draw_strange(_STRANGE)]
+    seen = np.asarray(frozen_runtime().extract_features(pictures), np.float32)
+    together = np.concatenate([photos.values, seen[:, : photos.values.shape[1]]])
     for out in np.unique(photos.kind).tolist():
         inside = photos.kind != out
         taught = photos.train & inside
-        padded = np.concatenate([taught, np.zeros(len(strange_values), bool)])
+        padded = np.concatenate([taught, np.zeros(len(seen), bool)])
         block = general_block(together, padded, photos.recaptures)
-        catalog = _Catalog.build(
-            _fit(photos, block[: len(inside)], taught, ~photos.train & inside),
-            block[: len(inside)][taught],
+        own, strange = block[: len(inside)], block[len(inside) :]
+        rule = _fit(photos, own, taught, ~photos.train & inside)
+        yield _LeftOutKind(
+            out,
+            _Catalog.build(rule, own[taught]),
+            np.unique(photos.kind[taught], return_inverse=True)[1],
+            own[~photos.train & inside],
+            own[~inside],
+            strange,
         )
+
+
+_ASKED = (
+    "each kind left out once; asked are validation photos, all photos of the kind, and "
+    f"{_STRANGE} pictures each of noise, patterns, drawn landscapes, pages and charts"
+)
+
+
+def _measure_named() -> BenchRow:
+    """Shares of left-out kinds and of what no shop sells that get a name, as known are refused."""
+    left: list[np.ndarray] = []
+    strange: list[np.ndarray] = []
+    near: list[float] = []
+    kinds: dict[str, float] = {}
+    at = _REFUSED.index(0.05)
+    for left_out in _left_out_kinds():
+        catalog = left_out.catalog
         known, unknown, odd = (
             catalog.scores(part, catalog.fitted)
-            for part in (
-                block[: len(inside)][~photos.train & inside],
-                block[: len(inside)][~inside],
-                block[len(inside) :],
-            )
+            for part in (left_out.known, left_out.unknown, left_out.strange)
         )
         bars = np.quantile(known, 1 - np.array(_REFUSED))
         left.append((unknown[:, None] <= bars).mean(0))
         strange.append((odd[:, None] <= bars).mean(0))
         near.append(auroc(unknown, known))
-    at = _REFUSED.index(0.05)
+        kinds[left_out.kind] = float(left[-1][at])
     return {
-        "recipe": "each kind left out once; asked are validation photos, all photos of the kind, "
-        f"and {_STRANGE} pictures each of noise, patterns, drawn landscapes, pages and charts",
+        "recipe": _ASKED,
         "refused": list(_REFUSED),
         "left_out_curve": np.mean(left, 0).tolist(),
         "strange_curve": np.mean(strange, 0).tolist(),
         "left_out": float(np.mean(left, 0)[at]),
         "strange": float(np.mean(strange, 0)[at]),
         "auroc": float(np.mean(near)),
-        "kinds": dict(zip(np.unique(photos.kind).tolist(), [row[at] for row in left], strict=True)),
+        "kinds": kinds,
     }
+
+
+def _measure_signals() -> BenchRow:
+    """Each signal alone and beside the rule without typicality: AUROC of left-out kinds, and the
+    shares named while 5% of known photos are refused; differences are paired over kinds."""
+    found: dict[str, list[list[float]]] = {}
+    for left_out in _left_out_kinds():
+        catalog = left_out.catalog
+        taught = TaughtPhotos(catalog.gallery, left_out.labels)
+        parts = (left_out.known, left_out.unknown, left_out.strange)
+        signals = signals_of(np.concatenate(parts), taught, catalog.rule)
+        known, unknown = len(parts[0]), len(parts[0]) + len(parts[1])
+        scores = {BEFORE: combined(signals, known, None)}
+        for name in signals:
+            scores[name] = -signals[name]
+            scores[f"with {name}"] = combined(signals, known, name)
+        for name, score in scores.items():
+            bar = np.quantile(score[:known], 0.95)
+            found.setdefault(name, []).append(
+                [
+                    auroc(score[known:unknown], score[:known]),
+                    float((score[known:unknown] <= bar).mean()),
+                    float((score[unknown:] <= bar).mean()),
+                ]
+            )
+    before = np.array(found[BEFORE])
+    rows = {}
+    for name, one in found.items():
+        gain = np.array(one)[:, 0] - before[:, 0]
+        auroc_, left, strange = np.mean(one, axis=0)
+        error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+        rows[name] = {
+            "auroc": float(auroc_),
+            "gain": float(gain.mean()),
+            "standard_error": error,
+            "left_out": float(left),
+            "strange": float(strange),
+        }
+        log(
+            f"{name}: AUROC {auroc_:.3f} ({gain.mean():+.3f} +- {error:.3f}), named: left out "
+            f"{left:.3f}, strange {strange:.3f}"
+        )
+    return {"recipe": f"{_ASKED}; {_measure_signals.__doc__}", "signals": rows}
 
 
 def _decoded(picture: Image.Image) -> Photo:

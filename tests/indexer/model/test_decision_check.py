@@ -13,7 +13,7 @@ from indexer.model.decision_layer import Category, Decision
 from indexer.model.spec import Head
 from tests.indexer.model.test_spec import SPEC
 
-RULE = {
+RULE: dict[str, Any] = {
     "threshold": 1.0,
     "mean": [0.0] * 3,
     "spread": [1.0] * 3,
@@ -21,6 +21,11 @@ RULE = {
     "directions": [[1.0, 0.0, 0.0]],
     "columns": [16, 48],
     "k": 10,
+}
+FOUR = {
+    **RULE,
+    **{name: [*RULE[name], 1.0] for name in ("mean", "spread", "mix")},
+    **{"centre": [0.0] * 32, "variance": [1.0] * 32},
 }
 DECISION = Decision(
     categories=(Category(0, ("Mug",)), Category(1, ("Cup",)), Category(2, ("Jug",))),
@@ -43,6 +48,7 @@ def test_what_training_writes_is_taken() -> None:
     assert SPEC.head("category") == Head("category", (0, 1, 2))
     read()
     read(tag_rule=GROUPS)
+    read(unknown=FOUR)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,9 @@ def test_what_training_writes_is_taken() -> None:
         {"unknown": {**RULE, "spread": [0.0] * 3}},
         {"unknown": {**RULE, "columns": [0, 10**9]}},
         {"unknown": {**RULE, "directions": [[1.0]]}},
+        {"unknown": {**RULE, "centre": [0.0] * 32, "variance": [1.0] * 32}},
+        {"unknown": {**FOUR, "variance": [0.0] * 32}},
+        {"unknown": {**FOUR, "centre": [0.0]}},
     ],
 )
 def test_absurd_numbers_are_refused(changes: dict[str, Any]) -> None:
