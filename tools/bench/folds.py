@@ -8,7 +8,9 @@ tenth of the photos is for validation, and the model is made by ``train``. Test 
 the first so many of the five. ``CATALENS_BENCH_PHOTOS``: whole groups until so many photos (0:
 all). ``CATALENS_BENCH_RECAPTURES``: held-out photos of a fold that are taken again (0).
 ``CATALENS_BENCH_BEFORE``: the JSON document of the same command at another commit, to compare with.
-``CATALENS_BENCH_SIZES`` (100,200,300,1200,0) and ``CATALENS_BENCH_DRAWS`` (5): of ``curve``.
+``CATALENS_BENCH_SIZES`` (100,200,300,1200,0) and ``CATALENS_BENCH_DRAWS`` (5): of ``curve`` and, as
+photos of each kind (5,12), of ``vote``: the nearest train photos vote on the category beside the
+head.
 
 With ``--work`` every fold that is finished is kept, and a run that was stopped goes on behind it,
 as long as the code of recipes and networks is the same.
@@ -47,6 +49,7 @@ from tools.bench.data.fold_split import (
 )
 from tools.bench.harness.framework import BenchRow, Goal, knob, real_data
 from tools.bench.parts.fold_outcomes import Outcomes, difference, figures, merged, outcomes_of
+from tools.bench.parts.neighbour_vote import measure_vote
 from tools.output import log
 
 PARTS = (
@@ -54,6 +57,7 @@ PARTS = (
     "fashion-linear",
     "tail-linear",
     "curve",
+    "vote",
     "clothing-finetune",
     "fashion-finetune",
 )
@@ -145,6 +149,15 @@ def measure(part: str, work: Path) -> BenchRow:
     log(f"bench folds: {part}")
     if part == "curve":
         return _curve(work.absolute())
+    if part == "vote":
+        problem = read_problem(_data("clothing"), 0)
+        return measure_vote(
+            problem.of("train"),
+            problem.of("validation"),
+            _sizes([5, 12]),
+            knob("DRAWS", 5),
+            work.absolute(),
+        )
     return _folds(part, work.absolute())
 
 
@@ -293,6 +306,11 @@ def _show(row: BenchRow) -> None:
                     log(f"{title} {variant} {name}: {change}")
 
 
+def _sizes(usual: list[int]) -> list[int]:
+    given = os.environ.get("CATALENS_BENCH_SIZES", "")
+    return [int(text) for text in given.split(",") if text] or usual
+
+
 def _curve(work: Path) -> BenchRow:
     """Clothing with few train photos: draws of them x seeds, accuracy on its validation photos.
 
@@ -302,9 +320,8 @@ def _curve(work: Path) -> BenchRow:
     data = _data("clothing")
     problem = read_problem(data, 0)
     train_rows, judges = problem.of("train"), problem.of("validation")
-    sizes = [int(text) for text in os.environ.get("CATALENS_BENCH_SIZES", "").split(",") if text]
     samples = []
-    for size in sizes or [100, 200, 300, 1200, 0]:
+    for size in _sizes([100, 200, 300, 1200, 0]):
         for draw in range(knob("DRAWS", 5) if size else 1):
             order = np.random.default_rng(draw).permutation(len(train_rows))
             rows = [train_rows[place] for place in np.sort(order[: size or None])]
