@@ -110,10 +110,8 @@ def _judged(
     taught = np.array([row.image in ours for row in features.rows])
     gallery, queries = (evaluation_photos(features, runtime, use) for use in (taught, ~taught))
     numbers = {category.path: at for at, category in enumerate(bundle.decision.categories)}
-    known, truth = (
-        np.array([numbers[row.category or ()] for row in photos.rows])
-        for photos in (gallery, queries)
-    )
+    known = np.array([numbers[row.category or ()] for row in gallery.rows])
+    truth = np.array([numbers[row.category or ()] for row in queries.rows])
     logits = runtime.logits(queries.vectors)["category"]
     head = softmax(
         category_logits(logits, queries.vectors, bundle.decision), bundle.decision.temperature
