@@ -295,8 +295,6 @@ class Database:
             # logs take the file's mode.
             mode = private_mode(self.path.parent)
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
-            for suffix in ("", "-wal", "-shm"):
-                close_file(self.path.with_name(self.path.name + suffix))
         with self.statements() as sql:
             if not self._is_unmade(sql):
                 return
@@ -319,7 +317,11 @@ class Database:
         return not self.schema.application_id or not _holds_tables(sql)
 
     def check(self) -> None:
-        """Raise ``NewerFormatError`` for a newer file, ``BadHomeError`` for one of another kind."""
+        """Raise ``NewerFormatError`` for a newer file, ``BadHomeError`` for one of another kind.
+        One that can be written is closed to others."""
+        if not self.read_only and not self.in_memory:
+            for suffix in ("", "-wal", "-shm"):
+                close_file(self.path.with_name(self.path.name + suffix))
         with self.statements() as sql:
             found = _format(sql)
             owner = sql.execute("PRAGMA application_id").fetchone()[0]
