@@ -254,6 +254,7 @@ def _train(plan: StartPlan) -> Path | None:
     from indexer.feeds.export.catalog_rows import CatalogRows
     from indexer.feeds.export.feed_writer import write_feed
     from indexer.feeds.export.proposal import ExportOptions
+    from indexer.training.metrics import clopper_pearson
     from indexer.training.train import train
 
     if plan.options.photos == "forget":
@@ -285,8 +286,11 @@ def _train(plan: StartPlan) -> Path | None:
         return None
     accuracy = report.validation.get("accuracy")
     if accuracy is not None:
+        photos = report.photos["validation"]
+        low, high = clopper_pearson(accuracy * photos, photos)
         plan.decide(
-            f"the model names the category of {accuracy:.0%} of photos that it did not learn from"
+            f"the model names the category of {accuracy:.0%} of {photos:,} photos that it did not "
+            f"learn from (of many photos it may be {low:.0%} to {high:.0%})"
         )
     return model
 

@@ -30,7 +30,8 @@ from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune import lower_precision
 from indexer.training.label_errors import check_labels, issue_notes
-from indexer.training.look import JUDGED, LEAST_PHOTOS, MOST_PHOTOS
+from indexer.training.look import JUDGED, LEAST_PHOTOS, MOST_PHOTOS, ridge_hits
+from indexer.training.metrics import clopper_pearson
 from indexer.training.options import RECIPES
 from indexer.training.problem import (
     TrainingProblem,
@@ -48,6 +49,7 @@ PROBED = 4000  # photos at most that go through the backbone, chosen by product
 _LINEAR_S = 1e-4
 _TIMED = 8  # photos that speed is measured with
 _FEW = 300  # training photos below which unfreezing a network overfits
+_FEW_JUDGES = 30  # validation photos below which folds of all photos say more
 _RIDGE = 0.3  # of the mean eigenvalue
 
 
@@ -146,8 +148,9 @@ def _probe_labels(
     document["categories"] = _categories(problem)
     learn = (labels >= 0) & (split != "test")
     chosen = np.flatnonzero(learn)
+    checked_rows = [features.rows[number] for number in chosen]
     checked = check_labels(
-        [features.rows[number] for number in chosen],
+        checked_rows,
         values[chosen],
         labels[chosen],
         features.pixels[chosen],
@@ -159,6 +162,14 @@ def _probe_labels(
     train_mask = learn & (split == "train")
     validation_mask = learn & (split == "validation") & ~leaks.leaked
     document["probe"] |= probe(values, labels, train_mask, validation_mask, len(categories))
+    if validation_mask.sum() < _FEW_JUDGES and learn.sum() >= 2 and len(categories) > 1:
+        products = np.unique([row.product_id for row in checked_rows], return_inverse=True)[1]
+        right = ridge_hits(values[chosen], labels[chosen], products)
+        document["probe"]["folds"] = {
+            "right": int(right.sum()),
+            "photos": len(right),
+            "interval": clopper_pearson(float(right.sum()), len(right)),
+        }
 
 
 def _probe_attributes(
@@ -224,8 +235,16 @@ def recommend(
         what = "value" if heads else "category"
         of = f" in {', '.join(heads)}, of one category" if heads else ""
         judged = (
-            f"a linear probe on the frozen {backbone} reaches {accuracy:.3f} of validation photos"
-            f"{of} (always the commonest {what}: {found['probe']['majority']:.3f})"
+            f"a linear probe on the frozen {backbone} reaches {accuracy:.3f} of "
+            f"{_judges(found['probe'], accuracy)}{of} (always the commonest {what}: "
+            f"{found['probe']['majority']:.3f})"
+        )
+    if (folds := found["probe"].get("folds")) is not None:
+        low, high = folds["interval"]
+        judged = (
+            f"a linear probe on the frozen {backbone} names {folds['right']} of {folds['photos']} "
+            f"photos right, each held out in one of five folds (of many it may be {low:.0%} to "
+            f"{high:.0%}): the validation photos alone are too few to judge by"
         )
     took = (
         f"the recipe linear takes up to {_time(cost['linear'])} here, less once features are cached"
@@ -243,6 +262,15 @@ def recommend(
         "command": command,
         "reasons": [judged, reason, took],
     }
+
+
+def _judges(probed: dict[str, Any], accuracy: float) -> str:
+    """The validation photos that judged, with the 95% interval of what they say."""
+    photos = probed.get("photos")
+    if not photos:
+        return "validation photos"
+    low, high = clopper_pearson(accuracy * photos, photos)
+    return f"{photos:,} validation photos (95% interval {low:.3f} to {high:.3f})"
 
 
 def _choose_recipe(found: dict[str, Any], epochs: int, minutes: float) -> tuple[str, str]:
@@ -306,7 +334,7 @@ def probe(
     """Validation accuracy of ridge regression on features [N, F], and of the commonest class; None
     without photos."""
     if not train_mask.any() or not validation_mask.any():
-        return {"validation_accuracy": None, "majority": None}
+        return {"validation_accuracy": None, "majority": None, "photos": 0}
     unit = unit_rows(np.asarray(values, np.float32))
     mean = unit[train_mask].mean(0)
     inputs = unit[train_mask] - mean
@@ -320,6 +348,7 @@ def probe(
     truth = labels[validation_mask]
     return {
         "validation_accuracy": float((found == truth).mean()),
+        "photos": len(truth),
         "majority": float((truth == share.argmax()).mean()),
     }
 

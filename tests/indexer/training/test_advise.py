@@ -97,7 +97,8 @@ def test_probe_judges_held_photos_only() -> None:
     values = rng.normal(size=(2, 16))[labels] + 0.1 * rng.normal(size=(60, 16))
     validation = np.arange(60) % 4 == 0
     right = probe(values, labels, ~validation, validation, 2)
-    assert right == {"validation_accuracy": 1.0, "majority": pytest.approx(10 / 15)}
+    majority = pytest.approx(10 / 15)
+    assert right == {"validation_accuracy": 1.0, "majority": majority, "photos": 15}
     swapped = np.where(validation, 1 - labels, labels)
     assert probe(values, swapped, ~validation, validation, 2)["validation_accuracy"] == 0.0
     assert probe(values, labels, ~validation, np.zeros(60, bool), 2)["validation_accuracy"] is None
@@ -130,6 +131,21 @@ def test_advise_tells_what_a_folder_holds(tmp_path: Path, feature_cache: Path) -
     assert document["short_side_px"]["median"] == 100
     assert document["probe"]["validation_accuracy"] > document["probe"]["majority"]
     assert document["recommendation"]["recipe"] == "linear"
+
+
+def test_few_validation_photos_give_counts_of_folds(shapes: Path, feature_cache: Path) -> None:
+    """Of 29 photos no share of four is told: all are held out in folds and counted; more are told
+    with their number and interval."""
+    document = advise(shapes, device="cpu", cache=feature_cache)
+    folds = document["probe"]["folds"]
+    assert folds["photos"] < 30
+    low, high = folds["interval"]
+    assert low < folds["right"] / folds["photos"] <= high
+    judged = document["recommendation"]["reasons"][0]
+    assert f"names {folds['right']} of {folds['photos']} photos right" in judged
+    probed = {"validation_accuracy": 0.9, "majority": 0.2, "photos": 300}
+    many = recommend(found(probe=probed), "b", Path("d"), 10.0)["reasons"][0]
+    assert "0.900 of 300 validation photos (95% interval 0.860 to 0.932)" in many
 
 
 def test_photos_without_labels_can_be_trained_on_as_they_are(
