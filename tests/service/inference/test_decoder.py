@@ -21,7 +21,7 @@ from service.products.writer import Draft
 from service.settings import Settings
 
 SIDE = 600
-HELD = 4 * SIDE * SIDE
+HELD = 4 * SIDE * SIDE + 8 * SIDE
 
 
 def large(number: int) -> bytes:
