@@ -28,7 +28,7 @@ from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.colour_column import colour_statistics_for
 from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
-from indexer.training.finetune import lower_precision
+from indexer.training.finetune_loss import lower_precision
 from indexer.training.label_errors import check_labels, issue_notes
 from indexer.training.look import JUDGED, LEAST_PHOTOS, MOST_PHOTOS, ridge_hits
 from indexer.training.metrics import clopper_pearson

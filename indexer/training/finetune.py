@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,38 +23,37 @@ from indexer.model.network import Network
 from indexer.model.preprocessing import to_batch
 from indexer.model.torch_runtime import OutOfMemoryError
 from indexer.training.augmentation import (
+    DecodedPhotos,
     augment,
     decode_squares,
     draw_changes,
+    squashed_photo,
     training_square,
 )
-from indexer.training.cpu_kernels import kept_memory, quick_depthwise
+from indexer.training.batches import epoch_order, photo_kinds
+from indexer.training.cpu_kernels import kept_memory
 from indexer.training.distributed import ALONE, TrainingProcesses
+from indexer.training.finetune_loss import FrozenBank, Objective
 from indexer.training.linear import (
     Examples,
     FittedModel,
     category_temperature,
-    heads_loss,
-    one_hot,
     validation_metrics,
 )
 from indexer.training.optimiser import Optimiser
-from indexer.training.options import FinetuneOptions, TrainingOptions
+from indexer.training.options import TrainingOptions
 from indexer.training.parameter_groups import (
     parameter_groups,
     set_training,
     training_size,
     unfreeze_groups,
 )
-from indexer.training.targets import Target
 
 log = structlog.get_logger(__name__)
 
 AVERAGE_DECAY = 0.99
 # photos of a batch, below which nothing is halved
 LEAST_BATCH = 4
-# photos at most among which a changed photo is to find itself
-BANK = 4096
 # judged epochs without a better validation before it stops
 PATIENCE = 4
 _CLIP = 5.0
@@ -95,8 +93,9 @@ def finetune(
         progress("photos", 0, len(trainer.pool) + len(validation))
         judged = [rows[place] for place in validation.tolist()]
         taught = [rows[place] for place in trainer.pool.tolist()]
-        shown = decode_squares(judged, preprocess, Path(folder) / "shown.npy")
-        squares = decode_squares(taught, training_square(preprocess), Path(folder) / "squares.npy")
+        shown = decode_squares(judged, preprocess, Path(folder) / "shown.npy").pixels
+        framing = squashed_photo if options.framed else training_square
+        squares = decode_squares(taught, framing(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
             if team.broadcast(trainer.is_stuck(epoch)):
                 break
@@ -219,8 +218,11 @@ class _Trainer:
             warm_up=_WARM_UP,
             clip=_CLIP,
         )
-        bank = _Bank(fitted, examples.features, rows, self.pool, options.seed, options.device)
-        self._objective = Objective(network, examples.targets, bank, options.finetuning, team.size)
+        bank = FrozenBank(fitted, examples.features, rows, self.pool, options.seed, options.device)
+        self._objective = Objective(
+            network, examples.targets, bank, options.finetuning, self.pool, team.size
+        )
+        self._kinds = photo_kinds(rows, examples.targets, self.pool)
         # the objective as the team shares it, and which stages it trains
         self._shared: Any = None
         self._half: bool | None = None
@@ -253,7 +255,7 @@ class _Trainer:
         best = self.optimiser.best_epoch
         return best is not None and epoch - best > PATIENCE
 
-    def train_epoch(self, epoch: int, squares: np.ndarray, progress: OnStage) -> dict[str, Any]:
+    def train_epoch(self, epoch: int, squares: DecodedPhotos, progress: OnStage) -> dict[str, Any]:
         """Train on all photos once, in an order of this epoch; loss and size in px.
 
         An epoch is the same after a restart, dropout too.
@@ -267,8 +269,10 @@ class _Trainer:
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         set_training(self._network, drops=self._backbone.drops)
+        # so that it is the same after a restart
+        self._objective.memory.clear()
         losses = []
-        order = torch.randperm(len(self.pool), generator=generator).numpy()
+        order = epoch_order(self._kinds, parts.alike, generator)
         for start in range(0, len(order), schedule.batch_size):
             places = np.sort(order[start : start + schedule.batch_size])
             # a last batch that cannot be shared
@@ -287,13 +291,15 @@ class _Trainer:
             self._shared = self._team.wrap_ddp(self._objective)
             self._half = half
 
-    def _loss(self, places: np.ndarray, squares: np.ndarray, size: int, generator: Any) -> Any:
-        """Compute the loss of the photos ``squares[places]`` [B], changed as ``generator`` says."""
+    def _loss(self, places: np.ndarray, squares: DecodedPhotos, size: int, generator: Any) -> Any:
+        """Compute the loss of the photos ``places`` [B], changed as ``generator`` says."""
         parts = self._options.finetuning
-        changes = draw_changes(len(places), generator, backgrounds=parts.backgrounds)
+        changes = draw_changes(
+            len(places), generator, backgrounds=parts.backgrounds, framed=self._options.framed
+        )
         mine = self._team.shard(len(places))
         photos = augment(
-            squares[places[mine]],
+            squares.at(places[mine]),
             changes.of(mine),
             size,
             self._network.spec.preprocess,
@@ -302,118 +308,6 @@ class _Trainer:
         mix = self._mixes and float(torch.rand((), generator=generator)) < parts.mixed
         share = float(torch.rand((), generator=generator)) if mix else 1.0
         return self._shared(photos, self.pool[places], mine, share)
-
-
-class _Bank:
-    """Blocks g and t of the training photos as the frozen network saw them.
-
-    Block ``g`` learns to find, for a changed photo, the unchanged one among all others, so that it
-    keeps what no label names and learns what a camera changes. Block ``t`` stays where it was.
-    """
-
-    def __init__(
-        self,
-        fitted: FittedModel,
-        features: np.ndarray,
-        rows: Sequence[DatasetRow],
-        pool: np.ndarray,
-        seed: int,
-        device: str,
-    ) -> None:
-        chosen = pool
-        if len(pool) > BANK:
-            chosen = np.sort(np.random.default_rng(seed).choice(pool, BANK, replace=False))
-        number: dict[str, int] = {}
-        product = np.array([number.setdefault(row.product_id, len(number)) for row in rows])
-        blocks = fitted.blocks(features)
-        self.general = torch.from_numpy(blocks["g"]).to(device)  # [N, dim], unit
-        # [N, dim], unit; of no width without block t
-        joint = blocks.get("t", np.empty((len(features), 0), np.float32))
-        self.joint = torch.from_numpy(joint).to(device)
-        self.product = torch.from_numpy(product).to(device)
-        self.others = torch.from_numpy(chosen).to(device)
-
-    def drifts(self, joint: Any, chosen: Any) -> Any:
-        """Vectors [B, dim] of block t of changed photos ``chosen`` [B] -> [B], 1 - cosine with that
-        of the unchanged photo in the frozen network."""
-        return 1 - torch.nn.functional.cosine_similarity(joint, self.joint[chosen], dim=1)
-
-    def losses(self, general: Any, chosen: Any, sharpness: float) -> Any:
-        """Unit vectors [B, dim] of changed photos ``chosen`` [B] -> [B], -log of the chance to find
-        the unchanged one.
-
-        InfoNCE (van den Oord et al. 2018) against the bank; other photos of the same product are no
-        mistake.
-        """
-        own = (general * self.general[chosen]).sum(1, keepdim=True)
-        same = self.product[chosen][:, None] == self.product[self.others][None]
-        rest = (general @ self.general[self.others].T).masked_fill(same, -torch.inf)
-        scores = torch.cat([own, rest], dim=1) / sharpness
-        return torch.logsumexp(scores, dim=1) - scores[:, 0]
-
-
-class Objective(torch.nn.Module):
-    """Loss of a batch of changed photos: the heads' cross-entropy, and InfoNCE for block g."""
-
-    def __init__(
-        self,
-        network: Network,
-        targets: Sequence[Target],
-        bank: _Bank,
-        parts: FinetuneOptions,
-        size: int = 1,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self._targets = targets
-        self._bank = bank
-        self._parts = parts
-        # of the team
-        self._size = size
-        weight = next(block.weight for block in network.spec.blocks if block.name == "g")
-        self._length = weight**0.5
-
-    def forward(self, photos: Any, batch: np.ndarray, mine: slice, share: float = 1.0) -> Any:
-        """``photos``: the changed photos ``batch[mine]``. The mean over all parts is the loss of
-        the whole batch.
-
-        With a ``share`` below 1 each photo is mixed with the next one, and so are the labels.
-        """
-        device = photos.device
-        chosen = batch[mine]
-        if share < 1:
-            photos = share * photos + (1 - share) * photos.roll(1, 0)
-        with lower_precision(device.type):
-            seen = self.network.describe(photos)
-        blocks = self.network.neck.parts(seen.float())
-        truth = [one_hot(target, chosen).to(device) for target in self._targets]
-        if share < 1:
-            truth = [share * target + (1 - share) * target.roll(1, 0) for target in truth]
-        counts = [float((target.labels[batch] >= 0).sum()) / self._size for target in self._targets]
-        loss = heads_loss(self.network.heads, blocks, truth, self._targets, counts=counts)
-        if self._parts.general and share == 1:  # a mixture is no photo to be found again
-            places = torch.from_numpy(chosen).to(device)
-            kept = self._bank.losses(blocks["g"] / self._length, places, self._parts.sharpness)
-            kept = self._parts.general * kept
-            if "t" in blocks:
-                kept = kept + self._parts.joint * self._bank.drifts(blocks["t"], places)
-            return loss + kept.sum() * self._size / len(batch)
-        # DistributedDataParallel wants a part of every parameter in each loss.
-        return loss + 0.0 * blocks["g"].sum()
-
-
-@contextmanager
-def lower_precision(device: str) -> Iterator[None]:
-    """Use bfloat16 where the hardware multiplies it, else change nothing."""
-    with ExitStack() as stack:
-        if device == "cuda":
-            # Without the emulation of cards that cannot (T4, V100): it is slower than float32.
-            if torch.cuda.is_bf16_supported(including_emulation=False):
-                stack.enter_context(torch.autocast("cuda", torch.bfloat16))
-        elif getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
-            stack.enter_context(quick_depthwise())
-        yield
 
 
 def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndarray]:

@@ -193,6 +193,8 @@ class _LinearLoss:
         self._options = options
         self._rng = np.random.default_rng(seed)
         self._labels = [torch.from_numpy(target.labels) for target in examples.targets]
+        pool = np.flatnonzero(examples.train_mask)
+        self._priors = log_priors(examples.targets, pool, options.adjustment)
         self._colour = colour_target(examples.targets)
         self._recaptures: tuple[Any, Any] | None = None
         if self._colour is not None and options.recaptured and examples.pairs is not None:
@@ -204,7 +206,7 @@ class _LinearLoss:
             return self._mixed(chosen)
         parts = self._neck.parts(self._photos[chosen])
         truth = [one_hot(target, chosen) for target in self._targets]
-        loss = heads_loss(self._heads, parts, truth, self._targets)
+        loss = heads_loss(self._heads, parts, truth, self._targets, priors=self._priors)
         labels = [values[chosen] for values in self._labels]
         loss = loss + self._options.contrastive.loss(parts, self._targets, labels)
         if self._recaptures is None or self._colour is None:
@@ -221,7 +223,8 @@ class _LinearLoss:
             share * one_hot(target, chosen) + (1 - share) * one_hot(target, other)
             for target in self._targets
         ]
-        return heads_loss(self._heads, self._neck.parts(mixture), truth, self._targets)
+        parts = self._neck.parts(mixture)
+        return heads_loss(self._heads, parts, truth, self._targets, priors=self._priors)
 
 
 def _shaded(pairs: Pairs, colour: Target, width: int) -> tuple[Any, Any] | None:
@@ -321,11 +324,12 @@ def heads_loss(
     targets: Sequence[Target],
     *,
     counts: Sequence[float] | None = None,
+    priors: Sequence[Any] | None = None,
 ) -> Any:
     """Sum the heads' cross-entropy on smoothed targets [B, C]; a row of zeros is unlabelled.
 
     Each head's is the mean over its labelled photos; ``counts`` are their numbers where B is a part
-    of a batch only.
+    of a batch only. ``priors`` (``log_priors``) are added to the logits.
     """
     coloured = colour_target(targets)
     total: Any = 0.0
@@ -336,11 +340,31 @@ def heads_loss(
         )
         known = true.sum(1, keepdim=True)
         smooth = true * (1 - LABEL_SMOOTHING) + known * LABEL_SMOOTHING / true.shape[1]
-        losses = -(smooth * functional.log_softmax(heads(embedding, target.name), dim=1)).sum(1)
+        logits = heads(embedding, target.name)
+        if priors is not None:
+            logits = logits + priors[number].to(logits.device)
+        losses = -(smooth * functional.log_softmax(logits, dim=1)).sum(1)
         total = total + losses.sum() / max(
             float(known.sum()) if counts is None else counts[number], 1e-6
         )
     return total
+
+
+def log_priors(targets: Sequence[Target], pool: np.ndarray, share: float) -> list[Any] | None:
+    """Return ``share`` of the log of each value's frequency among the photos ``pool``: [C] a
+    target; None of no share.
+
+    Added to the logits while training, they leave to the logits themselves what does not come from
+    frequency alone (logit adjustment, Menon et al. 2021). A value without a photo counts as one.
+    """
+    if not share:
+        return None
+    found = []
+    for target in targets:
+        labels = target.labels[pool]
+        count = np.bincount(labels[labels >= 0], minlength=len(target.values)).clip(1)
+        found.append(torch.from_numpy(share * np.log(count / count.sum())).float())
+    return found
 
 
 def validation_metrics(
@@ -371,6 +395,19 @@ def validation_metrics(
         else None
     )
     return entry, rank
+
+
+def judged_again(fitted: FittedModel, examples: Examples) -> FittedModel:
+    """Judge a model by validation photos shown otherwise: a last entry of its history, and its
+    temperature."""
+    if not examples.targets:
+        return fitted
+    features = torch.from_numpy(examples.features[examples.validation_mask].astype(np.float32))
+    logits = _logits(fitted.neck, fitted.heads, features)
+    entry, _ = validation_metrics(logits, examples.targets, examples.validation_mask)
+    history = [*fitted.history, {**fitted.history[fitted.best_epoch - 1], **entry}]
+    temperature = category_temperature(logits, examples.targets, examples.validation_mask)
+    return replace(fitted, temperature=temperature, history=history, best_epoch=len(history))
 
 
 def set_block_weights(fitted: FittedModel, weights: dict[str, float]) -> FittedModel:

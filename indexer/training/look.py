@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from indexer.core.category_path import format_path
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadDataError, BadRequestError
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import evenly_spaced, unit_rows
+from indexer.feeds.dataset import DatasetRow
 from indexer.model.backbone import Backbone
+from indexer.model.backbones import find
 from indexer.model.network import Network
 from indexer.model.preprocessing import LOOK_COST, with_look
-from indexer.model.spec import LOOKS
+from indexer.model.spec import LOOKS, Preprocess
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.feature_cache import photo_features
 from indexer.training.options import AUTO, TrainingOptions
 from indexer.training.problem import TrainingProblem
+from indexer.training.targets import CATEGORY
 
 # What is taken where no categories can judge.
 USUAL = "crop"
@@ -29,6 +33,8 @@ JUDGED = ("crop", "whole", "both")
 # photos that judge, at most and at least
 MOST_PHOTOS = 800
 LEAST_PHOTOS = 100
+# The same of fine-tuned networks, which have learned how large things are in squares.
+TUNED = ("whole", "rect", "both")
 _FOLDS = 5
 # of the mean square of a feature, on the diagonal of the ridge regression
 _RIDGE = 0.5
@@ -77,9 +83,7 @@ def choose_look(
     if options.look != AUTO:
         return LookChoice(options.look, 0, {}, "asked for")
     if options.recipe == "finetune":
-        return LookChoice(
-            USUAL, 0, {}, "fine-tuning shows the whole square where photos have labels"
-        )
+        return LookChoice(USUAL, 0, {}, "chosen after fine-tuning, where photos have labels")
     rows = [row for row in problem.of("train") + problem.of("validation") if row.category]
     rows = [rows[place] for place in evenly_spaced(len(rows), MOST_PHOTOS)]
     right: dict[str, np.ndarray] = {}
@@ -108,6 +112,59 @@ def choose_look(
     best = max(right, key=lambda look: float(right[look].mean()))
     reason = "best" if chosen == best else f"within one standard error of {best}"
     return LookChoice(chosen, len(right[chosen]), scores, reason)
+
+
+def choose_tuned_look(
+    rows: Sequence[DatasetRow],
+    labels: np.ndarray,
+    network: Network,
+    options: TrainingOptions,
+    *,
+    progress: OnStage = no_progress,
+) -> LookChoice:
+    """Choose what a fine-tuned ``network``, trained on squares, is shown: the look asked for, or
+    the cheapest within one standard error of the best.
+
+    ``rows``: validation photos with ``labels`` int [M], none negative. Right is what its head says
+    and the nearest of the other photos, by the embedding that search compares.
+    """
+    square = network.spec.preprocess
+    if options.look != AUTO:
+        return LookChoice(options.look, 0, {}, "asked for")
+    if not options.framed:
+        return LookChoice(square.look, 0, {}, "fine-tuning shows squares")
+    few = len(rows) < LEAST_PHOTOS
+    if few or len(np.unique(labels)) < 2 or CATEGORY not in network.heads.names:
+        reason = f"fewer than {LEAST_PHOTOS} validation photos of two categories to judge by"
+        return LookChoice(square.look, 0, {}, reason)
+    products = np.unique([row.product_id for row in rows], return_inverse=True)[1]
+    looks = [look for look in TUNED if look != "rect" or find(network.spec.backbone).any_shape]
+    right: dict[str, np.ndarray] = {}
+    scores: dict[str, LookScore] = {}
+    for look in looks:
+        runtime = TorchRuntime(shown_by(network, with_look(square, look)), device=options.device)
+        found = photo_features(rows, runtime, cache=options.cache, progress=progress)
+        if len(found.rows) < len(rows):
+            raise BadDataError(
+                f"photos became unreadable while training: {found.skipped[0].reason}"
+            )
+        vectors = runtime.embed_features(found.values.astype(np.float32))
+        by_head = runtime.logits(vectors)[CATEGORY].argmax(1) == labels
+        by_nearest = nearest_hits(vectors, labels, products, centred=True)
+        right[look] = (by_head.astype(float) + by_nearest) / 2
+        scores[look] = LookScore(float(by_head.mean()), float(by_nearest.mean()))
+    chosen = cheapest_of_best(right)
+    best = max(right, key=lambda look: float(right[look].mean()))
+    reason = "best" if chosen == best else f"within one standard error of {best}"
+    return LookChoice(chosen, len(rows), scores, f"{reason}, on validation photos")
+
+
+def shown_by(network: Network, preprocess: Preprocess) -> Network:
+    """Return the same weights for photos shown by ``preprocess``."""
+    found = Network(network.spec.with_preprocess(preprocess), network.backbone)
+    found.neck.load_state_dict(network.neck.state_dict())
+    found.heads.load_state_dict(network.heads.state_dict())
+    return found
 
 
 def look_notes(made: dict[str, Any]) -> list[str]:
@@ -178,10 +235,16 @@ def ridge_hits(features: np.ndarray, labels: np.ndarray, products: np.ndarray) -
     return right
 
 
-def nearest_hits(features: np.ndarray, labels: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """Tell whose nearest photo of another product has the same label, by cosine: bool [n]."""
+def nearest_hits(
+    features: np.ndarray, labels: np.ndarray, products: np.ndarray, *, centred: bool = False
+) -> np.ndarray:
+    """Tell whose nearest photo of another product has the same label, by cosine: bool [n].
+
+    Features that are not ``centred`` are.
+    """
     rows = unit_rows(features)
-    rows = unit_rows(rows - rows.mean(0))
+    if not centred:
+        rows = unit_rows(rows - rows.mean(0))
     scores = rows @ rows.T
     scores[products[:, None] == products[None]] = -np.inf
     return np.asarray(labels[scores.argmax(1)] == labels)

@@ -32,8 +32,8 @@ class Schedule:
 AUTO = "auto"
 # No attribute does.
 NO_COLOUR = "none"
-# Looks of which ``finetune`` has training photos.
-SQUARE_LOOKS = ("crop", "whole")
+# share of the photos that are framed so where the look is of all of the photo
+_FRAMED = 0.5
 RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
 
 
@@ -47,6 +47,11 @@ class LinearOptions:
     contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
     # weight of the colour that recaptures of training photos are to have, in the same steps
     recaptured: float = 0.5
+    # share of the log frequency of values that is added to their logits while training (Menon)
+    adjustment: float = 0.0
+
+
+NO_CONTRASTIVE = ContrastiveLosses(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,17 @@ class FinetuneOptions:
     dropout: float = 0.2
     # share of the steps that mix photos (mixup, Zhang et al. 2018)
     mixed: float = 0.5
+    # losses of the other steps beside the heads' cross-entropy
+    contrastive: ContrastiveLosses = NO_CONTRASTIVE
+    # photos before, with which those of a batch are contrasted too
+    memory: int = 0
+    # photos of one kind that stand in a batch together
+    alike: int = 1
+    # Share of the photos that are framed by more than their middle square, up to all of the photo;
+    # with it the look is chosen after fine-tuning. Looks of all of the photo have their own.
+    framed: float = 0.0
+    # share of the log frequency of values that is added to their logits while training (Menon)
+    adjustment: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,12 +124,14 @@ class TrainingOptions:
             raise BadRequestError(
                 f"unknown look {self.look!r}; offered: {AUTO}, {', '.join(LOOKS)}"
             )
-        if self.recipe == "finetune" and self.look not in (AUTO, *SQUARE_LOOKS):
-            raise BadRequestError(
-                f"recipe finetune trains on squares: look {self.look!r} is for linear; offered: "
-                f"{AUTO}, {', '.join(SQUARE_LOOKS)}"
-            )
         _ = self.schedule
+
+    @property
+    def framed(self) -> float:
+        """Share of the photos that fine-tuning frames by more than their middle square."""
+        if not self.finetuning.framed and self.look in ("rect", "both"):
+            return _FRAMED
+        return self.finetuning.framed
 
     @property
     def schedule(self) -> Schedule:

@@ -25,7 +25,7 @@ from indexer.model.decision_layer import Decision
 from indexer.model.joint_text import TextTowerFiles, read_text_tower
 from indexer.model.network import Neck, Network
 from indexer.model.preprocessing import with_look
-from indexer.model.spec import ModelSpec
+from indexer.model.spec import ModelSpec, Preprocess
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.block_weights import choose_weights
 from indexer.training.colour_column import colour_statistics_for
@@ -36,11 +36,19 @@ from indexer.training.linear import (
     LABEL_SMOOTHING,
     FittedModel,
     fit,
+    judged_again,
     linear_spec,
     set_block_weights,
 )
-from indexer.training.look import choose_look, look_notes, take_look
-from indexer.training.options import AUTO, RECIPES, Schedule, TrainingOptions
+from indexer.training.look import (
+    LookChoice,
+    choose_look,
+    choose_tuned_look,
+    look_notes,
+    shown_by,
+    take_look,
+)
+from indexer.training.options import RECIPES, Schedule, TrainingOptions
 from indexer.training.problem import SPLIT_RULE, TrainingProblem, read_problem
 from indexer.training.tag_samples import (
     TaggedPhotos,
@@ -88,6 +96,7 @@ class _Stage:
     network: Network
     photos: TrainingSet  # with the features of ``network``'s backbone
     fitted: FittedModel
+    look: LookChoice
 
 
 def train(
@@ -129,7 +138,7 @@ def train(
     spec = spec.with_preprocess(network.spec.preprocess)
     linear, schedule = _schedules(options, spec)
     fitted = _fit(spec, photos, linear, options, progress)
-    stage = _Stage(network, photos, fitted)
+    stage = _Stage(network, photos, fitted, look)
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if options.recipe == "finetune":
         stage = _fine_tune(stage, linear, options, checkpoint, progress, team)
@@ -141,7 +150,7 @@ def train(
     with team.first() as writes:
         if writes:
             made_by = _made_by(options, schedule, start, photos, stage.photos)
-            made_by["look"] = replace(look, look=network.spec.preprocess.look).to_json()
+            made_by["look"] = replace(stage.look, look=network.spec.preprocess.look).to_json()
             _write(out, network, decision, fitted, validation, made_by, start.text)
             checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
@@ -249,12 +258,10 @@ def _fine_tune(
     progress: OnStage,
     team: TrainingProcesses,
 ) -> _Stage:
-    """Fine-tune the backbone, then fit neck and heads once more on its features."""
-    fitted = stage.fitted
-    # Supervised fine-tuning adapts to full-scale crops; unsupervised `g` keeps its scale.
-    if stage.photos.targets and options.look == AUTO:
-        preprocess = with_look(fitted.spec.preprocess, "whole")
-        fitted = replace(fitted, spec=fitted.spec.with_preprocess(preprocess))
+    """Fine-tune the backbone, choose what it is shown, then fit neck and heads once more on its
+    features."""
+    square = _square(stage.fitted.spec.preprocess, options.look, bool(stage.photos.targets))
+    fitted = replace(stage.fitted, spec=stage.fitted.spec.with_preprocess(square))
     network = assemble_network(fitted, stage.network.backbone)
     if not options.resume:
         checkpoint.unlink(missing_ok=True)
@@ -269,10 +276,29 @@ def _fine_tune(
         team=team,
     )
     network = assemble_network(tuned, network.backbone)
+    with team.first():
+        judges = np.flatnonzero(stage.photos.validation_mask & (stage.photos.category >= 0))
+        rows = [stage.photos.extracted.rows[place] for place in judges.tolist()]
+        labels = stage.photos.category[judges]
+        look = choose_tuned_look(rows, labels, network, options, progress=progress)
+    preprocess = with_look(square, look.look)
+    network = shown_by(network, preprocess)
+    tuned = replace(tuned, spec=network.spec, neck=network.neck, heads=network.heads)
     runtime = TorchRuntime(network, device=options.device)
     photos = stage.photos.with_backbone(runtime, options, progress=progress, team=team)
-    again = _fit(fitted.spec, photos, linear, options, progress, general=tuned.neck)
-    return _Stage(network, photos, _better(tuned, again))
+    if preprocess != square:
+        tuned = judged_again(tuned, photos.examples)
+    again = _fit(network.spec, photos, linear, options, progress, general=tuned.neck)
+    return _Stage(network, photos, _better(tuned, again), look)
+
+
+def _square(preprocess: Preprocess, look: str, labelled: bool) -> Preprocess:
+    """Return what is trained on: the whole middle square, or its inner part.
+
+    Supervised fine-tuning adapts to full-scale crops; unsupervised ``g`` keeps its scale.
+    """
+    square = replace(preprocess, shapes=(), both=False)
+    return with_look(square, "whole") if labelled and look != "crop" else square
 
 
 def _better(tuned: FittedModel, again: FittedModel) -> FittedModel:
@@ -410,6 +436,8 @@ def _made_by(
         "seed": options.seed,
         **asdict(schedule),
         "unfreeze": options.unfreeze,
+        # its switches, by which one fine-tuning is told from another
+        "finetuning": asdict(options.finetuning) if options.recipe == "finetune" else None,
         "weights": None if options.weights is None else options.weights.name,
         "weights_origin": None if start.origin is None else asdict(start.origin),
         "split": SPLIT_RULE,

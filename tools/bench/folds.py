@@ -75,13 +75,27 @@ VARIANTS: dict[str, TrainingOptions] = {
     "whole": TrainingOptions(look="whole"),
     "rect": TrainingOptions(look="rect"),
     "both": TrainingOptions(look="both"),
+    "adjusted": TrainingOptions(linear=LinearOptions(adjustment=1.0)),
     "lite1": TrainingOptions(backbone="efficientnet_lite1"),
     "lite2": TrainingOptions(backbone="efficientnet_lite2"),
 }
+# last quarter of the epochs at the served size
+_LAST_FULL = ((0.5, 5 / 7), (0.75, 6 / 7), (1.0, 1.0))
+_ALIKE: dict[str, Any] = {"contrastive": ContrastiveLosses(), "memory": 1024, "alike": 4}
 FINETUNE_VARIANTS: dict[str, TrainingOptions] = {
     BASE: TrainingOptions(),
     "no-dropout": TrainingOptions(finetuning=FinetuneOptions(dropout=0.0)),
     "full-size": TrainingOptions(finetuning=FinetuneOptions(sizes=((1.0, 1.0),))),
+    "last-full-size": TrainingOptions(finetuning=FinetuneOptions(sizes=_LAST_FULL)),
+    "upper-stages": TrainingOptions(unfreeze=6),
+    "contrastive": TrainingOptions(finetuning=FinetuneOptions(**_ALIKE)),
+    "framed": TrainingOptions(finetuning=FinetuneOptions(framed=0.5)),
+    "both": TrainingOptions(look="both"),
+    "rect": TrainingOptions(look="rect"),
+    "adjusted": TrainingOptions(finetuning=FinetuneOptions(adjustment=1.0)),
+    "together": TrainingOptions(
+        unfreeze=6, finetuning=FinetuneOptions(framed=0.5, sizes=_LAST_FULL, **_ALIKE)
+    ),
 }
 _ROOT = Path(__file__).resolve().parents[2]
 # rooms whose code a fold's result depends on

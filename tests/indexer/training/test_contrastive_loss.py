@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from indexer.core.native import torch
-from indexer.training.contrastive_loss import ContrastiveLosses
+from indexer.training.contrastive_loss import ContrastiveLosses, LabelledMemory
 from indexer.training.targets import Target
 
 CATEGORY = Target("category", ("hat", "shoe"), np.array([0, 0, 1, 1]))
@@ -84,3 +84,45 @@ def test_attributes_alone_teach_without_a_category() -> None:
     assert loss(APART, COLOUR, FIT, colour=1.0, attributes=1.0, both=1.0) == pytest.approx(
         loss(APART, CATEGORY, COLOUR, FIT, colour=1.0, attributes=1.0), abs=1e-6
     )
+
+
+def test_a_small_batch_is_contrasted_with_the_photos_before() -> None:
+    """Two halves, one after the other, find in memory what one batch of both holds; what is
+    remembered learns nothing, and the oldest is forgotten."""
+    labels = torch.from_numpy(CATEGORY.labels)
+    only = ContrastiveLosses(category=1.0, attributes=0.0, colour=0.0, both=0.0)
+    memory = LabelledMemory(2)
+    halves = [slice(0, 4, 2), slice(1, 4, 2)]  # a hat and a shoe each
+    parts = [{"a": APART["a"][half].clone().requires_grad_()} for half in halves]
+    targets = [Target("category", CATEGORY.values, CATEGORY.labels[half]) for half in halves]
+    first, second = (
+        only.loss(part, [target], [labels[half]], memory=memory)
+        for part, target, half in zip(parts, targets, halves, strict=True)
+    )
+    assert first.item() == 0
+    # one of the same kind, two of the other
+    assert second.item() == pytest.approx(np.log1p(2 * np.exp(-10)), abs=1e-5)
+    second.backward()
+    assert parts[0]["a"].grad is None or not parts[0]["a"].grad.any()
+    kept = memory.recall("category")
+    assert kept is not None
+    assert torch.equal(kept[0], parts[1]["a"])
+    memory.clear()
+    assert memory.recall("category") is None
+
+
+def test_the_loss_is_that_of_the_paper() -> None:
+    """Against Khosla's formula, photo by photo, where some labels stand alone."""
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(9, 5, generator=generator), dim=1)
+    labels = [0, 0, 0, 1, 1, 2, -1, 3, 3]
+    target = Target("category", tuple("wxyz"), np.array(labels))
+    losses = []
+    known = [place for place, label in enumerate(labels) if label >= 0]
+    for one in known:
+        others = [other for other in known if other != one]
+        score = {other: float(vectors[one] @ vectors[other]) / 0.1 for other in others}
+        total = np.logaddexp.reduce(list(score.values()))
+        same = [total - score[other] for other in others if labels[other] == labels[one]]
+        losses += [np.mean(same)] if same else []
+    assert loss({"a": vectors}, target, category=1.0) == pytest.approx(np.mean(losses), rel=1e-4)

@@ -18,8 +18,14 @@ from indexer.model import backbones
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.preprocessing import photos_to_pixels, shrink_to
 from indexer.model.torch_runtime import OutOfMemoryError, TorchRuntime
-from indexer.training import finetune
-from indexer.training.augmentation import augment, decode_squares, draw_changes, training_square
+from indexer.training import finetune, finetune_loss
+from indexer.training.augmentation import (
+    DecodedPhotos,
+    augment,
+    decode_squares,
+    draw_changes,
+    training_square,
+)
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.optimiser import Optimiser
 from indexer.training.options import TrainingOptions
@@ -121,12 +127,16 @@ def test_a_finetuned_model_sees_the_whole_square_in_validation_and_in_service(
     rows = [DatasetRow(file.name, file.stem, file, None, None, (), None, {}) for file in files]
     shown = decode_squares(rows, preprocess, tmp_path / "shown.npy")
     photos = [decode_photo(file.read_bytes(), shrink_to=shrink_to(preprocess)) for file in files]
-    assert np.array_equal(shown, photos_to_pixels(photos, preprocess))
+    assert np.array_equal(shown.pixels, photos_to_pixels(photos, preprocess))
+
+
+def as_they_are(squares: np.ndarray) -> DecodedPhotos:
+    return DecodedPhotos(squares, np.ones(len(squares), np.float32))
 
 
 def changed(squares: np.ndarray, seed: int, **options: float) -> torch.Tensor:
     changes = draw_changes(len(squares), torch.Generator().manual_seed(seed), **options)
-    return augment(squares, changes, 160, PREPROCESS, "cpu")
+    return augment(as_they_are(squares), changes, 160, PREPROCESS, "cpu")
 
 
 def test_augmentation_is_repeatable_and_keeps_the_hue() -> None:
@@ -159,9 +169,9 @@ def test_a_batch_changes_alike_however_it_is_shared_out() -> None:
     """Two processes with half a batch each see what one process with all of it sees."""
     squares = np.random.default_rng(1).integers(0, 256, (6, 256, 256, 3)).astype(np.uint8)
     changes = draw_changes(6, torch.Generator().manual_seed(2))
-    whole = augment(squares, changes, 96, PREPROCESS, "cpu")
+    whole = augment(as_they_are(squares), changes, 96, PREPROCESS, "cpu")
     parts = [
-        augment(squares[part], changes.of(part), 96, PREPROCESS, "cpu")
+        augment(as_they_are(squares[part]), changes.of(part), 96, PREPROCESS, "cpu")
         for part in (slice(0, 3), slice(3, 6))
     ]
     torch.testing.assert_close(torch.cat(parts), whole)
@@ -172,7 +182,7 @@ def test_emulated_bfloat16_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
     )
-    with finetune.lower_precision("cuda"):
+    with finetune_loss.lower_precision("cuda"):
         assert not torch.is_autocast_enabled("cuda")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from indexer.core.native import torch
 from indexer.model import backbones
@@ -10,7 +11,7 @@ from indexer.model.network import Heads, Neck
 from indexer.training import linear
 from indexer.training.block_weights import instance_rate
 from indexer.training.contrastive_loss import ContrastiveLosses
-from indexer.training.options import LinearOptions, Schedule
+from indexer.training.options import NO_CONTRASTIVE, LinearOptions, Schedule
 from indexer.training.targets import Target
 
 
@@ -139,3 +140,27 @@ def test_colours_are_read_of_a_photo_taken_again() -> None:
         right.append((logits.argmax(1).numpy() == shade[200:]).mean())
 
     assert right[1] > right[0] + 0.2
+
+
+def test_logits_of_an_unequal_catalog_are_adjusted_by_frequency() -> None:
+    """Of photos that show nothing, heads learn the frequency of kinds; adjusted, nothing."""
+    labels = np.array([0] * 90 + [1] * 10 + [-1] * 5)
+    targets = [Target("category", ("shirt", "hat"), labels)]
+    pool = np.arange(105)
+    assert linear.log_priors(targets, pool, 0.0) is None
+    (found,) = linear.log_priors(targets, pool, 1.0) or ()
+    np.testing.assert_allclose(found.exp().numpy(), [0.9, 0.1], rtol=1e-5)
+    (half,) = linear.log_priors(targets, pool[:90], 0.5) or ()
+    np.testing.assert_allclose(half.numpy(), 0.5 * np.log([90 / 91, 1 / 91]), rtol=1e-5)
+    spec = linear.linear_spec(backbones.find("resnet18"), targets, 100)
+    features = np.ones((105, 512), np.float32)
+    examples = linear.Examples(features, targets, labels >= 0, labels >= 0)
+    gap = {}
+    for share in (0.0, 1.0):
+        options = LinearOptions(mixed=0.0, contrastive=NO_CONTRASTIVE, adjustment=share)
+        fitted = linear.fit(spec, examples, Schedule(60, 0.01, 100), seed=0, options=options)
+        with torch.inference_mode():
+            logits = fitted.heads(fitted.neck(torch.from_numpy(features[:1])))["category"][0]
+        gap[share] = float(logits[0] - logits[1])
+    assert gap[0.0] > 1.0
+    assert gap[1.0] == pytest.approx(0.0, abs=0.4)

@@ -10,16 +10,21 @@ import pytest
 from PIL import Image
 
 from indexer.core.errors import BadRequestError
+from indexer.core.native import torch
 from indexer.model import backbones
 from indexer.model.bundle import load_bundle
+from indexer.model.preprocessing import with_look
 from indexer.training.look import (
     LEAST_PHOTOS,
     cheapest_of_best,
+    choose_tuned_look,
     nearest_hits,
     ridge_hits,
+    shown_by,
     take_look,
 )
-from indexer.training.options import TrainingOptions
+from indexer.training.options import FinetuneOptions, TrainingOptions
+from indexer.training.problem import read_problem
 from indexer.training.train import train
 from tests.indexer.model.test_bundle import make_network
 
@@ -70,13 +75,41 @@ def test_a_network_of_squares_says_which_looks_it_takes() -> None:
         assert network.spec.format == (1 if look == "crop" else 2)
 
 
-@pytest.mark.parametrize(
-    ("asked", "word"), [({"look": "wide"}, "offered: auto, crop"), ({"look": "both"}, "for linear")]
-)
-def test_a_look_that_the_recipe_has_not_is_named(asked: dict[str, str], word: str) -> None:
-    recipe = "finetune" if "linear" in word else "linear"
-    with pytest.raises(BadRequestError, match=word):
-        TrainingOptions(recipe=recipe, **asked)
+def test_a_look_that_is_none_is_named() -> None:
+    with pytest.raises(BadRequestError, match="offered: auto, crop"):
+        TrainingOptions(look="wide")
+
+
+def test_a_fine_tuned_network_is_shown_what_its_validation_prefers(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own head and nearest photos; the weights stay, and too few photos judge nothing."""
+    trained = train(shapes, tmp_path / "model", TrainingOptions(device="cpu", epochs=2))
+    network = load_bundle(trained.model).network()
+    square = with_look(network.spec.preprocess, "whole")
+    network = shown_by(network, square)
+    found_rows = read_problem(shapes, 0).rows
+    rows = [row for row in found_rows if row.category and row.image.suffix == ".png"]
+    kinds = sorted({row.category for row in rows if row.category})
+    labels = np.array([kinds.index(row.category) for row in rows if row.category])
+    options = TrainingOptions(device="cpu", cache=tmp_path / "cache")
+    assert choose_tuned_look(rows, labels, network, options).look == "whole"
+    options = replace(options, finetuning=FinetuneOptions(framed=0.5))
+    few = choose_tuned_look(rows, labels, network, options)
+    assert (few.look, few.scores) == ("whole", {})
+    monkeypatch.setattr("indexer.training.look.LEAST_PHOTOS", 10)
+    found = choose_tuned_look(rows, labels, network, options)
+    assert list(found.scores) == ["whole", "rect", "both"]
+    assert found.scores[found.look].accuracy > 0.8
+    # square photos look the same in all of them: the cheapest
+    assert found.look == "whole"
+    assert len({score.accuracy for score in found.scores.values()}) == 1
+    asked = choose_tuned_look(rows, labels, network, replace(options, look="both"))
+    assert (asked.look, asked.reason) == ("both", "asked for")
+    twice = shown_by(network, with_look(square, "both"))
+    assert twice.spec.preprocess.views == 2
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, twice.state_dict()[name])
 
 
 def ends(folder: Path, count: int) -> Path:
