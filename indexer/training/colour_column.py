@@ -15,7 +15,7 @@ from indexer.training.options import AUTO, NO_COLOUR
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target
 
-# photos that judge, at most; and at least, below which nothing is claimed
+# photos that judge, at most; and at least, below which the name decides
 _MOST_PHOTOS = 2000
 _LEAST_PHOTOS = 60
 _FOLDS = 5
@@ -70,8 +70,9 @@ def mark_colour(
     Each attribute is told by ridge regression from the colour statistics alone and from the
     network's features alone (``features`` [N, F + K], F = ``feature_dim``), five-fold over the
     photos ``use`` (bool [N]), a product's together. A colour is told clearly better by the former;
-    of several the one with a colour's name, else the one told so most surely. A list, of which
-    the first value counts, becomes a target where it is the colour. ``named``: the attribute that
+    of several the one with a colour's name, else the one told so most surely. Too few photos tell
+    nothing, and a colour's name decides. A list, of which the first value counts, becomes a target
+    where it is the colour. ``named``: the attribute that
     is one, or none. Raises ``BadRequestError`` for one that the data has not.
     """
     if named not in (AUTO, NO_COLOUR) and named not in types:
@@ -97,7 +98,14 @@ def mark_colour(
         if reading.target.name in COLOUR_COLUMNS and not reading.is_colour
     ]
     if not claimed:
-        return list(targets), notes
+        few = _by_name([*targets, *listed], use)
+        if few is None:
+            return list(targets), notes
+        found, _ = _marked(few, targets, listed)
+        return found, [
+            f"colour is attribute {few!r}, by its name: fewer than {_LEAST_PHOTOS} photos cannot "
+            "tell; --colour-attribute names another, or none"
+        ]
     chosen = max(claimed, key=lambda one: (one.target.name in COLOUR_COLUMNS, one.surplus))
     found, _ = _marked(chosen.target.name, targets, listed)
     return found, [f"colour is attribute {chosen}; --colour-attribute names another", *notes]
@@ -107,6 +115,19 @@ def colour_statistics_for(types: Mapping[str, AttributeType]) -> int:
     """The version of the colour statistics that photos of this data need: the newest where an
     attribute can name a colour, else the first, of which features are cached already."""
     return NEWEST if any(kind in _KINDS for kind in types.values()) else 1
+
+
+def _by_name(targets: Sequence[Target], use: np.ndarray) -> str | None:
+    """The attribute with a colour's name of which too few photos are there to tell."""
+    return next(
+        (
+            target.name
+            for target in targets
+            if target.name in COLOUR_COLUMNS
+            and np.count_nonzero(target.labels[use] >= 0) < _LEAST_PHOTOS
+        ),
+        None,
+    )
 
 
 def _marked(

@@ -46,7 +46,7 @@ class LinearOptions:
     # losses of the other steps beside the heads' cross-entropy
     contrastive: ContrastiveLosses = field(default_factory=ContrastiveLosses)
     # weight of the colour that recaptures of training photos are to have, in the same steps
-    recaptured: float = 0.5
+    recaptured: float = 0.0
     # share of the log frequency of values that is added to their logits while training (Menon)
     adjustment: float = 0.0
 

@@ -76,6 +76,7 @@ VARIANTS: dict[str, TrainingOptions] = {
     "rect": TrainingOptions(look="rect"),
     "both": TrainingOptions(look="both"),
     "adjusted": TrainingOptions(linear=LinearOptions(adjustment=1.0)),
+    "recaptured-colours": TrainingOptions(linear=LinearOptions(recaptured=0.5)),
     "lite1": TrainingOptions(backbone="efficientnet_lite1"),
     "lite2": TrainingOptions(backbone="efficientnet_lite2"),
 }

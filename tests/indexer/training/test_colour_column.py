@@ -83,11 +83,14 @@ def test_a_column_named_colour_with_random_values_is_none() -> None:
     assert marked([target("colour", noise)], types, named="colour")[0] == "colour"
 
 
-def test_few_photos_claim_nothing() -> None:
-    shade = photos()[2][:40]
-    found, _, said = marked([target("colour", shade)], {"colour": "string"}, 40)
-    assert found is None
-    assert "40 photos" in said
+@pytest.mark.parametrize("count", [6, 40])
+def test_of_few_photos_the_name_decides(count: int) -> None:
+    """A small shop keeps its colours; a column of another name claims nothing."""
+    shade = photos()[2][:count]
+    found, _, said = marked([target("colour", shade)], {"colour": "string"}, count)
+    assert found == "colour"
+    assert "fewer than 60 photos" in said
+    assert marked([target("farbe", shade)], {"farbe": "string"}, count)[0] is None
 
 
 def test_none_and_a_name_decide() -> None:
