@@ -15,6 +15,7 @@ import pytest
 from indexer.core.errors import BadDataError, BadModelError, StorageError, TrainingError
 from indexer.evaluation.evaluate import evaluate
 from indexer.imaging.decode import hash_content
+from indexer.imaging.lab_color import NEWEST
 from indexer.model import feature_store
 from indexer.model.bundle import load_bundle
 from indexer.model.feature_store import FeatureCache
@@ -35,7 +36,17 @@ def feed(folder: Path, header: str, rows: Sequence[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def features_id() -> tuple[str, int]:
-    runtime = frozen_runtime(device="cpu")
+    return known_features(1)
+
+
+@pytest.fixture(scope="module")
+def attributes_id() -> tuple[str, int]:
+    """Of data with attributes, of which one may name a colour."""
+    return known_features(NEWEST)
+
+
+def known_features(colours: int) -> tuple[str, int]:
+    runtime = frozen_runtime(device="cpu", colours=colours)
     return feature_store.features_id(runtime), runtime.feature_width
 
 
@@ -92,7 +103,7 @@ def test_a_thousand_classes_of_which_450_have_one_photo(
 
 
 def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
-    tmp_path: Path, features_id: tuple[str, int]
+    tmp_path: Path, attributes_id: tuple[str, int]
 ) -> None:
     """NaN, empty cells and numbers have no head and break none; a text among gaps is learned from
     where it stands."""
@@ -100,7 +111,7 @@ def test_attributes_that_are_missing_or_not_numbers_teach_nothing(
     labels = np.arange(120) % 3
     finish = (labels + np.arange(120) // 3) % 2
     features = np.eye(5)[labels] + np.eye(5)[3 + finish] + 0.1 * rng.normal(size=(120, 5))
-    stored(tmp_path, tmp_path / "cache", features_id, features)
+    stored(tmp_path, tmp_path / "cache", attributes_id, features)
     rows = []
     for number, label in enumerate(labels):
         price = ["nan", "", "NaN", "12.5"][number % 4]
@@ -228,7 +239,7 @@ def test_paths_of_categories_are_judged_level_by_level(
 
 
 def test_one_category_with_attributes_trains_and_without_is_refused(
-    tmp_path: Path, features_id: tuple[str, int]
+    tmp_path: Path, attributes_id: tuple[str, int]
 ) -> None:
     """What tells the photos apart is learned and judged, each head with calibration and abstention;
     a kind made later from a few photos stands against the one; with nothing to learn the refusal
@@ -237,7 +248,7 @@ def test_one_category_with_attributes_trains_and_without_is_refused(
     finish = np.arange(160) % 2
     features = np.eye(5)[finish] + 0.1 * rng.normal(size=(160, 5))
     cache = tmp_path / "cache"
-    stored(tmp_path, cache, features_id, features)
+    stored(tmp_path, cache, attributes_id, features)
     splits = ("train", "train", "validation", "test")
     rows = [
         f"{number // 2},{number}.jpg,Rings,{('gloss', 'matt')[finish[number]]},"
