@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from indexer.core.lru import cache_texts
+from indexer.core.unicode_form import normalize
 
 ColumnMeaning = Literal[
     "id",
@@ -134,7 +135,7 @@ def plain_words(name: str) -> str:
     ('verfugbarkeit lager', 'image url')
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.strip())
-    apart = unicodedata.normalize("NFKD", spaced.casefold().replace("ł", "l"))
+    apart = normalize("NFKD", spaced.casefold().replace("ł", "l"))
     letters = "".join(sign for sign in apart if not unicodedata.combining(sign))
     return _NUMBER.sub("", _SIGNS.sub(" ", letters).strip())
 

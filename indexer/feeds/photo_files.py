@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
+
+from indexer.core.unicode_form import normalize
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
@@ -118,7 +119,7 @@ def _walk(root: Path, parts: list[str]) -> Path | None:
 
 
 def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return normalize("NFC", name)
 
 
 def _loose(name: str) -> str:

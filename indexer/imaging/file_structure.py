@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from indexer.core.errors import BadImageError
+from indexer.imaging import avif_boxes
 from indexer.imaging.jpeg_segments import SCAN, count_steps, read_segments
 
 # Parts before the pixels, or blocks of pixels, of one file: Pillow spends a microsecond and more on
@@ -30,6 +31,8 @@ def check_structure(name: str, data: bytes) -> None:
         _check_blocks(data)
     elif name == "BMP":
         _check_runs(data)
+    elif name == "AVIF" and not avif_boxes.are_bounded(data):
+        raise BadImageError("damaged AVIF: its tables are far larger than those of a photo")
     elif name == "TIFF" and not is_bounded_directory(data):
         raise BadImageError("damaged TIFF: its directory names far more values than the file has")
 

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
+from indexer.core.unicode_form import normalize
+
 # Of a question's text; longer ones are refused.
 MOST_CHARACTERS = 2000
 # Of a question that are looked for; the rest adds nothing but time.
@@ -31,10 +33,8 @@ def words(text: str) -> list[str]:
 
 def spelled(text: str) -> list[str]:
     """``words`` with their plurals as they stand: what is shown to people."""
-    marked = unicodedata.normalize("NFKD", text.casefold())
-    plain = unicodedata.normalize(
-        "NFC", "".join(c for c in marked if unicodedata.category(c) != "Mn")
-    )
+    marked = normalize("NFKD", text.casefold())
+    plain = normalize("NFC", "".join(c for c in marked if unicodedata.category(c) != "Mn"))
     return _WORD.findall(plain)
 
 

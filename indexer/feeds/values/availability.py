@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 
 from indexer.catalog.product_fields import Availability
 from indexer.core.lru import cache_texts
+from indexer.core.unicode_form import normalize
 
 # Case-folded; "_" and "-" are blanks. Longer phrases are looked for first.
 _WORDS: Mapping[Availability, str] = {
@@ -119,7 +119,7 @@ def _parsed(value: str) -> Availability | None:
     count = _count(value)
     if count is not None:
         return _counted(count)
-    text = _SCHEMA.sub("", unicodedata.normalize("NFKC", value).strip())
+    text = _SCHEMA.sub("", normalize("NFKC", value).strip())
     text = _GAPS.sub(" ", text).casefold().strip(" .!:;,*()[]\"'")
     if not text or len(text) > _LONGEST:
         return None

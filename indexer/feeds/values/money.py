@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
 from indexer.core.lru import cache_texts
+from indexer.core.unicode_form import normalize
 from indexer.feeds.values import currencies
 from indexer.feeds.values.html_text import unescape
 
@@ -180,7 +180,7 @@ def _parts(value: str) -> tuple[str, str]:
     if len(value) > 4 * _LONGEST and len(value.strip()) > _LONGEST:
         raise ValueError(f"{_shown(value)} is too long for a price")
     value = unescape(value) if "&" in value else value
-    text = value if value.isascii() else unicodedata.normalize("NFKC", value).replace("−", "-")
+    text = value if value.isascii() else normalize("NFKC", value).replace("−", "-")
     text = _TAX.sub("", " ".join(text.split()))
     if not text:
         raise ValueError("is blank")
