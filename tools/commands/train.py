@@ -62,7 +62,7 @@ class StageOutput(click.ParamType):
 @click.option(
     "--text-tower/--no-text-tower",
     default=None,
-    help="open_clip: keep the text tower, so that words find photos.  [default: yes]",
+    help="open_clip: keep the text tower in the model, with block t.  [default: yes]",
 )
 @click.option(
     "--colour-attribute",
