@@ -111,12 +111,15 @@ def visible_box(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, f
     return max(left, 0.0), max(top, 0.0), min(left + side_x, width), min(top + side_y, height)
 
 
-def inner_share(size: tuple[int, int], preprocess: Preprocess) -> float:
-    """Return the side of a photo's first view as a share of that of ``visible_box``; 1 of one
-    view."""
+def inner_share(size: tuple[int, int], preprocess: Preprocess) -> tuple[float, float]:
+    """Return the width and height of a photo's first view as shares of those of ``visible_box``.
+
+    1 and 1 of one view. A square that a photo is squashed into holds more of its long side.
+    """
     if not preprocess.both:
-        return 1.0
-    return preprocess.crop / preprocess.resize * min(size) / max(size)
+        return 1.0, 1.0
+    left, top, right, bottom = visible_box(size, replace(preprocess, both=False))
+    return (right - left) / max(size), (bottom - top) / max(size)
 
 
 def to_views(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy.stats import spearmanr
 
 from indexer.core.errors import BadRequestError
 from indexer.core.native import torch
@@ -91,7 +92,7 @@ def test_a_category_is_seen_where_its_shape_is(
     assert max(mass(heat, other) for other in PLACES if other != place) < 0.3
 
 
-@pytest.mark.parametrize("look", ["rect", "both"])
+@pytest.mark.parametrize("look", ["rect", "both", "both, squashed"])
 @pytest.mark.parametrize("place", ["top right", "bottom left"])
 @pytest.mark.parametrize("size", [(300, 480), (480, 300)])
 def test_the_map_of_a_whole_photo_lies_on_it(
@@ -100,9 +101,9 @@ def test_the_map_of_a_whole_photo_lies_on_it(
     """Its grid has the form of what is seen, and the shape at the end of the long side is found
     there: the middle square would not hold all of it."""
     spec = by_means.spec
-    network = Network(
-        spec.with_preprocess(with_look(spec.preprocess, look)), by_means.network.backbone
-    )
+    shown = with_look(spec.preprocess, look.partition(",")[0])
+    shown = replace(shown, keep_aspect="squashed" not in look)
+    network = Network(spec.with_preprocess(shown), by_means.network.backbone)
     network.heads.load_state_dict(by_means.network.heads.state_dict())
     runtime = TorchRuntime(network, device="cpu")
     width, height = size
@@ -122,9 +123,73 @@ def test_the_map_of_a_whole_photo_lies_on_it(
     x = start_x + (column + 0.5) * (end_x - start_x) / heat.shape[1]
     y = start_y + (row + 0.5) * (end_y - start_y) / heat.shape[0]
     # the middle view sees but the shape's near end
-    slack = 10 if look == "rect" else 50
+    slack = {"rect": 10, "both": 50}.get(look, 40)
     assert left - slack < x < left + 77 + slack
     assert top - slack < y < top + 77 + slack
+
+
+def two_shapes(first: str, second: str) -> Photo:
+    """One shape in the top left corner, another one in the bottom right."""
+    image = corner(first, "top left").pixels.copy()
+    image.paste(
+        corner(second, "bottom right", (40, 90, 170)).pixels.crop((112, 112, 224, 224)), (112, 112)
+    )
+    return Photo(image, "PNG", 224, 224, f"{first} {second}")
+
+
+@pytest.fixture(scope="module")
+def randomised(by_means: TorchRuntime) -> Network:
+    """The network with random weights in its backbone, and the head as it was."""
+    torch.manual_seed(0)
+    network = Network(by_means.spec, backbones.build("efficientnet_lite0", random=True))
+    network.heads.load_state_dict(by_means.network.heads.state_dict())
+    return network.eval()
+
+
+def test_of_two_things_the_shared_one_is_warm(by_means: TorchRuntime) -> None:
+    """A map that only lies on "not background" would give each of them half."""
+    for shared, place, other in (
+        ("disc", "top left", "bottom right"),
+        ("stripes", "bottom right", "top left"),
+    ):
+        pair = [two_shapes("disc", "stripes"), corner(shared, "top right", (40, 120, 60))]
+        [found] = pair_maps(by_means.network, *(by_means.inputs([photo]) for photo in pair))
+        assert mass(found.first, place) > 2 * mass(found.first, other), shared
+        assert mass(found.second, "top right") > 0.5, shared
+
+
+def test_of_two_things_the_asked_kind_is_warm(by_means: TorchRuntime) -> None:
+    """Each head row lights its own shape: the maps of two kinds of one photo are unlike."""
+    inputs = by_means.inputs([two_shapes("disc", "stripes")])
+    rows = by_means.network.heads.linear[0].weight.detach().numpy()
+    disc, stripes = (
+        category_map(by_means.network, inputs, row - rows.mean(0)) for row in (rows[0], rows[1])
+    )
+    assert mass(disc, "top left") > 2 * mass(disc, "bottom right")
+    assert mass(stripes, "bottom right") > 2 * mass(stripes, "top left")
+    assert spearmanr(disc.ravel(), stripes.ravel())[0] < 0.3
+
+
+def test_a_randomised_network_gives_another_map(
+    by_means: TorchRuntime, randomised: Network
+) -> None:
+    """A map that draws the photo's edges would stay (Adebayo et al. 2018): ranks of its cells agree
+    no more than by chance, of a category and of a pair."""
+    rows = by_means.network.heads.linear[0].weight.detach().numpy()
+    pairs = {"category": [], "pair": []}  # type: dict[str, list[float]]
+    for number, place in enumerate(PLACES[1:3]):
+        shown = by_means.inputs([two_shapes("stripes", "disc")]).roll(
+            (17 * number, 11 * number), (2, 3)
+        )
+        other = by_means.inputs([corner("stripes", place)])
+        maps = [
+            (category_map(network, shown, rows[1]), pair_maps(network, shown, other)[0].first)
+            for network in (by_means.network, randomised)
+        ]
+        for name, one, again in zip(pairs, *maps, strict=True):
+            pairs[name].append(float(spearmanr(one.ravel(), again.ravel())[0]))
+    for name, found in pairs.items():
+        assert np.mean(found) < 0.4, name
 
 
 def test_a_pair_is_similar_where_the_same_thing_is(embedder: TorchRuntime) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,7 +146,10 @@ def test_a_photo_seen_twice_gives_two_inputs() -> None:
     first, second = to_views(picture, both)
     np.testing.assert_array_equal(first, to_pixels(picture, PLAIN))
     assert visible_box((300, 480), both) == (-90, 0, 390, 480)
-    assert inner_share((300, 480), both) == pytest.approx(0.875 * 300 / 480)
+    assert inner_share((300, 480), both) == pytest.approx([0.875 * 300 / 480] * 2)
+    squash = dataclasses.replace(both, keep_aspect=False)
+    assert inner_share((300, 480), squash) == pytest.approx([0.875 * 300 / 480, 0.875])
+    assert inner_share((300, 480), PLAIN) == (1, 1)
     rows = second[:, 112, 1].astype(int)
     assert rows[0] < 4
     assert rows[-1] > 251
