@@ -22,8 +22,8 @@ from indexer.model.network import Heads
 # Of networks in use: size of the input -> how the last map lies.
 _LAYOUTS: WeakKeyDictionary[Any, dict[tuple[int, ...], Any]] = WeakKeyDictionary()
 # Width and height of the first of two views within all that is seen (``inner_share``).
-Share = tuple[float, float]
-WHOLE: Share = (1.0, 1.0)
+ViewShare = tuple[float, float]
+WHOLE: ViewShare = (1.0, 1.0)
 # From nothing to most, RGB: dark blue, violet, orange, pale yellow.
 _RAMP = np.array([(20, 16, 66), (122, 32, 128), (240, 110, 60), (252, 236, 150)], np.float32)
 
@@ -60,7 +60,7 @@ def category_direction(network: Any, decision: Decision, category: Category) -> 
 
 
 def category_map(
-    network: Any, photo: Any, direction: np.ndarray, *, share: Share = WHOLE
+    network: Any, photo: Any, direction: np.ndarray, *, share: ViewShare = WHOLE
 ) -> np.ndarray:
     """Compute the Grad-CAM (Selvaraju et al. 2017) of one photo, float32 [V, 3, H, W].
 
@@ -75,7 +75,7 @@ def category_map(
 
 
 def pair_maps(
-    network: Any, first: Any, second: Any, *, shares: tuple[Share, Share] = (WHOLE, WHOLE)
+    network: Any, first: Any, second: Any, *, shares: tuple[ViewShare, ViewShare] = (WHOLE, WHOLE)
 ) -> list[PairHeat]:
     """Compute what makes two photos similar, one entry per block, from the block's cosine.
 
@@ -162,7 +162,7 @@ class _Activations:
     def _to_map(self, found: Any) -> Any:
         return found if self._grid is None else self._grid.to_map(found)
 
-    def heat(self, score: Any, share: Share) -> np.ndarray:
+    def heat(self, score: Any, share: ViewShare) -> np.ndarray:
         """Return the parts that raise ``score``, float32 [h, w] in [0, 1]; of two views merged."""
         sources = [source for source in (self.features, self.pixels) if source is not None]
         gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
@@ -187,7 +187,7 @@ class _Activations:
         return np.asarray(warm / max(float(warm.max()), 1e-12))
 
 
-def _merged(inner: np.ndarray, outer: np.ndarray, share: Share) -> np.ndarray:
+def _merged(inner: np.ndarray, outer: np.ndarray, share: ViewShare) -> np.ndarray:
     """Add the map of the first view to that of the square around the photo, twice as fine.
 
     Heat is by area, so it grows as its view shrinks.
