@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from indexer.core.errors import BadRequestError
-from indexer.feeds.dataset import DatasetRow
 from indexer.training.colour_column import colour_statistics_for, mark_colour
 from indexer.training.targets import Target, colour_target
+from tests.indexer.training.dataset_rows import rows_with
 
 WIDTH = 12
 
@@ -23,22 +22,6 @@ def photos(count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     network = np.eye(3, WIDTH)[kind] + 0.3 * rng.normal(size=(count, WIDTH))
     colours = np.eye(4, 9)[shade] + 0.3 * rng.normal(size=(count, 9))
     return np.concatenate([network, colours], axis=1).astype(np.float32), kind, shade
-
-
-def rows_of(count: int, **columns: list[Any]) -> list[DatasetRow]:
-    return [
-        DatasetRow(
-            f"row {n}",
-            f"p{n}",
-            Path(f"{n}.jpg"),
-            None,
-            ("c",),
-            (),
-            None,
-            {name: values[n] for name, values in columns.items()},
-        )  # type: ignore[misc]
-        for n in range(count)
-    ]
 
 
 def target(name: str, labels: np.ndarray) -> Target:
@@ -56,7 +39,7 @@ def marked(
     features = photos()[0][:count]
     use = np.ones(count, bool)
     found, notes = mark_colour(
-        targets, rows_of(count, **lists), features, WIDTH, use, types, named=named
+        targets, rows_with(count, **lists), features, WIDTH, use, types, named=named
     )
     colour = colour_target(found)
     return None if colour is None else colour.name, found, " ".join(notes)

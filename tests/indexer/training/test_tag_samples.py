@@ -12,23 +12,7 @@ from indexer.feeds.dataset import DatasetRow
 from indexer.model.spec import Block
 from indexer.training.tag_samples import TaggedPhotos, sample_of
 from indexer.training.targets import Target
-
-
-def rows_with(**columns: list[object]) -> list[DatasetRow]:
-    count = len(next(iter(columns.values())))
-    return [
-        DatasetRow(
-            f"row {n}",
-            f"p{n}",
-            Path(f"{n}.jpg"),
-            None,
-            ("c",),
-            (),
-            None,
-            {k: v[n] for k, v in columns.items() if v[n] is not None},
-        )  # type: ignore[misc]
-        for n in range(count)
-    ]
+from tests.indexer.training.dataset_rows import rows_with
 
 
 def test_a_tag_is_told_by_the_head_that_marks_the_same_photos() -> None:

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from indexer.feeds.dataset import DatasetRow
 from indexer.training.targets import attribute_targets
-
-
-def rows_with(**columns: list[object]) -> list[DatasetRow]:
-    count = len(next(iter(columns.values())))
-    return [
-        DatasetRow(
-            f"row {n}",
-            f"p{n}",
-            Path(f"{n}.jpg"),
-            None,
-            ("c",),
-            (),
-            None,
-            {k: v[n] for k, v in columns.items() if v[n] is not None},
-        )  # type: ignore[misc]
-        for n in range(count)
-    ]
+from tests.indexer.training.dataset_rows import rows_with
 
 
 @pytest.fixture
