@@ -199,9 +199,9 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     write_atomic(path, text.encode(), private=private)
 
 
-def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+def write_sealed_json(path: Path, value: dict[str, Any], *, private: bool = False) -> None:
     """``write_json`` with a checksum under "seal": one changed byte must not be another answer."""
-    write_json(path, {**value, "seal": _seal(value)})
+    write_json(path, {**value, "seal": _seal(value)}, private=private)
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:

@@ -43,7 +43,12 @@ _PROGRAMS = {
     "reviews.sqlite3": REVIEWS.programs,
     "keywords.sqlite3": KEYWORDS.programs,
 }
-_TRUTH = ("reviews.sqlite3", "keys.sqlite3")
+_TRUTH = ("reviews.sqlite3",)
+_SEALED = ("duplicates.json", "moderation.json", "alerts.json")
+_MEND_KEYS = (
+    "put keys.json of a backup's folder in its place, or move away what is left of it and make "
+    "keys anew (catalens keys create NAME --role admin)"
+)
 # What several steps look at: as files, and for what they say.
 _READ_TWICE = ("indexes/ACTIVATIONS",)
 _JSON_FILES = ("*.json", "jobs/*/job.json", "sync/*.json", "indexes/ACTIVATIONS")
@@ -435,13 +440,16 @@ def _databases(check: _Check) -> None:
 def _small_files(check: _Check) -> None:
     home = check.home
     count = 0
+    if home.has_mark("keys") and not home.keys_file.exists():
+        check.damaged(home.keys_file, "is missing, though keys were made", _MEND_KEYS)
     for pattern in _JSON_FILES:
         for path in sorted(home.path.glob(pattern)):
             count += 1
-            derived = path.name in ("duplicates.json", "moderation.json", "alerts.json")
+            derived = path.name in _SEALED
+            keys = path == home.keys_file
             try:
-                read_sealed_json(path) if derived else read_json(path)
+                read_sealed_json(path) if derived or keys else read_json(path)
             except (OSError, ValueError) as error:
-                mend = check.repair if derived else check.restore
+                mend = _MEND_KEYS if keys else check.repair if derived else check.restore
                 check.damaged(path, f"is not readable: {error}", mend, derived=derived)
     check.found.checked["small files"] = count

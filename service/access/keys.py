@@ -10,13 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from indexer.core.atomic_files import close_file, write_json
+from indexer.core.atomic_files import (
+    canonical_json,
+    close_file,
+    read_sealed_json,
+    write_sealed_json,
+)
 from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
 from indexer.core.home import Home
-from indexer.core.regular_files import read_json
 from service.access.roles import Role
 
-_FORMAT = 1
+# ``home.json`` says that the home has keys, so that a lost file is not taken for no keys at all,
+# which would open the service to everybody.
+_MARK = "keys"
 _LONGEST_NAME = 100
 # How long a command waits for another one that writes the keys.
 _WAIT_S = 10.0
@@ -81,21 +87,27 @@ class KeyFile:
         """
         try:
             close_file(self.path)
-            text = self.path.read_bytes()
+            found = read_sealed_json(self.path)
         except FileNotFoundError:
-            if _has_keys(self._home):
+            if self._had_keys():
                 raise BadHomeError(
                     f"{self.path} is not there, though this home has keys: {_MEND_MISSING}"
                 ) from None
             return ()
         except OSError as error:
             raise BadHomeError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise BadHomeError(f"{self.path} is damaged: {error}; {_MEND}") from None
         try:
-            return _Stored.model_validate_json(text).keys
+            keys = _Stored.model_validate_json(canonical_json(found)).keys
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in fault["loc"])
             raise BadHomeError(f"{self.path} is damaged: {place} {fault['msg']}; {_MEND}") from None
+        if keys:
+            # Also where whoever wrote the file was killed before it was noted.
+            self._home.mark(_MARK)
+        return keys
 
     def create(self, name: str, role: Role, *, rate: float | None = None) -> NewKey:
         """Make a key. A name that was revoked can be given again.
@@ -158,8 +170,16 @@ class KeyFile:
 
     def _write(self, keys: tuple[AccessKey, ...]) -> None:
         stored = _Stored(format=1, keys=keys)
-        write_json(self.path, stored.model_dump(mode="json"), private=True)
-        _mark(self._home)
+        write_sealed_json(self.path, stored.model_dump(mode="json"), private=True)
+        self._home.mark(_MARK)
+
+    def _had_keys(self) -> bool:
+        """Whether ``home.json`` says so; also where it cannot be read, since what is absent is not
+        taken for empty."""
+        try:
+            return self._home.has_mark(_MARK)
+        except (OSError, ValueError):
+            return True
 
 
 def hash_key(key: str) -> str:
@@ -177,23 +197,3 @@ def _find(keys: tuple[AccessKey, ...], name: str) -> AccessKey:
     if found is None:
         raise UnknownKeyError(f"no key is called {name!a}; catalens keys list shows them")
     return found
-
-
-# ``home.json`` says that the home has keys, so that a lost file is not taken for no keys at all,
-# which would open the service to everybody.
-def _has_keys(home: Home) -> bool:
-    return bool(_marker(home).get("keys"))
-
-
-def _mark(home: Home) -> None:
-    marker = _marker(home)
-    if not marker.get("keys"):
-        write_json(home.path / "home.json", {**marker, "keys": True})
-
-
-def _marker(home: Home) -> dict[str, object]:
-    try:
-        found = read_json(home.path / "home.json")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

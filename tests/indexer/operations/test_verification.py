@@ -259,3 +259,18 @@ def test_each_damage_is_told_once(home: Home, capsys: pytest.CaptureFixture[str]
     assert told.out.count("damaged: indexes/ACTIVATIONS: is not readable") == 1
     assert "ACTIVATIONS" not in told.err
     assert "is damaged in 2 places: each is named above" in told.err
+
+
+def test_lost_or_changed_keys_are_damage(home: Home) -> None:
+    """Where the service would not start, or a key ended unseen, the home is not called intact."""
+    home.mark("keys")
+    (missing,) = verify_home(home.path, read_photos=False).damages
+    assert (missing.where, missing.derived) == ("keys.json", False)
+    assert "is missing" in missing.what
+    assert "catalens keys create" in missing.mend
+    write_sealed_json(home.keys_file, {"format": 1, "keys": []})
+    assert not verify_home(home.path, read_photos=False).damages
+    home.keys_file.write_text(home.keys_file.read_text().replace("1", "2", 1))
+    (changed,) = verify_home(home.path, read_photos=False).damages
+    assert "checksum" in changed.what
+    assert "catalens keys create" in changed.mend

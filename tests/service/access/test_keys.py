@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
 from indexer.core.home import Home
 from service.access.keys import KeyFile, hash_key
@@ -70,3 +73,60 @@ def test_a_lost_or_damaged_file_is_not_taken_for_no_keys(home: Home) -> None:
     # Homes stay homes for releases that know no keys.
     assert json.loads((home.path / "home.json").read_text())["format"] == 1
     assert Home(home.path).path == home.path
+
+
+def test_a_changed_byte_gives_no_key_another_meaning(home: Home) -> None:
+    """Each byte of the file is held by its checksum: an ended secret stays ended, a role a role."""
+    keys = KeyFile(home)
+    keys.create("jane", "write")
+    keys.rotate("jane", overlap_s=60.0)
+    whole = home.keys_file.read_text()
+    secret = whole.index('"sha256": "') + len('"sha256": "')
+    other = whole[:secret] + ("1" if whole[secret] == "0" else "0") + whole[secret + 1 :]
+    later = whole.replace('"until": 1', '"until": 9', 1)
+    for text in (other, later, whole.replace('"write"', '"admin"')):
+        assert text != whole
+        home.keys_file.write_text(text)
+        with pytest.raises(BadHomeError, match=r"damaged: .*checksum.*keys create"):
+            keys.read()
+    # Releases before wrote no checksum.
+    stored = json.loads(whole)
+    del stored["seal"]
+    home.keys_file.write_text(json.dumps(stored))
+    assert [key.name for key in keys.read()] == ["jane"]
+
+
+def test_what_a_killed_command_did_not_note_is_noted(home: Home) -> None:
+    """Keys whose maker was killed before home.json said so are not taken for none when lost."""
+    keys = KeyFile(home)
+    keys.create("jane", "admin")
+    home.unmark("keys")
+    keys.read()
+    home.keys_file.unlink()
+    with pytest.raises(BadHomeError, match="not there, though this home has keys"):
+        keys.read()
+
+
+def test_keys_are_not_none_where_the_marker_cannot_be_read(home: Home) -> None:
+    """A disk that is gone while it serves takes both files: the keys before stay."""
+    keys = KeyFile(home)
+    keys.create("jane", "admin")
+    for name in ("keys.json", "home.json"):
+        (home.path / name).unlink()
+    with pytest.raises(BadHomeError, match="not there"):
+        keys.read()
+
+
+def test_marks_of_others_stay_beside_the_first_key(home: Home) -> None:
+    """Whoever notes something in home.json meanwhile holds its lock, and keys wait for it."""
+    with ThreadPoolExecutor(1) as pool, home.lock("marks"):
+        made = pool.submit(KeyFile(home).create, "jane", "admin")
+        while not home.keys_file.exists():
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert not made.done()
+        stored = json.loads((home.path / "home.json").read_text())
+        write_json(home.path / "home.json", {**stored, "reviews": True})
+    assert made.result().name == "jane"
+    assert home.has_mark("reviews")
+    assert home.has_mark("keys")
