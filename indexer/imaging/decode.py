@@ -242,12 +242,12 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> _Opened:
     kind = tiff.read_kind(data) if name == "TIFF" else None
     if kind is not None:
         _check_pixels(name, (kind.width, kind.height), limits)
-        tiff.check_block((kind.width, kind.height), kind.block)
+        tiff.check_blocks(kind.blocks, (kind.width, kind.height), data)
         return _Opened(None, (kind.width, kind.height), kind)
     image = open_heic(data) if name == "HEIC" else open_known(data, name)
     if name == "TIFF":
         # One whose directory says what Pillow does not ask for.
-        tiff.check_block(image.size, tiff.block_of(image.tag_v2, image.size))
+        tiff.check_blocks(tiff.blocks_of(image.tag_v2, image.size), image.size, data)
     reducible = (
         name == "JPEG" and min(image.size) > 0 and jpeg.fits(data, image.size, limits.max_pixels)
     )

@@ -21,7 +21,7 @@ _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 1_000
 # Steps of the entropy decoder over all scans, of which it makes about a thousand million a second.
 # A progressive photo of 64 megapixels takes 600 million; one of few bytes can take any number.
-_MOST_STEPS = 2**30
+MOST_STEPS = 2**30
 # Steps for a block of a scan, whatever it holds.
 _BLOCK_STEPS = 8
 
@@ -111,7 +111,7 @@ def count_steps(data: bytes) -> int:
             scans += 1
             each = max(scan.last - scan.first, 0) + 1 + _BLOCK_STEPS
             steps += sum(blocks.get(name, 0) for name in scan.components) * each
-            if steps > _MOST_STEPS or scans > _MOST_SCANS:
+            if steps > MOST_STEPS or scans > _MOST_SCANS:
                 raise BadImageError(
                     f"the JPEG has {scans} scans or more, which take too long to decode; save it "
                     "as baseline JPEG, or smaller"

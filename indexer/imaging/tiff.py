@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,24 +14,45 @@ from PIL import Image, ImagePalette, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFormatError
+from indexer.imaging.jpeg_segments import MOST_STEPS, count_steps
 from indexer.imaging.orientation import UPRIGHT
 
 _RAW = 1
 _DEFLATE = (8, 32946)
+_JPEG = 7
 # what the libtiff of Pillow's wheels decodes: Huffman, fax, LZW, JPEG, PackBits, LZMA, Zstandard
 _READ = (_RAW, *_DEFLATE, 2, 3, 4, 5, 7, 32773, 34925, 50000)
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = (0, 1), 2, 3, 5, 6, 8
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _CMYK: 4, _YCBCR: 3, _LAB: 3}
 # bytes of samples for a pixel of the limit: 16-bit CMYK with one channel more
 _PIXEL_BYTES = 10
-# px that a block may have in any picture, and times the picture's
+# px that a block may have in any picture, all blocks together, and times the picture's; bytes that
+# all may have, and times the file's.
 _FREE_BLOCK = 2**22
+_FREE_BLOCKS = 2**25
+_FREE_BYTES = 2**20
 _MOST_BLOCK = 4
 # bytes of samples that are turned into pixels at a time
 _PORTION = 8 * 2**20
 # raw modes of big-endian numbers -> of the machine's own
 _NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+
+@dataclass(frozen=True)
+class TiffBlocks:
+    """How a TIFF's picture is cut: strips or tiles, of ``down`` x ``across`` px each.
+
+    ``planes``: how many pictures of one channel there are. ``offsets`` and ``lengths``: where each
+    block lies in the file, as many as it names.
+    """
+
+    down: int
+    across: int
+    planes: int
+    compression: int
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,10 +71,7 @@ class TiffKind:
     predictor: int
     # what samples beyond the colours are: 0 unknown, 1 premultiplied opacity, 2 opacity
     extra: tuple[int, ...]
-    # height and width of a block, offsets and lengths of all of them
-    block: tuple[int, int]
-    offsets: tuple[int, ...]
-    lengths: tuple[int, ...]
+    blocks: TiffBlocks
     orientation: int
     subsampled: bool
     colours: tuple[int, ...]
@@ -91,18 +110,12 @@ def read_kind(data: bytes) -> TiffKind | None:
 
 
 def _kind(tags: Any, order: str) -> TiffKind:
-    def numbers(tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        found = tags.get(tag, default)
-        return tuple(int(value) for value in (found if isinstance(found, tuple) else (found,)))
-
     width, height = int(tags[256]), int(tags[257])
     samples = int(tags.get(277, 1))
-    bits = numbers(258, (1,))
-    kinds = numbers(339, (1,))
+    bits = _numbers(tags, 258, (1,))
+    kinds = _numbers(tags, 339, (1,))
     if not 0 < samples <= 64 or width < 1 or height < 1:
         raise ValueError("no picture")
-    tiled = 322 in tags
-    block = block_of(tags, (width, height))
     profile = tags.get(34675)
     return TiffKind(
         order=order,
@@ -114,23 +127,35 @@ def _kind(tags: Any, order: str) -> TiffKind:
         numbers=kinds * samples if len(kinds) == 1 else kinds,
         planes=int(tags.get(284, 1)) == 2,
         predictor=int(tags.get(317, 1)),
-        extra=numbers(338),
-        block=block,
-        offsets=numbers(324 if tiled else 273),
-        lengths=numbers(325 if tiled else 279),
+        extra=_numbers(tags, 338),
+        blocks=blocks_of(tags, (width, height)),
         orientation=int(tags.get(274, 1)),
-        subsampled=int(tags.get(262, 0)) == _YCBCR and numbers(530, (2, 2)) != (1, 1),
-        colours=numbers(320),
+        subsampled=int(tags.get(262, 0)) == _YCBCR and _numbers(tags, 530, (2, 2)) != (1, 1),
+        colours=_numbers(tags, 320),
         profile=profile if isinstance(profile, bytes) else None,
     )
 
 
-def block_of(tags: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the blocks of a picture of this width and height."""
+def blocks_of(tags: Any, size: tuple[int, int]) -> TiffBlocks:
+    """Return how a picture of this width and height is cut, by its directory."""
     width, height = size
     if 322 in tags:
-        return int(tags[323]), int(tags[322])
-    return min(int(tags.get(278, height)), height), width
+        down, across = int(tags[323]), int(tags[322])
+    else:
+        down, across = min(int(tags.get(278, height)), height), width
+    return TiffBlocks(
+        down=down,
+        across=across,
+        planes=max(int(tags.get(277, 1)), 1) if int(tags.get(284, 1)) == 2 else 1,
+        compression=int(tags.get(259, _RAW)),
+        offsets=_numbers(tags, 324 if 322 in tags else 273),
+        lengths=_numbers(tags, 325 if 322 in tags else 279),
+    )
+
+
+def _numbers(tags: Any, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+    found = tags.get(tag, default)
+    return tuple(int(value) for value in (found if isinstance(found, tuple) else (found,)))
 
 
 def misread(kind: TiffKind) -> bool:
@@ -142,14 +167,47 @@ def misread(kind: TiffKind) -> bool:
     return kind.photometric == _YCBCR and kind.compression not in (_RAW, 6, 7)
 
 
-def check_block(size: tuple[int, int], block: tuple[int, int]) -> None:
-    """Raise ``ImageTooLargeError`` for blocks, of height and width, that are far larger than the
-    picture, width and height, of which each is unpacked whole."""
-    down, across = block
-    if down * across > max(_FREE_BLOCK, _MOST_BLOCK * size[0] * size[1]):
+def check_blocks(blocks: TiffBlocks, size: tuple[int, int], data: bytes) -> None:
+    """Raise for blocks that are far larger than the picture, width and height, or than the file.
+
+    Each is unpacked whole, also those that are named beyond the picture; and all may be the same
+    bytes. Raises ``ImageTooLargeError`` and ``BadImageError``.
+    """
+    down, across = blocks.down, blocks.across
+    pixels = size[0] * size[1]
+    if down < 1 or across < 1:
+        raise BadImageError("damaged TIFF: its blocks have no size")
+    if down * across > max(_FREE_BLOCK, _MOST_BLOCK * pixels):
         raise ImageTooLargeError(
             f"the TIFF has blocks of {across} x {down} px, far larger than its picture"
         )
+    needed = -(-size[0] // across) * -(-size[1] // down)
+    count = max(needed, -(-len(blocks.offsets) // blocks.planes))
+    if count * down * across > max(_FREE_BLOCKS, _MOST_BLOCK * pixels):
+        raise ImageTooLargeError(
+            f"the TIFF has {count:,} blocks of {across} x {down} px, far more than its picture"
+        )
+    if sum(blocks.lengths) > max(_FREE_BYTES, _MOST_BLOCK * len(data)):
+        raise BadImageError("damaged TIFF: its blocks name far more bytes than the file has")
+    if blocks.compression == _JPEG:
+        _check_scans(blocks, data)
+
+
+def _check_scans(blocks: TiffBlocks, data: bytes) -> None:
+    """Raise ``BadImageError`` for JPEGs, one a block, whose scans take longer than a photo's."""
+    if len(blocks.lengths) < len(blocks.offsets):
+        raise BadImageError("damaged TIFF: it does not say how long its JPEGs are")
+    steps = 0
+    places = Counter(zip(blocks.offsets, blocks.lengths, strict=False))
+    for (offset, length), times in places.items():
+        if offset and not length:
+            raise BadImageError("damaged TIFF: it does not say how long its JPEGs are")
+        steps += times * count_steps(data[offset : offset + length])
+        if steps > MOST_STEPS:
+            raise BadImageError(
+                "the TIFF has JPEGs of many scans, which take too long to decode; save it with "
+                "another compression"
+            )
 
 
 def mend_opened(image: Any, kind: TiffKind) -> None:
@@ -170,9 +228,9 @@ def mend_opened(image: Any, kind: TiffKind) -> None:
 
 def check_whole(kind: TiffKind, data: bytes) -> None:
     """Raise ``BadImageError`` where the file ends before its pixels do."""
-    if not kind.offsets or len(kind.offsets) != len(kind.lengths):
+    if not kind.blocks.offsets or len(kind.blocks.offsets) != len(kind.blocks.lengths):
         raise BadImageError("damaged TIFF: it does not say where its pixels are")
-    if max(map(sum, zip(kind.offsets, kind.lengths, strict=True))) > len(data):
+    if max(map(sum, zip(kind.blocks.offsets, kind.blocks.lengths, strict=True))) > len(data):
         raise BadImageError("truncated TIFF: the file ends before the image does")
 
 
@@ -213,16 +271,19 @@ def load_samples(kind: TiffKind, data: bytes, max_pixels: int) -> Image.Image:
     if kind.photometric == _LAB and kind.bits[0] != 8:
         raise unsupported(kind)
     depth = kind.bits[0] // 8
-    if kind.block[0] * kind.block[1] * kind.samples * depth > _PIXEL_BYTES * max_pixels:
-        raise ImageTooLargeError(f"the TIFF has blocks of {kind.block[1]} x {kind.block[0]} px")
+    each = 1 if kind.planes else kind.samples
+    widest = max(kind.blocks.down * kind.blocks.across, kind.width * kind.height)
+    if widest * each * depth > _PIXEL_BYTES * max_pixels:
+        raise ImageTooLargeError(
+            f"the TIFF has blocks of {kind.blocks.across} x {kind.blocks.down} px, "
+            f"{each} x {kind.bits[0]} bits each"
+        )
     opacity = extra > 0 and kind.extra[:1] in ((1,), (2,))
     kept = colours + opacity
     if opacity and kind.photometric not in (*_GREY, _RGB):
         kept = colours
     pixels = np.zeros((kind.height, kind.width, kept), np.uint8)
-    for plane, top, left, values in _blocks(kind, data):
-        if plane >= kept:
-            continue
+    for plane, top, left, values in _blocks(kind, data, kept):
         part = pixels[top : top + len(values), left : left + values.shape[1]]
         wide = values[: len(part), : part.shape[1]]
         if kind.planes:
@@ -232,24 +293,27 @@ def load_samples(kind: TiffKind, data: bytes, max_pixels: int) -> Image.Image:
     return _picture(kind, pixels, colours)
 
 
-def _blocks(kind: TiffKind, data: bytes) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """Yield plane, top, left and the samples uint8 [rows, columns, samples] of each block."""
+def _blocks(
+    kind: TiffKind, data: bytes, most_planes: int
+) -> Iterator[tuple[int, int, int, np.ndarray]]:
+    """Yield plane, top, left and the samples uint8 [rows, columns, samples] of each block.
+
+    Of more planes than ``most_planes`` only the first are read.
+    """
     depth = kind.bits[0] // 8
     each = 1 if kind.planes else kind.samples
-    down, across = kind.block
-    if down < 1 or across < 1:
-        raise BadImageError("damaged TIFF: its blocks have no size")
+    down, across = kind.blocks.down, kind.blocks.across
     rows, columns = -(-kind.height // down), -(-kind.width // across)
     planes = kind.samples if kind.planes else 1
-    if len(kind.offsets) < planes * rows * columns:
+    if len(kind.blocks.offsets) < planes * rows * columns:
         raise BadImageError("damaged TIFF: blocks of its pixels are missing")
     tiled = columns > 1 or across != kind.width
-    for number in range(planes * rows * columns):
+    for number in range(min(planes, most_planes) * rows * columns):
         plane, place = divmod(number, rows * columns)
         top, left = place // columns * down, place % columns * across
         tall = down if tiled else min(down, kind.height - top)
-        start = kind.offsets[number]
-        raw = data[start : start + kind.lengths[number]]
+        start = kind.blocks.offsets[number]
+        raw = data[start : start + kind.blocks.lengths[number]]
         row = top
         for part in _portions(kind, raw, tall, across * each * depth):
             values = np.frombuffer(part, f"{kind.order}u{depth}").reshape(-1, across, each)

@@ -24,13 +24,13 @@ def scans(count: int, *, side: int = 2048) -> bytes:
     return head + first + (scan + bytes([1, 63, 0]) + run) * count + b"\xff\xd9"
 
 
-def jpeg_with(body: bytes, marker: int = 0xE1) -> bytes:
-    """A JPEG of 16 x 16 px with one more segment."""
+def jpeg_with(body: bytes, marker: int = 0xE1, *, count: int = 1) -> bytes:
+    """A JPEG of 16 x 16 px with one more segment, or ``count`` of it."""
     out = io.BytesIO()
     Image.new("RGB", (16, 16)).save(out, "JPEG")
     data = out.getvalue()
     head = struct.pack(">BBH", 0xFF, marker, len(body) + 2)
-    return data[:2] + head + body + data[2:]
+    return data[:2] + (head + body) * count + data[2:]
 
 
 def segments(count: int) -> bytes:
@@ -88,3 +88,38 @@ def strips(count: int) -> bytes:
         head += struct.pack("<HHII", tag, 3, 1, value)
     head += struct.pack("<HHII", 279, 4, count, 122)
     return head + bytes(4) + struct.pack("<I", 8) * count
+
+
+def exif_segments(count: int, size: int) -> bytes:
+    """A JPEG whose EXIF data stand in ``count`` segments of ``size`` bytes."""
+    body = b"Exif\0\0" + bytes(size)
+    return jpeg_with(body, count=count)
+
+
+def profiles(count: int) -> bytes:
+    """A PNG with ``count`` colour profiles, each of a megabyte once it is unpacked."""
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000)))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(9 * 8)))
+    return b"\x89PNG\r\n\x1a\n" + head + profile * count + pixels + chunk(b"IEND")
+
+
+def same_blocks(size: tuple[int, int], block: bytes, count: int, **tags: int) -> bytes:
+    """A grey TIFF of ``size``, width and height, whose ``count`` blocks are the same bytes.
+
+    ``tags``: "t" and a tag's number -> its value; in tiles where t322 is given.
+    """
+    given = {int(name[1:]): value for name, value in tags.items()}
+    tiled = 322 in given
+    places, lengths = (324, 325) if tiled else (273, 279)
+    values = {256: size[0], 257: size[1], 258: 8, 259: 1, 262: 1, 277: 1, **given}
+    start = 8 + 2 + 12 * (len(values) + 2) + 4
+    at = start + 8 * count
+    entries = {tag: (1, value) for tag, value in values.items()}
+    entries[places] = (count, start) if count > 1 else (1, at)
+    entries[lengths] = (count, start + 4 * count) if count > 1 else (1, len(block))
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    for tag in sorted(entries):
+        head += struct.pack("<HHII", tag, 4, *entries[tag])
+    tables = struct.pack("<I", at) * count + struct.pack("<I", len(block)) * count
+    return head + bytes(4) + tables + block

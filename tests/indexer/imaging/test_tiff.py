@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import time
+import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from indexer.core.errors import BadImageError, ImageTooLargeError, UnsupportedFormatError
 from indexer.imaging.decode import decode_photo
 from indexer.imaging.tiff import load_samples, read_kind
+from tests.indexer.imaging.hostile_files import same_blocks, scans
 from tests.indexer.imaging.made_files import tiff
 
 HEIGHT, WIDTH = 37, 42
@@ -217,3 +221,45 @@ def test_a_block_far_larger_than_its_picture_is_refused() -> None:
         assert pixels(data).shape == (64, 64, 3)
         with pytest.raises(ImageTooLargeError, match="far larger than its picture"):
             decode_photo(data.replace(kept, large))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (same_blocks((8000, 800), b"", 500, t259=8, t322=16, t323=262_144), "far more than"),
+        (same_blocks((500, 400), bytes(200_000), 10_000, t278=399), "far more than"),
+        (same_blocks((16, 60_000), bytes(20_000), 60_000, t278=1), "far more bytes"),
+        (same_blocks((8192, 4096), scans(50), 8, t259=7, t322=2048, t323=2048), "scans"),
+    ],
+    ids=["large tiles", "strips too many", "same bytes", "scans"],
+)
+def test_blocks_are_counted_before_they_are_unpacked(data: bytes, reason: str) -> None:
+    """Small blocks that are many, named beyond the picture, or of many scans took minutes."""
+    began = time.process_time()
+    with pytest.raises(BadImageError, match=reason):
+        decode_photo(data)
+    assert time.process_time() - began < 0.5
+
+
+def test_blocks_of_honest_pictures_are_read() -> None:
+    """One more strip than is needed, the same white tile for all, and progressive tiles."""
+    white = zlib.compress(b"\xff" * 256 * 256)
+    tiled = same_blocks((1000, 3000), white, 48, t259=8, t322=256, t323=256)
+    assert (pixels(tiled) == 255).all()
+    assert pixels(same_blocks((64, 64), bytes(64 * 16), 5, t278=16)).shape == (64, 64, 3)
+    jpegs = same_blocks((256, 128), scans(3, side=128), 2, t259=7, t322=128, t323=128)
+    assert pixels(jpegs).shape == (128, 256, 3)
+
+
+def test_planes_that_show_nothing_are_not_read() -> None:
+    """A picture of 64 planes is read as its three colours, of 64 channels together not at all
+    where that would be more than the limit's pixels take."""
+    samples = np.zeros((64, 64, 64), np.uint8)
+    data = tiff(samples, bits=16, planes=True)
+    kind = read_kind(data)
+    assert kind is not None
+    cut = replace(kind.blocks, lengths=(*kind.blocks.lengths[:3], *[0] * 61))
+    assert load_samples(replace(kind, blocks=cut), data, 10**6).size == (64, 64)
+    together = tiff(samples, bits=16, rows=1)
+    with pytest.raises(ImageTooLargeError, match="64 x 16 bits"):
+        load_samples(read_kind(together), together, 64 * 64)  # type: ignore[arg-type]
