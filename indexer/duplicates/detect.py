@@ -56,6 +56,8 @@ class Repeat:
     score: float
     # hamming of 256, cosine, agreement, mirrored, threshold
     evidence: dict[str, Any] = field(default_factory=dict)
+    # Without it, a suggestion.
+    is_claimed: bool = True
 
 
 def nearest(
@@ -98,10 +100,10 @@ def find_repeats(
 
     The surest kind comes first, then the best score. ``neighbours``: what ``nearest`` found for the
     photo's vector; without it crops are not found, nor products photographed differently. ``rule``:
-    what ``product_threshold.load_rule`` returns; without a threshold ``same_product`` is not
-    claimed. ``exclude``: pids that do not count (the listing itself). ``prints`` tells one mock-up
-    with another print from a copy; without it the two are one. Products deleted since are
-    never named.
+    what ``product_threshold.load_rule`` returns; without a threshold there is no ``same_product``,
+    and what the rule may not claim is a suggestion. ``exclude``: pids that do not count (the
+    listing itself). ``prints`` tells one mock-up with another print from a copy; without it the two
+    are one. Products deleted since are never named.
     """
     judged: dict[int, tuple[str, float, dict[str, Any]]] = {}  # by photo id
     row = catalog.photo(photo.content_hash)
@@ -116,15 +118,8 @@ def find_repeats(
     for photo_id, score, evidence in near_same:
         if photo_id not in other_prints:
             judged.setdefault(photo_id, ("near_same_photo", score, evidence))
-    if rule is not None and rule.threshold is not None:
-        for found in neighbours:
-            if found.score >= rule.threshold and found.photo_id not in other_prints:
-                evidence = {
-                    "cosine": found.score,
-                    "threshold": rule.threshold,
-                    "precision": rule.precision,
-                }
-                judged.setdefault(found.photo_id, ("same_product", found.score, evidence))
+    for photo_id, score, evidence in _same_products(neighbours, rule, other_prints):
+        judged.setdefault(photo_id, ("same_product", score, evidence))
     holders = catalog.holders(judged)
     excluded = set(exclude)
     # Pid -> rank of kind, -score, photo id.
@@ -137,11 +132,34 @@ def find_repeats(
     names = catalog.ids_of(best)
     photos = catalog.photos_by_id({photo_id for _, _, photo_id in best.values()})
     return [
-        Repeat(KINDS[kind], names[pid], photos[photo_id].content_hash, -score, judged[photo_id][2])
+        Repeat(
+            KINDS[kind],
+            names[pid],
+            photos[photo_id].content_hash,
+            -score,
+            judged[photo_id][2],
+            KINDS[kind] != "same_product" or (rule is not None and rule.is_claimed),
+        )
         for pid, (kind, score, photo_id) in sorted(
             best.items(), key=lambda item: (*item[1], item[0])
         )
         if pid in names and photo_id in photos
+    ]
+
+
+def _same_products(
+    neighbours: Sequence[NeighbourPhoto], rule: ProductRule | None, exclude: set[int]
+) -> list[tuple[int, float, dict[str, Any]]]:
+    """Return (photo id, cosine, evidence) of the neighbours above the rule's threshold.
+
+    ``exclude``: photo ids.
+    """
+    if rule is None or rule.threshold is None:
+        return []
+    return [
+        (found.photo_id, found.score, {"cosine": found.score, **rule.evidence()})
+        for found in neighbours
+        if found.score >= rule.threshold and found.photo_id not in exclude
     ]
 
 

@@ -56,6 +56,8 @@ class Repeats:
     """Result of ``find_groups``: groups by kind, then largest first."""
 
     groups: list[RepeatGroup] = field(default_factory=list)
+    # Groups of ``same_product`` that ``rule`` does not claim.
+    suggestions: list[RepeatGroup] = field(default_factory=list)
     # Of the catalog.
     photos: int = 0
     # Photos that were given a signature by this run.
@@ -130,10 +132,12 @@ def find_groups(
             found.groups += _same_photo_groups(search)
         if set(kinds) != {"same_photo"}:
             _find_similar(search, found, version, bundle)
-    found.groups.sort(
-        key=lambda group: (KINDS.index(group.kind), -len(group.products), group.products)
-    )
+    found.groups.sort(key=_order)
     return found
+
+
+def _order(group: RepeatGroup) -> tuple[int, int, list[str]]:
+    return KINDS.index(group.kind), -len(group.products), group.products
 
 
 def _same_photo_groups(search: _GroupSearch) -> list[RepeatGroup]:
@@ -169,7 +173,12 @@ def _find_similar(
         found.notes.append(f"same_product is not claimed: {found.rule.reason}")
         return
     pairs = same_product_pairs(neighbours, found.rule, near | near_same.other_prints)
-    found.groups += _star_groups(search, "same_product", pairs)
+    groups = _star_groups(search, "same_product", pairs)
+    if found.rule.is_claimed:
+        found.groups += groups
+    elif groups:
+        found.suggestions = sorted(groups, key=_order)
+        found.notes.append(f"same_product is suggested, not claimed: {found.rule.reason}")
 
 
 def _near_same(

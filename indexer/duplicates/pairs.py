@@ -129,10 +129,7 @@ def same_product_pairs(
         if tuple(neighbours.ids[at].tolist()) not in exclude
     ]
     cosine = neighbours.cosine[kept]
-    evidence: list[dict[str, Any]] = [
-        {"cosine": float(one), "threshold": rule.threshold, "precision": rule.precision}
-        for one in cosine
-    ]
+    evidence: list[dict[str, Any]] = [{"cosine": float(one), **rule.evidence()} for one in cosine]
     return PhotoPairs(neighbours.ids[kept], cosine, evidence)
 
 

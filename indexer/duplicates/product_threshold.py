@@ -15,7 +15,13 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import read_sealed_json, storage_failure, write_sealed_json
 from indexer.core.errors import ReadOnlyError, StorageError
 from indexer.core.home import Home
-from indexer.duplicates.same_product import LEAST_PHOTOS, ProductRule, product_rule
+from indexer.duplicates.same_product import (
+    LEAST_PHOTOS,
+    OWN_PHOTOS,
+    RECAPTURES,
+    ProductRule,
+    product_rule,
+)
 from indexer.index.recapture_queries import embed_recaptures
 from indexer.index.version_files import IndexVersion
 from indexer.model.runtime_base import Runtime
@@ -66,7 +72,7 @@ def fit_product_rule(
     name = version.manifest.version
     embedding_id = version.manifest.embedding_id
     known = load_rule(home, embedding_id)
-    if known is not None and known.version == name:
+    if known is not None and known.version == name and not _lacks_interval(known):
         return known
     positives = _several_photos(version)
     count = len(positives.photo_ids)
@@ -80,6 +86,11 @@ def fit_product_rule(
     rule = replace(rule, version=name)
     _store_rule(home, embedding_id, rule)
     return rule
+
+
+def _lacks_interval(rule: ProductRule) -> bool:
+    """Whether a rule was stored before precisions had an interval."""
+    return rule.threshold is not None and rule.least_precision is None
 
 
 def photo_holders(rows: np.ndarray) -> dict[int, list[int]]:
@@ -128,7 +139,7 @@ def _several_photos(version: IndexVersion) -> _Positives:
         vectors.append(own[0])
         cosines.append(float((own[1:] @ own[0]).max()))
     stacked = np.stack(vectors) if vectors else np.empty((0, version.manifest.dim), np.float32)
-    return _Positives(np.array(ids, np.int64), stacked, np.array(cosines), "photos of one product")
+    return _Positives(np.array(ids, np.int64), stacked, np.array(cosines), OWN_PHOTOS)
 
 
 def _recaptures(
@@ -142,7 +153,7 @@ def _recaptures(
     place = {photo_id: row for row, photo_id in enumerate(version.rows[:, 1].tolist())}
     rows = [place[photo_id] for photo_id in photo_ids.tolist()]
     cosines = (vectors * version.index.vectors(rows)).sum(1) if len(photo_ids) else np.empty(0)
-    return _Positives(photo_ids, vectors, cosines, "photos shot again")
+    return _Positives(photo_ids, vectors, cosines, RECAPTURES)
 
 
 def _nearest_other_products(

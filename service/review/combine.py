@@ -41,7 +41,10 @@ def combine(
         _worst_findings(parts),
     )
     prohibited = _worst_policies(parts)
-    duplicates = _surest_duplicates(parts)
+    duplicates = _surest_duplicates([part.duplicates for part in parts])
+    looked_alike = _surest_duplicates([part.possible_duplicates or [] for part in parts])
+    named = {entry.product_id for entry in duplicates}
+    possible = [entry for entry in looked_alike if entry.product_id not in named]
     same_product = None if len(parts) < 2 else len(products) == 1
     reasons = [
         *(f"prohibited:{entry.policy}" for entry in prohibited if entry.decision != "allow"),
@@ -70,6 +73,7 @@ def combine(
         duplicates_complete,
         None,
         surest.nearest_kinds,
+        possible or None,
     )
 
 
@@ -135,10 +139,10 @@ def _worst_policies(parts: Sequence[PhotoReview]) -> list[PolicyReport]:
     return list(policies.values())
 
 
-def _surest_duplicates(parts: Sequence[PhotoReview]) -> list[DuplicateProduct]:
+def _surest_duplicates(by_photo: Sequence[list[DuplicateProduct]]) -> list[DuplicateProduct]:
     duplicates: dict[str | None, DuplicateProduct] = {}
-    for place, part in enumerate(parts):
-        for found in part.duplicates:
+    for place, repeated in enumerate(by_photo):
+        for found in repeated:
             known = duplicates.get(found.product_id)
             if known is None or _rank(found) < _rank(known):
                 evidence = {"photo": place, **found.evidence}

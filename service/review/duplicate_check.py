@@ -10,7 +10,7 @@ import numpy as np
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.core.home import Home
-from indexer.duplicates.detect import NEAREST, find_repeats, nearest
+from indexer.duplicates.detect import NEAREST, Repeat, find_repeats, nearest
 from indexer.duplicates.print_difference import PrintComparison
 from indexer.duplicates.print_limit import PRINTS_DIFFER
 from indexer.duplicates.product_threshold import load_rule
@@ -19,7 +19,7 @@ from indexer.imaging.decode import Photo
 from service.query.context import RequestContext
 from service.query.groups import GroupReader
 from service.query.response import image_url
-from service.review.result import DuplicateProduct
+from service.review.result import DuplicateProduct, RepeatedProducts
 
 
 class DuplicateCheck:
@@ -72,7 +72,7 @@ class DuplicateCheck:
         vector: np.ndarray,
         *,
         exclude: AbstractSet[int],
-    ) -> list[DuplicateProduct]:
+    ) -> RepeatedProducts:
         """The products repeated, the surest kind first, one of each parent's variants.
 
         ``exclude``: pids that do not count, and neither do their variants.
@@ -95,20 +95,25 @@ class DuplicateCheck:
         )
         known = self._catalog.pids(repeat.product_id for repeat in found)
         pids = [known.get(repeat.product_id, 0) for repeat in found]
-        return [
-            DuplicateProduct(
-                repeat.product_id,
-                cast(Any, repeat.kind),
-                repeat.score,
-                repeat.photo,
-                image_url(repeat.photo),
-                repeat.evidence,
-            )
-            for repeat in map(found.__getitem__, self._groups.one_each(fields, pids))
-        ]
+        shown = [found[at] for at in self._groups.one_each(fields, pids)]
+        return RepeatedProducts(
+            [_duplicate(repeat) for repeat in shown if repeat.is_claimed],
+            [_duplicate(repeat) for repeat in shown if not repeat.is_claimed],
+        )
 
     def read(self) -> None:
         """Read and make all signatures now, in this thread."""
         while not self._signatures.follow_some():
             pass
         self._is_prepared = True
+
+
+def _duplicate(repeat: Repeat) -> DuplicateProduct:
+    return DuplicateProduct(
+        repeat.product_id,
+        cast(Any, repeat.kind),
+        repeat.score,
+        repeat.photo,
+        image_url(repeat.photo),
+        repeat.evidence,
+    )

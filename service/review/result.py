@@ -62,6 +62,14 @@ class DuplicateProduct:
 
 
 @dataclass(frozen=True)
+class RepeatedProducts:
+    """What a photo repeats, and what it may repeat, each the surest first."""
+
+    claimed: list[DuplicateProduct]
+    possible: list[DuplicateProduct]
+
+
+@dataclass(frozen=True)
 class PhotoReview:
     """What was found on one photo of a listing. Of a kind that the model does not know: no category
     but the nearest kinds, and tags and attributes of colour and pattern alone."""
@@ -76,6 +84,7 @@ class PhotoReview:
     prohibited: list[PolicyReport]
     duplicates: list[DuplicateProduct]
     nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
+    possible_duplicates: list[DuplicateProduct] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,13 @@ class ReviewResult:
         str | None, Field(description="Its place in the queue, where a person is asked for.")
     ]
     nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
+    possible_duplicates: Annotated[
+        list[DuplicateProduct] | None,
+        Field(
+            description="Products that may be the same, by a threshold whose precision is not "
+            "known on this catalog; no reason for a verdict."
+        ),
+    ] = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:
         return Suggestions(tags=tuple(entry.tag for entry in self.tags))

@@ -214,7 +214,7 @@ class ListingReviewer:
             named = classify(ctx, embedded, top=known, withhold=False)
         tags = self._tag_suggester.suggest(ctx, embedded, exclude=self_pids, withhold=False).tags
         with ctx.timer.stage("duplicates"):
-            duplicates = self.duplicates.find(ctx, seen.photo, seen.vector, exclude=self_pids)
+            repeated = self.duplicates.find(ctx, seen.photo, seen.vector, exclude=self_pids)
         with ctx.timer.stage("pixels"):
             pixels = seen.pixels.result()
         with ctx.timer.stage("prohibited"):
@@ -239,8 +239,9 @@ class ListingReviewer:
             tags,
             pixels.quality,
             prohibited,
-            duplicates,
+            repeated.claimed,
             named.nearest_kinds,
+            repeated.possible or None,
         )
         return _ReviewedPhoto(review, seen.vector, seen.photo.content_hash, pixels.preview)
 

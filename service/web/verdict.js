@@ -45,7 +45,8 @@ export function photoReview(photo, image, complete = true) {
   const list = element("div", { className: "findings" },
     section(t("check.prohibited"), alarms.map((found) => alarm(found, numbered)), photo.prohibited.length ? t("check.allowed") : t("check.no-policies")),
     section(t("check.quality", { score: percent(photo.quality.score) }), poor.map((finding) => found(finding, numbered)), t("check.fine")),
-    section(t("check.duplicates"), photo.duplicates.map(repeat), t(complete ? "check.no-duplicates" : "check.duplicates-wait")));
+    section(t("check.duplicates"), photo.duplicates.map(repeat), t(complete ? "check.no-duplicates" : "check.duplicates-wait")),
+    photo.possible_duplicates ? section(t("check.possible"), photo.possible_duplicates.map(repeat)) : "");
   if (fine.length) {
     list.append(element("details", {}, element("summary", { textContent: t("check.fine-too", { count: fine.length }) }),
       element("p", { className: "muted", textContent: fine.map((finding) => name(finding.code)).join(", ") })));

@@ -15,6 +15,8 @@ from tools.output import log, print_result, print_table, stages
 KINDS = ("same_photo", "near_same_photo", "same_product")
 _SHOWN = 20  # groups that a person is shown
 _EVIDENCE = ("agreement", "mirrored", "hamming", "cosine", "threshold")
+# The kind of a suggestion in a table, where no other list sets it apart.
+_SUGGESTED = "possible_same_product"
 
 
 @click.command()
@@ -66,22 +68,24 @@ def duplicates(
     if csv_file is not None:
         from indexer.core.atomic_files import write_atomic
 
-        write_atomic(csv_file, _csv(found.groups).encode())
+        write_atomic(csv_file, _csv(found.groups, found.suggestions).encode())
     print_result(found, as_json, _show)
 
 
-def _csv(groups: list[Any]) -> str:
+def _csv(groups: list[Any], suggestions: list[Any]) -> str:
     from indexer.feeds.values.spreadsheet_cells import harmless
 
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("group", "kind", "product_id", "photo", "score", *_EVIDENCE))
-    for number, group in enumerate(groups, 1):
+    listed = [(group.kind, group) for group in groups]
+    listed += [(_SUGGESTED, group) for group in suggestions]
+    for number, (kind, group) in enumerate(listed, 1):
         for photo in group.photos:
             evidence = [photo.get("evidence", {}).get(name) for name in _EVIDENCE]
             for product in photo["products"]:
                 shown = (harmless(product), photo["photo"], photo.get("score"), *evidence)
-                writer.writerow((number, group.kind, *shown))
+                writer.writerow((number, kind, *shown))
     return stream.getvalue()
 
 
@@ -91,15 +95,10 @@ def _show(found: dict[str, Any]) -> None:
     print_table(
         ("kind", "groups"), counts.items(), title=f"Repeats among {found['photos']:,} photos"
     )
-    rows = []
-    for group in found["groups"][:_SHOWN]:
-        scores = [photo["score"] for photo in group["photos"] if "score" in photo]
-        products = group["products"]
-        rows.append((group["kind"], len(products), products[:6], min(scores, default=None)))
-    if rows:
-        print_table(("kind", "products", "first of them", "least score"), rows)
-    if len(found["groups"]) > _SHOWN:
-        log(f"... and {len(found['groups']) - _SHOWN} more groups; --json and --csv list all")
+    _show_groups(found["groups"])
+    if found["suggestions"]:
+        log(f"perhaps the same product ({found['rule']['reason']}):")
+        _show_groups(found["suggestions"])
     for photo in found["skipped"][:_SHOWN]:
         log(f"skipped photo {photo['content_hash']}: {photo['reason']}")
     if found["flat"]:
@@ -109,3 +108,15 @@ def _show(found: dict[str, Any]) -> None:
         )
     for note in found["notes"]:
         log(f"note: {note}")
+
+
+def _show_groups(groups: list[dict[str, Any]]) -> None:
+    rows = []
+    for group in groups[:_SHOWN]:
+        scores = [photo["score"] for photo in group["photos"] if "score" in photo]
+        products = group["products"]
+        rows.append((group["kind"], len(products), products[:6], min(scores, default=None)))
+    if rows:
+        print_table(("kind", "products", "first of them", "least score"), rows)
+    if len(groups) > _SHOWN:
+        log(f"... and {len(groups) - _SHOWN} more groups; --json and --csv list all")

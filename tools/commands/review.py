@@ -78,3 +78,9 @@ def show_review(found: dict[str, Any]) -> None:
         for e in found["duplicates"]
     ]
     print_table(("repeats", "kind", "score", "photo"), repeats)
+    possible = [
+        (e["product_id"], e["score"], e["evidence"]["measured_on"])
+        for e in found.get("possible_duplicates") or []
+    ]
+    if possible:
+        print_table(("may be the same product", "score", "measured on photos"), possible)

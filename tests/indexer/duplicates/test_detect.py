@@ -6,8 +6,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from indexer.catalog.records import NewPhoto, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadRequestError, NewerFormatError, NoIndexError
 from indexer.core.home import Home
-from indexer.duplicates import groups, hash_store
+from indexer.duplicates import groups, hash_store, product_threshold
 from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, SignatureStore
-from indexer.duplicates.product_threshold import load_rule
+from indexer.duplicates.product_threshold import _store_rule, load_rule
 from indexer.duplicates.same_product import ProductRule
 from indexer.duplicates.signature_follower import SignatureFollower
 from indexer.imaging import decode as images
@@ -263,7 +264,10 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
             photo = images.decode_photo(png(picture))
             close = nearest(live, Embedder().embed([photo]), Spec()) if near else ()  # type: ignore[arg-type]
             repeats = find_repeats(catalog, signed, store, photo, neighbours=close, **options)  # type: ignore[arg-type]
-            return [(repeat.kind, repeat.product_id) for repeat in repeats]
+            return [
+                (repeat.kind + "?" * (not repeat.is_claimed), repeat.product_id)
+                for repeat in repeats
+            ]
 
         assert ask(drawn(5)) == [("same_photo", "p5"), ("same_photo", "the same")]
         assert ask(drawn(99), near=True) == []
@@ -276,7 +280,9 @@ def test_an_upload_is_told_what_it_repeats(home: Home, monkeypatch: pytest.Monke
         rule = ProductRule(0.05, "", precision=0.9, recall=0.5, photos=30)
         alike = ask(drawn(99), near=True, rule=rule)
         assert alike
-        assert {kind for kind, _ in alike} == {"same_product"}
+        assert {kind for kind, _ in alike} == {"same_product?"}
+        sure = ask(drawn(99), near=True, rule=replace(rule, is_claimed=True))
+        assert {kind for kind, _ in sure} == {"same_product"}
         # Writes since are followed, what was deleted is not named.
         add(home, catalog, "new", COPIES["resized"](drawn(7)))
         catalog.delete("p7")
@@ -307,7 +313,7 @@ def test_the_threshold_of_one_product_is_fitted_and_kept(
     claimed."""
     home = Home.create(tmp_path / "home")
     with open_catalog(home) as catalog:
-        for seed in range(40):
+        for seed in range(60):
             crop = drawn(seed).crop((40, 40, 240, 240)).rotate(4, fillcolor="white")
             add(home, catalog, f"p{seed}", drawn(seed), crop)
         add(home, catalog, "again", drawn(3).rotate(5, fillcolor="white"))
@@ -315,12 +321,53 @@ def test_the_threshold_of_one_product_is_fitted_and_kept(
     report = find_groups(home)
     assert report.rule is not None
     assert report.rule.threshold is not None
-    assert (report.rule.photos, report.rule.positives) == (40, "photos of one product")
-    assert report.rule.precision >= 0.9  # type: ignore[operator]
+    assert (report.rule.photos, report.rule.positives) == (60, "photos of one product")
+    assert report.rule.least_precision >= 0.9  # type: ignore[operator]
+    assert (report.rule.is_claimed, report.suggestions) == (True, [])
     assert load_rule(home, "e1") == report.rule
     groups = [set(group.products) for group in report.groups if group.kind == "same_product"]
     assert {"p3", "again"} in groups
-    assert len(groups) <= 1 + 4  # a tenth of forty
+    assert len(groups) <= 1 + 6  # a tenth of sixty
+
+
+def turned(
+    catalog: Catalog, photos: PhotoStore, network: Embedder, ids: np.ndarray, **_: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos of a catalog, each a little turned, in place of recaptures."""
+    rows = catalog.photos_by_id(ids.tolist())
+    pictures = [
+        images.decode_photo(photos.read(rows[photo_id])).pixels.rotate(4, fillcolor="white")
+        for photo_id in ids.tolist()
+    ]
+    return ids, network.embed([images.decode_photo(png(picture)) for picture in pictures])
+
+
+def test_photos_shot_again_by_simulation_claim_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no product has a second photo of its own, what is alike is a suggestion that says on
+    what it stands; a rule from before that is fitted anew."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for seed in range(60):
+            add(home, catalog, f"p{seed}", drawn(seed))
+        add(home, catalog, "again", drawn(3).rotate(5, fillcolor="white"))
+    index(home, monkeypatch)
+    monkeypatch.setattr(product_threshold, "embed_recaptures", turned)
+    before = ProductRule(0.5, "", precision=0.95, photos=61, version="v000001")
+    _store_rule(home, "e1", before)
+    report = find_groups(
+        home, kinds=["same_product"], embedder=cast(Any, lambda bundle: Embedder())
+    )
+    assert report.groups == []
+    assert {"p3", "again"} in [set(group.products) for group in report.suggestions]
+    rule = report.rule
+    assert rule is not None
+    assert rule != before
+    assert (rule.is_claimed, rule.positives, rule.photos) == (False, "photos shot again", 61)
+    assert "61 photos that were shot again by simulation" in report.notes[0]
+    pair = report.suggestions[0].photos[1]["evidence"]
+    assert (pair["measured_on"], pair["least_precision"]) == (61, rule.least_precision)
 
 
 def test_few_photos_claim_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

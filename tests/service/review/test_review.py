@@ -22,6 +22,7 @@ from indexer.core.errors import (
     UnknownProductError,
 )
 from indexer.core.home import Home
+from indexer.duplicates.same_product import ProductRule
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo
 from indexer.index_build.pipeline import build_index
@@ -33,7 +34,7 @@ from indexer.quality.findings import FINDINGS
 from service.app import create_app
 from service.engine import Engine, Query
 from service.products.writer import Draft
-from service.review import policy_check
+from service.review import duplicate_check, policy_check
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 from tools.cli import run
@@ -136,6 +137,25 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
     assert len(again.content.photos) == 2, "a stored product is judged by all of its photos"
     with pytest.raises(UnknownProductError):
         own.review([], product_id="nothing")
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_what_may_be_the_same_product_is_no_reason_for_a_verdict(
+    own: Engine, monkeypatch: pytest.MonkeyPatch, claimed: bool
+) -> None:
+    """By a threshold that may be claimed a duplicate, else a possible one, on so many photos."""
+    rule = ProductRule(0.2, "", precision=0.95, photos=40, least_precision=0.8, is_claimed=claimed)
+    monkeypatch.setattr(duplicate_check, "load_rule", lambda home, embedding_id: rule)
+    own.prepare_reviews()
+    found = own.review([photo("ring", "blue", turn=25), photo("ring", "blue")]).content
+    possible = [entry for entry in found.possible_duplicates or [] if entry.kind == "same_product"]
+    named = [entry for entry in found.duplicates if entry.kind == "same_product"]
+    assert bool(named) is claimed
+    assert bool(possible) is not claimed
+    assert ("duplicate:same_product" in found.reasons) is claimed
+    for entry in named + possible:
+        assert (entry.evidence["measured_on"], entry.evidence["least_precision"]) == (40, 0.8)
+    assert "ring-blue" not in [entry.product_id for entry in possible], "it is a duplicate already"
 
 
 def test_variants_are_no_duplicates_of_each_other(own: Engine) -> None:
