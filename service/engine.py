@@ -32,15 +32,17 @@ from service.products.versions import IndexVersions
 from service.products.writer import Writer
 from service.query.batch import BatchAnswer, BatchRunner, Task
 from service.query.catalog_map import MOST, map_points
-from service.query.classify import classify, require_categories, shown_attributes
+from service.query.classify import classify, require_categories
 from service.query.context import RequestContext
 from service.query.cursors import CursorSigner
+from service.query.describe import describe
 from service.query.explain import Explainer
 from service.query.facets import FacetCounter
 from service.query.filters import FilterParser
 from service.query.groups import GroupReader
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectFinder, ObjectOptions
+from service.query.pair_texts import PairEncoders
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.photo_urls import PhotoUrls, fetch_settings
 from service.query.query import OutOfStock, Query, RawFilter, SearchOptions, SnapshotSelector
@@ -134,6 +136,7 @@ class Engine:
         self.embedder = PhotoEmbedder(
             self.queue, decoder, self.admission, self.catalog, self.photos
         )
+        self._pairs = PairEncoders(self.log, settings.text_pair_share)
         writer = Writer(
             self.home, self.catalog, self.photos, self.snapshots, self.queue, decoder, self.log
         )
@@ -165,7 +168,11 @@ class Engine:
         filters = FilterParser(self.catalog, log=self.log, followed=self._watches)
         self._filters = filters
         self._texts = TextQueryParser(
-            self.home, self.catalog, encoder=settings.text_encoder, followed=self._watches
+            self.home,
+            self.catalog,
+            self._pairs,
+            encoder=settings.text_encoder,
+            followed=self._watches,
         )
         stock = StockFilter(filters, settings.out_of_stock, settings.out_of_stock_handling)
         self._groups = groups = GroupReader(filters, stock)
@@ -349,20 +356,7 @@ class Engine:
             embedded = self.embedder.embed(ctx, query)
             page = self.searcher.search(ctx, embedded, plan)
             tags = self.tag_suggester.suggest(ctx, embedded).tags
-            known = bool(ctx.snapshot.bundle.decision.categories)
-            found = classify(ctx, embedded) if known else None
-            shown = found.attributes if found else shown_attributes(ctx.snapshot, embedded.vectors)
-            description = Description(
-                categories=found.categories if found else [],
-                unknown=found.unknown if found else None,
-                attributes=shown,
-                nearest_kinds=found.nearest_kinds if found else None,
-                results=page.results,
-                next_cursor=page.next_cursor,
-                tags=tags,
-                unknown_words=page.unknown_words,
-            )
-            return ctx.respond(description, options.fields)
+            return ctx.respond(describe(ctx, embedded, page, tags), options.fields)
 
     def batch(
         self,

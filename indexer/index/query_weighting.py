@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -127,6 +127,17 @@ class VectorQuery:
     # By block; None: as the model weighs them.
     weights: Mapping[str, float] | None
     blocks: Sequence[Block]
+    # Of inputs that are asked otherwise than ``weights`` say: by name, by block.
+    own: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def params(self) -> SearchParams | None:
+        """How to search with the queries; None: as with embeddings."""
+        plain = any(share > 0 for name, share in self.mix.items() if name not in self.own)
+        own = [weights for name, weights in self.own.items() if self.mix[name] > 0]
+        if not own:
+            return None if self.weights is None else search_params(self.weights)
+        return SearchParams(widen=MIXED) if plain or len(own) > 1 else search_params(own[0])
 
     def signals(self, vector: np.ndarray) -> dict[str, float]:
         """Split the score of an embedding [D] into the cosines that it is the weighted mean of.
@@ -136,13 +147,22 @@ class VectorQuery:
         best = int(np.argmax(self.lengths * (self.queries @ vector)))
         here = {name: given[best : best + 1] for name, given in self.inputs.items()}
         found = {
-            name: _product(given, self.blocks, self.weights, vector) for name, given in here.items()
+            name: _product(given, self.blocks, self.own.get(name, self.weights), vector)
+            for name, given in here.items()
         }
         if self.weights is not None:
             mixed = np.sum([self.mix[name] * given for name, given in here.items()], axis=0)
-            stored = [block.name for block in self.blocks if block.weight > 0]
+            stored = _filled(mixed, self.blocks)
             found |= {name: _product(mixed, self.blocks, {name: 1.0}, vector) for name in stored}
         return {name: min(max(value, -1.0), 1.0) for name, value in found.items()}
+
+
+def _filled(mixed: np.ndarray, blocks: Sequence[Block]) -> list[str]:
+    """The blocks of which embeddings [1, D] hold anything."""
+    ends = np.cumsum([block.dim for block in blocks])
+    parts = np.split(mixed[0], ends[:-1])
+    held = zip(blocks, parts, strict=True)
+    return [block.name for block, part in held if block.weight > 0 and part.any()]
 
 
 def _product(
@@ -164,13 +184,14 @@ def vector_query(
     *,
     mix: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
+    own: Mapping[str, Mapping[str, float]] | None = None,
 ) -> VectorQuery:
     """Mix ``inputs`` into one query: name -> embeddings [n, D], a product's n photos say.
 
     Of several photos the best one counts. ``mix``: how much each input counts (equally);
-    ``weights``: how much each block of the embedding does (as the model says). Raises
-    ``BadRequestError`` as ``check_mix`` and ``reweight_queries`` do, and for inputs that cancel
-    each other out.
+    ``weights``: how much each block of the embedding does (as the model says), ``own`` those of
+    single inputs. Raises ``BadRequestError`` as ``check_mix`` and ``reweight_queries`` do, and for
+    inputs that cancel each other out.
     """
     names = list(inputs)
     shares = check_mix(dict.fromkeys(names, 1.0) if mix is None else mix, names)
@@ -182,19 +203,39 @@ def vector_query(
         spread = {
             name: given[place] for (name, given), place in zip(spread.items(), places, strict=True)
         }
-    mixed = sum(shares[name] * given for name, given in spread.items())
-    mixed = np.asarray(mixed, np.float32)
+    own = {name: own[name] for name in names if own and name in own}
+    plain = [name for name in names if name not in own and (not own or shares[name] > 0)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        if weights is None:
+        queries, lengths = _mixed(spread, plain, shares, blocks, weights)
+        if own:
+            mixed = queries * lengths[:, None] if plain else np.zeros_like(spread[names[0]])
+            for name, view in own.items():
+                mixed = mixed + shares[name] * view_queries(spread[name], blocks, view)
             lengths = np.linalg.norm(mixed, axis=1)
-            queries = mixed / lengths[:, None]
-        else:
-            queries, lengths = reweight_queries(mixed, blocks, weights)
+            queries = np.asarray(mixed / lengths[:, None], np.float32)
     if not float(lengths.min()) > 1e-6:
         raise BadRequestError(
             "the image and the product point in opposite directions: ask for one of them"
         )
-    return VectorQuery(queries, lengths, spread, shares, weights, blocks)
+    return VectorQuery(queries, lengths, spread, shares, weights, blocks, own)
+
+
+def _mixed(
+    spread: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    shares: Mapping[str, float],
+    blocks: Sequence[Block],
+    weights: Mapping[str, float] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit queries [n, D] and lengths [n] of the inputs ``names``; empty of none."""
+    if not names:
+        check_weights(blocks, weights or {blocks[0].name: 1.0})
+        return np.empty((0, 0), np.float32), np.empty(0, np.float32)
+    mixed = np.asarray(sum(shares[name] * spread[name] for name in names), np.float32)
+    if weights is not None:
+        return reweight_queries(mixed, blocks, weights)
+    lengths = np.linalg.norm(mixed, axis=1)
+    return mixed / lengths[:, None], lengths
 
 
 def kept_portions(vectors: np.ndarray, threshold: float = COPY) -> Iterator[np.ndarray]:

@@ -21,7 +21,8 @@ from indexer.index.version_files import NewVersion
 from indexer.model.bundle import Bundle
 from indexer.model.spec import Block
 from indexer.tagging.refit import refit_tags
-from indexer.text.fit_text_tower import fit_tower
+from indexer.text.fit_joint_share import with_joint_share
+from indexer.text.fit_text_tower import described, fit_tower
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def publish_version(
         fitted["tag_rule"] = refit_tags(catalog, bundle, content.rows, content.vectors)
         if fit_unknown:
             fitted["unknown"] = refit_unknown(catalog, bundle, content.rows, content.vectors)
-        fitted["tower"] = fit_tower(catalog, blocks, content.rows, content.vectors)
+        told = described(catalog, content.rows, content.vectors)
+        fitted["tower"] = with_joint_share(fit_tower(told, blocks), told, bundle)
     progress("tags", 1, 1)
     timer.lap("tags")
     progress("publish", 0, 1)

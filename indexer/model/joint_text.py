@@ -37,8 +37,9 @@ _CLEANINGS = ("lower", "whitespace", "canonicalize")
 # Factor of a cosine in the softmax of a pair that does not say its own.
 _SCALE = 1 / 0.07
 _MOST_SCALE = 1000.0
-# Texts whose vectors are kept.
+# Texts whose vectors are kept, and those that are run together.
 _KEPT = 1024
+_PORTION = 32
 # The marks around a text, and what is one piece of it before pairs are joined: those of CLIP.
 _BEGIN, _END = "<start_of_text>", "<end_of_text>"
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -108,6 +109,17 @@ def read_text_tower(backbone: Backbone, weights: Path | None = None) -> TextTowe
     return TextTowerFiles(config, tokenizer, kept)
 
 
+@dataclass(frozen=True)
+class TextPieces:
+    """What a tokenizer makes of a text: pieces without the marks around them."""
+
+    count: int
+    # Whether one stands for what the tokenizer does not know.
+    foreign: bool
+    # Whether there are more than the tower reads.
+    cut: bool
+
+
 class JointEncoder:
     """Texts to unit vectors of the joint space; safe to call from many threads.
 
@@ -143,11 +155,24 @@ class JointEncoder:
         )
         # Of a cosine in the pair's own softmax.
         self.scale = float(config["scale"])
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        self._foreign = None if unknown is None else self._tokenizer.token_to_id(str(unknown))
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def pieces(self, text: str) -> TextPieces:
+        """Take a text apart as ``encode`` does."""
+        read = self._tokenizer.encode(self._clean(text))
+        own = [
+            number
+            for number, mark in zip(read.ids, read.special_tokens_mask, strict=True)
+            if not mark
+        ]
+        foreign = self._foreign is not None and self._foreign in own
+        return TextPieces(len(own), foreign, bool(read.overflowing))
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors float32 [N, dim of block t]."""
+        """Unit vectors float32 [N, dim of block t]; of a long text what the tower reads of it."""
         with self._lock:
             absent = [text for text in dict.fromkeys(texts) if text not in self._known]
             for text, vector in zip(absent, self._run(absent), strict=True):
@@ -158,14 +183,15 @@ class JointEncoder:
         return found
 
     def _run(self, texts: Sequence[str]) -> list[np.ndarray]:
-        if not texts:
-            return []
-        read = self._tokenizer.encode_batch(list(map(self._clean, texts)))
-        rows = [entry.ids for entry in read]
-        with torch.inference_mode():
-            found = self._network(torch.tensor(rows, dtype=torch.long))
-            found = torch.nn.functional.normalize(found.float(), dim=1)
-        return list(found.numpy())
+        vectors: list[np.ndarray] = []
+        for start in range(0, len(texts), _PORTION):
+            part = list(map(self._clean, texts[start : start + _PORTION]))
+            rows = [entry.ids for entry in self._tokenizer.encode_batch(part)]
+            with torch.inference_mode():
+                found = self._network(torch.tensor(rows, dtype=torch.long))
+                found = torch.nn.functional.normalize(found.float(), dim=1)
+            vectors.extend(found.numpy())
+        return vectors
 
 
 def _of_text(state: State) -> State:

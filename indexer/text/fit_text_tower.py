@@ -14,7 +14,7 @@ from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
 from indexer.model.spec import Block
-from indexer.text.text_tower import TextTower, weigh
+from indexer.text.text_tower import TEMPERATURE, TextTower, weigh
 from indexer.text.tokenizer import features, words
 
 # A random choice of more, so that a big catalog stays quick.
@@ -30,7 +30,6 @@ _PASSES = 10
 _STEPS = 500
 _BATCH = 512
 _RATE = 2e-3
-_TEMPERATURE = 0.05
 _DROPPED = 0.3
 _SHRINK = 1.0
 # Of the optimiser: what a step keeps of the mean derivative and of its square, and the least square
@@ -54,30 +53,28 @@ class Described:
     vector: np.ndarray  # [D]
 
 
-def fit_tower(
-    catalog: Catalog,
-    blocks: Sequence[Block],
-    rows: np.ndarray,
-    vectors: np.ndarray,
-    *,
-    seed: int = 0,
-) -> TextTower | None:
-    """The tower for a version of these ``rows`` (int64 [N, 2], pid and photo_id, by pid) and
-    ``vectors`` [N, D].
+def fit_tower(told: Sequence[Described], blocks: Sequence[Block]) -> TextTower | None:
+    """The tower for the products of a version; None where fewer than eight have words."""
+    return fit(told, colours=any(block.name == "c" for block in blocks))
+
+
+def described(
+    catalog: Catalog, rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
+) -> list[Described]:
+    """What the tower of a version learns from: the products of its ``rows`` (int64 [N, 2], pid and
+    photo_id, by pid) with their ``vectors`` [N, D].
 
     Only products of these rows are read, as the catalog has them now, so a version that is
-    rewritten after a deletion holds no word of what was deleted. None where fewer than eight
-    products have words.
+    rewritten after a deletion holds no word of what was deleted. Of many products a draw.
     """
     pids, first = np.unique(rows[:, 0], return_index=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(pids))[:MOST_PRODUCTS])
     place = dict(zip(pids[chosen].tolist(), first[chosen].tolist(), strict=True))
     products = catalog.by_pids(place)
-    told = [
+    return [
         describe(product, np.asarray(vectors[place[pid]], np.float32))
         for pid, product in products.items()
     ]
-    return fit(told, colours=any(block.name == "c" for block in blocks), seed=seed)
 
 
 def describe(product: Product, vector: np.ndarray) -> Described:
@@ -185,11 +182,11 @@ def slope_of_loss(told: np.ndarray, photos: np.ndarray, alike: np.ndarray) -> np
     ``alike`` bool [B, B]."""
     length = np.maximum(np.linalg.norm(told, axis=1, keepdims=True), np.float32(1e-12))
     unit = told / length
-    chance: np.ndarray = unit @ photos.T / np.float32(_TEMPERATURE)
+    chance: np.ndarray = unit @ photos.T / np.float32(TEMPERATURE)
     chance = np.exp(chance - chance.max(axis=1, keepdims=True))
     chance /= chance.sum(axis=1, keepdims=True)
     chance -= alike / alike.sum(axis=1, keepdims=True, dtype=np.float32)
-    slope: np.ndarray = chance @ photos / np.float32(_TEMPERATURE * len(told))
+    slope: np.ndarray = chance @ photos / np.float32(TEMPERATURE * len(told))
     slope -= unit * (unit * slope).sum(axis=1, keepdims=True)
     return slope / length
 

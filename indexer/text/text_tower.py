@@ -16,6 +16,8 @@ from indexer.core.regular_files import parse_json
 from indexer.text.tokenizer import features, tokens, words
 
 FORMAT = 1
+# Of the softmax over cosines by which a tower learns.
+TEMPERATURE = 0.05
 
 
 class TextEncoder(Protocol):
@@ -46,6 +48,8 @@ class TextTower:
     bias: np.ndarray  # float32 [D]: what any product looks like
     # Folded words -> the attribute's value, "navy blue" -> "Navy Blue"
     colours: dict[str, str]
+    # How much the text tower of a pair counts beside this one, in [0, 1]; None: not chosen.
+    joint_share: float | None = None
 
     def knows(self, word: str) -> bool:
         """As ``TextEncoder.knows``."""
@@ -71,6 +75,8 @@ class TextTower:
         arrays = {"idf": self.idf, "weights": self.weights, "bias": self.bias}
         listed = sorted(self.vocabulary, key=lambda word: self.vocabulary[word])
         about = {"format": FORMAT, "vocabulary": listed, "colours": self.colours}
+        if self.joint_share is not None:
+            about["joint_share"] = self.joint_share
         save_file(arrays, path, metadata={"tower": json.dumps(about, ensure_ascii=False)})
 
     @classmethod
@@ -90,6 +96,9 @@ class TextTower:
                 )
             vocabulary = {str(word): place for place, word in enumerate(about["vocabulary"])}
             colours = {str(text): str(value) for text, value in about["colours"].items()}
+            share = about.get("joint_share")
+            if share is not None and not 0 <= float(share) <= 1:
+                raise ValueError(f"joint_share is {share}")
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DamagedIndexError(f"{path} cannot be read: {error!r}") from error
         if weights.shape != (len(vocabulary), len(bias)) or idf.shape != (len(vocabulary),):
@@ -99,7 +108,7 @@ class TextTower:
             )
         if not all(np.isfinite(numbers).all() for numbers in (idf, weights, bias)):
             raise DamagedIndexError(f"{path} holds what is no finite number")
-        return cls(vocabulary, idf, weights, bias, colours)
+        return cls(vocabulary, idf, weights, bias, colours, None if share is None else float(share))
 
 
 def weigh(

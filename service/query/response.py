@@ -265,15 +265,32 @@ class SearchResult(FoundProduct):
     group: ResultGroup | None = field(default=None, metadata=OPTIONAL)
 
 
+UnknownWords = Annotated[
+    list[str] | None, Field(description="Of a text: words that nothing is known of.")
+]
+TextSignal = Literal["keywords", "text", "text_t"]
+TextSignals = Annotated[
+    list[TextSignal] | None,
+    Field(
+        description="Of a text: what it was asked of, as `signals` name it. `text_t` is the text "
+        "tower of the model's image and text pair."
+    ),
+]
+TextCut = Annotated[
+    Literal[True] | None,
+    Field(description="Only where that tower reads the beginning of the text alone."),
+]
+
+
 @dataclass(frozen=True)
 class SearchPage:
     """Products, best first, and the cursor of the page after them."""
 
     results: list[SearchResult]
     next_cursor: str | None
-    unknown_words: Annotated[
-        list[str] | None, Field(description="Of a text: words that nothing is known of.")
-    ] = field(default=None, metadata=OPTIONAL)
+    unknown_words: UnknownWords = field(default=None, metadata=OPTIONAL)
+    text_signals: TextSignals = field(default=None, metadata=OPTIONAL)
+    text_cut: TextCut = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions | None:
         return _products(self.results)
@@ -294,9 +311,9 @@ class Description:
     results: list[SearchResult]
     next_cursor: str | None
     tags: list[SuggestedTag]
-    unknown_words: Annotated[
-        list[str] | None, Field(description="Of a text: words that nothing is known of.")
-    ] = field(default=None, metadata=OPTIONAL)
+    unknown_words: UnknownWords = field(default=None, metadata=OPTIONAL)
+    text_signals: TextSignals = field(default=None, metadata=OPTIONAL)
+    text_cut: TextCut = field(default=None, metadata=OPTIONAL)
     nearest_kinds: list[NearestKind] | None = field(default=None, metadata=OPTIONAL)
 
     def suggestions(self) -> Suggestions:

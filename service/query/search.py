@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from indexer.index.query_weighting import (
     VectorQuery,
     check_mix,
     kept_portions,
-    search_params,
     vector_query,
 )
 from service.query.classify import most_probable_label
@@ -31,9 +31,9 @@ from service.query.groups import GroupCard, Grouping, GroupReader, group_cards, 
 from service.query.living import rank_living
 from service.query.photo_embedder import EmbeddedQuery
 from service.query.query import Query, SearchOptions, fingerprint_fields
-from service.query.response import SearchPage, SearchResult, photo_of
+from service.query.response import SearchPage, SearchResult, TextSignal, photo_of
 from service.query.stock import StockFilter
-from service.query.text import TextQueryParser, mix_text, replaces_colour
+from service.query.text import OPEN_WEIGHTS, TextQueryParser, mix_text, replaces_colour
 from service.state.snapshot import Snapshot
 
 
@@ -52,13 +52,22 @@ class SearchPlan:
 
 
 @dataclass(frozen=True)
+class _TextAnswer:
+    """What an answer says of its question's text; nothing without one."""
+
+    unknown_words: list[str] | None = None
+    signals: list[TextSignal] | None = None
+    cut: Literal[True] | None = None
+
+
+@dataclass(frozen=True)
 class _Question:
     """A search as the index and the keywords take it."""
 
     vectors: VectorQuery | None
     keywords: KeywordShare | None
     exclude: frozenset[int]
-    unknown_words: list[str] | None  # None without a text
+    text: _TextAnswer = field(default_factory=lambda: _TextAnswer())
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,8 @@ class Searcher:
             results = _results(ctx.snapshot, question, page, products, plan.options)
         further = _next_cursor(ctx.snapshot, page, plan)
         next_cursor = None if further is None else self._cursors.write(further)
-        return SearchPage(results, next_cursor, question.unknown_words)
+        text = question.text
+        return SearchPage(results, next_cursor, text.unknown_words, text.signals, text.cut)
 
     def _question(
         self, ctx: RequestContext, embedded: EmbeddedQuery, plan: SearchPlan
@@ -141,11 +151,14 @@ class Searcher:
             vectors = vector_query(
                 embedded.inputs, blocks, mix=options.mix, weights=options.weights
             )
-            return _Question(vectors, None, exclude, None)
+            return _Question(vectors, None, exclude)
         with ctx.timer.stage("text"):
-            parsed = self._texts.parse(ctx.snapshot, text)
-        if not parsed.complete:
-            ctx.note_gap("keywords")
+            parsed = self._texts.parse(
+                ctx,
+                text,
+                beside=bool(embedded.inputs),
+                open_words=options.weights is None or bool(options.weights.get("t")),
+            )
         names = [*embedded.inputs, "text"]
         mix = dict.fromkeys(names, 1.0) if options.mix is None else options.mix
         kinds: dict[str, str | None] = {}
@@ -153,13 +166,17 @@ class Searcher:
             for name, given in embedded.inputs.items():
                 kinds[name] = most_probable_label(ctx.snapshot, given)
         mixed = mix_text(parsed, embedded.inputs, check_mix(mix, names), blocks, kinds)
+        cut: Literal[True] | None = True if parsed.open and parsed.open.cut else None
+        told = _TextAnswer(parsed.unknown, mixed.asked, cut)
         if not mixed.inputs:
-            return _Question(None, mixed.keywords, exclude, parsed.unknown)
+            return _Question(None, mixed.keywords, exclude, told)
         weights = options.weights
         if mixed.recoloured and weights is None:
             weights = recolour_weights(blocks)
-        vectors = vector_query(mixed.inputs, blocks, mix=mixed.shares, weights=weights)
-        return _Question(vectors, mixed.keywords, exclude, parsed.unknown)
+        vectors = vector_query(
+            mixed.inputs, blocks, mix=mixed.shares, weights=weights, own=OPEN_WEIGHTS
+        )
+        return _Question(vectors, mixed.keywords, exclude, told)
 
 
 @dataclass(frozen=True)
@@ -252,9 +269,7 @@ class _Tier:
         self.ctx.check()
         live, min_score = self.ctx.snapshot.live, self.plan.options.min_score
         vectors, keywords = self.question.vectors, self.question.keywords
-        params = None
-        if vectors is not None and vectors.weights is not None:
-            params = search_params(vectors.weights)
+        params = None if vectors is None else vectors.params
         plain = where is None and min_score is None and keywords is None
         if plain and vectors is not None and len(vectors.queries) == 1:
             query = vectors.queries[0]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,10 +18,17 @@ from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, repl
 from indexer.model.spec import Block
 from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keyword_index import Keywords
+from indexer.text.open_words import joint_query
 from indexer.text.text_tower import TextEncoder
 from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens, words
+from service.query.context import RequestContext
+from service.query.pair_texts import OpenText, PairEncoders, words_read
+from service.query.response import TextSignal
 from service.state.snapshot import Snapshot
 
+# The input of a text that is asked in block t, and the weights by which it is.
+OPEN: Literal["text_t"] = "text_t"
+OPEN_WEIGHTS: Mapping[str, Mapping[str, float]] = {OPEN: {"t": 1.0}}
 _LONGEST_COLOUR = 3  # words
 # Changes of the catalog that a question takes into the keywords itself.
 _CHANGES = 500
@@ -41,6 +48,8 @@ class TextQuery:
     colour_words: tuple[str, ...] = ()
     # Whether the keywords of all that was written were looked at.
     complete: bool = True
+    # What an image and text pair says of the words, those beside the colour where it is replaced.
+    open: OpenText | None = None
 
     def in_colour(self, kind: str) -> np.ndarray | None:
         """A kind of product in the colour that the text names, float32 [D]."""
@@ -58,6 +67,16 @@ class MixedQuery:
     keywords: KeywordShare | None
     recoloured: bool  # whether the text's colour replaced that of the other inputs
 
+    @property
+    def asked(self) -> list[TextSignal]:
+        """What the text was asked of, as ``signals`` name it."""
+        parts: dict[TextSignal, bool] = {
+            "keywords": self.keywords is not None,
+            "text": "text" in self.inputs or self.recoloured,
+            OPEN: OPEN in self.inputs,
+        }
+        return [name for name, asked in parts.items() if asked]
+
 
 class TextQueryParser:
     """Parses query texts; safe to call from many threads.
@@ -69,9 +88,16 @@ class TextQueryParser:
     """
 
     def __init__(
-        self, home: Home, catalog: Catalog, *, encoder: str = "", followed: bool = False
+        self,
+        home: Home,
+        catalog: Catalog,
+        pairs: PairEncoders,
+        *,
+        encoder: str = "",
+        followed: bool = False,
     ) -> None:
         self._home = home
+        self._pairs = pairs
         self._keywords = Keywords(home, catalog)
         self._most_changes = _CHANGES if followed else None
         self._make = _imported(encoder) if encoder else None
@@ -87,9 +113,15 @@ class TextQueryParser:
         """Bring the keywords nearer to the catalog, a moment's work; whether nothing is left."""
         return self._keywords.follow_some()
 
-    def parse(self, snapshot: Snapshot, text: str) -> TextQuery:
-        """Read ``text`` for a snapshot. Raises ``BadRequestError`` for one without a letter or
-        digit."""
+    def parse(
+        self, ctx: RequestContext, text: str, *, beside: bool = False, open_words: bool = True
+    ) -> TextQuery:
+        """Read ``text`` for a request.
+
+        ``beside``: there are other inputs; ``open_words``: the text tower of the model's pair is
+        asked too, where it has one. Raises ``BadRequestError`` for a text without a letter or
+        digit, ``DeadlineExceededError``.
+        """
         if len(text) > MOST_CHARACTERS:
             raise BadRequestError(
                 f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read"
@@ -103,26 +135,41 @@ class TextQueryParser:
         sought = [token for word in [*found, *words(text)] for token in tokens(word)]
         asked = list(dict.fromkeys(sought))[:MOST_WORDS]
         hits = self._keywords.search(asked, most_changes=self._most_changes)
-        encoder, absent = self._encoder(snapshot), set(hits.unknown)
+        if not hits.complete:
+            ctx.note_gap("keywords")
+        encoder, absent = self._encoder(ctx.snapshot), set(hits.unknown)
+        pair = self._pairs.asked(ctx) if open_words else None
+        read = words_read(pair, shown)
         unknown = [
             surface
-            for word, surface in zip(found, shown, strict=True)
-            if absent.issuperset(tokens(word)) and not (encoder is not None and encoder.knows(word))
+            for word, surface, known in zip(found, shown, read, strict=True)
+            if absent.issuperset(tokens(word))
+            and not (known or (encoder is not None and encoder.knows(word)))
         ]
         keywords = KeywordShare(hits, 1.0) if len(hits) else None
         parsed = TextQuery(list(dict.fromkeys(unknown)), None, None, None, keywords)
-        parsed = replace(parsed, complete=hits.complete)
-        if encoder is None:
+        colours: list[int] = []
+        if encoder is not None:
+            colours = _colours(found, encoder)
+            rest = [word for place, word in enumerate(found) if place not in colours]
+            named = [found[place] for place in colours]
+            parsed = replace(
+                parsed,
+                whole=_encoded(encoder, " ".join(found)),
+                rest=_encoded(encoder, " ".join(rest)),
+                colour=_encoded(encoder, " ".join(named)),
+                encoder=encoder,
+                colour_words=tuple(named),
+            )
+        if beside and has_block(ctx.snapshot.bundle.spec.blocks, "c"):
+            read = [known and place not in colours for place, known in enumerate(read)]
+        said = [word for word, known in zip(shown, read, strict=True) if known]
+        if pair is None or not said:
             return parsed
-        colours, rest = _colours(found, encoder)
-        return replace(
-            parsed,
-            whole=_encoded(encoder, " ".join(found)),
-            rest=_encoded(encoder, " ".join(rest)),
-            colour=_encoded(encoder, " ".join(colours)),
-            encoder=encoder,
-            colour_words=tuple(colours),
-        )
+        # As it was written, where all of it is asked.
+        whole = len(said) == len(words(translated))
+        wanted = self._pairs.encode(ctx, pair, translated if whole else " ".join(said))
+        return replace(parsed, open=wanted)
 
     def _encoder(self, snapshot: Snapshot) -> TextEncoder | None:
         if self._make is not None:
@@ -161,7 +208,8 @@ def mix_text(
 
     ``shares`` sum to 1 over ``inputs`` and "text"; ``kinds``: by input the kind of product that it
     shows, where known. Words that name a colour replace that of every other input, the other words
-    are one more input. What a text cannot use of its share goes to the others.
+    are one more input. What a text cannot use of its share goes to the others. What a pair says of
+    it is an input of its own, ``OPEN``, whose colour stays.
     """
     replaces = replaces_colour(parsed, inputs, blocks)
     vector = parsed.rest if replaces else parsed.whole
@@ -178,33 +226,53 @@ def mix_text(
             # The words beside the colour keep what they say of all but the colour.
             out["text"] = replace_colour(out["text"], parsed.colour, blocks, only_colour=True)
     keywords = parsed.keywords
-    if keywords is not None:
-        share = shares["text"] * (KEYWORDS if out else 1.0)
-        keywords = replace(keywords, share=share) if share > 0 else None
     left = {name: shares[name] for name in out}
-    if "text" in left and keywords is not None:
-        left["text"] -= keywords.share
+    if parsed.open is not None:
+        out[OPEN] = joint_query(blocks, parsed.open.vector[np.newaxis])
+        told = _split(parsed.open.share, text=vector is not None, keywords=keywords is not None)
+        if not told["text"]:
+            out.pop("text", None)
+            left.pop("text", None)
+        left |= {name: shares["text"] * told[name] for name in ("text", OPEN) if name in out}
+        of_keywords = shares["text"] * told["keywords"]
+    else:
+        of_keywords = shares["text"] * (KEYWORDS if out else 1.0)
+        if "text" in left and keywords is not None:
+            left["text"] -= of_keywords
+    if keywords is not None:
+        keywords = replace(keywords, share=of_keywords) if of_keywords > 0 else None
     if not sum(left.values()) > 0:  # "like this" counts nothing, and the text is all keywords
         out = {}
     return MixedQuery(out, left, keywords, replaces)
 
 
-def _colours(found: list[str], encoder: TextEncoder) -> tuple[list[str], list[str]]:
-    """The words that name values of the colour attribute, the longest names first, and the other
-    words."""
-    colours: list[str] = []
-    rest: list[str] = []
+def _split(share: float, *, text: bool, keywords: bool) -> dict[str, float]:
+    """How a text's share is divided where a pair has ``share`` beside the catalog's own words.
+
+    These are halved as they are without a pair; of two that say something the third's goes to both.
+    """
+    parts = {
+        "keywords": (1 - share) * KEYWORDS if keywords else 0.0,
+        "text": (1 - share) * (1 - KEYWORDS) if text else 0.0,
+        OPEN: share * (1 - KEYWORDS),
+    }
+    total = sum(parts.values())
+    return {name: part / total for name, part in parts.items()}
+
+
+def _colours(found: list[str], encoder: TextEncoder) -> list[int]:
+    """The places of the words that name values of the colour attribute, the longest names first."""
+    colours: list[int] = []
     place = 0
     while place < len(found):
         for length in range(min(_LONGEST_COLOUR, len(found) - place), 0, -1):
             if encoder.colour(" ".join(found[place : place + length])) is not None:
-                colours += found[place : place + length]
+                colours += range(place, place + length)
                 place += length
                 break
         else:
-            rest.append(found[place])
             place += 1
-    return colours, rest
+    return colours
 
 
 def _encoded(encoder: TextEncoder, text: str) -> np.ndarray | None:

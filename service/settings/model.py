@@ -129,6 +129,14 @@ class Settings(BaseModel):
         default="",
         description="`package.module:function`: a text model instead of the version's own tower.",
     )
+    text_pair_share: float = Field(
+        default=-1.0,
+        ge=-1,
+        le=1,
+        description="How much the text tower of an image and text pair counts beside the catalog's "
+        "own words, from 0 (not asked) to 1; -1: as the catalog's titles say "
+        "(docs/guides/text-search.md).",
+    )
     allow_urls: bool = Field(
         default=False,
         description="Fetch photos from the URLs in requests (docs/guides/photo-urls.md).",

@@ -32,7 +32,10 @@ from indexer.training.train import train
 from service.engine import Engine
 from service.query.query import Query
 from service.settings import Settings
+from tests.indexer.model.pair_folders import NAME as PAIR
+from tests.indexer.model.pair_folders import random_pair
 from tests.indexer.model.timm_folders import random_folder
+from tests.service.pair_home import thing
 
 DECISION = Decision(categories=(Category(0, ("cup",)), Category(1, ("mug",))))
 TORCHVISION = {
@@ -188,18 +191,27 @@ def two_colours(folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "recipe"),
-    [("test_vit", "finetune"), ("test_convnext", "linear"), ("test_efficientnet", "linear")],
+    [
+        ("timm:test_vit", "finetune"),
+        ("timm:test_convnext", "linear"),
+        ("timm:test_efficientnet", "linear"),
+        (PAIR, "finetune"),
+    ],
 )
-def test_a_network_of_timm_goes_all_the_way(name: str, recipe: str, tmp_path: Path) -> None:
-    """From a folder of random weights: trained, bundled, loaded, exported, explained, indexed and
-    searched, and always the same network.
+def test_a_network_of_timm_or_open_clip_goes_all_the_way(
+    name: str, recipe: str, tmp_path: Path
+) -> None:
+    """From a folder of random weights: trained, bundled, loaded, exported, explained, indexed, and
+    searched by photo and by text, and always the same network.
 
     Two colours are learnt on random weights too; nothing else is claimed of them.
     """
-    data = two_colours(tmp_path / "photos")
-    folder = random_folder(tmp_path / "weights", name)
+    if name == PAIR:
+        pytest.importorskip("open_clip")
+        pytest.importorskip("tokenizers")
+    data, folder = weighed_photos(name, tmp_path)
     options = TrainingOptions(
-        backbone=f"timm:{name}",
+        backbone=name,
         weights=folder,
         recipe=recipe,
         epochs=2,
@@ -209,9 +221,10 @@ def test_a_network_of_timm_goes_all_the_way(name: str, recipe: str, tmp_path: Pa
     )
     report = train(data, tmp_path / "model", options)
     bundle = load_bundle(report.model)
-    assert bundle.spec.backbone == f"timm:{name}.r160_in1k"
+    assert bundle.spec.backbone.startswith(name if name == PAIR else f"{name}.r160_in1k")
     assert report.validation["accuracy"] == 1.0
-    assert bundle.training["weights_origin"]["sha256"] == sha256_file(folder / "model.safetensors")
+    (weights,) = folder.glob("*model.safetensors")
+    assert bundle.training["weights_origin"]["sha256"] == sha256_file(weights)
     start = backbones.build(bundle.spec.backbone, weights=folder).state_dict()
     now = bundle.network().backbone.state_dict()
     moved = {key for key in start if not torch.equal(start[key], now[key])}
@@ -220,18 +233,36 @@ def test_a_network_of_timm_goes_all_the_way(name: str, recipe: str, tmp_path: Pa
     photos = [decode_photo(file.read_bytes()) for file in sorted(data.rglob("*.png"))]
     vectors = plain.embed(photos)
     exported = export(tmp_path / "model", data, tmp_path / "fast", numeric="fp32")
-    fast = open_embedder(load_bundle(exported["model"]), device="cpu")
+    served = load_bundle(exported["model"])
+    fast = open_embedder(served, device="cpu")
     assert fast.engine == "openvino"
     assert (vectors * fast.embed(photos)).sum(1).mean() > 0.99
     direction = category_direction(plain.network, bundle.decision, bundle.decision.categories[0])
     heat = category_map(plain.network, plain.inputs(photos[:1]), direction)
-    assert heat.shape == {"test_vit": (10, 10)}.get(name, (5, 5))
+    assert heat.shape == {"timm:test_vit": (10, 10), PAIR: (4, 4)}.get(name, (5, 5))
     assert np.isfinite(heat).all()
     home = Home.create(tmp_path / "home")
     import_feed(home, data)
-    build_index(home, bundle=register_model(home, report.model), activate=True)
+    build_index(home, bundle=register_model(home, served.path), activate=True)
     first = sorted(data.rglob("*.png"))[0]
     with Engine(Settings(home=home.path), watch=False) as engine:
         answer = engine.describe(Query(image=first.read_bytes()), k=3).content
+        told = engine.search(Query(text="red"), k=8).content
     assert len(answer.results) == 3
     assert answer.results[0].product_id == "blue/0"
+    assert {row.product_id.partition("/")[0] for row in told.results} == {"red"}
+    asked = ["keywords", "text", "text_t"] if name == PAIR else ["keywords", "text"]
+    assert told.text_signals == asked
+
+
+def weighed_photos(name: str, folder: Path) -> tuple[Path, Path]:
+    """Photos of two colours, of the size that the network sees, and its random weights."""
+    if name != PAIR:
+        architecture = name.removeprefix("timm:")
+        return two_colours(folder / "photos"), random_folder(folder / "weights", architecture)
+    for colour in ("red", "blue"):
+        (folder / "photos" / colour).mkdir(parents=True)
+        for number in range(10):
+            thing(colour, number).save(folder / "photos" / colour / f"{number}.png")
+    random_pair(folder / "weights")
+    return folder / "photos", folder / "weights"
