@@ -61,9 +61,28 @@ def storage_failure(path: Path, error: OSError) -> CatalensError:
     return (DiskFullError if full else StorageError)(f"{path}: {error.strerror or error}")
 
 
+def has_room(folder: Path, size: int) -> bool:
+    """Whether the disk of ``folder`` takes one more file of ``size`` bytes; also where it does not
+    say."""
+    try:
+        disk = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return True
+    # Some file systems have no number of files, and say 0 of 0.
+    return disk.f_bavail * disk.f_frsize >= size and (disk.f_favail > 0 or not disk.f_files)
+
+
 def read_only_failure(path: Path) -> ReadOnlyError:
     """The error for a write to ``path`` that its disk or folder does not allow."""
     return ReadOnlyError(f"{path} is read-only: nothing can be written to this home")
+
+
+def foreign_failure(path: Path) -> ReadOnlyError:
+    """The error for a file that this user may not read."""
+    return ReadOnlyError(
+        f"{path} may not be read by this user: run commands as the user whose home it is, and give "
+        "the file back to that user (chown)"
+    )
 
 
 def canonical_json(value: Any) -> bytes:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from indexer.core.atomic_files import close_file, private_mode, read_only_failure
+from indexer.core.atomic_files import (
+    close_file,
+    foreign_failure,
+    has_room,
+    private_mode,
+    read_only_failure,
+)
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
@@ -37,8 +43,10 @@ OperationalError = library.OperationalError
 _BUSY = 5
 _LOCKED = 6
 _READONLY = 8
+_IO_FAILED = 10
 _CORRUPT = 11
 _FULL = 13
+_CANNOT_OPEN = 14
 _NOT_A_DATABASE = 26
 # SQLITE_DBCONFIG_DEFENSIVE (https://sqlite.org/c3ref/c_dbconfig_defensive.html).
 _DEFENSIVE = 1010
@@ -54,6 +62,10 @@ _WRITER_CACHE_KIB = 32 * 1024
 _WRITER_LOG_PAGES = 4000
 # Bound values of one statement: SQLite's limit was 999 before version 3.32.
 _PORTION = 900
+# To read, SQLite makes a small file beside a database that no process has open.
+_ROOM_TO_READ = 256 * 1024
+# What says nothing of a file: the same read succeeds when there is room, or rights, or a turn.
+PASSING = (BusyError, DiskFullError, ReadOnlyError)
 
 
 @dataclass(frozen=True)
@@ -449,6 +461,14 @@ class Database:
             return self._read_only_failure()
         if code == _FULL:
             return DiskFullError(f"{self.path}: {error}")
+        if code in (_IO_FAILED, _CANNOT_OPEN) and not self.in_memory:
+            if not has_room(self.path.parent, _ROOM_TO_READ):
+                return DiskFullError(
+                    f"{self.path}: its disk is full, and SQLite needs a little room even to read: "
+                    f"make room ({error})"
+                )
+            if self.path.exists() and not os.access(self.path, os.R_OK):
+                return foreign_failure(self.path)
         return StorageError(f"{self.path}: {error}")
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog, unfit_versions
-from indexer.catalog.records import PhotoRow
+from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import read_sealed_json, remove_folder, replace_file, write_json
+from indexer.core.atomic_files import (
+    foreign_failure,
+    read_sealed_json,
+    remove_folder,
+    replace_file,
+    write_json,
+)
 from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
 from indexer.core.home import FORMAT, Home
 from indexer.core.progress import OnStage, no_progress
+from indexer.core.sqlite import PASSING
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
@@ -38,7 +46,7 @@ def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
     record of what serves is written anew. Damaged originals and reviews are set aside, so that
     they can come again. The catalog is never changed, and nothing is taken away because it does
     not name it. Raises ``CatalogBehindError`` where most photos are of another catalog,
-    ``BusyError``, ``StorageError``.
+    ``BusyError``, ``StorageError``; of what cannot be read now (no room, no rights), nothing goes.
     """
     done: list[str] = []
     home = _marker(path, done)
@@ -93,9 +101,12 @@ def _reviews(home: Home, done: list[str]) -> None:
     done.append("reviews begin anew; what was left of the old ones is in damaged/")
 
 
+# What cannot be read now may be whole: nothing is set aside or removed for it.
 def _bad_pages(path: Path) -> list[str]:
     try:
         return file_damages(path)
+    except PASSING:
+        raise
     except CatalensError as error:
         return [str(error)]
 
@@ -103,6 +114,8 @@ def _bad_pages(path: Path) -> list[str]:
 def _damages(path: Path) -> list[str]:
     try:
         return database_damages(path)
+    except PASSING:
+        raise
     except CatalensError as error:
         return [str(error)]
 
@@ -116,6 +129,8 @@ def _versions(home: Home, done: list[str]) -> bool:
             versions.verify(name)
         except NewerFormatError:
             continue
+        except PASSING:
+            raise
         except CatalensError:
             doomed.add(name)
     if has_catalog(home):
@@ -163,6 +178,8 @@ def _forget_changed_vectors(path: Path, done: list[str]) -> bool:
         with store.database:
             bad = store.damaged()
             store.delete(bad)
+    except PASSING:
+        raise
     except CatalensError:
         return False
     if len(bad):
@@ -189,6 +206,9 @@ def _set_aside(store: PhotoStore, home: Home, catalog: Catalog, seen: PhotoRow) 
         row = catalog.photos_by_id([seen.photo_id]).get(seen.photo_id)
         if row is None or row.storage != "copy" or photo_damage(home, row, read=True) is None:
             return False
+        original = photo_file(home.photos, row.content_hash)
+        if original.exists() and not os.access(original, os.R_OK):
+            raise foreign_failure(original)
         store.set_aside(row.content_hash)
         return True
 

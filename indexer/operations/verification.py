@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from indexer.core.errors import (
 from indexer.core.home import Active, Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.regular_files import read_json
-from indexer.core.sqlite import Connection, Database, Schema, opened
+from indexer.core.sqlite import PASSING, Connection, Database, Schema, opened
 from indexer.core.sqlite_schema import foreign_part
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
@@ -101,6 +101,10 @@ class _Check:
         return restore_words(self.home.path)
 
     def damaged(self, path: Path, what: object, mend: str, *, derived: bool = False) -> None:
+        """Note damage. What only says that nothing could be read now is raised: a repair of what is
+        whole would lose it."""
+        if isinstance(what, PASSING):
+            raise what
         where = path.relative_to(self.home.path) if path != self.home.path else Path()
         said = str(what).replace(f"{self.home.path}/", "")
         self.found.damages.append(Damage(str(where), said, mend, derived))
@@ -125,7 +129,8 @@ def verify_home(
     Pages, relations and row checksums of the catalog; SQLite's own check of all other databases;
     hashes of originals; checksums of models and index versions; what serves, and that it is there;
     vectors and their photos. ``read_photos`` False: of originals only the size. Raises
-    ``BadHomeError`` where there is no home at all.
+    ``BadHomeError`` where there is no home at all, and ``DiskFullError``, ``ReadOnlyError``,
+    ``BusyError`` where the home cannot be read now.
     """
     found = Verification(path)
     try:
@@ -422,10 +427,11 @@ def _databases(check: _Check) -> None:
     for path in paths:
         truth = path.name in _TRUTH
         mend = check.restore if truth else check.repair
+        damages: Sequence[object]
         try:
             damages = database_damages(path)
         except CatalensError as error:
-            damages = [str(error)]
+            damages = [error]
         for damage in damages:
             check.damaged(path, damage, mend, derived=not truth)
     check.found.checked["databases"] = len(paths)

@@ -14,8 +14,15 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.core import sqlite
 from indexer.core.atomic_files import read_sealed_json, write_sealed_json
-from indexer.core.errors import BadHomeError, CatalogBehindError, MissingReviewsError
+from indexer.core.errors import (
+    BadHomeError,
+    CatalogBehindError,
+    DiskFullError,
+    MissingReviewsError,
+    ReadOnlyError,
+)
 from indexer.core.home import Active, Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import decode_photo
@@ -274,3 +281,70 @@ def test_lost_or_changed_keys_are_damage(home: Home) -> None:
     (changed,) = verify_home(home.path, read_photos=False).damages
     assert "checksum" in changed.what
     assert "catalens keys create" in changed.mend
+
+
+@pytest.mark.parametrize("why", ["room", "rights"])
+def test_what_cannot_be_read_now_is_not_damaged(
+    home: Home, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A full disk leaves SQLite no room to read, a file of another user no right to: nothing is
+    called damaged, and a repair sets aside and removes nothing."""
+    with open_catalog(home) as catalog, open_reviews(home, catalog):
+        pass
+    home.mark("reviews")
+    sqlite.Database(home.path / "keywords.sqlite3", sqlite.Schema(1)).prepare()
+    connect, access = sqlite.connect, os.access
+
+    def refuse(path: Path, **options: Any) -> sqlite.Connection:
+        if path.name == "catalog.sqlite3":  # which a service has open
+            return connect(path, **options)
+        failed = sqlite.OperationalError("disk I/O error" if why == "room" else "unable to open")
+        failed.sqlite_errorcode = 4874 if why == "room" else 14
+        raise failed
+
+    def may(path: Path | str, mode: int) -> bool:
+        return Path(path).name == "catalog.sqlite3" and access(path, mode)
+
+    before = sorted(path for path in home.path.rglob("*") if "locks" not in path.parts)
+    kind, words = (DiskFullError, "make room") if why == "room" else (ReadOnlyError, "chown")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "connect", refuse)
+        if why == "room":
+            patch.setattr(sqlite, "has_room", lambda *_: False)
+        else:
+            patch.setattr(sqlite.os, "access", may)
+        for ask in (verify_home, repair_home):
+            with pytest.raises(kind, match=words):
+                ask(home.path)
+        home.reviews_file.rename(home.path / "aside")
+        home.unmark("reviews")
+        with pytest.raises(kind, match=rf"(keywords|embeddings).*{words}"):
+            repair_home(home.path)
+        (home.path / "aside").rename(home.reviews_file)
+    home.mark("reviews")
+    after = sorted(path for path in home.path.rglob("*") if "locks" not in path.parts)
+    assert set(before) <= set(after)
+    assert not home.damaged.exists()
+    assert not verify_home(home.path).damages
+
+
+def test_an_original_of_another_user_is_not_set_aside(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole, and its products would lose their photo."""
+    path = original(home, "p1")
+    real = verification.sha256_file
+
+    def refuse(file: Path) -> str:
+        if file == path:
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file)
+
+    monkeypatch.setattr(verification, "sha256_file", refuse)
+    access = os.access
+    monkeypatch.setattr(
+        repair.os, "access", lambda file, mode: Path(file) != path and access(file, mode)
+    )
+    with pytest.raises(ReadOnlyError, match="chown"):
+        repair_home(home.path)
+    assert path.is_file()
