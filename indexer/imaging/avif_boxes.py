@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from indexer.imaging.heif_items import boxes
 
 # Bytes of all tables of a file: a picture of 250 tiles has some ten thousand. An item takes two of
 # them at the least, and a search among all items before it, under Python's lock.
@@ -19,8 +19,6 @@ _HOLDERS |= dict.fromkeys((b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0)
 # Bytes of the photo and its properties, which are not searched.
 _CONTENT = (b"idat", b"colr", b"av1C", b"hvcC", b"mdat", b"free", b"skip", b"uuid")
 
-_Box = tuple[bytes, int, int]
-
 
 def are_bounded(data: bytes) -> bool:
     """Whether reading the tables of an AVIF takes a moment, and its items no more than it holds.
@@ -33,7 +31,7 @@ def are_bounded(data: bytes) -> bool:
     waiting = [(_FILE, 0, len(data), 0)]
     while waiting:
         kind, start, end, level = waiting.pop()
-        for inner, at, stop in _boxes(data, start + _HOLDERS[kind], end):
+        for inner, at, stop in boxes(data, start + _HOLDERS[kind], end):
             left_boxes -= 1
             if inner in _HOLDERS and level < _MOST_LEVELS:
                 waiting.append((inner, at, stop, level + 1))
@@ -44,18 +42,6 @@ def are_bounded(data: bytes) -> bool:
             if inner == b"iloc":
                 left_items -= _item_bytes(data[at:stop])
     return left_items >= 0
-
-
-def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
-    """Yield kind, start and end of what each box holds."""
-    while at + 8 <= end:
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        start = at + 8
-        if length == 1:
-            length, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
-        stop = min(at + max(length or end - at, 8), end)
-        yield kind, start, stop
-        at = stop
 
 
 def _item_bytes(table: bytes) -> int:

@@ -23,6 +23,7 @@ from indexer.imaging.ai_marks import AiMark, read_ai_mark
 from indexer.imaging.decoding_cost import decoding_cost
 from indexer.imaging.file_format import MIME, open_heic, open_known, sniff_format
 from indexer.imaging.file_structure import check_structure
+from indexer.imaging.heif_items import count_coded_pixels
 from indexer.imaging.orientation import UPRIGHT, read_orientation
 from indexer.imaging.png import mend_transparency
 from indexer.imaging.srgb import to_srgb
@@ -116,11 +117,15 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file whose header was read, and the size of its picture. A TIFF is opened later."""
+    """A file whose header was read, and the size of its picture. A TIFF is opened later.
+
+    ``coded``: pixels that are decoded for it, where they may be others than the picture's.
+    """
 
     image: Any
     size: tuple[int, int]
     kind: tiff.TiffKind | None = None
+    coded: int = 0
 
 
 @dataclass
@@ -196,6 +201,7 @@ def _decode(name: str, data: bytes, wanted: _Wanted) -> Photo:
         opened.size,
         max_pixels=wanted.limits.max_pixels,
         shrink_to=wanted.shrink_to,
+        coded=opened.coded,
     )
     if wanted.memory is None:
         with decoding_budget().hold(cost.peak, within_s=wanted.within_s):
@@ -253,6 +259,8 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> _Opened:
     )
     if not reducible:
         _check_pixels(name, image.size, limits)
+    if name in ("AVIF", "HEIC"):
+        return _Opened(image, image.size, coded=count_coded_pixels(name, data, image.size))
     return _Opened(image, image.size)
 
 

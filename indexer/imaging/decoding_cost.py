@@ -16,6 +16,8 @@ _PICTURES = 3
 # libraries of some formats hold more copies: measured at 64 megapixels.
 _PEAK = 10
 _PEAKS = {"WEBP": 18, "AVIF": 12, "HEIC": 12}
+# Bytes for each pixel of a tile, a frame or an opacity beyond the picture's own.
+_CODED = 6
 # A JPEG without its end is decoded several times.
 _CUT_PEAK = 18
 _TAIL = 1024
@@ -30,15 +32,25 @@ class DecodingCost:
 
 
 def decoding_cost(
-    name: str, data: bytes, size: tuple[int, int], *, max_pixels: int, shrink_to: int | None
+    name: str,
+    data: bytes,
+    size: tuple[int, int],
+    *,
+    max_pixels: int,
+    shrink_to: int | None,
+    coded: int = 0,
 ) -> DecodingCost:
-    """Tell what decoding a file of a known format and size, width and height in px, takes."""
+    """Tell what decoding a file of a known format and size, width and height in px, takes.
+
+    ``coded``: pixels of its tiles, frames and opacity together, where it has such.
+    """
     width, height = size
     if name != "JPEG":
         pixels = width * height
         rows = _ROW * height
+        more = _CODED * max(coded - pixels, 0)
         return DecodingCost(
-            _PIXEL * pixels + rows, _PEAKS.get(name, _PEAK) * pixels + _PICTURES * rows
+            _PIXEL * pixels + rows, _PEAKS.get(name, _PEAK) * pixels + more + _PICTURES * rows
         )
     scale = jpeg.choose_scale(width, height, max_pixels=max_pixels, shrink_to=shrink_to)
     pixels = -(-width // scale) * -(-height // scale)

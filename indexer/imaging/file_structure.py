@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from indexer.core.errors import BadImageError, UnsupportedFormatError
 from indexer.imaging import avif_boxes
+from indexer.imaging.heif_items import check_items
 from indexer.imaging.jpeg_segments import SCAN, count_steps, read_segments
 
 # Parts before the pixels, or blocks of pixels, of one file: Pillow spends a microsecond and more on
@@ -48,6 +49,8 @@ def check_structure(name: str, data: bytes) -> None:
         raise BadImageError("damaged AVIF: its tables are far larger than those of a photo")
     elif name == "TIFF":
         _check_directory(data)
+    if name in ("AVIF", "HEIC"):
+        check_items(name, data)
 
 
 def _too_many(name: str, parts: str) -> BadImageError:
