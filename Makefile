@@ -26,7 +26,7 @@ test-quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # The served home against a plain-Python model, at length: RUNS random histories of up to STEPS steps each. Then all routes
-# against the OpenAPI document: CASES of each operation and kind (25: some 6,000 requests).
+# against the OpenAPI document: CASES of each operation and kind (2: some 5,000 requests).
 prove-live: $(READY)
 	CATALENS_LIVE_RUNS=$(or $(RUNS),200) CATALENS_LIVE_STEPS=$(or $(STEPS),50) \
 		$(BIN)/python -m pytest tests/contracts/test_stateful.py --timeout=0

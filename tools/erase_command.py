@@ -115,7 +115,7 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(describe_strays(found["strays"]))
     rest = {
         name: found[name]
-        for name in ("removed", "rows", "vectors", "photos", "texts")
+        for name in ("removed", "rows", "vectors", "photos", "classes", "texts")
         if found[name]
     }
     outside = found["outside"]

@@ -196,6 +196,15 @@ class Deletions:
                 return set()
             return {row[0] for row in sql.execute("SELECT digest FROM erased_photos")}
 
+    def forget_photos(self, hashes: Iterable[str]) -> None:
+        """Forget that photos were erased, since somebody gave them again for another purpose."""
+        salted = self.salted()
+        if salted is None or not self.photos():
+            return
+        with self._database.transaction() as sql:
+            rows = [(salted.digest(content_hash),) for content_hash in hashes]
+            sql.executemany("DELETE FROM erased_photos WHERE digest = ?", rows)
+
     def is_pending(self) -> bool:
         """Whether an erasure has something to look for."""
         with self._database.read() as sql:

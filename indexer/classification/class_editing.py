@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.catalog.action_log import KeptDecision
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
 from indexer.core.actor import doing
@@ -145,6 +146,8 @@ def add_class(
         number = bundle.decision.next_id
         new = serve_decision(home, active, bundle, changed)
         _keep(catalog, number, before=None, after=new.model_version)
+        # Of a photo that is given again the home may keep what it is given for.
+        Deletions(catalog.database).forget_photos(examples.photos)
         return number, new
 
 
@@ -169,6 +172,31 @@ def _fit_row(
     behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
     temperature = bundle.decision.temperature
     return fit_category(examples, behind, vectors, logits=head, temperature=temperature)
+
+
+def fit_anew(
+    home: Home,
+    catalog: Catalog,
+    bundle: Bundle,
+    entry: FewShot,
+    photos: tuple[str, ...],
+    vectors: np.ndarray,
+    logits: Logits,
+) -> FewShot:
+    """Fit the row of a class that is there from ``photos`` [n] with ``vectors`` [n, D] instead."""
+    path = next(
+        (row.path for row in bundle.decision.categories if row.id == entry.category),
+        (entry.tag or "",),
+    )
+    row = _fit_row(home, catalog, bundle, path, entry.kind, vectors, logits)
+    return replace(
+        entry,
+        photos=photos,
+        bias=row.bias,
+        threshold=row.threshold,
+        prototype=row.prototype,
+        weight=row.weight,
+    )
 
 
 def _with_class(

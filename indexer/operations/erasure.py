@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Set
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -42,8 +43,19 @@ from indexer.index.version_files import ROWS
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
 from indexer.model.bundle import Bundle
 from indexer.model.registry import by_version
+from indexer.operations.class_erasure import (
+    erase_classes,
+    models_of_erased,
+    standing_classes,
+)
 from indexer.operations.free_text import erase_free_text
-from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep, tidy_locked
+from indexer.operations.garbage_collection import (
+    collect_photos,
+    forget_superseded,
+    stray_photos,
+    sweep,
+    tidy_locked,
+)
 from indexer.operations.jobs import Jobs
 from indexer.operations.retention import RetentionTerms, end_terms
 from indexer.recommendation.orders import salt_orders
@@ -73,6 +85,8 @@ class Erased:
     signatures: int = 0
     # photos whose files or thumbnails were deleted
     photos: int = 0
+    # classes made from photos that were fitted anew without a deleted one
+    classes: int = 0
     # entries of reviews, feedback and histories that named a deleted product
     texts: int = 0
     # version or database -> why it could not be rewritten
@@ -120,14 +134,20 @@ def erase(
 
 def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: OnStage) -> None:
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
+        try:
+            # Before the versions, whose rewrites take the model as it is then.
+            done.classes = erase_classes(home, catalog)
+        except BusyError as error:
+            done.failed["models"] = str(error)
         done.removed = tidy_locked(home).removed
         versions = Versions(home)
         begun_at = catalog.last_sequence()
+        held = models_of_erased(home, catalog)
         names = versions.names()
         for number, name in enumerate(names):
             progress("versions", number, len(names))
             try:
-                successor, rows = _cleaned(home, catalog, name, device)
+                successor, rows = _cleaned(home, catalog, name, device, held)
             except (DamagedIndexError, NewerFormatError, NoMemoryError) as error:
                 done.failed[name] = str(error)
                 continue
@@ -137,6 +157,8 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         progress("versions", len(names), len(names))
         versions.supersede(done.rewritten)
         versions.remove(done.rewritten)
+        forget_superseded(home)
+        done.failed.update(standing_classes(home, catalog))
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
@@ -183,9 +205,15 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
     return False
 
 
-def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str, int]:
+def _cleaned(
+    home: Home, catalog: Catalog, name: str, device: str, held: Set[str] = frozenset()
+) -> tuple[str, int]:
     """The version that holds what ``name`` holds but nothing deleted, and how many rows that left
-    out; or itself."""
+    out; or itself.
+
+    ``held``: models with a class of an erased photo. A version that only names one of these is
+    written anew for the model that it would be served with.
+    """
     versions = Versions(home)
     opened = versions.open(name)
     manifest = opened.manifest
@@ -193,9 +221,10 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     living = catalog.change_log.living()
     sequence = living.sequence
     dead = living.dead_rows(rows)
-    if not dead.any():
+    model = versions.pair_of(manifest).model_version
+    if not dead.any() and (manifest.model_version not in held or model in held):
         return name, 0
-    done_before = _finished(versions, manifest, sequence)
+    done_before = _finished(versions, manifest, sequence, held)
     if done_before is not None:
         return done_before, int(dead.sum())
     engine = engine_of(manifest.recipe)
@@ -204,7 +233,7 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     vectors = np.asarray(opened.stored[~dead])
     fewest = engine.fewest_entries(manifest.recipe)
     shrunk = len(vectors) < max(_SMALLER * len(rows), fewest)
-    bundle = _bundle(home, versions.pair_of(manifest).model_version)
+    bundle = _bundle(home, model)
     content = VersionContent(
         rows[~dead],
         vectors,
@@ -225,13 +254,14 @@ def _cleaned(home: Home, catalog: Catalog, name: str, device: str) -> tuple[str,
     return new, int(dead.sum())
 
 
-def _finished(versions: Versions, manifest: Manifest, sequence: int) -> str | None:
+def _finished(versions: Versions, manifest: Manifest, sequence: int, held: Set[str]) -> str | None:
     """The rewrite that an interrupted run made already."""
     for other in reversed(versions.list()):
         if (
             other.version != manifest.version
             and other.root == manifest.root
             and other.erased_through == sequence
+            and other.model_version not in held
         ):
             return other.version
     return None

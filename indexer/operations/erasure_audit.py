@@ -8,7 +8,6 @@ import json
 import mmap
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,8 +27,8 @@ from indexer.fetch.state import stored_urls
 from indexer.imaging.decode import hash_content
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
-from indexer.model.decision_layer import FewShot
 from indexer.model.registry import by_version
+from indexer.operations.class_erasure import class_number, class_removal
 from indexer.operations.free_text import living_texts
 from indexer.operations.garbage_collection import photo_files
 from indexer.text.keyword_index import Keywords
@@ -323,25 +322,11 @@ def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureR
                 name = entry.tag or next(
                     c.label for c in bundle.decision.categories if c.id == entry.category
                 )
-                mend = class_removal(home, path.name, entry)
+                mend = class_removal(home, path.name, class_number(entry))
                 traces.add(
                     Path("models", path.name),
                     f"class {name!r} was made from its photo: {mend}",
                 )
-
-
-def class_removal(home: Home, model_version: str, entry: FewShot) -> str:
-    """The commands that take a class out of a model of the home: out of the one that serves, and
-    then the revisions that held it."""
-    where = f"--home {shlex.quote(str(home.path))}"
-    active = home.active()
-    if active is None or active.model_version != model_version:
-        return (
-            f"catalens index gc {where} (a version that is kept for rollback keeps it until it "
-            "goes: build two)"
-        )
-    number = entry.id if entry.category is None else entry.category
-    return f"catalens class remove --id {number} {where}, then catalens index gc {where}"
 
 
 # -- looking

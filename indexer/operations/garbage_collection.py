@@ -83,9 +83,19 @@ def tidy_locked(home: Home) -> Tidied:
         if through > history.begins():
             done.changes = history.compact(through)
     done.embeddings = _old_embeddings(home, {manifest.embedding_id for manifest in kept})
-    with suppress(BusyError), home.lock("decision"):
-        done.models = _superseded(home, versions)
+    done.models = forget_superseded(home)
     return done
+
+
+def forget_superseded(home: Home) -> list[str]:
+    """Remove revisions of a decision layer that no version would be served with; none while one
+    is being written. Call it under the lock "build", where it is known what serves."""
+    versions = Versions(home)
+    if not versions.settled():
+        return []
+    with suppress(BusyError), home.lock("decision"):
+        return _superseded(home, versions)
+    return []
 
 
 def _old_embeddings(home: Home, used: set[str]) -> list[str]:

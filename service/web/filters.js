@@ -11,15 +11,53 @@ const NAMED = new Set(["category", "tags", "availability", "brand", "price", "sa
 /** One card for all variants of a product, and one count. */
 export const GROUP = "parent";
 
+/** Whether a field holds what it has not told of yet. */
+const typed = (input) => input.value !== input.defaultValue || (input === document.activeElement && input.validity.badInput);
+
 /** The panel of filters; `changed` is called when one is set or taken away. */
 export function filters(changed) {
   const chosen = new Map(); // field -> Set of values, or {gte, lte}
   const list = element("div", { className: "facets" });
-  const clear = button(t("filters.clear"), { hidden: true, on: { click: () => { chosen.clear(); changed(); } } });
+  const clear = button(t("filters.clear"), { hidden: true, on: { click: () => { chosen.clear(); change(); } } });
   const open = element("details", { className: "panel" },
     element("summary", {}, element("h2", { textContent: t("filters") })), list, clear);
   const whole = new Set(); // fields of which all values are shown
   let started = false;
+  let counting = null; // the filter whose counts are on their way
+  let pressed = false; // a press has begun whose click is still to come: what lies under it stays
+  let late = false; // counts came meanwhile
+  let untold = false; // a change that `changed` has not been told of
+
+  /** Tell of a change: once for all of one press, of which a field that was typed into comes first and what was hit then. */
+  function change() {
+    untold = true;
+    setTimeout(settle);
+  }
+
+  function settle() {
+    if (pressed || !open.isConnected) return;
+    if (untold) {
+      untold = false;
+      changed();
+    } else catchUp();
+  }
+
+  function release() {
+    setTimeout(() => { // after the click
+      pressed = false;
+      settle();
+    });
+  }
+
+  /** Draw what came while nothing could be drawn. */
+  function catchUp() {
+    if (!late || held()) return;
+    late = false;
+    refresh();
+  }
+
+  /** Whether drawing anew would take a press its aim or a field what was typed into it. */
+  const held = () => pressed || [...list.querySelectorAll(".range input")].some(typed);
 
   const clauses = (but) => [...chosen].filter(([field]) => field !== but).map(([field, value]) =>
     value instanceof Set ? { field, in: [...value] } : { field, ...value });
@@ -39,9 +77,17 @@ export function filters(changed) {
   async function refresh() {
     clear.hidden = chosen.size === 0;
     if (!open.open || !open.offsetParent) return; // nobody looks
+    const mine = JSON.stringify(filter()) || "";
+    if (counting === mine) return;
+    counting = mine;
     try {
       // A field with a choice keeps its other values: it is counted without its own choice.
       const [all, ...own] = await Promise.all([count(null, []), ...[...chosen.keys()].map((field) => count(field, [field]))]);
+      if (counting !== mine) return; // another filter by now
+      if (held()) {
+        late = true;
+        return;
+      }
       const replaced = new Map(own.map(({ facets }) => [facets[0].field, facets[0]]));
       const usable = all.facets.map((facet) => replaced.get(facet.field) || facet).filter(useful);
       const focused = document.activeElement?.dataset?.facet;
@@ -51,6 +97,8 @@ export function filters(changed) {
       started = true;
     } catch (error) {
       if (!started) list.replaceChildren(element("p", { className: "muted", textContent: error.message }));
+    } finally {
+      if (counting === mine) counting = null;
     }
   }
 
@@ -93,7 +141,7 @@ export function filters(changed) {
         else values.delete(value);
         if (values.size) chosen.set(field, values);
         else chosen.delete(field);
-        changed();
+        change();
       } },
     });
     return element("label", { className: "value" }, box, element("span", { textContent: field === "availability" ? t(`stock.${value}`) : String(value) }),
@@ -105,22 +153,33 @@ export function filters(changed) {
     const known = chosen.get(facet.field) || {};
     const field = (bound, label, shown) => element("label", {}, `${label} `, element("input", {
       type: dates ? "date" : "number", step: "any", placeholder: shown === null ? "" : String(shown), data: { facet: `${facet.field}:${bound}` },
-      value: known[bound] === undefined ? "" : String(known[bound]).slice(0, dates ? 10 : undefined),
+      defaultValue: known[bound] === undefined ? "" : String(known[bound]).slice(0, dates ? 10 : undefined),
       on: { change: (event) => {
         const now = { ...chosen.get(facet.field) };
         const { value } = event.target;
+        event.target.defaultValue = value;
         if (value === "") delete now[bound];
         else now[bound] = dates ? (bound === "lte" ? `${value}T23:59:59Z` : `${value}T00:00:00Z`) : Number(value);
         if (Object.keys(now).length) chosen.set(facet.field, now);
         else chosen.delete(facet.field);
-        changed();
+        change();
       } },
     }));
     return element("div", { className: "range" }, field("gte", t("filters.from"), facet.min), field("lte", t("filters.to"), facet.max));
   }
 
   open.addEventListener("toggle", refresh);
-  return { root: open, refresh, filter, clear: () => chosen.clear() };
+  open.addEventListener("pointerdown", ({ button: which }) => {
+    if (which !== 0) return;
+    pressed = true;
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, release, { once: true });
+  });
+  list.addEventListener("focusout", () => setTimeout(settle));
+  const forget = () => {
+    chosen.clear();
+    untold = false;
+  };
+  return { root: open, refresh, filter, clear: forget };
 }
 
 /** Sliders for the blocks the model has, and for photo against words where both are asked. */

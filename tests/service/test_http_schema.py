@@ -129,6 +129,14 @@ def _archive() -> bytes:
     return file.getvalue()
 
 
+def _activated(client: Client) -> list[str]:
+    """Build and activate a second version, which a rollback needs; the job."""
+    job_id = client.build_index(activate=True).job_id
+    *_, last = client.follow_job(job_id)
+    assert last.state == "done", last
+    return [job_id]
+
+
 def _known(client: Client) -> dict[str, Any]:
     """What cases may name: products, photos, versions, reviews, a job, an answer."""
     stored_ids = [product_id(kind, colour) for kind in KINDS for colour in COLOURS]
@@ -136,7 +144,7 @@ def _known(client: Client) -> dict[str, Any]:
     reviews: list[str | None] = []
     for _ in range(max(1, 2 * CASES)):
         reviews.append(client.review([photo("ring", "tan", turn=len(reviews) * 7)]).review_id)
-    jobs = [client.build_index(activate=False).job_id] if CASES else ["none"]
+    jobs, versions = (_activated(client), ["v000001", "v000002"]) if CASES else (["none"], [])
     told = client.search(photo("ring", "red"))
     return {
         "photo": base64.b64encode(photo("cross", "red", turn=5)).decode(),
@@ -147,7 +155,7 @@ def _known(client: Client) -> dict[str, Any]:
         "path": {
             "product_id": [name for name in stored_ids[:-5] if _PLAIN.fullmatch(name)],
             "hash": [image.hash for image in stored.images],
-            "version": ["v000001"],
+            "version": versions or ["v000001"],
             "name": [name for name in reviews if name],
             "position": [0],
             "job_id": jobs,

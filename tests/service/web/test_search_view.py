@@ -185,6 +185,65 @@ def test_filters_narrow_down_and_keep_their_other_counts(open_page: Callable[...
     assert [row["product_id"] for row in answer["results"]] == ["cross-black"]
 
 
+def filters_sent(page: Any, count: int) -> list[Any]:
+    """The filters of all searches, once there were ``count`` and no other came after."""
+    sent = "window.sent.filter(([path]) => path === '/v1/search')"
+    page.wait_for_function(f"count => {sent}.length >= count", arg=count)
+    page.wait_for_selector("#grid .card")
+    page.wait_for_timeout(300)
+    filters = page.evaluate(f"{sent}.map(([, body]) => body.filter)")
+    assert len(filters) == count
+    return list(filters)
+
+
+def test_one_press_is_one_search(open_page: Callable[..., Any]) -> None:
+    """A tick, by mouse or by key, is one search. A tick after a number was typed is
+    one search with both, and is not lost while the answer to the number draws the panel anew."""
+    page = open_page("#/product/dots-red")
+    page.wait_for_selector(".facets .value")
+    assert filters_sent(page, 1) == [None]
+    colour = page.locator("fieldset:has(legend:text-is('colour')) label:has-text('black')")
+    black = {"field": "colour", "in": ["black"]}
+    colour.click()
+    assert filters_sent(page, 2)[1:] == [{"must": [black]}]
+    page.keyboard.press("Space")
+    assert filters_sent(page, 3)[2:] == [None]
+    page.locator("fieldset:has(legend:text-is('Price')) input").last.click()
+    page.keyboard.type("15")
+    colour.hover()
+    page.mouse.down()
+    page.wait_for_timeout(400)
+    page.mouse.up()
+    both = {"must": [{"field": "price", "lte": 15}, black]}
+    assert filters_sent(page, 4)[3:] == [both]
+    assert colour.locator("input").is_checked()
+
+
+def test_counts_that_come_late_leave_a_field_that_is_typed_into(
+    open_page: Callable[..., Any],
+) -> None:
+    """Half a number is neither sent nor taken away; the counts stand there once it was told."""
+    page = open_page("#/product/dots-red")
+    page.wait_for_selector(".facets .value")
+    assert filters_sent(page, 1) == [None]
+    price = page.locator("fieldset:has(legend:text-is('Price')) input").last
+    on_their_way: list[Any] = []
+    page.route("**/v1/facets*", lambda route: on_their_way.append(route))
+    page.locator("fieldset:has(legend:text-is('colour')) label:has-text('black')").click()
+    price.click()
+    page.keyboard.type("1")
+    assert len(filters_sent(page, 2)) == len(on_their_way) == 2
+    for route in on_their_way:
+        route.continue_()
+    page.unroute("**/v1/facets*")
+    page.wait_for_timeout(300)
+    assert price.input_value() == "1"
+    page.keyboard.type("5")
+    page.keyboard.press("Tab")
+    assert [len(found["must"]) for found in filters_sent(page, 3)[1:]] == [1, 2]
+    page.wait_for_function("() => document.querySelector('.facets input[value=\"15\"]') !== null")
+
+
 def test_sliders_are_those_of_the_model(open_page: Callable[..., Any], engine: Any) -> None:
     """A slider for each block of the serving model, at its own weight; moving one sends all; none
     for one block."""
