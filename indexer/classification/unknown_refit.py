@@ -111,6 +111,4 @@ def _head_logits(bundle: Bundle, rule: Rule, queries: np.ndarray) -> np.ndarray:
     """Return the category head's logits where the rule reads them, else nothing."""
     if "weights" in rule:
         return np.zeros((len(queries), 0), np.float32)
-    from indexer.model.torch_runtime import TorchRuntime
-
-    return TorchRuntime(bundle.network(), device="cpu").logits(queries)["category"]
+    return bundle.numpy_network().logits(queries)["category"]

@@ -326,7 +326,7 @@ def _dry_run(context: BuildContext, plan: BuildPlan, expected: Estimate) -> Buil
                 dim=context.dim,
                 recall=context.options.recall,
             )
-        context.base_bytes = context.peak.bytes()
+        context.base_bytes = context.peak.start()
         expected = replace(_estimate(context, plan), basis="trial")
     return _report(
         context,

@@ -96,9 +96,8 @@ def _sample(
     probabilities: list[dict[str, float]] = [{} for _ in products]
     heads = bundle.decision.tag_heads
     if heads and any(part.head for part in rule.parts):
-        from indexer.model.torch_runtime import TorchRuntime
-
-        logits = TorchRuntime(bundle.network(), device="cpu").logits(queries.vectors)
+        # By numpy, so that a build with nothing to embed does without torch and its memory.
+        logits = bundle.numpy_network().logits(queries.vectors)
         bounds = np.append(starts, len(queries.products))
         for number, (start, stop) in enumerate(pairwise(bounds)):
             mean = {name: rows[start:stop].mean(0) for name, rows in logits.items()}

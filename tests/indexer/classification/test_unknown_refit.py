@@ -18,7 +18,13 @@ from indexer.classification.open_set import (
     typicality,
     unknown_score,
 )
-from indexer.classification.unknown_refit import LEAST, NEVER, product_closeness, refit_unknown
+from indexer.classification.unknown_refit import (
+    LEAST,
+    NEVER,
+    _head_logits,
+    product_closeness,
+    refit_unknown,
+)
 from indexer.core.errors import DamagedIndexError
 from indexer.core.home import Home
 from indexer.index.faiss_index import FaissIndex
@@ -43,6 +49,18 @@ def rule() -> dict[str, Any]:
     found = fit_unknown(photos(labels, rng), labels, checked, np.zeros((300, KINDS)), general=BLOCK)
     assert found is not None
     return found
+
+
+def test_a_rule_without_a_probe_reads_the_head_without_the_network() -> None:
+    """Of many classes a rule has no probe; torch is not loaded for their head."""
+
+    class Head:
+        def logits(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+            return {"category": vectors[:, :2] * 3}
+
+    bundle: Any = SimpleNamespace(numpy_network=Head)
+    found = _head_logits(bundle, {"mix": [1.0, 0.0, 1.0, 0.0]}, np.eye(DIM, dtype=np.float32)[:4])
+    np.testing.assert_array_equal(found, [[3, 0], [0, 3], [0, 0], [0, 0]])
 
 
 def refit(vectors: np.ndarray, rule: dict[str, Any] | None, paths: list[Any]) -> Any:

@@ -58,6 +58,7 @@ BENCHMARKS = {
     "service",
     "overload": "three times what the service can do, beside its own peak; 1,000 connections that "
     "say nothing",
+    "memory": "what the estimates of an index build say it takes, and what it took",
     "startup": "process start to ready and memory at 100,000 products, beside the plain service; a "
     "soak",
     "page": "the page in a headless browser: bytes, time until it can be used, faults by axe-core",
