@@ -37,6 +37,9 @@ class Spec:
     dim: int = DIM
     blocks: tuple[Block, ...] = ()
 
+    def block(self, name: str) -> Block | None:
+        return next((block for block in self.blocks if block.name == name), None)
+
 
 @dataclass(frozen=True)
 class FakeBundle:

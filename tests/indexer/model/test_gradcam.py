@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,46 @@ def test_of_two_things_the_asked_kind_is_warm(by_means: TorchRuntime) -> None:
     assert mass(disc, "top left") > 2 * mass(disc, "bottom right")
     assert mass(stripes, "bottom right") > 2 * mass(stripes, "top left")
     assert spearmanr(disc.ravel(), stripes.ravel())[0] < 0.3
+
+
+def fall(network: Network, photo: Any, direction: np.ndarray, heat: np.ndarray) -> float:
+    """How much of a score is lost where the ten warmest of 49 cells are painted as the ground."""
+    painted = photo.clone()
+    for cell in np.argsort(-heat.ravel(), kind="stable")[:10].tolist():
+        top, left = 32 * (cell // 7), 32 * (cell % 7)
+        painted[:, :, top : top + 32, left : left + 32] = photo[:, :, :1, :1]
+    with torch.no_grad():
+        scores = [float(network(one)[0][0].numpy() @ direction) for one in (photo, painted)]
+    return scores[0] - scores[1]
+
+
+def test_painting_over_the_warm_cells_takes_the_score_away(by_means: TorchRuntime) -> None:
+    """More than as many cells drawn at random, and more than those around the centre, take of it
+    (deletion, Petsiuk et al. 2018): of a kind and of a pair."""
+    network, rng = by_means.network, np.random.default_rng(0)
+    disc, stripes = network.heads.linear[0].weight.detach().numpy()
+    rows, columns = np.mgrid[:7, :7] - 3
+    falls: dict[str, list[float]] = {"warm": [], "random": [], "centre": []}
+    for place in PLACES:
+        photo = by_means.inputs([corner("stripes", place)])
+        other = by_means.inputs([corner("stripes", PLACES[PLACES.index(place) - 1])])
+        beside = by_means.embed([corner("stripes", PLACES[PLACES.index(place) - 1])])[0]
+        for direction, heat in (
+            (stripes - disc, category_map(network, photo, stripes - disc)),
+            (beside, pair_maps(network, photo, other)[0].first),
+        ):
+            chosen = {
+                "warm": heat,
+                "random": rng.random((7, 7)),
+                "centre": -np.hypot(rows, columns),
+            }
+            for name, cells in chosen.items():
+                falls[name].append(fall(network, photo, direction, cells))
+    warm = np.array(falls["warm"])
+    for name in ("random", "centre"):
+        lead = warm - np.array(falls[name])
+        assert lead[::2].mean() > 0.5 * warm[::2].mean(), name
+        assert lead[1::2].mean() > 0.5 * warm[1::2].mean(), name
 
 
 def test_a_randomised_network_gives_another_map(

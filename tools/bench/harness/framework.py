@@ -45,6 +45,7 @@ BENCHMARKS = {
     "claims": "planted wrong labels, different products and other prints: what is claimed wrongly",
     "unknown": "are products of kinds never taught told from known ones: near and far, on frozen "
     "features",
+    "explain": "heat maps judged by what is left of a score once their warmest cells are gone",
     "prohibited": "banned galleries, logos pasted on photos, nudity and codes: what is found, what "
     "alarms wrongly",
     "quality": "findings on photos degraded in known strengths, alarms on untouched ones, time of "
