@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import (
@@ -17,9 +16,8 @@ from indexer.core.errors import (
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest, read_manifest, version_number
 from indexer.core.sqlite import Connection, Database, chunks, has_table, read_meta
+from indexer.core.sqlite_files import has_log, is_made
 
-# Bytes of one of SQLite's pages.
-_PAGE = 4096
 # Length of a stored photo's name.
 _HASH_DIGITS = 64
 
@@ -35,14 +33,13 @@ def has_catalog(home: Home) -> bool:
         raise BadHomeError(
             f"{path} is a folder, no catalog: move it away, and put the catalog back from a backup"
         )
-    if _is_made(path):
+    if is_made(path):
         return True
-    log = path.with_name(path.name + "-wal")
-    if path.exists() and path.stat().st_size and log.exists() and log.stat().st_size:
+    if path.exists() and path.stat().st_size and has_log(path):
         # all of it may still be in the log; making it again finds that and changes nothing
         return False
     # Looked for before the catalog is asked for again: whoever makes one does so before all else.
-    if (held := _derived(home)) and not _is_made(path):
+    if (held := _derived(home)) and not is_made(path):
         what = "holds nothing" if path.exists() else "is missing"
         raise MissingCatalogError(
             f"{path} {what}, but the home holds {', '.join(held)}: put the catalog back from a "
@@ -156,16 +153,3 @@ def _stamps(sql: Connection, sequences: list[int]) -> dict[int, str] | None:
         query = f"SELECT sequence, stamp FROM stamps WHERE sequence IN ({marks})"
         found.update(sql.execute(query, part).fetchall())
     return found
-
-
-def _is_made(path: Path) -> bool:
-    """Whether there is a file with content; a process killed while it made one leaves an empty file
-    or page.
-
-    Never by reading the file: closing it would let go of the locks that SQLite holds in this
-    process.
-    """
-    try:
-        return path.stat().st_size > _PAGE
-    except FileNotFoundError:
-        return False

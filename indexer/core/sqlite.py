@@ -28,6 +28,7 @@ from indexer.core.errors import (
     ReadOnlyError,
     StorageError,
 )
+from indexer.core.sqlite_files import has_log
 from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
 from indexer.core.sqlite_rewrite import copy_database, rewrite
 from indexer.core.sqlite_schema import foreign_part
@@ -120,12 +121,11 @@ def connect(path: Path, **options: Any) -> Connection:
         if not path.exists():
             require_sound(path)
         return library.connect(f"file:{quote(str(path))}?mode=ro", uri=True, **options)
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:
+    if has_log(path):
         raise ReadOnlyError(
-            f"{path} is read-only and has writes in {log.name} that were not folded in: open the "
-            "home once where it can be written (catalens migrate --home HOME), then copy or mount "
-            "it again"
+            f"{path} is read-only and has writes in {path.name}-wal that were not folded in: open "
+            "the home once where it can be written (catalens migrate --home HOME), then copy or "
+            "mount it again"
         )
     return library.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
 

@@ -24,6 +24,7 @@ from indexer.core.home import Active, Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import PASSING, Connection, Database, Schema, opened
+from indexer.core.sqlite_files import has_log, is_made
 from indexer.core.sqlite_schema import foreign_part
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
@@ -422,10 +423,16 @@ def changed_bodies(sql: Connection) -> list[str]:
 def _databases(check: _Check) -> None:
     home = check.home
     paths = [path for path in sorted(home.path.glob("*.sqlite3")) if path != home.catalog_file]
-    if home.has_mark("reviews") and home.reviews_file not in paths:
-        check.damaged(home.reviews_file, "is missing, though people decided reviews", check.restore)
+    made = is_made(home.reviews_file) or has_log(home.reviews_file)
+    if home.has_mark("reviews") and not made:
+        check.damaged(
+            home.reviews_file, "is missing or empty, though people decided reviews", check.restore
+        )
     for path in paths:
         truth = path.name in _TRUTH
+        if truth and not is_made(path) and not has_log(path):
+            # Lost, which is told above, or being made: whoever opens it next does that.
+            continue
         mend = check.restore if truth else check.repair
         damages: Sequence[object]
         try:
@@ -435,9 +442,7 @@ def _databases(check: _Check) -> None:
         for damage in damages:
             check.damaged(path, damage, mend, derived=not truth)
     check.found.checked["databases"] = len(paths)
-    if home.reviews_file in paths and not any(
-        damage.where == home.reviews_file.name for damage in check.found.damages
-    ):
+    if made and not any(damage.where == home.reviews_file.name for damage in check.found.damages):
         with opened(home.reviews_file) as sql:
             if redacted := check_bodies(sql).redacted:
                 check.found.checked["redacted entries of reviews"] = redacted

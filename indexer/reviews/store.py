@@ -22,6 +22,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.sqlite import Database, chunks, has_table, read_meta
+from indexer.core.sqlite_files import has_log, is_made
 from indexer.reviews.body_hashes import hash_bodies
 from indexer.reviews.catalog_lineage import CatalogLineage, KnownNumbers
 from indexer.reviews.redaction import MUST_SCRUB, OPENED, dump_body, note_removal
@@ -438,17 +439,15 @@ def open_reviews(home: Home, catalog: Catalog | None = None) -> Reviews:
     whoever asks or says something of products. Raises ``NewerFormatError``, ``BadHomeError``,
     ``MissingReviewsError``: decisions that are lost are not taken for none."""
     path = home.reviews_file
-    if not path.exists() or path.stat().st_size == 0:
+    if not is_made(path) and not (home.has_mark("reviews") and has_log(path)):
         if home.has_mark("reviews"):
             raise MissingReviewsError(
                 f"{path} is missing or empty, but people decided reviews in this home: put it back "
                 f"from a backup (catalens restore FROM --home NEW); without one, catalens "
                 f"verify --repair --home {home.path} begins a new one"
             )
-        with home.lock("reviews", wait_s=30):
-            if not path.exists() or path.stat().st_size == 0:
-                with Reviews(path) as reviews:
-                    reviews.database.prepare()
+        with home.lock("reviews", wait_s=30), Reviews(path) as reviews:
+            reviews.database.prepare()
     home.mark("reviews")
     reviews = Reviews(path, catalog)
     try:

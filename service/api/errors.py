@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from indexer.core import errors
+from indexer.core.atomic_files import storage_failure
 from indexer.core.errors import CatalensError
 from service.access.refusal import RequestRefusedError
 
@@ -217,6 +220,13 @@ def install(app: Flask, log: Any) -> None:
     @app.errorhandler(CatalensError)
     def expected(error: CatalensError) -> Response:
         return problem(*of_error(error, log))
+
+    @app.errorhandler(OSError)
+    def system(error: OSError) -> Response:
+        # A disk that is full, read-only or failing, wherever that was found.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            return expected(storage_failure(Path(str(error.filename or "a file")), error))
+        return unexpected(error)
 
     @app.errorhandler(RequestRefusedError)
     def refused(error: RequestRefusedError) -> Response:

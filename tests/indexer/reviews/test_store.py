@@ -14,6 +14,7 @@ from indexer.core.actor import acting
 from indexer.core.errors import (
     AlreadyDecidedError,
     BusyError,
+    MissingReviewsError,
     NewerFormatError,
     NotUndoableError,
     UnknownReviewError,
@@ -25,6 +26,7 @@ from indexer.feeds.importer import import_feed
 from indexer.operations.garbage_collection import tidy
 from indexer.operations.import_job import import_upload
 from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.operations.verification import verify_home
 from indexer.reviews import store
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.schema import FORMAT
@@ -256,6 +258,40 @@ def test_a_newer_file_is_refused(home: Home) -> None:
         raw.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(NewerFormatError, match=f"format {FORMAT + 1}"):
         open_reviews(home)
+
+
+def test_a_file_that_was_being_made_is_made(home: Home) -> None:
+    """A process that is killed, or has no room, while it makes the file leaves a page without
+    tables: it holds no decision, is no damage, and hinders nobody."""
+    with connect(home.reviews_file) as raw:
+        raw.execute("PRAGMA journal_mode = WAL")
+    raw.close()
+    assert 0 < home.reviews_file.stat().st_size <= 4096
+    assert verify_home(home.path).intact
+    assert forget_photos(home, ["0" * 64]) == 0
+    with open_reviews(home) as reviews:
+        assert reviews.waiting("open", limit=1)[1] == 0
+    # What holds decisions is never taken for one of these.
+    home.reviews_file.write_bytes(home.reviews_file.read_bytes()[:4096])
+    with pytest.raises(MissingReviewsError, match="missing or empty"):
+        open_reviews(home)
+    assert [damage.where for damage in verify_home(home.path).damages] == ["reviews.sqlite3"]
+
+
+def test_decisions_that_are_in_the_log_alone_are_read(home: Home) -> None:
+    """As a killed process leaves them: the file is a page, all else is beside it."""
+    held = store.Reviews(home.reviews_file)
+    held.database.prepare()
+    held.open_review({"title": "a"}, [], name="a")
+    copy = Home.create(home.path.parent / "copy")
+    for suffix in ("", "-wal"):
+        file = home.reviews_file.with_name(home.reviews_file.name + suffix)
+        (copy.path / file.name).write_bytes(file.read_bytes())
+    held.close()
+    copy.mark("reviews")
+    assert (copy.path / "reviews.sqlite3-wal").stat().st_size
+    with open_reviews(copy) as reviews:
+        assert reviews.waiting("open", limit=1)[1] == 1
 
 
 def test_a_body_is_stored_as_plain_json(home: Home) -> None:

@@ -90,6 +90,28 @@ def test_a_job_that_cannot_be_stored_is_refused(
     assert list((own.home.path / "jobs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [
+        (errno.ENOSPC, 507, "disk-full"),
+        (errno.EROFS, 503, "read-only"),
+        (errno.EIO, 503, "storage-failed"),
+        (errno.ENOTDIR, 500, "internal"),
+    ],
+)
+def test_what_the_disk_refuses_is_said_wherever_it_is_found(
+    web: FlaskClient, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str
+) -> None:
+    """Also where a write fails outside of databases and jobs: an activation, a new class."""
+
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/srv/home/CURRENT")
+
+    monkeypatch.setattr(IndexVersions, "activate", broken)
+    problem = assert_problem(web.post("/v1/indexes/v000001:activate"), status, code)
+    assert "/srv" not in problem["detail"]
+
+
 def test_a_locked_file_is_not_named(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 busy says what it means; the file that another process holds is for the log."""
 
