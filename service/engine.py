@@ -156,6 +156,7 @@ class Engine:
             self.catalog,
             self.snapshots,
             self.embedder,
+            self._pairs,
             deadline_s=settings.deadline_s,
         )
         self._make_query_parts(settings)

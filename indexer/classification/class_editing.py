@@ -1,4 +1,4 @@
-"""Edits few-shot classes: adds and removes rows of the served decision layer."""
+"""Edits classes from photos or words: rows of the served decision layer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from indexer.catalog.action_log import KeptDecision
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.records import category_path, check_text
 from indexer.catalog.store import Catalog
+from indexer.classification.described_class import fit_described_category, fit_described_tag
 from indexer.core.actor import doing
 from indexer.core.category_path import format_path
 from indexer.core.errors import (
@@ -39,6 +40,7 @@ from indexer.model.few_shot import (
     fit_tag,
 )
 from indexer.model.registry import by_version
+from indexer.text.zero_shot import DescribedKind
 
 ClassKind = Literal["category", "tag"]
 # Unit vectors [N, D] -> {head: [N, C]}.
@@ -60,10 +62,19 @@ class ClassExamples:
     embedding_id: str
 
 
+@dataclass(frozen=True)
+class ClassWords:
+    """The words of a new class, read under ``embedding_id``."""
+
+    kind: DescribedKind
+    embedding_id: str
+
+
 def list_classes(decision: Decision) -> list[dict[str, Any]]:
     """List all categories and few-shot tags: ``{id, kind, label, path, source, photos}``.
 
-    ``photos`` is a number for few-shot classes, else None.
+    ``photos`` is a number for few-shot classes, else None; those that words describe have
+    ``prompts``.
     """
     made = {entry.category: entry for entry in decision.few_shot if entry.kind == "category"}
     rows: list[dict[str, Any]] = []
@@ -75,8 +86,9 @@ def list_classes(decision: Decision) -> list[dict[str, Any]]:
                 "kind": "category",
                 "label": category.label,
                 "path": list(category.path),
-                "source": "trained" if category.trained else "few-shot",
+                "source": "trained" if category.trained else _source(entry),
                 "photos": len(entry.photos) if entry else None,
+                **({"prompts": list(entry.prompts)} if entry and entry.prompts else {}),
             }
         )
     for entry in decision.few_shot:
@@ -86,10 +98,15 @@ def list_classes(decision: Decision) -> list[dict[str, Any]]:
                 "kind": "tag",
                 "label": entry.tag,
                 "path": [entry.tag],
-                "source": "few-shot",
+                "source": _source(entry),
+                "photos": len(entry.photos),
             }
-            rows.append({**row, "photos": len(entry.photos)})
+            rows.append({**row, "prompts": list(entry.prompts)} if entry.prompts else row)
     return rows
+
+
+def _source(entry: FewShot | None) -> str:
+    return "text" if entry is not None and entry.prompts else "few-shot"
 
 
 def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
@@ -112,43 +129,69 @@ def class_path(label: str | Sequence[str], kind: ClassKind) -> tuple[str, ...]:
     return tuple(level.strip() for level in path) if isinstance(label, str) else path
 
 
+@dataclass(frozen=True)
+class AddedClass:
+    """A new class, and the model that knows it."""
+
+    id: int
+    bundle: Bundle
+    # Share of the catalog's photos, of those not known to be of it, that it is suggested for; None
+    # for a class from photos.
+    suggested: float | None
+
+
 def add_class(
     home: Home,
     catalog: Catalog,
     label: str | Sequence[str],
-    examples: ClassExamples,
+    examples: ClassExamples | ClassWords,
     *,
     kind: ClassKind,
     logits: Logits,
-) -> tuple[int, Bundle]:
-    """Add a category or a tag and serve it at once: (its id, the new model).
+) -> AddedClass:
+    """Add a category or a tag and serve it at once.
 
-    No vector and no weight is touched. Raises ``BadRequestError`` (bad or taken label, not 1 to 20
-    different photos), ``NoIndexError``, ``IndexMismatchError`` where a model of another embedding
-    became active, ``BusyError``.
+    No vector and no weight is touched. One from photos takes the place of one of the same name that
+    words describe. Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos),
+    ``NoIndexError``, ``IndexMismatchError`` where a model of another embedding became active,
+    ``BusyError``.
     """
     path = class_path(label, kind)
-    if not 1 <= len(examples.vectors) <= MAX_PHOTOS:
+    if isinstance(examples, ClassExamples) and not 1 <= len(examples.vectors) <= MAX_PHOTOS:
         raise BadRequestError(
             f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(examples.vectors)}"
         )
     note = f"added {format_path(path)}"
-    with home.lock("decision", wait_s=30.0), doing("class", note):
+    with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
         if bundle.embedding_id != examples.embedding_id:
             raise IndexMismatchError(
-                f"the photos were embedded as {examples.embedding_id}, model "
+                f"the examples were embedded as {examples.embedding_id}, model "
                 f"{bundle.model_version} gives embedding {bundle.embedding_id}: try again"
             )
-        _check_free(bundle.decision, path, kind)
-        row = _fit_row(home, catalog, bundle, path, kind, examples.vectors, logits)
-        changed = _with_class(bundle.decision, path, kind, row, examples.photos)
-        number = bundle.decision.next_id
-        new = serve_decision(home, active, bundle, changed)
-        _keep(catalog, number, before=None, after=new.model_version)
-        # Of a photo that is given again the home may keep what it is given for.
-        Deletions(catalog.database).forget_photos(examples.photos)
-        return number, new
+        described = _check_free(bundle.decision, path, kind)
+        if described is not None and isinstance(examples, ClassWords):
+            raise BadRequestError(
+                f"{kind} {format_path(path)!r} is described by words already: remove it first, or "
+                "give photos"
+            )
+        row, suggested = _fit_row(home, catalog, bundle, path, kind, examples, logits)
+        if described is not None:
+            with doing("class", f"removed {format_path(path)} (photos follow)"):
+                without = _without_class(bundle.decision, described)
+                kept = serve_decision(home, active, bundle, without)
+                _keep(catalog, described, before=bundle.model_version, after=None)
+            active, bundle = active_model(home)
+            assert bundle.model_version == kept.model_version
+        with doing("class", note):
+            changed = _with_class(bundle.decision, path, kind, row, examples)
+            number = bundle.decision.next_id
+            new = serve_decision(home, active, bundle, changed)
+            _keep(catalog, number, before=None, after=new.model_version)
+            if isinstance(examples, ClassExamples):
+                # Of a photo that is given again the home may keep what it is given for.
+                Deletions(catalog.database).forget_photos(examples.photos)
+        return AddedClass(number, new, suggested)
 
 
 def _fit_row(
@@ -157,21 +200,32 @@ def _fit_row(
     bundle: Bundle,
     path: tuple[str, ...],
     kind: ClassKind,
-    examples: np.ndarray,
+    examples: ClassExamples | ClassWords,
     logits: Logits,
-) -> LinearRow:
-    """Fit the row of a new class to its ``examples`` [n, D], against the rest of the catalog."""
-    vectors, groups = _other_vectors(home, catalog, bundle, path, kind, examples)
-    blocks = bundle.spec.blocks
+) -> tuple[LinearRow, float | None]:
+    """Fit the row of a new class to its examples against the rest of the catalog, and how much of
+    that a class from words is suggested for."""
+    shown = examples.vectors if isinstance(examples, ClassExamples) else examples.kind.example[None]
+    vectors, groups = _other_vectors(home, catalog, bundle, path, kind, shown)
+    blocks, temperature = bundle.spec.blocks, bundle.decision.temperature
     general = bundle.general_spread()
-    if kind == "tag":
-        return fit_tag(examples, background(vectors, groups, blocks, general=general), vectors)
     head = None
-    if len(vectors) and bundle.spec.head("category"):
+    if kind == "category" and len(vectors) and bundle.spec.head("category"):
         head = remove_label_smoothing(logits(vectors)["category"], bundle.decision.smoothing)
+    if isinstance(examples, ClassWords):
+        found = (
+            fit_described_tag(examples.kind, vectors)
+            if kind == "tag"
+            else fit_described_category(
+                examples.kind, vectors, logits=head, temperature=temperature
+            )
+        )
+        return found.row, found.suggested
+    if kind == "tag":
+        behind = background(vectors, groups, blocks, general=general)
+        return fit_tag(shown, behind, vectors), None
     behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
-    temperature = bundle.decision.temperature
-    return fit_category(examples, behind, vectors, logits=head, temperature=temperature)
+    return fit_category(shown, behind, vectors, logits=head, temperature=temperature), None
 
 
 def fit_anew(
@@ -188,7 +242,8 @@ def fit_anew(
         (row.path for row in bundle.decision.categories if row.id == entry.category),
         (entry.tag or "",),
     )
-    row = _fit_row(home, catalog, bundle, path, entry.kind, vectors, logits)
+    examples = ClassExamples(vectors, photos, bundle.embedding_id)
+    row, _ = _fit_row(home, catalog, bundle, path, entry.kind, examples, logits)
     return replace(
         entry,
         photos=photos,
@@ -204,7 +259,7 @@ def _with_class(
     path: tuple[str, ...],
     kind: ClassKind,
     row: LinearRow,
-    photos: tuple[str, ...],
+    examples: ClassExamples | ClassWords,
 ) -> Decision:
     """Add a class under the next free id."""
     number = decision.next_id
@@ -213,11 +268,12 @@ def _with_class(
         kind=kind,
         category=number if kind == "category" else None,
         tag=path[0] if kind == "tag" else None,
-        photos=photos,
+        photos=examples.photos if isinstance(examples, ClassExamples) else (),
         bias=row.bias,
         threshold=row.threshold,
         prototype=row.prototype,
         weight=row.weight,
+        prompts=examples.kind.prompts if isinstance(examples, ClassWords) else (),
     )
     categories = decision.categories
     if kind == "category":
@@ -320,9 +376,11 @@ def plan_class_undo(home: Home, kept: KeptDecision) -> ClassUndo | None:
     for row in list_classes(old.decision):
         if row["id"] == number:
             try:
-                _check_free(bundle.decision, tuple(row["path"]), row["kind"])
+                described = _check_free(bundle.decision, tuple(row["path"]), row["kind"])
             except BadRequestError as error:
                 raise NotUndoableError(str(error)) from error
+            if described is not None:
+                raise NotUndoableError(f"class {described} took its name since")
     decision = replace(
         bundle.decision,
         categories=(*bundle.decision.categories, *back),
@@ -351,13 +409,18 @@ def _without_class(decision: Decision, number: int) -> Decision:
     )
 
 
-def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> None:
+def _check_free(decision: Decision, path: tuple[str, ...], kind: ClassKind) -> int | None:
+    """The id of a class of this name that words describe, which photos may replace; None where the
+    name is free. Raises ``BadRequestError`` for any other."""
     for row in list_classes(decision):
         if (row["kind"], tuple(row["path"])) == (kind, path):
+            if row["source"] == "text":
+                return int(row["id"])
             name = format_path(path)
             raise BadRequestError(
                 f"there is a {kind} {name!r} already ({row['source']}): remove it first, or rename"
             )
+    return None
 
 
 def _other_vectors(

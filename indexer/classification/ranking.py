@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import logsumexp
 
 from indexer.model.calibration import remove_label_smoothing, softmax
-from indexer.model.decision_layer import Category, Decision
+from indexer.model.decision_layer import Category, Decision, FewShot
 from indexer.model.few_shot import few_shot_scores
 
 
@@ -18,7 +20,7 @@ def category_logits(
     ``logits``: the category head's [N, C] (None: no head); ``vectors`` [N, D] for few-shot rows.
     A category of several head classes or rows gets the log-sum-exp of theirs, so its probability is
     their sum. Few-shot rows share one threshold, the mean of theirs: apart from it they compete
-    with each other by score alone.
+    with each other by score alone; and so do rows that words describe among themselves.
     """
     entries = [entry for entry in decision.few_shot if entry.kind == "category"]
     if logits is not None:
@@ -30,10 +32,9 @@ def category_logits(
         for category in decision.categories:
             parts[category.id] += [logits[:, label] for label in category.trained]
     if entries:
-        threshold = (
-            float(np.mean([entry.threshold for entry in entries])) if logits is not None else 0.0
-        )
-        scores = few_shot_scores(vectors, entries) - threshold
+        scores = few_shot_scores(vectors, entries)
+        if logits is not None:
+            scores = scores - _thresholds(entries)
         for number, entry in enumerate(entries):
             parts[int(entry.category or 0)].append(scores[:, number])
     t = decision.temperature
@@ -44,6 +45,14 @@ def category_logits(
         for category in decision.categories
     ]
     return np.stack(together, axis=1).astype(np.float32)
+
+
+def _thresholds(entries: Sequence[FewShot]) -> np.ndarray:
+    """The threshold [K] of each row: the mean of those that are made as it is."""
+    described = np.array([bool(entry.prompts) for entry in entries])
+    own = np.array([entry.threshold for entry in entries])
+    shared = {made: float(own[described == made].mean()) for made in np.unique(described)}
+    return np.array([shared[made] for made in described])
 
 
 def rank_categories(

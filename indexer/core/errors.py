@@ -270,6 +270,12 @@ class NoCategoriesError(ConflictError):
     code = "no-categories"
 
 
+class NoTextTowerError(ConflictError):
+    """The active model reads no words: it has no text tower, or one that cannot be used here."""
+
+    code = "no-text-tower"
+
+
 class BadVectorsError(CatalensError):
     """Vectors of the wrong shape, not finite or not of unit length."""
 

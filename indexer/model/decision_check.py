@@ -83,6 +83,8 @@ def _row_fault(decision: Decision, dim: int) -> str | None:
             return f"few-shot row {entry.id} is no row of this embedding"
         if not math.isfinite(entry.bias) or not math.isfinite(entry.threshold):
             return f"few-shot row {entry.id} has a number that is none"
+        if not _are_texts(entry.prompts):
+            return f"few-shot row {entry.id} has a prompt that is no text"
     return None
 
 

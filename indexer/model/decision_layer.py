@@ -53,7 +53,8 @@ class Category:
 
 @dataclass(frozen=True)
 class FewShot:
-    """A category or a tag made from a few photos: the linear row ``weight @ embedding + bias``.
+    """A category or a tag made from a few photos, or from words: a linear row ``weight @ embedding
+    + bias``.
 
     A row of a category stands among the logits of the category head, in their units. A row of a tag
     stands alone: its sigmoid is the confidence, and ``threshold`` the least that is suggested.
@@ -73,10 +74,13 @@ class FewShot:
     prototype: np.ndarray = field(compare=False, repr=False)
     # float32 [D]
     weight: np.ndarray = field(compare=False, repr=False)
+    # What describes it, of one that no photo shows: it is suggested and never claimed.
+    prompts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the stored form, without the vectors."""
-        names = ("id", "kind", "category", "tag", "photos", "bias", "threshold")
+        names = ["id", "kind", "category", "tag", "photos", "bias", "threshold"]
+        names += ["prompts"] if self.prompts else []
         return {name: getattr(self, name) for name in names}
 
 
@@ -137,6 +141,18 @@ class Decision:
             name: np.asarray(value) if name in _TABLES else value
             for name, value in self.unknown.items()
         }
+
+    @cached_property
+    def described(self) -> frozenset[int | str]:
+        """Ids of the categories, and the tags, that words alone describe."""
+        found = {
+            entry.category if entry.kind == "category" else str(entry.tag)
+            for entry in self.few_shot
+            if entry.prompts
+        }
+        shown = {entry.category for entry in self.few_shot if not entry.prompts}
+        trained = {category.id for category in self.categories if category.trained}
+        return frozenset(one for one in found if one is not None and one not in shown | trained)
 
     def tagging(self) -> TagRule:
         """Return the fitted rule, or plain votes by ``tags`` blended with heads on a log scale."""
@@ -258,4 +274,6 @@ def _few_shot(entry: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Fe
         threshold=float(entry["threshold"]),
         prototype=tensors[f"{number}.prototype"],
         weight=tensors[f"{number}.weight"],
+        # Rows from before there were any have none.
+        prompts=tuple(entry.get("prompts", ())),
     )

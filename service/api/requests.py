@@ -295,13 +295,20 @@ class ProblemPath(BaseModel):
 
 
 class ClassRequest(RequestModel):
-    """A new category or tag and the photos that show it."""
+    """A new category or tag and the photos that show it, or the words that describe it."""
 
     label: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
         description='A tag, or a category\'s path: "A > B > C".'
     )
     kind: Literal["category", "tag"] = "category"
     images: Annotated[list[ImageRef], Field(max_length=64)] = Field(default=[])
+    prompts: (
+        Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=64)] | None
+    ) = Field(
+        default=None,
+        description="Instead of photos, for models of an image and text pair: up to 20 texts such "
+        'as "a photo of a striped shirt"; `[]`: the name itself.',
+    )
 
 
 class ClassQuery(RequestModel):

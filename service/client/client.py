@@ -249,8 +249,17 @@ class Client(Transport):
         return self._get("/v1/classes", ClassesResponse, {})
 
     def add_class(
-        self, label: str, images: Sequence[PhotoInput], kind: str = "category"
+        self,
+        label: str,
+        images: Sequence[PhotoInput] = (),
+        kind: str = "category",
+        *,
+        prompts: Sequence[str] | None = None,
     ) -> ClassResponse:
+        """From photos, or from words: ``prompts``, of none of them its name."""
+        if prompts is not None:
+            body = {"label": label, "kind": kind, "prompts": list(prompts)}
+            return self._post("/v1/classes", ClassResponse, body)
         files = [("images", image) for image in images]
         fields = {"label": label, "kind": kind}
         return self._form("/v1/classes", ClassResponse, files, requests.ClassRequest, fields)

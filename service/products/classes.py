@@ -1,18 +1,21 @@
-"""Classes made from a few photos: listed, added and removed while the service runs."""
+"""Classes made from a few photos or from words: listed, added, removed while the service runs."""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from indexer.catalog.store import Catalog
 from indexer.classification.class_editing import (
+    AddedClass,
     ClassExamples,
     ClassKind,
+    ClassWords,
     add_class,
     class_path,
     list_classes,
@@ -23,7 +26,9 @@ from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, hash_content
 from indexer.model.few_shot import MAX_PHOTOS
+from indexer.text.zero_shot import describe_kind, prompts_for
 from service.query.context import RequestContext
+from service.query.pair_texts import PairEncoders
 from service.query.photo_embedder import PhotoEmbedder
 from service.query.response import OPTIONAL, Envelope
 from service.state.snapshots import SnapshotManager
@@ -31,14 +36,16 @@ from service.state.snapshots import SnapshotManager
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """A category or tag; ``photos``: how many a few-shot one was made from."""
+    """A category or tag; ``photos``: how many one was made from that was not trained, ``prompts``:
+    the words that describe it where it is from no photo."""
 
     id: int
     kind: Literal["category", "tag"]
     label: str
     path: builtins.list[str]
-    source: Literal["trained", "few-shot"]
+    source: Literal["trained", "few-shot", "text"]
     photos: int | None
+    prompts: builtins.list[str] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,14 @@ class ClassChange:
 
     id: int
     photos: int | None = field(default=None, metadata=OPTIONAL)
+    prompts: builtins.list[str] | None = field(default=None, metadata=OPTIONAL)
+    suggested: Annotated[
+        float | None,
+        Field(
+            description="Of a class from words: the share of the catalog's photos, of those not "
+            "known to be of it, that it is suggested for."
+        ),
+    ] = field(default=None, metadata=OPTIONAL)
 
 
 class ClassManager:
@@ -65,6 +80,7 @@ class ClassManager:
         catalog: Catalog,
         snapshots: SnapshotManager,
         embedder: PhotoEmbedder,
+        pairs: PairEncoders,
         *,
         deadline_s: float,
     ) -> None:
@@ -72,6 +88,7 @@ class ClassManager:
         self._catalog = catalog
         self._snapshots = snapshots
         self._embedder = embedder
+        self._pairs = pairs
         self._deadline_s = deadline_s
 
     def list(self) -> Envelope[ClassList]:
@@ -104,8 +121,41 @@ class ClassManager:
             except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
         examples = ClassExamples(np.stack(vectors), tuple(unique), ctx.snapshot.bundle.embedding_id)
+        made = self._add(ctx, label, examples, kind)
+        return self._changed(ClassChange(made.id, len(unique)), ctx.timer)
+
+    def add_described(
+        self,
+        label: str | Sequence[str],
+        prompts: Sequence[str] = (),
+        *,
+        kind: ClassKind = "category",
+    ) -> Envelope[ClassChange]:
+        """Make a category or a tag from words, by the text tower of an image and text pair: its
+        ``id``, the ``prompts`` (without any its name), how much of the catalog it is suggested for.
+
+        Raises ``BadRequestError`` (label bad or taken, prompts that are empty, too long or not
+        understood, a small catalog), ``NoTextTowerError``, ``NoIndexError``, ``BusyError``; then
+        nothing is changed.
+        """
+        ctx = RequestContext.begin(self._snapshots.require(), self._deadline_s)
+        path, bundle = class_path(label, kind), ctx.snapshot.bundle
+        encoder = self._pairs.require(bundle, "a class is made from words", ctx)
+        described = describe_kind(encoder, bundle.spec.blocks, prompts_for(path[-1], prompts))
+        ctx.check()
+        made = self._add(ctx, label, ClassWords(described, bundle.embedding_id), kind)
+        change = ClassChange(made.id, 0, list(described.prompts), made.suggested)
+        return self._changed(change, ctx.timer)
+
+    def _add(
+        self,
+        ctx: RequestContext,
+        label: str | Sequence[str],
+        examples: ClassExamples | ClassWords,
+        kind: ClassKind,
+    ) -> AddedClass:
         with ctx.timer.stage("fit"):
-            number, _ = add_class(
+            return add_class(
                 self._home,
                 self._catalog,
                 label,
@@ -113,7 +163,6 @@ class ClassManager:
                 kind=kind,
                 logits=ctx.snapshot.embedder.logits,
             )
-        return self._changed(ClassChange(number, len(unique)), ctx.timer)
 
     def remove(
         self, *, number: int | None = None, label: str | None = None, kind: ClassKind = "category"

@@ -48,7 +48,7 @@ def classify(
         _, ranked = _rank(ctx.snapshot, vectors, top)
     unknown = _is_unknown(ctx, embedded)
     found = Classification(
-        [CategoryPrediction.of(category, probability) for category, probability in ranked],
+        _predictions(ctx.snapshot, ranked),
         unknown,
         shown_attributes(ctx.snapshot, vectors),
         [NearestKind.of(category) for category, _ in ranked[:_NEAREST]],
@@ -103,13 +103,20 @@ def most_probable_category(snapshot: Snapshot, vectors: np.ndarray) -> CategoryP
     if not snapshot.bundle.decision.categories:
         return None
     _, ((category, probability),) = _rank(snapshot, vectors, 1)
-    return CategoryPrediction.of(category, probability)
+    return CategoryPrediction.of(category, probability, snapshot.bundle.decision)
 
 
 def most_probable_label(snapshot: Snapshot, vectors: np.ndarray) -> str | None:
     """The label of the first category of embeddings [n, D]; None where the model knows none."""
     found = most_probable_category(snapshot, vectors)
     return None if found is None else found.label
+
+
+def _predictions(
+    snapshot: Snapshot, ranked: Sequence[tuple[Category, float]]
+) -> list[CategoryPrediction]:
+    decision = snapshot.bundle.decision
+    return [CategoryPrediction.of(category, share, decision) for category, share in ranked]
 
 
 def _rank(

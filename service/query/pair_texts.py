@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.errors import CatalensError
+from indexer.core.errors import (
+    BadModelError,
+    CatalensError,
+    NoTextTowerError,
+    WeightsUnavailableError,
+)
 from indexer.core.lru import LRUCache
 from indexer.model.bundle import Bundle
 from indexer.model.joint_text import JointEncoder
@@ -58,6 +63,19 @@ class PairEncoders:
         if isinstance(found, CatalensError):
             raise type(found)(str(found)) from found
         return found
+
+    def require(self, bundle: Bundle, what: str, ctx: RequestContext | None = None) -> JointEncoder:
+        """As ``of``; ``what`` needs it. Raises ``NoTextTowerError``, ``DeadlineExceededError``."""
+        if bundle.spec.block("t") is None:
+            raise NoTextTowerError(
+                f"{what} by a model with a text tower, and {bundle.model_version} "
+                f"({bundle.spec.backbone}) has none: train one with --backbone open_clip:NAME and "
+                "its text tower, or give photos"
+            )
+        try:
+            return self.of(bundle, ctx)
+        except (BadModelError, WeightsUnavailableError) as error:
+            raise NoTextTowerError(f"{what} by the model's text tower: {error}") from error
 
     def asked(self, ctx: RequestContext) -> JointEncoder | None:
         """The tower that a request's texts are asked of; None where there is none to ask.

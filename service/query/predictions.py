@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from indexer.classification.attribute_prediction import PredictedValue
-    from indexer.model.decision_layer import Category
+    from indexer.model.decision_layer import Category, Decision
+
+StandsOn = Annotated[
+    Literal["text"] | None,
+    Field(description="`text`: words alone describe it, no photo has judged it: a suggestion."),
+]
 
 
 @dataclass(frozen=True)
@@ -17,10 +24,20 @@ class CategoryPrediction:
     label: str
     path: list[str]
     probability: float
+    stands_on: StandsOn = field(default=None, metadata={"optional": True})
 
     @classmethod
-    def of(cls, category: Category, probability: float) -> CategoryPrediction:
-        return cls(category.path[-1], list(category.path), round(float(probability), 6))
+    def of(
+        cls, category: Category, probability: float, decision: Decision | None = None
+    ) -> CategoryPrediction:
+        """``decision``: it knows which categories words alone describe."""
+        described = decision is not None and category.id in decision.described
+        return cls(
+            category.path[-1],
+            list(category.path),
+            round(float(probability), 6),
+            "text" if described else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from indexer.catalog.records import Product
 from indexer.core.timer import StageTimer
-from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind
+from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind, StandsOn
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ class SuggestedTag:
     tag: str
     confidence: float
     neighbours: list[TagVoter]
+    stands_on: StandsOn = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

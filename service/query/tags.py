@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.native import THREADS
 from indexer.index.product_hits import ProductHits
 from indexer.index.query_weighting import search_params, view_queries
+from indexer.model.decision_layer import Decision
 from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.few_shot_tags import with_few_shot_tags
 from indexer.tagging.voting import TagSuggestion, Voters, suggest_tags, tag_probabilities
@@ -97,7 +99,8 @@ class TagSuggester:
         with ctx.timer.stage("vote"):
             suggested = _vote(ctx.snapshot, vectors, ballot)
             names = self._catalog.ids_of(_voters_of(suggested))
-        tags = [_suggested_tag(entry, names) for entry in suggested]
+        decision = ctx.snapshot.bundle.decision
+        tags = [_suggested_tag(entry, names, decision) for entry in suggested]
         if withhold and shows_unknown_kind(ctx, embedded):
             return SuggestedTags(tags_of_look(ctx.snapshot, tags), True)
         return SuggestedTags(tags)
@@ -180,14 +183,20 @@ def _voters_of(suggested: list[TagSuggestion]) -> set[int]:
     return {pid for entry in suggested for pid, _ in entry.neighbours}
 
 
-def _suggested_tag(entry: TagSuggestion, names: Mapping[int, str]) -> SuggestedTag:
+def _suggested_tag(
+    entry: TagSuggestion, names: Mapping[int, str], decision: Decision
+) -> SuggestedTag:
     """``names``: product ids by pid, of those that were not deleted a moment ago."""
     voters = [
         TagVoter(names[pid], round(float(score), 6))
         for pid, score in entry.neighbours
         if pid in names
     ]
-    return SuggestedTag(entry.tag, round(float(entry.confidence), 6), voters)
+    others = entry.neighbours or entry.tag in decision.tag_heads
+    text: Literal["text"] | None = None
+    if entry.tag in decision.described and not others:
+        text = "text"
+    return SuggestedTag(entry.tag, round(float(entry.confidence), 6), voters, text)
 
 
 def _vote(snapshot: Snapshot, vectors: np.ndarray, ballot: _Ballot) -> list[TagSuggestion]:

@@ -93,12 +93,13 @@ export const waiting = (list, count) =>
 
 export const bars = (entries) => {
   const fills = [];
-  const items = entries.map(({ label, path = [], probability }) => {
+  const items = entries.map(({ label, path = [], probability, stands_on }) => {
     const fill = element("div", { className: "fill" });
     fills.push([fill, probability]);
     const name = element("span", {}, label);
     const parents = path.slice(0, -1).join(" > ");
     if (parents) name.append(element("span", { className: "parents", textContent: ` · ${parents}` }));
+    if (stands_on) name.append(element("span", { className: "parents", textContent: ` · ${t("stands-on.text")}` }));
     return element("li", {}, name, element("span", { className: "percent", textContent: percent(probability) }),
       element("div", { className: "track", "aria-hidden": "true" }, fill));
   });

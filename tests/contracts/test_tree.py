@@ -22,6 +22,7 @@ NAMED_BY_PROMISE = {
     "indexer/index/test_live_filters.py": "live writes: live, filter_columns, facts_log",
     "indexer/model/test_every_backbone.py": "one contract for all backbones",
     "indexer/training/test_bad_input.py": "what training says of bad data, whatever step reads it",
+    "service/products/test_described_class.py": "classes from words, wherever they are made",
     "service/products/test_storage_failures.py": "a full disk, wherever it is written to",
     "service/products/test_tombstones.py": "late writes of deleted products, alone and in a batch",
     "service/test_http_schema.py": "every route against the OpenAPI document",

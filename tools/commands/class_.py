@@ -1,9 +1,9 @@
-"""Command ``class``: classes made from photos."""
+"""Command ``class``: classes made from photos or words."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,30 +12,49 @@ from tools.local_engine import open_engine
 from tools.options import AnyPath, home_option, json_option
 from tools.output import print_result, print_table, say
 
+if TYPE_CHECKING:
+    from indexer.classification.class_editing import ClassKind
+
 
 @click.group("class")
 def class_() -> None:
-    """Make categories and tags from a few photos."""
+    """Make categories and tags from photos or words."""
 
 
 @class_.command("add")
 @click.argument("label")
-@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=AnyPath)
+@click.argument("photos", metavar="[PHOTO...]", nargs=-1, type=AnyPath)
 @click.option("--tag", is_flag=True, help="Make a tag instead of a category.")
+@click.option("--by-name", is_flag=True, help="From its name, by the text tower of a pair.")
+@click.option("--prompt", "prompts", multiple=True, help="From this description; repeatable.")
 @home_option
 @json_option
-def add(label: str, photos: tuple[Path, ...], tag: bool, home: Path, as_json: bool) -> None:
-    """Make the category LABEL from 1 to 20 photos.
+def add(
+    label: str,
+    photos: tuple[Path, ...],
+    tag: bool,
+    by_name: bool,
+    prompts: tuple[str, ...],
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Make the category LABEL from photos or words.
 
-    LABEL is "Name" or "A > B > Name"; it is known at once.
+    LABEL is "Name" or "A > B > Name"; it is known at once. From 1 to 20 photos, or, with a model of
+    an image and text pair, from words: then it is a suggestion until photos take its place.
     """
+    described = by_name or bool(prompts)
+    if described is bool(photos):
+        raise click.UsageError("give photos, or --by-name, or --prompt")
+    kind: ClassKind = "tag" if tag else "category"
     data = [photo.read_bytes() for photo in photos]
     with open_engine(home) as opened:
-        print_result(
-            opened.classes.add(label, data, kind="tag" if tag else "category"),
-            as_json,
-            _show_changed,
+        made = (
+            opened.classes.add_described(label, prompts, kind=kind)
+            if described
+            else opened.classes.add(label, data, kind=kind)
         )
+        print_result(made, as_json, _show_changed)
 
 
 @class_.command("list")
@@ -81,6 +100,12 @@ def remove(label: str | None, number: int | None, tag: bool, home: Path, as_json
 
 def _show_changed(found: dict[str, Any]) -> None:
     say(f"class {found['id']}; the decision layer is now model {found['model_version']}")
+    if found.get("prompts"):
+        say(
+            f"it stands on words alone ({'; '.join(found['prompts'])}) and is a suggestion for "
+            f"{found['suggested']:.0%} of the catalog's photos: look at some, then make it from "
+            "photos"
+        )
 
 
 def _show_classes(found: dict[str, Any]) -> None:

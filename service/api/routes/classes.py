@@ -1,10 +1,11 @@
-"""Classes made from a few photos: list, add, remove."""
+"""Classes made from a few photos or from words: list, add, remove."""
 
 from __future__ import annotations
 
 from flask import request
 from flask_openapi import APIBlueprint
 
+from indexer.core.errors import BadRequestError
 from service.api.openapi import (
     SECURITY,
     JsonResponse,
@@ -39,8 +40,15 @@ def list_classes() -> JsonResponse:
     responses={200: ClassResponse, **problem_responses(400, 409, 413, 415, 502, 503)},
 )
 def add_class() -> JsonResponse:
-    """Make a category or a tag from 1 to 20 photos, without training; the next answer knows it."""
+    """Make a category or a tag from 1 to 20 photos, or from words by a model of an image and text
+    pair, without training; the next answer knows it."""
     wanted, photos = read_class(request)
+    if wanted.prompts is not None:
+        if photos:
+            raise BadRequestError("prompts and photos: a class is made from one of them")
+        return answer(
+            engine().classes.add_described(wanted.label, wanted.prompts, kind=wanted.kind)
+        )
     return answer(engine().classes.add(wanted.label, photos, kind=wanted.kind))
 
 
