@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.imaging import jpeg
+from indexer.imaging.png import is_compared
 
 # Bytes of a decoded pixel, as Pillow keeps it.
 _PIXEL = 4
@@ -18,6 +19,8 @@ _PEAK = 10
 _PEAKS = {"WEBP": 18, "AVIF": 12, "HEIC": 12}
 # Bytes for each pixel of a tile, a frame or an opacity beyond the picture's own.
 _CODED = 6
+# A PNG of 16 bits of RGB with a transparent colour is read twice, and compared.
+_COMPARED_PEAK = 18
 # A JPEG without its end is decoded several times.
 _CUT_PEAK = 18
 _TAIL = 1024
@@ -48,10 +51,9 @@ def decoding_cost(
     if name != "JPEG":
         pixels = width * height
         rows = _ROW * height
+        peak = _COMPARED_PEAK if name == "PNG" and is_compared(data) else _PEAKS.get(name, _PEAK)
         more = _CODED * max(coded - pixels, 0)
-        return DecodingCost(
-            _PIXEL * pixels + rows, _PEAKS.get(name, _PEAK) * pixels + more + _PICTURES * rows
-        )
+        return DecodingCost(_PIXEL * pixels + rows, peak * pixels + more + _PICTURES * rows)
     scale = jpeg.choose_scale(width, height, max_pixels=max_pixels, shrink_to=shrink_to)
     pixels = -(-width // scale) * -(-height // scale)
     peak = _PEAK if b"\xff\xd9" in data[-_TAIL:] else _CUT_PEAK

@@ -14,6 +14,11 @@ _BITS, _TYPE = 24, 25
 _GREY, _RGB = 0, 2
 
 
+def is_compared(data: bytes) -> bool:
+    """Whether a PNG has RGB of 16 bits, of which one colour may be transparent."""
+    return data[_BITS : _TYPE + 1] == bytes((16, _RGB))
+
+
 def mend_transparency(data: bytes, image: Any) -> Any:
     """Return a loaded PNG with the transparency that its ``tRNS`` chunk means.
 

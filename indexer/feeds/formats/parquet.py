@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _BATCH = 1_024
+# Bytes that count for a value of a list, however it is stored.
+_LISTED = 32
 _INSTEAD = "save it as CSV"
 
 
@@ -193,13 +195,17 @@ def _text_sizes(column: pa.Array) -> Any:
 
 def _unpacked_size(metadata: pq.FileMetaData) -> int:
     """What the values of a file take as its directory has it: bytes, or values where those are
-    more, which a few bytes can hold any number of."""
+    more, which a few bytes can hold any number of. Those of a row's list are in memory at once."""
+    each = [
+        _LISTED if metadata.schema.column(place).max_repetition_level else 1
+        for place in range(metadata.num_columns)
+    ]
     total = 0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for place in range(row_group.num_columns):
             column = row_group.column(place)
-            total += max(column.total_uncompressed_size, column.num_values)
+            total += max(column.total_uncompressed_size, each[place] * column.num_values)
     return total
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Bytes of a workbook's parts together, and of its texts, which are held in memory.
 _MOST_BYTES = 2 << 30
 _MOST_TEXTS = 96 << 20
+_MOST_SHEETS = 500
 # Of a part that is neither a sheet nor texts.
 _MOST_PART = 32 << 20
 _SAMPLE_ROWS = 60
@@ -95,6 +96,7 @@ class WorkbookTable(Table):
             ) from None
         book = None
         try:
+            _check_sheets(self.source)
             book = load_workbook(self.source.path, read_only=True, data_only=True, keep_links=False)
             yield book
         except _BROKEN as error:
@@ -145,6 +147,34 @@ class WorkbookTable(Table):
             blank += 1
             if blank > _MOST_BLANK:
                 return
+
+
+def _check_sheets(source: FeedFile) -> None:
+    """Raise ``BadDataError`` for sheets that are together more than can be read, and for texts that
+    stand in another part than was counted.
+
+    All sheets may be the same part, and openpyxl looks into each when it opens a workbook.
+    """
+    from openpyxl.reader.excel import ExcelReader
+    from openpyxl.xml.constants import SHARED_STRINGS
+
+    reader = ExcelReader(source.path, read_only=True, keep_links=False)
+    with reader.archive as archive:
+        reader.read_manifest()
+        reader.read_workbook()
+        sizes = {part.filename: part.file_size for part in archive.infolist()}
+        sheets = [sizes.get(part.target, 0) for _, part in reader.parser.find_sheets()]
+        texts = reader.package.find(SHARED_STRINGS)
+    if sum(sheets) > _MOST_BYTES or len(sheets) > _MOST_SHEETS:
+        raise BadDataError(
+            f"{source.path} has {len(sheets)} sheets of {sum(sheets) >> 20} MiB; workbooks are "
+            f"read up to {_MOST_SHEETS} sheets of {_MOST_BYTES >> 20} MiB: save one as CSV"
+        )
+    if texts is not None and not texts.PartName.lower().endswith("strings.xml"):
+        raise BadDataError(
+            f"{source.path} keeps its texts in the part {texts.PartName[:200]!a}, as no workbook "
+            "does: save it as CSV"
+        )
 
 
 def _table_sheet(book: Workbook) -> tuple[str, list[list[str]]]:

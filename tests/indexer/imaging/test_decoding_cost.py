@@ -17,6 +17,7 @@ from indexer.core.errors import NoMemoryError
 from indexer.core.memory_budget import MemoryBudget, decoding_budget
 from indexer.imaging.decode import ImageLimits, decode_photo
 from indexer.imaging.decoding_cost import decoding_cost
+from tests.indexer.imaging.made_files import png
 
 SIDE = 2000
 # Decodes a file given on standard input and prints by how many bytes the process grew.
@@ -53,6 +54,10 @@ FILES: dict[str, tuple[str, bytes]] = {
     "png-rgba": ("PNG", saved("RGBA", "PNG")),
     "png-palette": ("PNG", saved("P", "PNG", transparency=0)),
     "png-grey": ("PNG", saved("LA", "PNG")),
+    "png-16-rgb": (
+        "PNG",
+        png(np.zeros((SIDE, SIDE, 3), np.uint16), kind=2, bits=16, transparent=(0, 0, 0)),
+    ),
     "tiff-float": ("TIFF", saved("F", "TIFF", compression="tiff_adobe_deflate")),
     "webp": ("WEBP", saved("RGBA", "WEBP")),
     "jpeg": ("JPEG", saved("RGB", "JPEG", progressive=True)),
@@ -60,7 +65,7 @@ FILES: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["png-16", "tiff-float", "webp"])
+@pytest.mark.parametrize("kind", ["png-16", "png-16-rgb", "tiff-float", "webp"])
 def test_decoding_takes_what_its_cost_says(kind: str, tmp_path: Any) -> None:
     """Peak memory of the kinds that took six to ten times their pixels."""
     name, data = FILES[kind]

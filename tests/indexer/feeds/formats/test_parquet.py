@@ -132,3 +132,16 @@ def test_a_row_too_long_is_left_out_by_name(tmp_path: Path) -> None:
     assert (notice.where, notice.code) == ("feed.parquet row 1", "long-line")
     assert notice.reason == "has more than 4194304 characters"
     assert (lost.ids, lost.images, lost.unnamed) == (["a"], [], [])
+
+
+def test_values_of_lists_count_as_what_they_take(tmp_path: Path) -> None:
+    """Eight hundred bytes of file, one row of fifty million empty texts: two gigabytes."""
+    path = tmp_path / "feed.parquet"
+    for count, refused in ((3_000_000, True), (100_000, False)):
+        table_ = pa.table({"image": pa.array([["a.jpg"] + [""] * count])})
+        pq.write_table(table_, path, compression="zstd")
+        if refused:
+            with pytest.raises(BadDataError, match="unpacks to more"):
+                open_table(path)
+        else:
+            assert len(next(open_table(path).records(LostLines())).values["image"]) == count + 1

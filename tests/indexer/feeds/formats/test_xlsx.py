@@ -123,3 +123,67 @@ def test_a_text_that_many_cells_name_is_counted_each_time(
     assert next(records).values["product_id"] == "p0"
     with pytest.raises(BadDataError, match="as no feed does: save it as CSV if you trust it"):
         list(records)
+
+
+def with_parts(replaced: dict[str, tuple[bytes, bytes]], more: dict[str, bytes]) -> bytes:
+    """The workbook with some text of its parts replaced, and further parts."""
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(workbook())) as old,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for part in old.namelist():
+            data = old.read(part)
+            if part in replaced:
+                assert replaced[part][0] in data
+                data = data.replace(*replaced[part])
+            new.writestr(part, data)
+        for part, data in more.items():
+            new.writestr(part, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("sheets", "size"), [(600, 0), (400, 1000)], ids=["many", "large"])
+def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
+    sheets: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15 KB of a thousand sheets that all are one part were read for an hour."""
+    monkeypatch.setattr(xlsx, "_MOST_BYTES", 300_000)
+    space = "http://schemas.openxmlformats.org"
+    named = "".join(
+        f'<sheet xmlns:r="{space}/officeDocument/2006/relationships" name="s{number}" '
+        f'sheetId="{number + 9}" state="visible" r:id="rX"/>'
+        for number in range(sheets)
+    )
+    part = (
+        f'<Relationship Id="rX" Type="{space}/officeDocument/2006/relationships/worksheet" '
+        'Target="/xl/worksheets/sheet9.xml"/></Relationships>'
+    )
+    junk = f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{" " * size}'
+    data = with_parts(
+        {
+            "xl/workbook.xml": (b"</sheets>", f"{named}</sheets>".encode()),
+            "xl/_rels/workbook.xml.rels": (b"</Relationships>", part.encode()),
+        },
+        {"xl/worksheets/sheet9.xml": f"{junk}</sheetData></worksheet>".encode()},
+    )
+    path = tmp_path / "feed.xlsx"
+    path.write_bytes(data)
+    with pytest.raises(BadDataError, match=f"has {sheets + 2} sheets"):
+        open_table(path)
+
+
+def test_texts_in_a_part_that_was_not_counted_are_refused(tmp_path: Path) -> None:
+    """They are held in memory, and a sheet, which is not, may be far larger."""
+    space = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    texts = b'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"></sst>'
+    for part, refused in (("xl/worksheets/texts.xml", True), ("xl/sharedStrings.xml", False)):
+        override = f'<Override PartName="/{part}" ContentType="{space}" /></Types>'.encode()
+        types = {"[Content_Types].xml": (b"</Types>", override)}
+        path = tmp_path / "feed.xlsx"
+        path.write_bytes(with_parts(types, {part: texts}))
+        if refused:
+            with pytest.raises(BadDataError, match="keeps its texts in the part"):
+                open_table(path)
+        else:
+            assert open_table(path).columns[0] == "item_sku"
