@@ -22,6 +22,10 @@ MOST_FILES = 200_000
 # Bytes from which the whole must have a plausible ratio to the archive, and that ratio.
 _FREE_BYTES = 256 << 20
 _MOST_RATIO = 200
+# Files with fewer bytes than any photo has, and how many of them a feed may have: each costs as
+# much to unpack as a photo.
+_LEAST_BYTES = 24
+_MOST_TINY = 1000
 # Bytes of a name between slashes, as file systems have it.
 _MOST_NAME = 255
 # Of a whole path; systems take 4096, with the folder that it is unpacked to.
@@ -91,8 +95,8 @@ def check_archive(path: Path, *, most_bytes: int) -> int:
     the entry.
 
     Refused: names that lead out of the folder (absolute, ``..``, a drive), links and devices,
-    encrypted entries, the same name twice, too many files and folders, more than ``most_bytes`` as
-    the directory declares them, and far more than the archive itself has.
+    encrypted entries, the same name twice, too many files and folders, many empty ones, more than
+    ``most_bytes`` as the directory declares them, and far more than the archive itself has.
     """
     with open_zip(path) as archive:
         return len(_files(archive, path, most_bytes))
@@ -179,6 +183,11 @@ def _files(archive: zipfile.ZipFile, path: Path, most_bytes: int) -> list[_Entry
         if entry.name in seen:
             raise BadDataError(f"archive entry {entry.name[:200]!a} stands in it twice")
         seen.add(entry.name)
+    tiny = sum(entry.info.file_size < _LEAST_BYTES for entry in entries)
+    if tiny > _MOST_TINY:
+        raise BadDataError(
+            f"{tiny} files of the archive are empty or nearly so, which no photo is: leave them out"
+        )
     total = sum(entry.info.file_size for entry in entries)
     if total > most_bytes:
         raise BadDataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -26,6 +27,8 @@ MOST_RESULTS = 64_000
 # Batches that are worked on at once, those that may wait, and for how long: they share their
 # threads anyway, and each holds its answers in memory.
 _AT_ONCE = 4
+# Of these, one at a time may hold more products than this: 64,000 take some 270 MB of memory.
+_LARGE = 8_000
 _MOST_WAITING = 32
 _WAIT_S = 10.0
 # Failures that say nothing about the other photos.
@@ -75,6 +78,7 @@ class BatchRunner:
         self._searcher = searcher
         self._tag_suggester = tag_suggester
         self._gate = AdmissionGate(_AT_ONCE, _MOST_WAITING, _WAIT_S)
+        self._large = AdmissionGate(1, _MOST_WAITING, _WAIT_S)
         self._threads = ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="batch")
 
     def close(self) -> None:
@@ -86,9 +90,9 @@ class BatchRunner:
     ) -> BatchAnswer:
         """``options`` are for searches. Raises what is wrong with the task itself, and
         ``OverloadedError`` once closed, or where other batches are enough."""
-        if task == "search":
-            _check_results(len(photos), options)
-        with self._gate.turn():
+        products = _count_results(len(photos), options) if task == "search" else 0
+        # The narrower gate first: who waits there takes no place of the others.
+        with self._large.turn() if products > _LARGE else nullcontext(), self._gate.turn():
             try:
                 rows = self._threads.map(partial(self._answer, ctx, task, options), photos)
             except RuntimeError:  # the pool takes no more
@@ -118,11 +122,12 @@ class BatchRunner:
         return self._tag_suggester.suggest(ctx, self._embedder.embed(ctx, query))
 
 
-def _check_results(photos: int, options: SearchOptions) -> None:
-    """Raise ``BadRequestError`` where the answer could hold more products than one may."""
+def _count_results(photos: int, options: SearchOptions) -> int:
+    """How many products the answer may hold. Raises ``BadRequestError`` for more than one may."""
     each = options.k * (options.group_size if options.group_by is not None else 1)
     if photos * each > MOST_RESULTS:
         raise BadRequestError(
             f"{photos} photos with {each:,} products each are more than the {MOST_RESULTS:,} that "
             "one answer holds: send fewer photos, or a smaller k or group_size"
         )
+    return photos * each

@@ -156,3 +156,22 @@ def test_a_full_disk_is_not_the_archive_s_fault(
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(StorageError):
         unpack(path, tmp_path / "out", most_bytes=1000)
+
+
+def test_an_archive_of_empty_photos_is_refused_before_one_is_unpacked(tmp_path: Path) -> None:
+    """Each takes as long to unpack as a photo, and none is one; a few are the feed's own affair."""
+    path = tmp_path / "empty.zip"
+    for count in (1000, 1001):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("products.csv", "product_id,image\n" + "a,0.jpg\n" * 9)
+            for number in range(count):
+                archive.writestr(f"{number}.jpg", b"")
+        if count == 1000:
+            assert check_archive(path, most_bytes=1 << 20) == count + 1
+    for act in (
+        lambda: check_archive(path, most_bytes=1 << 20),
+        lambda: unpack(path, tmp_path / "out", most_bytes=1 << 20),
+    ):
+        with pytest.raises(BadDataError, match="1001 files of the archive are empty"):
+            act()
+    assert list((tmp_path / "out").iterdir()) == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
+import pytest
 from flask.testing import FlaskClient
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -21,6 +22,19 @@ def test_every_summary_is_whole(web: FlaskClient) -> None:
     assert [found["summary"] for found in operations if not found["summary"].endswith(".")] == []
     assert not any("<br/>" in str(found) or "\n" in found["summary"] for found in operations)
     assert web.get("/openapi.json").get_json() == document
+
+
+def test_the_document_is_made_once(
+    open_web: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has no key may ask for it as often as they like."""
+    made = []
+    monkeypatch.setattr("service.app.tidy", lambda document: made.append(1) or tidy(document))
+    web = open_web()
+    first = web.get("/openapi.json")
+    assert [web.get("/openapi.json").data for _ in range(3)] == [first.data] * 3
+    assert first.status_code == 200
+    assert made == [1]
 
 
 def test_paragraphs_after_the_first_are_the_description() -> None:

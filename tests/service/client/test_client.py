@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from service.api.responses import JobResponse, UndoResponse
 from service.client import Client, ProblemError
 from service.engine import Engine
 from tests.service.conftest import ODD_IDS, photo
@@ -334,6 +335,28 @@ def test_long_work_is_started_followed_and_listed(writer: Client, tmp_path: Path
     assert writer.get_product("mugs/new-mug").category == "mugs"
     with pytest.raises(ProblemError, match="409"):
         writer.cancel_job(job.job_id)
+
+
+def test_a_long_undo_is_a_job_and_a_short_one_an_answer(
+    writer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes back tells which: a job to be followed, whose result is what the other says."""
+    change = {"op": "patch", "title": "SALE"}
+    writer.batch_products([{**change, "product_id": f"dots-{name}"} for name in ("red", "blue")])
+    name = writer.list_actions().actions[0].name
+    would = writer.start_undo(name, dry_run=True)
+    assert isinstance(would, UndoResponse)
+    assert would.restored == 2
+    monkeypatch.setattr("indexer.operations.undo.LONG", 1)
+    begun = writer.start_undo(name)
+    assert isinstance(begun, JobResponse)
+    *_, last = writer.follow_job(begun.job_id)
+    assert (last.kind, last.state) == ("undo", "done")
+    assert (last.result["restored"], last.result["skipped"]) == (2, [])
+    assert writer.get_product("dots-red").title != "SALE"
+    with pytest.raises(ProblemError) as refused:
+        writer.start_undo(name)
+    assert refused.value.code == "not-undoable"
 
 
 def test_with_chosen_fields_the_others_are_none(writer: Client) -> None:

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from service.engine import Engine
 from service.inference.admission import AdmissionGate, DeadlineExceededError, OverloadedError
 from service.inference.queue import InferenceQueue
+from service.query.query import SearchOptions
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import COLOURS, KINDS, photo
 
@@ -129,6 +130,19 @@ def test_few_batches_are_worked_on_at_once(own: Engine, monkeypatch: pytest.Monk
     with gate.turn(), pytest.raises(OverloadedError, match="waiting already"):
         own.batch("classify", SHOTS[:1])
     assert own.batch("classify", SHOTS[:1]).content.rows
+
+
+def test_one_large_answer_is_collected_at_a_time(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a quarter of a gigabyte; small ones go on beside it."""
+    monkeypatch.setattr(own._batches, "_large", AdmissionGate(1, 0, 0.0))
+    large, small = SearchOptions(k=1000), SearchOptions(k=100)
+    with own._batches._large.turn():
+        with pytest.raises(OverloadedError):
+            own.batch("search", SHOTS[:9], large)
+        assert len(own.batch("search", SHOTS[:9], small).content.rows) == 9
+    assert len(own.batch("search", SHOTS[:9], large).content.rows) == 9
 
 
 def test_photos_of_a_batch_that_is_over_are_not_begun(
