@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of glibc's mallopt(3)
 _ARENA_MAX = -8
+# Bytes that loading torch takes, before it does anything. Measured.
+_TORCH_BYTES = 480_000_000
 
 
 def __getattr__(name: str) -> Any:
@@ -36,6 +38,11 @@ def __getattr__(name: str) -> Any:
         # Elsewhere both bring an OpenMP of one name, and torch's must be the first.
         import_module("torch")
     return import_module(name)
+
+
+def torch_bytes() -> int:
+    """About what loading torch is going to take; 0 where it is in the process already."""
+    return 0 if "torch" in sys.modules else _TORCH_BYTES
 
 
 def configure_serving_threads() -> None:

@@ -224,6 +224,11 @@ class IndexBackend(VectorIndex):
         return 2 * vectors, 2 * vectors
 
     @classmethod
+    def loads_torch(cls, recipe: str) -> bool:
+        """Whether building it loads torch, whose memory ``build_bytes`` does not count."""
+        return False
+
+    @classmethod
     def build_growth(cls, recipe: str) -> float:
         """g where building takes time in proportion to entries ** g."""
         return 1.0

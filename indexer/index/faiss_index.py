@@ -15,7 +15,7 @@ from indexer.core import native
 from indexer.core.errors import BadRequestError
 from indexer.core.vectors import check_unit, to_float32
 from indexer.index import faiss_recipes, gpu, pq_encoding
-from indexer.index.base import EXACT, TIE, Hits, IndexBackend, SearchParams, rescore
+from indexer.index.base import TIE, Hits, IndexBackend, SearchParams, rescore
 from indexer.index.exact import ExactIndex
 from indexer.index.faiss_recipes import kind_of, lists_of
 from indexer.index.memory_map import Rows, fp16_flat_index, read_index
@@ -36,16 +36,13 @@ _SMALL = 1024
 _BATCH = 8
 # Values gathered at a time when candidates are scored again.
 _RESCORED = 2_000_000
-# Build time grows as entries ** this: lists and graphs a little faster than the entries.
-_GROWTH = 1.15
 # What looking at one entry costs, in scans of one stored half: estimates, one thread at 100,000 x
 # 512 in mind.
 _SKIPPED = 0.02
 _FAST = 0.12
 _CODE = 0.6
 _HOP = 4.0
-# times the effort that would do if matches lay evenly, and the candidates: codes rank far rows
-# worse
+# times the effort and the candidates for matches that lie evenly: codes rank far rows worse
 _UNEVEN = 4
 # An exact scan may cost so much more than a search by selector: it is sure.
 _SURE = 3.0
@@ -204,8 +201,12 @@ class FaissIndex(IndexBackend):
         return faiss_recipes.build_bytes(recipe, entries, dim)
 
     @classmethod
+    def loads_torch(cls, recipe: str) -> bool:
+        return faiss_recipes.loads_torch(recipe)
+
+    @classmethod
     def build_growth(cls, recipe: str) -> float:
-        return 1.0 if recipe == EXACT else _GROWTH
+        return faiss_recipes.build_growth(recipe)
 
     @classmethod
     def scaled(cls, recipe: str, share: float) -> str:
@@ -483,8 +484,7 @@ def _filled(
         return part
     lists = pq_encoding.filled(_lists(part), stored, block_dims)
     if not isinstance(part, faiss.IndexRefine):
-        # A copy that owns its quantiser.
-        return faiss.clone_index(lists)
+        return faiss.clone_index(lists)  # a copy that owns its quantiser
     again = part.refine_index
     for start in range(0, len(stored), _CHUNK):
         again.add(to_float32(stored[start : start + _CHUNK]))

@@ -23,6 +23,10 @@ _GPU_PARTS = (96, 64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 2, 1)
 # Vectors for each list: a tenth of them may train nothing.
 _PER_LIST = 1.25
 _REFINED = ",Refine(SQ8)"
+# Build time grows as entries ** this: lists and graphs a little faster than the entries.
+_GROWTH = 1.15
+# Queries by which recall is measured, about.
+_QUERIES = 512
 
 
 def kind_of(recipe: str) -> str:
@@ -128,7 +132,19 @@ def build_bytes(recipe: str, entries: int, dim: int) -> tuple[int, int]:
         part = int(match.group(1)) / 2
     disk = int(entries * (2 * dim + 16 + part + (8 if part else 0)))
     sample = 0 if recipe == EXACT else 256 * math.isqrt(entries) * dim * 4
-    return int(entries * (2 * dim + part + 24) + min(entries, 65536) * dim * 4 + sample), disk
+    # a portion in float32, and its scores for the queries by which recall is measured
+    portion = min(entries, 65536) * (dim + _QUERIES) * 4
+    return int(entries * (2 * dim + part + 24) + portion + sample), disk
+
+
+def loads_torch(recipe: str) -> bool:
+    """Whether building it loads torch: four-bit codes are chosen by it."""
+    return "x4fsr" in recipe
+
+
+def build_growth(recipe: str) -> float:
+    """g where building takes time in proportion to entries ** g."""
+    return 1.0 if recipe == EXACT else _GROWTH
 
 
 def scaled(recipe: str, share: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.core import native
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
@@ -124,6 +125,11 @@ def _numbers(stored: dict[str, Any]) -> dict[str, dict[str, float]]:
     for kind, entry in stored.items():
         found[str(kind)] = {name: float(value) for name, value in entry.items()}
     return found
+
+
+def library_bytes(recipe: str) -> int:
+    """What a build takes for a library that its index loads; 0 where it is in the process."""
+    return native.torch_bytes() if engine_of(recipe).loads_torch(recipe) else 0
 
 
 def is_loaded(engine: str) -> bool:

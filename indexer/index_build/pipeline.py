@@ -33,6 +33,7 @@ from indexer.index_build.cost_estimate import (
     Peak,
     estimate,
     is_loaded,
+    library_bytes,
     try_build,
 )
 from indexer.index_build.embed import CHUNK, embed_photos, measure_rate
@@ -203,7 +204,7 @@ def _build(
         plan.rates.record_network(
             context.embedder.engine, plan.opened, max(embedding - context.base_bytes, 0)
         )
-    before = context.peak.start()
+    before = context.peak.start() + library_bytes(plan.recipe)
     content = _content(context, plan)
     version, tuned = publish_version(
         context.home,
@@ -281,11 +282,14 @@ def _open_network(context: BuildContext, plan: BuildPlan) -> BuildPlan:
 
 def _estimate(context: BuildContext, plan: BuildPlan) -> Estimate:
     base_bytes, working_bytes = context.base_bytes, 0
+    library = library_bytes(plan.recipe)
     if not context.given and _needs_network(context, plan):
         engine = expected_engine(context.bundle, context.options.device)
         working_bytes = plan.rates.working_bytes(engine, _photo_bytes(context, plan))
         if context.embedder is None:
             base_bytes += plan.rates.opened_bytes(engine)
+            # which brings the library along
+            library = 0 if engine == "torch" else library
     return estimate(
         plan.rates,
         recipe=plan.recipe,
@@ -293,7 +297,7 @@ def _estimate(context: BuildContext, plan: BuildPlan) -> Estimate:
         dim=context.dim,
         to_embed=len(plan.missing),
         photos_per_s=context.store.rate(),
-        base_bytes=base_bytes,
+        base_bytes=base_bytes + library,
         working_bytes=working_bytes,
     )
 

@@ -26,6 +26,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest
+from indexer.core.native import torch_bytes
 from indexer.core.parent_process import end_with_parent
 from indexer.core.process_limits import (
     expect_memory,
@@ -229,6 +230,8 @@ def _cleaned(
         return done_before, int(dead.sum())
     engine = engine_of(manifest.recipe)
     need, _ = engine.build_bytes(manifest.recipe, len(rows), manifest.dim)
+    if engine.loads_torch(manifest.recipe):
+        need += torch_bytes()
     expect_memory(f"the rewrite of index version {name}", (held_memory() or 0) + need)
     vectors = np.asarray(opened.stored[~dead])
     fewest = engine.fewest_entries(manifest.recipe)

@@ -128,8 +128,8 @@ class HeadBundle(FakeBundle):
 
 
 def test_heads_are_read_without_the_network(tmp_path: Path) -> None:
-    """A build with nothing to embed took 1,077 MB instead of 340, for torch alone: heads that say a
-    third of each colour count as that, and no network is opened."""
+    """A build with nothing to embed loads no torch for the heads: those that say a third of each
+    colour count as that, and no network is opened."""
     catalog, rows, vectors = shop(tmp_path, 240)
     seen = {"blue": 90, "green": 90, "red": 90, "offer": 50}
     group = TagGroup(k=10, temperature=0.1, vote=0.0, head=1.0)
