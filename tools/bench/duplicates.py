@@ -20,6 +20,7 @@ from indexer.catalog.store import open_catalog
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
+from indexer.core.proportions import clopper_pearson
 from indexer.duplicates.detect import find_repeats, nearest
 from indexer.duplicates.groups import find_groups
 from indexer.duplicates.hash_store import SignatureIndex, Signatures, SignatureStore
@@ -35,12 +36,19 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.open_runtime import open_embedder
 from indexer.model.registry import pretrained
-from tools.bench.data.photo_copies import KINDS, RECIPE, made
+from tools.bench.data.photo_copies import HARDER, HARDER_RECIPE, KINDS, RECIPE, made
 from tools.bench.harness.framework import BenchRow, Goal, figure, knob, percentile, real_data
 from tools.doctor import installed
 from tools.output import log
 
-PARTS = ("search", "copies of fashion", "copies of clothing", "identical")
+PARTS = (
+    "search",
+    "copies of fashion",
+    "copies of clothing",
+    "harder copies of fashion",
+    "harder copies of clothing",
+    "identical",
+)
 _RADIUS = 10  # imagededup's default, of 64 bits
 _ROUNDS = 5
 
@@ -76,7 +84,8 @@ def measure(part: str, work: Path) -> BenchRow:
         return _search(work)
     if part == "identical":
         return _identical(work)
-    return _copies(work, part.removeprefix("copies of "))
+    name = part.rpartition(" ")[2]
+    return _copies(work, name, KINDS) if part.startswith("copies") else _harder(work, name)
 
 
 # -- search
@@ -174,12 +183,18 @@ def _files(folder: Path, count: int) -> list[Path]:
 # -- copies
 
 
-def _copies(work: Path, name: str) -> BenchRow:
-    """Each copy asked as an upload is, against a home of the set's test photos; and these among
-    themselves."""
+def _harder(work: Path, name: str) -> BenchRow:
+    """Copies beyond what the search is made for beside its own, of validation photos."""
+    row = _copies(work, name, (*KINDS, *HARDER), split="validation")
+    return {**row, "recipe": f"{RECIPE}; {HARDER_RECIPE}"}
+
+
+def _copies(work: Path, name: str, kinds: Sequence[str], *, split: str = "test") -> BenchRow:
+    """Each copy asked as an upload is, against a home of the set's photos of ``split``; and these
+    among themselves."""
     work.mkdir(parents=True, exist_ok=True)
-    files = _test_files(name)
-    home = _home(work / name, files)
+    files = _photo_files(name, split)
+    home = _home(work / f"{name}-{split}", files)
     bundle = pretrained(home)
     embedder = open_embedder(bundle, device="cpu")
     if home.active() is None:
@@ -194,13 +209,13 @@ def _copies(work: Path, name: str) -> BenchRow:
     same = _same_bytes(files)
     picked = np.random.default_rng(0).permutation(len(files))[: knob("PHOTOS", 1000)]
     found: dict[str, dict[str, int]] = {
-        kind: {"asked": 0, "right": 0, "wrong": 0} for kind in KINDS
+        kind: {"asked": 0, "right": 0, "wrong": 0} for kind in kinds
     }
     samples_ms, wrong_pairs = [], []
     with open_catalog(home) as catalog, closing(SignatureStore(home)) as store:
         signed = SignatureIndex.open(catalog, PhotoStore(home), store)
         prints = PrintComparison(catalog, PhotoStore(home))
-        for photo_at, kind, photo in _made(files, picked, name):
+        for photo_at, kind, photo in _made(files, picked, name, kinds):
             vector = embedder.embed([photo])
             started = time.perf_counter()
             repeats = find_repeats(
@@ -240,6 +255,9 @@ def _copies(work: Path, name: str) -> BenchRow:
         "recall_by_kind": {
             kind: row["right"] / max(row["asked"], 1) for kind, row in found.items()
         },
+        "interval_by_kind": {
+            kind: clopper_pearson(row["right"], row["asked"]) for kind, row in found.items()
+        },
         "wrong": wrong_pairs,
         "wrong_among_originals": [(files[a].stem, files[b].stem) for a, b in among],
         "p50_ms": percentile(samples_ms, 0.5),
@@ -247,11 +265,11 @@ def _copies(work: Path, name: str) -> BenchRow:
     }
 
 
-def _test_files(name: str) -> list[Path]:
+def _photo_files(name: str, split: str) -> list[Path]:
     if name == "clothing":
-        return sorted((real_data("clothing") / "test").rglob("*.jpg"))
+        return sorted((real_data("clothing") / split).rglob("*.jpg"))
     rows = read_dataset(real_data("fashion") / "products.csv").rows
-    return [row.image for row in rows if row.split == "test"]
+    return [row.image for row in rows if row.split == split]
 
 
 def _home(folder: Path, files: Sequence[Path]) -> Home:
@@ -275,10 +293,12 @@ def _same_bytes(files: Sequence[Path]) -> list[set[int]]:
     return [by_digest[digest] for digest in digests]
 
 
-def _made(files: Sequence[Path], picked: np.ndarray, name: str) -> Iterator[tuple[int, str, Photo]]:
+def _made(
+    files: Sequence[Path], picked: np.ndarray, name: str, kinds: Sequence[str]
+) -> Iterator[tuple[int, str, Photo]]:
     for place in picked.tolist():
         picture = decode_photo(files[place].read_bytes()).pixels
-        for number, kind in enumerate(KINDS):
+        for number, kind in enumerate(kinds):
             yield (
                 place,
                 kind,

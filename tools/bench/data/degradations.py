@@ -10,6 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from tools.bench.data.compression import COMPRESSIONS, recompressed
+from tools.bench.data.watermarks import WATERMARKS, watermarked
+
 FloatBox = tuple[float, float, float, float]  # x, y, width, height of the product in px
 SIDES = ("left", "top", "right", "bottom")
 MODERATE = 3  # of the strengths 1 to 5
@@ -213,8 +216,45 @@ DEGRADATIONS = (
     Degradation("small", "product-too-small", (0.6, 0.45, 0.3, 0.2, 0.1), smaller),
     Degradation("text", "text-overlay", (0.2, 0.4, 0.6, 0.8, 1.0), text_band),
 )
+
+
+@dataclass(frozen=True)
+class _Compression:
+    """Encoded by another encoder at a quality, and decoded again."""
+
+    way: str
+
+    def __call__(
+        self, pixels: np.ndarray, quality: float, box: FloatBox, rng: np.random.Generator
+    ) -> np.ndarray:
+        return np.asarray(recompressed(Image.fromarray(pixels), self.way, int(quality)))
+
+
+@dataclass(frozen=True)
+class _Watermark:
+    """Words laid over the photo elsewhere than in a horizontal band, with an opacity."""
+
+    way: str
+
+    def __call__(
+        self, pixels: np.ndarray, opacity: float, box: FloatBox, rng: np.random.Generator
+    ) -> np.ndarray:
+        return np.asarray(watermarked(Image.fromarray(pixels), self.way, opacity, rng))
+
+
 # Beside the fixed recipe, for information: harder forms of two of them.
 BESIDE = (
     Degradation("crop, any side", "product-cut", (0.05, 0.1, 0.2, 0.3, 0.4), crop_any_side),
     Degradation("text without band", "text-overlay", (0.2, 0.4, 0.6, 0.8, 1.0), text_only),
+)
+# What the two findings were not made for: they look for the grid of one encoder, and for bands.
+HARDER = (
+    *(
+        Degradation(way, "jpeg-blocking", (60, 40, 25, 12, 5), _Compression(way))
+        for way in COMPRESSIONS
+    ),
+    *(
+        Degradation(way, "text-overlay", (0.2, 0.4, 0.6, 0.8, 1.0), _Watermark(way))
+        for way in WATERMARKS
+    ),
 )
