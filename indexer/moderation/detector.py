@@ -163,6 +163,7 @@ class Detector(ABC, Generic[ConfigT, SeenT]):
     is a module that must be installed for it to run, ``extra`` the extra of this package that
     brings it. ``place``: its rank among the detectors. ``counted``: what it asks about on catalog
     photos goes off the budget that all galleries share; only what takes a few ms a photo.
+    ``limits``: what it was not made for, or never measured on, in one line for a shop.
     """
 
     name: ClassVar[str]
@@ -171,6 +172,7 @@ class Detector(ABC, Generic[ConfigT, SeenT]):
     extra: ClassVar[str | None] = None
     place: ClassVar[int] = LAST
     counted: ClassVar[bool] = False
+    limits: ClassVar[str] = ""
 
     def missing(self) -> str | None:
         """Say why it cannot run on this machine; None where its package is installed."""

@@ -44,6 +44,7 @@ def check(file: Path, home: Path | None, as_json: bool) -> None:
         "false_alarms": loaded.false_alarms,
         "policies": [_describe(one) for one in loaded.policies],
         "warnings": [warning for one in loaded.policies for warning in _warnings(one)],
+        "limits": {one.name: one.limits for one in DETECTORS if one.limits},
         "missing": {one.name: reason for one in DETECTORS if (reason := one.missing())},
     }
     if home is not None:
@@ -121,6 +122,9 @@ def _show(found: dict[str, Any]) -> None:
     for warning in found["warnings"]:
         log(warning)
     used = {name for one in found["policies"] for name in one["detectors"]}
+    for name, limits in found["limits"].items():
+        if name in used:
+            log(f"{name}: {limits}")
     for name, reason in found["missing"].items():
         log(
             f"{reason} (policies that use it answer review)"

@@ -116,6 +116,7 @@ class CodesDetector(Detector[CodesRule, list[ScannedCode]]):
     extra = "moderation"
     counted = True
     place = 50
+    limits = "codes that a phone would read; not those that are too small, blurred or cut off"
 
     def run(self, photo: Photo) -> list[ScannedCode]:
         """All codes of a photo: on a reduced grey copy, then where it has none on a larger one."""

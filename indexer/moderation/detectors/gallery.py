@@ -27,6 +27,10 @@ class GalleryDetector(Detector[BannedGallery, PreparedPhoto | None]):
     name = "gallery"
     config = BannedGallery
     place = 20
+    limits = (
+        "emblems are found flat, upright and in the colours of the examples; of turned, slanted or "
+        "half hidden ones few are. Kinds are found where they fill the photo"
+    )
 
     def reads_pixels(self, config: BannedGallery) -> bool:
         """Only symbols are looked for in the pixels."""

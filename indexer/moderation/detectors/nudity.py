@@ -34,6 +34,10 @@ class NudityDetector(Detector[NudityRule, float]):
     extra = "moderation"
     counted = True
     place = 10
+    limits = (
+        "photographs only; how many of them it finds was never measured. Drawings, generated "
+        "pictures and bare parts may pass"
+    )
 
     def run(self, photo: Photo) -> float:
         """The probability of nudity."""

@@ -86,6 +86,10 @@ class TextDetector(Detector[TextRule, list[TextLine]]):
     package = "rapidocr"
     extra = "ocr"
     place = 60
+    limits = (
+        "printed Chinese and Latin words of your list; not handwriting, other scripts or words as "
+        "pictures"
+    )
 
     def run(self, photo: Photo) -> list[TextLine]:
         """All lines of text of a photo."""

@@ -57,3 +57,18 @@ def test_check_warns_of_patterns_that_are_stopped(
     assert second.startswith("policy words, text: the pattern 'we(?!b)chat' looks around or back")
     assert run(["policy", "check", str(file)]) == 0
     assert "is for a person to review" in capsys.readouterr().err
+
+
+def test_check_says_what_its_detectors_cannot_find(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits of each detector that a policy uses: that nudity's recall was never measured."""
+    file = drawn.write(tmp_path, "  bare:\n    nudity: {}\n")
+    assert run(["policy", "check", str(file), "--json"]) == 0
+    limits = json.loads(capsys.readouterr().out)["limits"]
+    assert "never measured" in limits["nudity"]
+    assert {"nudity", "gallery", "codes", "text"} <= set(limits)
+    assert run(["policy", "check", str(file)]) == 0
+    shown = capsys.readouterr().err
+    assert f"nudity: {limits['nudity']}" in shown
+    assert limits["gallery"] not in shown
