@@ -54,7 +54,7 @@ from service.api.refusals import (
 from service.api.requests import FilePath, ProblemPath
 from service.api.responses import Health, Problem
 from service.engine import Engine
-from service.inference.admission import OverloadedError
+from service.inference.admission import OverloadedError, asking
 from service.logging import capture_library_logs, make_log
 from service.query.photo_urls import FetchedBytes
 from service.server import ANSWER, EXCESS, OWNERS, REFUSED, check_address, run_server
@@ -140,7 +140,11 @@ class AppHeadCheck:
             if rule is None or length > self._settings.max_body_bytes:
                 return True
             # A photo that would be refused after it was read and parsed is not read.
-            if rule not in _QUESTIONS or length <= _SMALL or not self._engine.admission.refuses():
+            if (
+                rule not in _QUESTIONS
+                or length <= _SMALL
+                or not self._engine.admission.refuses(caller.asker)
+            ):
                 return False
             environ[REFUSED] = why = "more is asked than can be answered: try again shortly"
             error = RequestRefusedError(
@@ -350,6 +354,7 @@ def _install_request_rules(app: OpenAPI, engine: Engine, settings: Settings) -> 
         # Whom the key or a trusted proxy names; all that this request writes carries the name.
         g.acting = ExitStack()
         g.acting.enter_context(acting(g.caller.name))
+        g.acting.enter_context(asking(g.caller.asker))
         if EXCESS in request.environ:
             raise too_many(request.environ[EXCESS], 1)
         if REFUSED in request.environ:

@@ -30,6 +30,11 @@ class Caller:
         names = (f"address {network_of(self.address)}", own_name and f"name {own_name}")
         return tuple(filter(None, names))
 
+    @property
+    def asker(self) -> str:
+        """For whom its questions wait: the name where it has one of its own, else the address."""
+        return self.owners[-1]
+
 
 @dataclass(frozen=True)
 class CallerInfo:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from indexer.core.errors import UnavailableError
 
@@ -19,6 +20,8 @@ _REFUSED_SHARE = 0.5
 _SHORT = 4
 _SHORT_FOR_S = 10.0
 _SMOOTHING = 0.02
+# For whom this request waits; all without a name are one.
+_ASKER: ContextVar[str] = ContextVar("asker", default="")
 
 
 class OverloadedError(UnavailableError):
@@ -38,7 +41,8 @@ class DeadlineExceededError(OverloadedError):
 class Waiter:
     """One request that waits for a place."""
 
-    def __init__(self) -> None:
+    def __init__(self, asker: str = "") -> None:
+        self.asker = asker
         self.told = threading.Event()
         self.granted = False
 
@@ -60,6 +64,11 @@ class WaitingLine:
     answered soon instead of all of them late. It is long again once a place is free, or after
     ``_SHORT_FOR_S``, as a trial.
 
+    Whoever is sent away is one of the asker with most in the line, and a newcomer takes the place
+    of the last of those, if its own asker has fewer by two (longest queue drop: Suter et al.,
+    "Buffer Management Schemes for Supporting TCP", 1999). So one who floods the line crowds out
+    itself.
+
     After controlled delay (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012), whose
     sign of a bad queue is that it stays. That of patient clients stays too, so refusals are it.
     """
@@ -77,38 +86,64 @@ class WaitingLine:
         self._answered_since = self._refused_since = 0
         self._short_until: float | None = None
 
-    def enter(self, now: float) -> Waiter:
+    def enter(self, now: float, asker: str = "") -> Waiter:
         """One more, who may work at once where ``granted``. Raises ``OverloadedError``."""
-        waiter = Waiter()
+        waiter = Waiter(asker)
         if self.working < self._places and not self._waiting:
             self._short_until = None
             self.working += 1
             waiter.tell(granted=True)
-        elif self.refuses(now):
-            raise OverloadedError(
-                f"{len(self._waiting)} questions are waiting already: try again shortly"
-            )
         else:
+            if self._is_full(now):
+                self._count_refusal(now)
+                if not self._may_displace(asker):
+                    raise OverloadedError(
+                        f"{len(self._waiting)} questions are waiting already: try again shortly"
+                    )
+                self._send_away(self._of_most()[-1])
             self._waiting.append(waiter)
         return waiter
 
-    def refuses(self, now: float) -> bool:
-        """Whether one who comes now is refused; it counts as having come."""
+    def refuses(self, now: float, asker: str = "") -> bool:
+        """Whether one who comes now is refused; it then counts as having come."""
+        if not self._is_full(now) or self._may_displace(asker):
+            return False
+        self._count_refusal(now)
+        return True
+
+    def _is_full(self, now: float) -> bool:
         if self._short_until is not None and now >= self._short_until:
             self._short_until = None
             self._count_from(now)
         waiting = len(self._waiting)
         most = self._max_waiting if self._short_until is None else self._max_short
         late = waiting * self._answer_s > self._deadline_s * self._places
-        if waiting < most and not late:
-            return False
+        return waiting >= most or late
+
+    def _count_refusal(self, now: float) -> None:
         self._refused_since += 1
         counted = now - self._counted_from >= _WHILE_S and self._answered_since >= _WHILE_ANSWERS
         if counted and self._short_until is None:
             if self._refused_since > _REFUSED_SHARE * self._answered_since:
                 self._shorten(now)
             self._count_from(now)
-        return True
+
+    def _of_most(self) -> list[Waiter]:
+        """Those of the asker with most in the line, in their order; of equals, of who came
+        first."""
+        counts = Counter(waiter.asker for waiter in self._waiting)
+        asker = max(counts, key=lambda name: counts[name])
+        return [waiter for waiter in self._waiting if waiter.asker == asker]
+
+    def _may_displace(self, asker: str) -> bool:
+        if not self._waiting:
+            return False
+        own = sum(waiter.asker == asker for waiter in self._waiting)
+        return len(self._of_most()) > own + 1
+
+    def _send_away(self, waiter: Waiter) -> None:
+        self._waiting.remove(waiter)
+        waiter.tell(granted=False)
 
     def _count_from(self, now: float) -> None:
         self._counted_from = now
@@ -117,7 +152,7 @@ class WaitingLine:
     def _shorten(self, now: float) -> None:
         self._short_until = now + _SHORT_FOR_S
         while len(self._waiting) > self._max_short:
-            self._waiting.popleft().tell(granted=False)
+            self._send_away(self._of_most()[0])
 
     def leave(self, took_s: float) -> None:
         """One has worked for ``took_s``, and the next may."""
@@ -135,6 +170,16 @@ class WaitingLine:
         self._waiting.remove(waiter)
 
 
+@contextmanager
+def asking(asker: str) -> Iterator[None]:
+    """What waits inside waits for ``asker``: an address, or the name of a key."""
+    token = _ASKER.set(asker)
+    try:
+        yield
+    finally:
+        _ASKER.reset(token)
+
+
 class AdmissionGate:
     """Lets ``working`` questions be worked on at once; others wait as ``WaitingLine`` has it, each
     at most ``deadline_s``."""
@@ -149,17 +194,17 @@ class AdmissionGate:
         """Whether more than one is being worked on."""
         return self._line.working > 1
 
-    def refuses(self) -> bool:
-        """Whether a request that comes now is refused; it counts as having come."""
+    def refuses(self, asker: str = "") -> bool:
+        """Whether a request that comes now is refused; it then counts as having come."""
         with self._lock:
-            return self._line.refuses(time.monotonic())
+            return self._line.refuses(time.monotonic(), asker)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Inside is a place at work. Raises ``OverloadedError`` where too many wait,
         ``DeadlineExceededError`` where none came free."""
         with self._lock:
-            waiter = self._line.enter(time.monotonic())
+            waiter = self._line.enter(time.monotonic(), _ASKER.get())
         self._wait(waiter)
         began = time.monotonic()
         try:

@@ -127,7 +127,7 @@ def test_a_photo_that_would_be_refused_is_not_read(
         return check.refuses(environ)
 
     assert not refused("/v1/search", 10**6)
-    monkeypatch.setattr(AdmissionGate, "refuses", lambda _: True)
+    monkeypatch.setattr(AdmissionGate, "refuses", lambda *_: True)
     assert refused("/v1/search", 10**6)
     assert not refused("/v1/search", 1000)
     assert not refused("/v1/imports", 10**6)
@@ -142,7 +142,7 @@ def test_a_refusal_by_the_head_is_the_applications_answer(
     headers that the application would have given, and counts in /metrics."""
     key = KeyFile(own.home).create("page", "search").key
     made = create_app(own, own.settings.model_copy(update={"allowed_origins": ("https://a.b",)}))
-    monkeypatch.setattr(AdmissionGate, "refuses", lambda _: True)
+    monkeypatch.setattr(AdmissionGate, "refuses", lambda *_: True)
     for given, status in ((key, 503), ("wrong", 401)):
         builder = EnvironBuilder(
             "/v1/search",

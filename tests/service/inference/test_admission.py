@@ -6,6 +6,8 @@ import heapq
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +18,7 @@ from service.inference.admission import (
     OverloadedError,
     Waiter,
     WaitingLine,
+    asking,
 )
 
 PLACES, MAX_WAITING, ANSWER_S = 3, 32, 0.1
@@ -224,3 +227,77 @@ def test_who_is_not_called_before_the_deadline_gives_up() -> None:
         assert not gate.refuses()
     with gate.turn():
         pass
+
+
+def test_one_who_floods_the_line_crowds_out_itself() -> None:
+    """A newcomer takes the place of the last of whoever has most in the line, until they are even;
+    one that has as many is refused, as one of a single asker is."""
+    line = WaitingLine(1, 4, 10.0)
+    line.enter(0.0, "flood")
+    flood = [line.enter(0.0, "flood") for _ in range(4)]
+    with pytest.raises(OverloadedError):
+        line.enter(0.1, "flood")
+    assert line.refuses(0.1, "flood")
+    assert not line.refuses(0.1, "jane")
+    jane = [line.enter(0.1, "jane") for _ in range(2)]
+    assert [waiter.told.is_set() for waiter in flood] == [False, False, True, True]
+    assert not any(waiter.granted for waiter in flood)
+    with pytest.raises(OverloadedError):
+        line.enter(0.2, "jane")
+    joe = line.enter(0.2, "joe")
+    assert flood[1].told.is_set()
+    for waiter in (flood[0], jane[0], jane[1], joe):
+        line.leave(0.1)
+        assert waiter.granted
+
+
+def test_a_stream_of_one_asker_refuses_nobody_else() -> None:
+    """At ten times what can be answered, with a short line as with a long one: all of another's
+    questions are answered, and soon."""
+    line = WaitingLine(PLACES, MAX_WAITING, 10.0)
+    rng = random.Random(1)
+    events = [(number / (10 * PER_S), "flood") for number in range(int(600 * PER_S))]
+    events += [(rng.uniform(1, 60), "jane") for _ in range(100)]
+    working: list[float] = []
+    waiting: list[tuple[Waiter, float]] = []
+    waits: list[float] = []
+    for now, asker in sorted(events):
+        while working and working[0] <= now:
+            done = heapq.heappop(working)
+            line.leave(ANSWER_S)
+            for waiter, came in [pair for pair in waiting if pair[0].granted]:
+                heapq.heappush(working, done + ANSWER_S)
+                if waiter.asker == "jane":
+                    waits.append(done - came)
+            waiting = [pair for pair in waiting if not pair[0].told.is_set()]
+        with suppress(OverloadedError):
+            waiter = line.enter(now, asker)
+            if waiter.granted:
+                heapq.heappush(working, now + ANSWER_S)
+            else:
+                waiting.append((waiter, now))
+    assert len(waits) >= 99
+    assert max(waits) < 2.0
+
+
+def test_a_request_waits_for_whom_it_is_said_to_wait() -> None:
+    gate = AdmissionGate(working=1, max_waiting=2, deadline_s=0.5)
+    told: list[str] = []
+
+    def ask(asker: str) -> None:
+        try:
+            with asking(asker), gate.turn():
+                told.append(asker)
+        except OverloadedError as error:
+            told.append(f"{asker}: {type(error).__name__}")
+
+    with gate.turn(), ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, "flood") for _ in range(2)]
+        while not gate.refuses("flood"):
+            time.sleep(0.001)
+        asked.append(pool.submit(ask, "jane"))
+        while not told:
+            time.sleep(0.001)
+        assert told == ["flood: OverloadedError"]
+    for one in asked:
+        one.result()
