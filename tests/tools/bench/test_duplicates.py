@@ -10,7 +10,7 @@ import pytest
 
 from indexer.imaging.decode import decode_photo
 from tests.indexer.duplicates.test_perceptual_hash import drawn
-from tools.bench.data.photo_copies import KINDS, made
+from tools.bench.data.photo_copies import HARDER, KINDS, made
 from tools.bench.duplicates import GOALS, measure
 
 
@@ -42,6 +42,24 @@ def test_copies_are_what_they_are_called(kind: str) -> None:
         assert np.abs(np.asarray(decode_photo(data).pixels, np.float32) - turned).mean() < 4
     elif kind != "recompress":
         assert data != made(picture, kind, [1, 3])
+
+
+@pytest.mark.parametrize("kind", HARDER)
+def test_harder_copies_go_beyond_the_plain_ones(kind: str) -> None:
+    """The same seed makes the same bytes; crops take 15-30% of both sides, frames add 8-20%."""
+    picture = drawn(1)
+    data = made(picture, kind, [1, 2])
+    assert data == made(picture, kind, [1, 2]) != made(picture, kind, [1, 3])
+    width, height = decode_photo(data).pixels.size
+    bounds = {
+        "crop of 15-30%": (168, 204),
+        "frame": (258, 288),
+        "turn": (205, 235),
+        "other encoder": (185, 240),
+    }
+    low, high = bounds.get(kind, (240, 240))
+    assert low <= width <= high
+    assert low <= height <= high
 
 
 @pytest.mark.realdata
