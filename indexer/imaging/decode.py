@@ -44,6 +44,11 @@ _UNREAD = re.compile(
 )
 
 
+# px: each row of a picture costs time and memory beside its pixels, and a photo one pixel wide has
+# as many rows as pixels.
+_MOST_SIDE = 2**18
+
+
 @dataclass(frozen=True)
 class ImageLimits:
     """The limits on a photo: its bytes, and its pixels (width x height), 64 million by default.
@@ -288,6 +293,11 @@ def _check_pixels(name: str, size: tuple[int, int], limits: ImageLimits) -> None
     width, height = size
     if width < 1 or height < 1:
         raise BadImageError(f"damaged {name}: its size is {width} x {height} px")
+    if max(width, height) > _MOST_SIDE:
+        raise ImageTooLargeError(
+            f"the image has {width} x {height} px, and a side of more than {_MOST_SIDE:,} px is no "
+            "photo's: cut it"
+        )
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"the image has {width} x {height} px = {width * height:,}, more than the limit of "

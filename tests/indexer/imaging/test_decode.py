@@ -522,3 +522,15 @@ def test_threads_get_what_one_thread_gets() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("size", [(1, 2**18 + 1), (2**18 + 1, 1)])
+def test_a_picture_of_an_endless_side_is_refused(size: tuple[int, int]) -> None:
+    """124 KB of 64 million rows, each of one pixel, held the network for twenty seconds."""
+    out = io.BytesIO()
+    Image.new("L", size).save(out, "PNG")
+    with pytest.raises(ImageTooLargeError, match="side of more than 262,144 px"):
+        decode_photo(out.getvalue())
+    out = io.BytesIO()
+    Image.new("L", (1, 2**18)).save(out, "PNG")
+    assert decode_photo(out.getvalue()).height == 2**18
