@@ -192,8 +192,9 @@ class Engine:
         quality = QualityCheck(
             self.home, settings.quality_profile, settings.quality_floors, self.log
         )
+        home, catalog, file = self.home, self.catalog, settings.policy_file
         self.policies = PolicyCheck(
-            self.home, self.catalog, self.queue, self.embedder, settings.policy_file, self.log
+            home, catalog, self.queue, self.embedder, self._pairs, file, self.log
         )
         self._duplicates = DuplicateCheck(
             self.home,
@@ -348,8 +349,7 @@ class Engine:
     ) -> Envelope[Description]:
         """What ``classify``, ``search`` and ``tags`` answer, from one snapshot.
 
-        The photo is decoded and embedded once, and a search that two of them need is made once. A
-        model without categories has none and ``unknown`` is None.
+        The photo is decoded and embedded once, and a search that two of them need is made once.
         """
         options = SearchOptions.of(options, fields)
         with self._begin(options, with_tags=True) as ctx:

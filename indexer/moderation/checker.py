@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from indexer.imaging.decode import Photo
+from indexer.moderation.described_kind import FittedWords
 from indexer.moderation.detector import (
     DETECTORS,
     DetectorFailedError,
@@ -74,14 +75,18 @@ class DetectorResults:
 class Checker:
     """Checks photos; safe to share between threads.
 
-    ``fitted``: by policy, what fitting found for its gallery.
+    ``fitted``: by policy, what fitting found for its gallery; ``words`` for its prompts.
     """
 
     def __init__(
-        self, policies: PolicySet, fitted: Mapping[str, FittedGallery] | None = None
+        self,
+        policies: PolicySet,
+        fitted: Mapping[str, FittedGallery] | None = None,
+        words: Mapping[str, FittedWords] | None = None,
     ) -> None:
         self.policies = policies
         self._fitted = dict(fitted or {})
+        self._words = dict(words or {})
         self._pixel_detectors: dict[str, None] = {}
         for policy in policies.policies:
             for name, rule in policy.rules.items():
@@ -116,9 +121,13 @@ class Checker:
         crops = None if embed is None else PhotoCrops(results.photo, embed)
         context = PhotoContext(results.photo, vectors, crops, categories, tags)
         return [
-            self._check(policy, results, replace(context, fitted=self._fitted.get(policy.name)))
+            self._check(policy, results, self._for_policy(context, policy))
             for policy in self.policies.policies
         ]
+
+    def _for_policy(self, context: PhotoContext, policy: Policy) -> PhotoContext:
+        fitted, words = self._fitted.get(policy.name), self._words.get(policy.name)
+        return replace(context, fitted=fitted, words=words)
 
     def _check(
         self, policy: Policy, results: DetectorResults, context: PhotoContext

@@ -21,6 +21,7 @@ from indexer.moderation.text_pattern import TextPattern
 from indexer.moderation.thresholds import Bounds
 
 if TYPE_CHECKING:
+    from indexer.moderation.described_kind import FittedWords
     from indexer.moderation.gallery import FittedGallery, PhotoCrops
 
 DEFAULT_BOUNDS = Bounds(0.5, 0.9)
@@ -127,7 +128,7 @@ class PhotoContext:
 
     ``vectors`` float32 [1, D] of the whole photo; ``crops`` of it; ``categories`` (label or path
     joined by `` > ``, probability) and ``tags`` (tag, confidence); ``fitted``: what fitting found
-    for the policy's gallery. None where it cannot be had.
+    for the policy's gallery, ``words`` for its prompts. None where it cannot be had.
     """
 
     photo: Photo
@@ -136,6 +137,7 @@ class PhotoContext:
     categories: Sequence[tuple[str, float]] | None = None
     tags: Sequence[tuple[str, float]] | None = None
     fitted: FittedGallery | None = None
+    words: FittedWords | None = None
 
     def upright(self, box: Box) -> list[int]:
         """A box on the decoded pixels as one on the upright original, cut to it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from indexer.moderation.alarm_budget import (
     count_alarms,
     share_budget,
 )
+from indexer.moderation.described_kind import FittedWords
 from indexer.moderation.gallery import (
     BannedGallery,
     Embed,
@@ -29,7 +30,7 @@ from indexer.moderation.gallery import (
     prepare_symbols,
 )
 from indexer.moderation.template_matching import PreparedPhoto, TemplateBank, find_match
-from indexer.moderation.thresholds import FALSE_ALARMS, Rivals, fit_bounds, fit_rivals
+from indexer.moderation.thresholds import FALSE_ALARMS, Bounds, Rivals, fit_bounds, fit_rivals
 
 # Whether other detectors ask a person about a photo.
 Screen = Callable[[Photo], bool]
@@ -57,11 +58,12 @@ class CatalogSample:
 class FittedGalleries:
     """The galleries of a policy file by policy, and what they ask of ordinary photos together.
 
-    ``alarms`` None where the catalog has no photo, or the file no gallery.
+    ``alarms`` None where the catalog has no photo, or the file neither gallery nor prompts.
     """
 
     galleries: dict[str, FittedGallery]
     alarms: AlarmReport | None
+    words: dict[str, FittedWords] = field(default_factory=dict)
 
 
 def fit_galleries(
@@ -73,8 +75,9 @@ def fit_galleries(
     general: np.ndarray | None = None,
     budget: float | None = None,
     screen: Screen | None = None,
+    words: Mapping[str, FittedWords] | None = None,
 ) -> FittedGalleries:
-    """Fit rows and bounds of each gallery.
+    """Fit rows and bounds of each gallery, and bounds of the prompts ``words`` of policies.
 
     All ways to match of all galleries share ``budget``, a share of ordinary photos
     (``alarm_budget.share_budget``); ``screen`` tells which photos other detectors ask about anyway.
@@ -87,7 +90,8 @@ def fit_galleries(
     pasted on catalog photos and looked for by the others. ``general`` as ``few_shot.background``
     takes it.
     """
-    if not galleries:
+    words = words or {}
+    if not galleries and not words:
         return FittedGalleries({}, None)
     behind = background(sample.vectors, sample.groups, blocks, CATEGORY_SHARES, general=general)
     rivals = fit_rivals(sample.vectors, sample.groups, behind)
@@ -95,7 +99,7 @@ def fit_galleries(
         name: _row(_vectors(gallery, embed, behind), behind, rivals)
         for name, gallery in galleries.items()
     }
-    seen = _near_misses(galleries, rows, embed, sample, screen)
+    seen = _near_misses(galleries, rows, embed, sample, screen, _told(words, sample))
     reviews: dict[_Way, float] = {}
     alarms: AlarmReport | None = None
     known = [way for way, scores in seen.near.items() if len(scores) > 1]
@@ -109,10 +113,7 @@ def fit_galleries(
         each = FALSE_ALARMS / len(gallery.match) if budget is None else budget
         bounds = {}
         for match in gallery.match:
-            if match == "symbol":
-                held_out = _score_pasted(gallery.examples, seen.grounds)
-            else:
-                held_out = _score_left_out(row, behind)
+            held_out = _score_held_out(match, gallery, row, seen.grounds, behind)
             found = fit_bounds(
                 seen.near[name, match],
                 np.array(held_out),
@@ -122,12 +123,30 @@ def fit_galleries(
             if found is not None:
                 bounds[match] = found
         fitted[name] = replace(row, bounds=bounds)
-    return FittedGalleries(fitted, _count(fitted, seen) if budget is None else alarms)
+    asked = {name: _bounded(name, one, reviews) for name, one in words.items()}
+    return FittedGalleries(fitted, _count(fitted, seen) if budget is None else alarms, asked)
+
+
+def _told(words: Mapping[str, FittedWords], sample: CatalogSample) -> dict[_Way, np.ndarray]:
+    """What the prompts of each policy make of the catalog's vectors, float [M]."""
+    usable = {name: one for name, one in words.items() if len(one.directions)}
+    if not len(sample.vectors):
+        return {}
+    return {
+        (name, "prompts"): one.scores(sample.vectors).max(axis=1) for name, one in usable.items()
+    }
+
+
+def _bounded(name: str, words: FittedWords, reviews: Mapping[_Way, float]) -> FittedWords:
+    """Prompts with the score from which a person is asked; nothing that was held out says what
+    could be blocked."""
+    review = reviews.get((name, "prompts"))
+    return words if review is None else replace(words, bounds=Bounds(review, None))
 
 
 def _count(fitted: Mapping[str, FittedGallery], seen: _NearMisses) -> AlarmReport | None:
     """What galleries with budgets of their own ask about together."""
-    ways = [way for way in seen.near if way[1] in fitted[way[0]].bounds]
+    ways = [way for way in seen.near if way[0] in fitted and way[1] in fitted[way[0]].bounds]
     if not ways or not len(seen.asked):
         return None
     bars = [fitted[name].bounds[match].review for name, match in ways]
@@ -152,6 +171,18 @@ def _copies(catalog: np.ndarray, examples: np.ndarray) -> np.ndarray:
     if not len(catalog) or not len(examples):
         return np.zeros(len(catalog), bool)
     return np.asarray((catalog @ examples.T).max(axis=1) >= _COPY)
+
+
+def _score_held_out(
+    match: str,
+    gallery: BannedGallery,
+    row: FittedGallery,
+    grounds: Sequence[Photo],
+    behind: Background,
+) -> list[float]:
+    if match == "symbol":
+        return _score_pasted(gallery.examples, grounds)
+    return _score_left_out(row, behind)
 
 
 def _score_left_out(row: FittedGallery, behind: Background) -> list[float]:
@@ -189,6 +220,7 @@ def _near_misses(
     embed: Embed,
     sample: CatalogSample,
     screen: Screen | None,
+    told: Mapping[_Way, np.ndarray],
 ) -> _NearMisses:
     symbols = {name: one.symbols for name, one in galleries.items() if "symbol" in one.match}
     cropped = [name for name, one in galleries.items() if "crops" in one.match]
@@ -223,6 +255,8 @@ def _near_misses(
                 joint[way] = np.where(own, whole, -np.inf)[chosen]
             else:
                 near[way] = joint[way] = np.array(scores[way])
+    near |= told
+    joint |= {way: found[chosen] for way, found in told.items()}
     return _NearMisses(near, joint, np.array(asked if in_parts else [False] * len(chosen)), grounds)
 
 

@@ -23,6 +23,7 @@ from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.bundle import Bundle
 from indexer.moderation.alarm_budget import AlarmReport
 from indexer.moderation.checker import screen_of
+from indexer.moderation.described_kind import Describe, FittedWords, read_words, words_of
 from indexer.moderation.fit_galleries import CatalogSample, FittedGalleries, fit_galleries
 from indexer.moderation.gallery import Embed, FittedGallery, galleries_of
 from indexer.moderation.policy import PolicySet
@@ -51,17 +52,19 @@ def fit_home(
     embed: Embed,
     *,
     again: bool = False,
+    describe: Describe | None = None,
 ) -> FittedGalleries:
     """Return the galleries stored for this policy version and ``embedding_id``, or fit and store.
 
     Fitted again where the catalog has twice the photos by now, until they fill the sample;
-    ``again``: fit in any case. Takes some 30 ms per gallery and catalog photo (at most 1,000
-    photos), with ``crops`` five passes of the network for each; where all galleries share a budget,
-    10 ms for each photo that detectors ``counted`` in it look at. What cannot be written is logged
-    and holds all the same.
+    ``again``: fit in any case; ``describe`` reads prompts, None where the model cannot. Takes some
+    30 ms per gallery and catalog photo (at most 1,000 photos), with ``crops`` five passes of the
+    network for each; where all galleries share a budget, 10 ms for each photo that detectors
+    ``counted`` in it look at. What cannot be written is logged and holds all the same.
     """
     galleries = galleries_of(policies)
-    if not galleries:
+    banned = words_of(policies)
+    if not galleries and not banned:
         return FittedGalleries({}, None)
     stored = None if again else _read(fitted_file(home), _key(policies, bundle))
     if stored is not None and stored[1] >= _VECTORS:
@@ -84,7 +87,10 @@ def fit_home(
         general=bundle.general_spread(),
         budget=policies.false_alarms,
         screen=screen,
+        words={name: read_words(one, describe) for name, one in banned.items()},
     )
+    if any(one.reason is not None for one in fitted.words.values()):
+        return fitted  # perhaps it can be read the next time
     try:
         write_sealed_json(
             fitted_file(home), {**_key(policies, bundle), "photos": len(rows), **_to_json(fitted)}
@@ -148,12 +154,20 @@ def _photos(
 
 
 def _to_json(fitted: FittedGalleries) -> dict[str, Any]:
-    """All galleries; they share their rivals."""
-    rivals = next(iter(fitted.galleries.values())).rivals
+    """All galleries, which share their rivals, and the prompts."""
+    nothing = Rivals(np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+    rivals = next((one.rivals for one in fitted.galleries.values()), nothing)
     return {
         "rivals": {"weight": _packed(rivals.weight), "bias": _packed(rivals.bias)},
         "galleries": {name: _gallery_to_json(one) for name, one in fitted.galleries.items()},
         "alarms": None if fitted.alarms is None else asdict(fitted.alarms),
+        "words": {
+            name: {
+                "directions": _packed(one.directions),
+                "bounds": None if one.bounds is None else asdict(one.bounds),
+            }
+            for name, one in fitted.words.items()
+        },
     }
 
 
@@ -174,6 +188,11 @@ def _gallery_from_json(stored: dict[str, Any], rivals: Rivals) -> FittedGallery:
         _unpacked(stored["examples"]),
         {match: Bounds(**bounds) for match, bounds in stored["bounds"].items()},
     )
+
+
+def _words_from_json(stored: dict[str, Any]) -> FittedWords:
+    bounds = None if stored["bounds"] is None else Bounds(**stored["bounds"])
+    return FittedWords(_unpacked(stored["directions"]), bounds)
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:
@@ -204,6 +223,8 @@ def _read(file: Path, key: dict[str, Any]) -> tuple[FittedGalleries, int] | None
         }
         alarms = stored.get("alarms")
         report = None if alarms is None else AlarmReport(**alarms)
-        return FittedGalleries(fitted, report), int(stored["photos"])
+        # Files from before there were any have none.
+        words = {name: _words_from_json(one) for name, one in stored.get("words", {}).items()}
+        return FittedGalleries(fitted, report, words), int(stored["photos"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

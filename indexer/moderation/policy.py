@@ -182,6 +182,16 @@ class _File(DetectorConfig):
             )
         return given
 
+    @model_validator(mode="after")
+    def _require_shared_budget(self) -> Self:
+        for name, section in self.policies.items():
+            if self.version == 1 and "prompts" in section.rules():
+                raise ValueError(
+                    f"policies.{name}.prompts needs version: 2 (prompts share the file's one "
+                    "false-alarm budget)"
+                )
+        return self
+
     @property
     def budget(self) -> float | None:
         """The share of ordinary photos that all galleries may ask about; None: each its own."""

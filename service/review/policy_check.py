@@ -17,8 +17,10 @@ from indexer.imaging.decode import Photo
 from indexer.moderation.checker import Checker, DetectorResults
 from indexer.moderation.gallery_store import fit_home
 from indexer.moderation.policy import PolicySet, load_policies
+from indexer.text.zero_shot import DescribedKind, describe_kind
 from service.inference.queue import InferenceQueue
 from service.query.context import RequestContext
+from service.query.pair_texts import PairEncoders
 from service.query.photo_embedder import PhotoEmbedder
 from service.review.result import PolicyReport
 from service.state.snapshot import Snapshot
@@ -42,6 +44,7 @@ class PolicyCheck:
         catalog: Catalog,
         queue: InferenceQueue,
         embedder: PhotoEmbedder,
+        pairs: PairEncoders,
         file: Path | None,
         log: Any,
     ) -> None:
@@ -49,6 +52,7 @@ class PolicyCheck:
         self._catalog = catalog
         self._queue = queue
         self._embedder = embedder
+        self._pairs = pairs
         self._log = log
         self._policies: PolicySet | None = None if file is None else load_policies(file)
         self._checkers: dict[str, Checker] = {}  # by the embedding_id that galleries are fitted to
@@ -149,8 +153,21 @@ class PolicyCheck:
                 [self._queue.embed(snapshot.embedder, part, patient=True) for part in parts]
             )
 
-        fitted = fit_home(self._home, self._policies, snapshot.bundle, self._catalog, embed)
-        checker = Checker(self._policies, fitted.galleries)
+        bundle = snapshot.bundle
+
+        def describe(prompts: Sequence[str]) -> list[DescribedKind]:
+            encoder, blocks = self._pairs.of(bundle), bundle.spec.blocks
+            return [describe_kind(encoder, blocks, [prompt]) for prompt in prompts]
+
+        fitted = fit_home(
+            self._home,
+            self._policies,
+            bundle,
+            self._catalog,
+            embed,
+            describe=None if bundle.spec.block("t") is None else describe,
+        )
+        checker = Checker(self._policies, fitted.galleries, fitted.words)
         if fitted.alarms is not None:
             self._log.info("galleries of policies fitted", alarms=fitted.alarms.describe())
         with self._starting:

@@ -229,7 +229,7 @@ def test_the_policy_file_of_the_guide_is_valid(tmp_path: Path) -> None:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (64, 64), "red").save(tmp_path / name)
     names = [policy.name for policy in load_policies(tmp_path / "policy.yaml").policies]
-    assert names == ["nudity", "banned symbols", "weapons", "contact details"]
+    assert names == ["nudity", "banned symbols", "weapons", "drugs", "contact details"]
 
 
 def test_findings_and_detectors_are_listed() -> None:

@@ -131,7 +131,9 @@ def _show(found: dict[str, Any]) -> None:
             if name in used
             else f"{reason} (no policy uses it)"
         )
-    if "fitted" in found and any(one["gallery"] for one in found["policies"]):
+    if "fitted" in found and any(
+        one["gallery"] or "prompts" in one["detectors"] for one in found["policies"]
+    ):
         log(
             "galleries are fitted to this home"
             if found["fitted"]

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,6 +182,21 @@ def test_a_tower_that_cannot_be_used_leaves_keywords_and_is_logged_once(
             assert answer.content.text_signals == ["keywords", "text"]
             assert answer.content.unknown_words == ["red"]
     assert lines == ["a text tower needs the package open_clip"]
+
+
+def test_reviews_ask_policies_in_words_of_the_same_tower(engine: Engine, tmp_path: Path) -> None:
+    """Fitted through the model's own tower; words that it does not know are for a person."""
+    file = tmp_path / "policy.yaml"
+    sections = "  known:\n    prompts: [red]\n  strange:\n    prompts: [zebra]\n"
+    file.write_text(f"version: 2\npolicies:\n{sections}")
+    photo = io.BytesIO()
+    thing("blue").save(photo, "PNG")
+    with Engine(Settings(home=engine.home.path, policy_file=file), watch=False) as other:
+        other.prepare_reviews()
+        known, strange = other.review([photo.getvalue()], queue=False).content.prohibited
+    assert (known.decision, known.evidence[0]["text"]) == ("allow", "red")
+    assert strange.decision == "review"
+    assert "does not know zebra" in strange.evidence[0]["reason"]
 
 
 def context(engine: Engine, deadline_s: float, **changes: Any) -> RequestContext:

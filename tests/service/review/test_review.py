@@ -452,9 +452,9 @@ def test_galleries_are_looked_at_again_when_the_catalog_has_grown_by_a_quarter(
     fits: list[int] = []
     with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
 
-        def counting(*given: Any) -> Any:
+        def counting(*given: Any, **named: Any) -> Any:
             fits.append(engine.ready().live.product_count)
-            return fit_home(*given)
+            return fit_home(*given, **named)
 
         monkeypatch.setattr("service.review.policy_check.fit_home", counting)
         engine.prepare_reviews()
@@ -487,10 +487,10 @@ def test_galleries_that_could_not_be_fitted_are_fitted_later(
     )
     failures = [BusyError("somebody writes"), OSError("the share is away")]
 
-    def failing(*given: Any) -> Any:
+    def failing(*given: Any, **named: Any) -> Any:
         if failures:
             raise failures.pop(0)
-        return fit_home(*given)
+        return fit_home(*given, **named)
 
     monkeypatch.setattr(policy_check, "fit_home", failing)
     with Engine(Settings(home=own_home, policy_file=file), watch=False) as engine:
