@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 from indexer.catalog.attributes import check, datetime_seconds, is_missing
+from indexer.catalog.limits import LONGEST_NAME
 from indexer.catalog.product_fields import FIELD_TYPES, present_fields
 from indexer.catalog.records import Product
 from indexer.core.category_path import CategoryPath, format_path, prefixes
@@ -17,6 +19,8 @@ from indexer.core.errors import BadFilterError
 MAX_DEPTH = 8
 MAX_CONDITIONS = 256
 MAX_VALUES = 10_000
+# Characters of all names and values together.
+MAX_CHARACTERS = 1_000_000
 
 FieldKind = Literal[
     "category", "tags", "product_id", "string", "number", "bool", "datetime", "list"
@@ -29,6 +33,7 @@ BUILT_IN: tuple[FieldKind, ...] = ("category", "tags", "product_id")
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "in", "exists", *_RANGE)
 _GROUPS = ("must", "should", "must_not")
+_SHOWN_KEYS = 20
 NUMERIC: tuple[FieldKind, ...] = ("number", "datetime")
 
 
@@ -158,7 +163,7 @@ class Filter:
     must: tuple[FilterCondition | Filter, ...] = ()
     should: tuple[FilterCondition | Filter, ...] = ()
     must_not: tuple[FilterCondition | Filter, ...] = ()
-    # Of the outermost filter: equal keys select the same products.
+    # Of the outermost filter, however long it is: equal keys select the same products.
     key: str = field(default="", compare=False)
 
     def matches(self, product: Product) -> bool:
@@ -178,16 +183,37 @@ def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | Non
 
     ``pid_of`` looks up the internal number of a product id. Raises ``BadFilterError`` that names
     the place and what is wrong there: an unknown field or operator, a value of the wrong type, too
-    much nesting or too many conditions.
+    much nesting, too many conditions or too much text.
     """
+    _check_characters(raw)
     reader = _Reader(types, pid_of)
     found = reader.group(raw, "filter", 1)
     conditions = sorted({(one.field, one.kind) for one in _conditions(found)})
     pids = sorted(
         pid for one in _conditions(found) if one.kind == "product_id" for pid in one.wanted or ()
     )
-    key = json.dumps([raw, conditions, pids], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([raw, conditions, pids], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()
     return Filter(found.must, found.should, found.must_not, key)
+
+
+def _check_characters(raw: object) -> None:
+    """Raise ``BadFilterError`` for a filter whose names and values are longer than any needs."""
+    characters = 0
+    left = [raw]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            characters += len(part)
+        elif isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            characters += sum(map(len, part))
+            left += part.values()
+        if characters > MAX_CHARACTERS:
+            raise BadFilterError(
+                f"filter: its names and values have at most {MAX_CHARACTERS:,} characters together"
+            )
 
 
 def named_products(raw: object) -> list[str]:
@@ -242,7 +268,8 @@ class _Reader:
                     else ""
                 )
                 raise BadFilterError(
-                    f"{where} has an unknown part {name!r}: it takes {', '.join(_GROUPS)}{hint}"
+                    f"{where} has an unknown part {_quoted(name)}: it takes "
+                    f"{', '.join(_GROUPS)}{hint}"
                 )
         parts: dict[str, tuple[FilterCondition | Filter, ...]] = {}
         for name, clauses in raw.items():
@@ -263,7 +290,7 @@ class _Reader:
         if isinstance(raw, dict) and raw and set(raw) <= set(_GROUPS):
             return self.group(raw, where, depth + 1)
         what = (
-            f"an object with the keys {', '.join(map(repr, raw))}"
+            f"an object with the keys {', '.join(map(_quoted, list(raw)[:_SHOWN_KEYS]))}"
             if isinstance(raw, dict)
             else _shown(raw)
         )
@@ -279,7 +306,8 @@ class _Reader:
         for operator in given:
             if operator not in _OPERATORS:
                 raise BadFilterError(
-                    f"{where}: unknown operator {operator!r}, there are {', '.join(_OPERATORS)}"
+                    f"{where}: unknown operator {_quoted(operator)}, there are "
+                    f"{', '.join(_OPERATORS)}"
                 )
         if not given or (len(given) > 1 and not set(given) <= set(_RANGE)):
             raise BadFilterError(
@@ -310,9 +338,10 @@ class _Reader:
             assert kind in get_args(FieldKind)
             return kind  # type: ignore[return-value]
         known = [*BUILT_IN, *self._types]
-        near = difflib.get_close_matches(name, known, n=1)
+        # Comparing takes time and memory by the name's length.
+        near = difflib.get_close_matches(name[: LONGEST_NAME + 1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known[:20])}"
-        raise BadFilterError(f"{where}: no field {name!r} to filter by; {hint}")
+        raise BadFilterError(f"{where}: no field {_quoted(name)} to filter by; {hint}")
 
     def _wanted(self, values: list[Any], kind: FieldKind, where: str) -> frozenset[Element]:
         self._values_left -= len(values)
@@ -371,6 +400,11 @@ class _Reader:
             open_low="gt" in bounds,
             open_high="lt" in bounds,
         )
+
+
+def _quoted(name: str) -> str:
+    """A name as it was sent, as far as a message needs."""
+    return repr(name if len(name) <= 60 else f"{name[:57]}...")
 
 
 def _shown(value: object) -> str:

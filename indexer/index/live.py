@@ -24,6 +24,7 @@ from indexer.index.version_files import IndexVersion
 _At = tuple[np.ndarray, np.ndarray]
 # Masks of recent filters that are kept.
 _SELECTIONS_BYTES = 64 * 2**20
+_MOST_SELECTIONS = 4096
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LiveIndex:
         self._columns: FilterColumns | None = None
         # Selections of recent filters, each from the columns that it holds.
         self._recent: LRUCache[str, Selection] = LRUCache(
-            max(4, _SELECTIONS_BYTES // max(len(self._table), 1))
+            min(max(4, _SELECTIONS_BYTES // max(len(self._table), 1)), _MOST_SELECTIONS)
         )
         self._state = empty(base.manifest.dim, base.manifest.last_sequence, len(self.products))
 

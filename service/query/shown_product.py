@@ -17,6 +17,8 @@ from indexer.core.category_path import CategoryPath, format_path
 
 Localised = TypeVar("Localised")
 AttributeValues = dict[str, Any]
+# Of the names of fields that a request asks for.
+_MOST_CHARACTERS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,8 @@ def split_names(raw: object) -> object:
     given = [raw] if isinstance(raw, str) else raw
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         return raw
+    if sum(map(len, given)) > _MOST_CHARACTERS:
+        raise ValueError(f"the names have more than {_MOST_CHARACTERS:,} characters together")
     names = (part.strip() for name in given for part in name.split(","))
     return [name for name in names if name]
 

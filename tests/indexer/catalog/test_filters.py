@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from indexer.catalog.filters import (
+    MAX_CHARACTERS,
     MAX_CONDITIONS,
     MAX_DEPTH,
     Filter,
@@ -249,6 +250,43 @@ def test_nesting_ends_somewhere() -> None:
     for depth in (MAX_DEPTH + 1, 900):
         with pytest.raises(BadFilterError, match=f"deeper than {MAX_DEPTH} levels"):
             parsed(nested(depth))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"must": [{"field": "x" * MAX_CHARACTERS, "eq": 1}]},
+        {"must": [{"field": "colour", "in": ["x" * 200_000] * 6}]},
+        {"x" * (MAX_CHARACTERS + 1): []},
+    ],
+)
+def test_a_filter_has_no_more_text_than_filters_need(raw: object) -> None:
+    """Comparing a field's name of 50 MB with those that there are took twenty seconds and 2 GiB."""
+    with pytest.raises(BadFilterError, match="at most 1,000,000 characters") as refusal:
+        parsed(raw)
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"must": [{"field": "x" * 100_000, "eq": 1}]},
+        {"must": [{"field": "colour", "x" * 100_000: 1}]},
+        {"must": [{f"{number}" * 100: 1 for number in range(500)}]},
+        {"x" * 100_000: []},
+    ],
+)
+def test_a_refusal_repeats_no_long_names(raw: object) -> None:
+    """A message is short, whatever was sent."""
+    with pytest.raises(BadFilterError) as refusal:
+        parsed(raw)
+    assert len(str(refusal.value)) < 2000
+
+
+def test_the_key_of_a_long_filter_is_short() -> None:
+    """Selections are remembered by it: long values were held for as long as the service ran."""
+    raw = {"must": [{"field": "colour", "eq": "x" * 90_000}]}
+    assert len(parsed(raw).key) < 100
 
 
 def test_equal_keys_select_the_same() -> None:

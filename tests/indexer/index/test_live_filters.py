@@ -344,3 +344,17 @@ def test_patching_the_same_products_does_not_grow_the_log(tmp_path: Path) -> Non
             assert len(shop.live.search(QUERIES[:1], 1, where=where)[0]) == (price >= 500)
     assert len(shop.live._state.log) <= ROOM + 1
     assert shop.live.delta_size == 0
+
+
+def test_few_selections_are_remembered_however_small_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a small catalog fit by the million into the bytes that they may have, with all that
+    belongs to them."""
+    monkeypatch.setattr(module, "_MOST_SELECTIONS", 3)
+    shop = Shop(tmp_path / "home")
+    shop.put(1, [1], {"category": None, "tags": [], "attributes": {"price": 1}})
+    shop.publish()
+    for bound in range(10):
+        shop.check({"must": [{"field": "price", "gte": bound}]}, 1)
+    assert len(shop.live._recent) == 3

@@ -117,3 +117,9 @@ def test_a_sale_ends_in_each_market(end: str, now: float) -> None:
     assert view.show(sold, None)["current_price"] == now
     assert view.show(sold, None)["sale_price"] == (None if now == 25.0 else 20.0)
     assert view.show(sold, None, as_stored=True)["sale_price"] == 20.0
+
+
+def test_names_of_fields_are_not_parted_without_end() -> None:
+    """A text of 40 MB of commas took eight seconds, for an answer that there are too many."""
+    with pytest.raises(ValueError, match="more than 16,384 characters"):
+        split_names("a," * 10_000)
