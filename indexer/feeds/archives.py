@@ -30,6 +30,8 @@ _MOST_TINY = 1000
 _MOST_NAME = 255
 # Of a whole path; systems take 4096, with the folder that it is unpacked to.
 _MOST_PATH = 2048
+# Folders in one another.
+_MOST_LEVELS = 64
 # Bytes of a directory, and how each of its entries begins.
 _MOST_DIRECTORY = 128 << 20
 _ENTRY = b"PK\1\2"
@@ -95,8 +97,9 @@ def check_archive(path: Path, *, most_bytes: int) -> int:
     the entry.
 
     Refused: names that lead out of the folder (absolute, ``..``, a drive), links and devices,
-    encrypted entries, the same name twice, too many files and folders, many empty ones, more than
-    ``most_bytes`` as the directory declares them, and far more than the archive itself has.
+    encrypted entries, the same name twice, too many files and folders, also such as only names of
+    files speak of, many empty ones, more than ``most_bytes`` as the directory declares them, and
+    far more than the archive itself has.
     """
     with open_zip(path) as archive:
         return len(_files(archive, path, most_bytes))
@@ -183,6 +186,7 @@ def _files(archive: zipfile.ZipFile, path: Path, most_bytes: int) -> list[_Entry
         if entry.name in seen:
             raise BadDataError(f"archive entry {entry.name[:200]!a} stands in it twice")
         seen.add(entry.name)
+    _check_folders(sorted(seen))
     tiny = sum(entry.info.file_size < _LEAST_BYTES for entry in entries)
     if tiny > _MOST_TINY:
         raise BadDataError(
@@ -217,11 +221,32 @@ def _check(entry: _Entry) -> None:
     lengths = [len(os.fsencode(part)) for part in parts]
     if max(lengths) > _MOST_NAME or sum(lengths) + len(lengths) > _MOST_PATH:
         raise BadDataError(f"archive entry {name[:200]!a} has too long a name")
+    if len(parts) > _MOST_LEVELS + 1:
+        raise BadDataError(
+            f"archive entry {name[:200]!a} lies in more than {_MOST_LEVELS} folders in one another"
+        )
     kind = stat.S_IFMT(entry.info.external_attr >> 16)
     if kind and not stat.S_ISREG(kind):
         raise BadDataError(f"archive entry {name[:200]!a} is no plain file (links are refused)")
     if entry.info.flag_bits & 1:
         raise BadDataError(f"archive entry {name[:200]!a} is encrypted")
+
+
+def _check_folders(names: list[str]) -> None:
+    """Raise ``BadDataError`` for sorted names that lie in more folders than are made."""
+    folders = 0
+    before: tuple[str, ...] = ()
+    for name in names:
+        parts = PurePosixPath(name).parts[:-1]
+        shared = 0
+        while shared < min(len(parts), len(before)) and parts[shared] == before[shared]:
+            shared += 1
+        folders += len(parts) - shared
+        before = parts
+    if folders > MOST_FILES:
+        raise BadDataError(
+            f"the archive's files lie in {folders} folders, more than the {MOST_FILES} allowed"
+        )
 
 
 def _named(infos: list[zipfile.ZipInfo]) -> list[_Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,8 @@ from typing import IO, Any
 from indexer.core.contained_files import contained_path, open_contained
 from indexer.core.errors import BadDataError
 
+# Bytes of a feed, packed or not: reading them costs by the byte, whether a disk holds them or not.
+MOST_BYTES = 64 << 30
 # Bytes from which a packed file must have a plausible ratio, and that ratio.
 FREE_BYTES = 64 << 20
 MOST_RATIO = 250
@@ -28,9 +31,14 @@ class FeedFile:
         self._within = within
         try:
             with self._open() as file:
+                size = os.fstat(file.fileno()).st_size
                 self.gzipped = file.read(2) == _GZIP
         except OSError as error:
             raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
+        if size > MOST_BYTES:
+            raise BadDataError(
+                f"{path} has {size >> 30} GiB; feeds are read up to {MOST_BYTES >> 30} GiB: part it"
+            )
         name = path.name
         if self.gzipped and name.lower().endswith((".gz", ".gzip")):
             name = name.rpartition(".")[0]
@@ -41,13 +49,13 @@ class FeedFile:
 
     def most_unpacked(self) -> int:
         """The bytes or characters that a packed feed may stand for."""
-        return max(FREE_BYTES, MOST_RATIO * self.path.stat().st_size)
+        return min(max(FREE_BYTES, MOST_RATIO * self.path.stat().st_size), MOST_BYTES)
 
     def refuse_unpacked(self, instead: str = "unpack it yourself") -> BadDataError:
         """What is raised for a feed that stands for more than ``most_unpacked``."""
         return BadDataError(
-            f"{self.path} unpacks to more than {MOST_RATIO} times its size, as no feed does: "
-            f"{instead} if you trust it"
+            f"{self.path} unpacks to more than {MOST_RATIO} times its size, or than "
+            f"{MOST_BYTES >> 30} GiB, as no feed does: {instead} if you trust it"
         )
 
     def open(self) -> IO[bytes]:

@@ -19,6 +19,8 @@ from indexer.feeds.notice import Notice
 MOST_NOTICES = 10_000
 # Columns that a feed may have.
 MOST_COLUMNS = 5_000
+# Characters of a column's name; none of an attribute may have as many.
+LONGEST_COLUMN = 1_000
 # Records that a feed may have, of which some bytes are held each; a few bytes can hold any number.
 MOST_RECORDS = 10_000_000
 # Characters of one record; longer ones are lost lines.

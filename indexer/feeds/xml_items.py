@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from indexer.feeds.table import MOST_COLUMNS, MOST_DEPTH
+from indexer.core.errors import BadDataError
+from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS, MOST_DEPTH
 
 # Elements of one item.
 _MOST_ELEMENTS = 20_000
+# Names of elements and attributes of one feed, which the parser holds until its end.
+_MOST_NAMES = 50_000
+# Bytes of a namespace's declaration. The parser writes it out in the name of each attribute that
+# has its prefix, before anybody is asked.
+_LONGEST_NAMESPACE = 512
+_NAMESPACE = re.compile(rb"\sxmlns(?::[^\s\"'<>=&]*+)?\s*+(?:=\s*+(?:\"[^\"<]*+|'[^'<]*+)?)?")
 # Whose names come first where two have one local name: Google's, then those of no namespace and of
 # Atom, then all others.
 _RANKS = {
@@ -26,8 +36,39 @@ class TooDeepError(Exception):
     """Elements in one another, or parts of one item, beyond all that feeds have."""
 
 
+class TooManyNamesError(Exception):
+    """More names of elements and attributes than a feed has."""
+
+
 class UnclosedItemError(Exception):
     """An item that begins within another one."""
+
+
+def check_namespaces(chunks: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """Yield ``chunks`` of UTF-8. Raises ``BadDataError`` for a namespace longer than any is."""
+    tail = b""
+    for chunk in chunks:
+        seen = tail + chunk
+        for found in _NAMESPACE.finditer(seen):
+            if found.end() - found.start() > _LONGEST_NAMESPACE:
+                raise BadDataError(
+                    f"{path} declares a namespace (xmlns) of more than "
+                    f"{_LONGEST_NAMESPACE} bytes, as no feed does"
+                )
+        tail = seen[-_LONGEST_NAMESPACE - 8 :]
+        yield chunk
+
+
+def has_too_many_names(parser: Any) -> bool:
+    """Whether an expat parser has met more names than a feed has: it holds them to its end."""
+    return len(parser.intern) > _MOST_NAMES
+
+
+def refuse_names(path: Path) -> BadDataError:
+    """What is raised for a feed of more names than that."""
+    return BadDataError(
+        f"{path} has more than {_MOST_NAMES:,} names of elements and attributes, as no feed has"
+    )
 
 
 class ItemBuilder:
@@ -63,7 +104,12 @@ class ItemBuilder:
         self._elements = 0
 
     def _start(self, tag: str, attributes: list[str]) -> None:
+        if len(tag) > LONGEST_COLUMN or (
+            attributes and max(map(len, attributes[0::2])) > LONGEST_COLUMN
+        ):
+            raise self._failed(_long_name())
         if self.item_at is None:
+            self._check_names()
             self._here.append(tag.rpartition("}")[2])
             if len(self._here) > MOST_DEPTH:
                 raise self._failed(TooDeepError())
@@ -90,8 +136,14 @@ class ItemBuilder:
             self._leaf[-1] = False
         if attributes and not (tag.startswith(_CUSTOM) and attributes[0::2] == ["type"]):
             name = self._take_attributes(name, rank, attributes)
+        if len(name) > LONGEST_COLUMN:
+            raise self._failed(_long_name())
         self._open.append((name, rank, len(self._text)))
         self._leaf.append(True)
+
+    def _check_names(self) -> None:
+        if has_too_many_names(self._parser):
+            raise TooManyNamesError
 
     def _failed(self, error: Exception) -> Exception:
         """``error``, noting where: the parser goes on to the end of what it was given."""
@@ -138,8 +190,11 @@ class ItemBuilder:
         self.item_at = None
         self._here.pop()
         self._reset()
+        self._check_names()
 
     def _add(self, name: str, rank: int, value: str) -> None:
+        if len(name) > LONGEST_COLUMN:
+            raise self._failed(_long_name())
         known = self._ranks.get(name)
         if known is None and len(self.values) >= MOST_COLUMNS:
             raise self._failed(TooDeepError())
@@ -152,3 +207,7 @@ class ItemBuilder:
                 old.append(value)
             else:
                 self.values[name] = [old, value] if old else value
+
+
+def _long_name() -> TooDeepError:
+    return TooDeepError(f"a name of more than {LONGEST_COLUMN:,} characters")

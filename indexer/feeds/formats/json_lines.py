@@ -10,6 +10,7 @@ from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.json_values import may_hold_surrogates, too_deep, without_surrogates
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
+    LONGEST_COLUMN,
     MOST_COLUMNS,
     MOST_DEPTH,
     MOST_RECORD,
@@ -90,6 +91,9 @@ def checked_object(values: Any, text: str, where: str, lost: LostLines) -> dict[
         return None
     if len(values) > MOST_COLUMNS:
         lost.lose(where, f"has {len(values):,} columns, more than {MOST_COLUMNS:,}")
+        return None
+    if any(len(name) > LONGEST_COLUMN for name in values):
+        lost.lose(where, f"has a column's name of more than {LONGEST_COLUMN:,} characters")
         return None
     if too_deep(text, values):
         lost.lose(where, f"is nested deeper than {MOST_DEPTH} levels")

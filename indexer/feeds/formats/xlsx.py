@@ -25,6 +25,7 @@ from indexer.feeds.table import (
 )
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 from indexer.feeds.table_header import Header, find_header
+from indexer.feeds.xml_items import check_namespaces, has_too_many_names, refuse_names
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -276,7 +277,7 @@ def _check_depth(source: FeedFile, file: Any) -> None:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser
 
-    parser = DefusedXMLParser(target=object(), forbid_dtd=True)
+    parser = DefusedXMLParser(target=object(), encoding="utf-8", forbid_dtd=True)
     expat: Any = parser.parser
     depth = 0
 
@@ -285,6 +286,8 @@ def _check_depth(source: FeedFile, file: Any) -> None:
         depth += 1
         if depth > MOST_DEPTH:
             raise _TooDeepPartError
+        if has_too_many_names(expat):
+            raise refuse_names(source.path)
 
     def end(*_: Any) -> None:
         nonlocal depth
@@ -294,7 +297,7 @@ def _check_depth(source: FeedFile, file: Any) -> None:
     expat.EndElementHandler = end
     expat.DefaultHandlerExpand = None
     try:
-        while chunk := file.read(1 << 16):
+        for chunk in check_namespaces(iter(lambda: file.read(1 << 16), b""), source.path):
             parser.feed(chunk)
     except _TooDeepPartError:
         raise BadDataError(

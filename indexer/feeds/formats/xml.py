@@ -24,7 +24,14 @@ from indexer.feeds.table import (
 )
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 from indexer.feeds.text_encoding import find_encoding
-from indexer.feeds.xml_items import ItemBuilder, TooDeepError, UnclosedItemError
+from indexer.feeds.xml_items import (
+    ItemBuilder,
+    TooDeepError,
+    TooManyNamesError,
+    UnclosedItemError,
+    check_namespaces,
+    refuse_names,
+)
 
 _CHUNK = 1 << 16
 # Bytes by which the items are found, and items by which the columns are.
@@ -35,6 +42,8 @@ _SAMPLE = 500
 _MOST_BROKEN = 300
 # Places of elements that are told apart.
 _MOST_NAMES = 20_000
+# Bytes of the start tags around the items, which are read again behind each broken one.
+_MOST_OPENING = 1 << 16
 # Characters that XML does not allow, not even as references.
 _CONTROLS = bytes(code for code in range(32) if code not in (9, 10, 13))
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
@@ -50,6 +59,10 @@ _ITEMS = (
     *("item", "entry", "product", "offer", "article", "produkt", "artikel", "shopitem"),
     *("good", "listing", "record", "row"),
 )
+
+
+# What the items' handlers raise.
+_UNUSUAL = (TooDeepError, TooManyNamesError, UnclosedItemError)
 
 
 class XmlTable(Table):
@@ -87,7 +100,11 @@ class XmlTable(Table):
             lost.lose(self.name, self.source.damage, code="damaged-file")
 
     def _chunks(self) -> Iterator[bytes]:
-        """The file as UTF-8, without characters that XML does not allow."""
+        """The file as UTF-8, without characters that XML does not allow. Raises
+        ``BadDataError``."""
+        return check_namespaces(self._encoded(), self.source.path)
+
+    def _encoded(self) -> Iterator[bytes]:
         with self.encoding.lines(self.source) as text:
             # Its encoding is settled, and blanks before a declaration would be an error.
             part = _DECLARATION.sub(_line_ends, text.read(_CHUNK), count=1)
@@ -209,7 +226,13 @@ class _Layout:
                 "elements that stand several times"
             )
         tags = [_START_TAG.match(self._data, at) for at in self._openings[path]]
-        return path, b"".join(tag.group() for tag in tags if tag)
+        opening = b"".join(tag.group() for tag in tags if tag)
+        if len(opening) > _MOST_OPENING:
+            raise BadDataError(
+                f"{self._source.path} has {len(opening)} bytes in the tags of the elements around "
+                f"its items, more than {_MOST_OPENING}"
+            )
+        return path, opening
 
 
 class _Items:
@@ -271,6 +294,8 @@ class _Items:
             self._parser.feed(data)
         except DefusedXmlException as error:
             raise _refused(self._table.source, error) from error
+        except TooManyNamesError:
+            raise refuse_names(self._table.source.path) from None
         except (ParseError, TooDeepError, UnclosedItemError, ValueError) as error:
             return error
         if len(self._window) > MOST_RECORD:
@@ -301,7 +326,7 @@ class _Items:
     def _close(self) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             self._parser.close()
-        except (ParseError, ValueError) as error:
+        except (ParseError, *_UNUSUAL, ValueError) as error:
             if not self._window and self._mended_last:
                 return
             yield from self._finished()
@@ -362,7 +387,7 @@ class _Items:
         """The values of an item once its ampersands are escaped, or None."""
         parser = _parser()
         builder = ItemBuilder(parser.parser, self._path)
-        with contextlib.suppress(ParseError, TooDeepError, UnclosedItemError, ValueError):
+        with contextlib.suppress(ParseError, *_UNUSUAL, ValueError):
             parser.feed(self._opening + _AMPERSAND.sub(_reference, item))
         return builder.done[0][1] if builder.done else None
 

@@ -51,6 +51,36 @@ def test_a_backslash_leads_out_no_more_than_a_slash(tmp_path: Path, name: bytes)
         check_archive(path, most_bytes=100)
 
 
+def test_folders_that_only_names_of_files_speak_of_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand files in a thousand folders each of their own would be a million folders; files
+    in the same ones cost nothing more."""
+    monkeypatch.setattr(archives, "MOST_FILES", 100)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(30):
+            archive.writestr(f"{number}/b/c/d/photo.jpg", b"x")
+    with pytest.raises(BadDataError, match="lie in 120 folders"):
+        check_archive(path, most_bytes=1000)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(90):
+            archive.writestr(f"a.{number % 3}/b/{number % 2}/{number}.jpg", b"x")
+    assert check_archive(path, most_bytes=1000) == 90
+
+
+def test_folders_in_one_another_have_an_end(tmp_path: Path) -> None:
+    """Walking and removing them costs by their depth."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/" * 64 + "photo.jpg", b"x")
+    assert check_archive(path, most_bytes=100) == 1
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/" * 65 + "photo.jpg", b"x")
+    with pytest.raises(BadDataError, match="more than 64 folders in one another"):
+        check_archive(path, most_bytes=100)
+
+
 def test_a_bomb_is_refused_by_its_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far more bytes than the archive has are no feed, whatever is allowed; a small one is."""
     path = packed(tmp_path / "a.zip", b"zeros.jpg", data=bytes(2_000_000))

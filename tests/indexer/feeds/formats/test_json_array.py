@@ -177,3 +177,11 @@ def test_a_string_across_portions_hides_its_brackets(tmp_path: Path) -> None:
     long = "]}" * 150_000
     text = f'[{{"id": 1 "a": "{long}"}}, {{"id": 2, "image": "b.jpg"}}]'
     assert read(tmp_path, text, "feed.json").values("id") == [2]
+
+
+def test_a_record_with_a_long_name_is_lost_with_its_reason(tmp_path: Path) -> None:
+    """Five thousand columns with names of 4 MB each would be held for the whole of a feed."""
+    text = json.dumps([{"id": "1"}, {"id": "2", "x" * 1_001: 1}, {"id": "3", "x" * 1_000: 1}])
+    found = read(tmp_path, text, "feed.json")
+    assert found.values("id") == ["1", "3"]
+    assert "name of more than 1,000 characters" in found.lost.skipped[0].reason

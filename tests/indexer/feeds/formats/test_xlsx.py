@@ -173,6 +173,22 @@ def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
         open_table(path)
 
 
+@pytest.mark.parametrize(
+    ("sheet", "said"),
+    [
+        (f'<worksheet xmlns:a="{"u" * 1_000}"><a:b/></worksheet>', "namespace"),
+        (f"<worksheet>{''.join(f'<n{at}/>' for at in range(50_100))}</worksheet>", "50,000 names"),
+        ('<?xml version="1.0" encoding="cp037"?><worksheet/>', "not a readable Excel workbook"),
+    ],
+)
+def test_names_in_a_part_are_bounded(tmp_path: Path, sheet: str, said: str) -> None:
+    """The parser holds each of them, with its namespace; in an encoding that hides them they would
+    be met only there."""
+    data = sheet.encode("cp037" if "cp037" in sheet else "utf-8")
+    with pytest.raises(BadDataError, match=said):
+        read(tmp_path, changed("xl/worksheets/sheet2.xml", data), "feed.xlsx")
+
+
 def test_texts_in_a_part_that_was_not_counted_are_refused(tmp_path: Path) -> None:
     """They are held in memory, and a sheet, which is not, may be far larger."""
     space = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
