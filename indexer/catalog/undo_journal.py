@@ -280,9 +280,7 @@ def expire(
     """
     if not has_table(sql, "kept_decisions"):
         return 0
-    before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
-    (last,) = sql.execute("SELECT max(action_no) FROM actions WHERE at < ?", (before,)).fetchone()
-    last = max(int(read_meta(sql, EXPIRED) or 0), last or 0)
+    last = max(int(read_meta(sql, EXPIRED) or 0), _last_old(sql, days))
     removed = _forget(sql, last, portion)
     before_all = int(read_meta(sql, _HELD) or 0)
     held = max(before_all - removed, 0)
@@ -308,6 +306,24 @@ def expire(
     )
     sql.execute(query, (last,))
     return removed
+
+
+def _last_old(sql: Connection, days: float) -> int:
+    """The last of the actions that came to their end, 0 for none.
+
+    None that is not so old may stand before it: an action of a clock that was behind would take
+    those of yesterday with it. One of a clock that was ahead holds nothing up.
+    """
+    now = datetime.now(UTC)
+    before, until = (
+        at.isoformat(timespec="milliseconds") for at in (now - timedelta(days=days), now)
+    )
+    query = (
+        "SELECT max(action_no) FROM actions WHERE at < ? AND action_no < coalesce((SELECT "
+        "min(action_no) FROM actions WHERE at >= ? AND at <= ?), action_no + 1)"
+    )
+    (last,) = sql.execute(query, (before, before, until)).fetchone()
+    return int(last or 0)
 
 
 def _forget(sql: Connection, last: int, portion: int) -> int:
@@ -339,10 +355,9 @@ def is_expiry_due(sql: Connection, *, days: float = KEPT_DAYS) -> bool:
     """Whether ``expire`` would find something by its age; cheap."""
     if not has_table(sql, "kept_decisions"):
         return False
-    before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
     query = (
-        "SELECT 1 FROM actions WHERE at < ? AND (action_no IN (SELECT action_no FROM kept) OR "
-        "action_no IN (SELECT action_no FROM kept_types) OR action_no IN (SELECT action_no FROM "
+        "SELECT 1 FROM actions WHERE action_no <= ? AND (action_no IN (SELECT action_no FROM kept) "
+        "OR action_no IN (SELECT action_no FROM kept_types) OR action_no IN (SELECT action_no FROM "
         "kept_decisions)) LIMIT 1"
     )
-    return sql.execute(query, (before,)).fetchone() is not None
+    return sql.execute(query, (_last_old(sql, days),)).fetchone() is not None

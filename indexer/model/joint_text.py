@@ -27,12 +27,15 @@ from indexer.model.open_clip_networks import (
     pair_config,
 )
 from indexer.model.pretrained_weights import State, read_weights
+from indexer.model.tokenizer_check import check_tokenizer
 
 FORMAT = 1
 _MOST_CONFIG = 1 << 20
 # Gemma's, of 256,000 pieces, has 34 MB.
 _MOST_TOKENIZER = 128 << 20
 _MOST_LAYERS, _MOST_NUMBER = 256, 1 << 20
+# Pieces that a tower reads; published ones read 248 at most.
+_MOST_LENGTH = 1024
 _CLEANINGS = ("lower", "whitespace", "canonicalize")
 # Factor of a cosine in the softmax of a pair that does not say its own.
 _SCALE = 1 / 0.07
@@ -148,6 +151,7 @@ class JointEncoder:
             tokenizer = read_small(bundle.path / TOKENIZER, _MOST_TOKENIZER).decode()
         except (OSError, ValueError, SafetensorError) as error:
             raise BadModelError(f"{where}: its text tower cannot be read: {error}") from error
+        self._where = where
         self._network = _text_network(pair, tensors, where)
         self._tokenizer = _tokenizer(tokenizer, config, where)
         self._clean: Callable[[str], str] = _package("open_clip").tokenizer.get_clean_fn(
@@ -162,7 +166,7 @@ class JointEncoder:
 
     def pieces(self, text: str) -> TextPieces:
         """Take a text apart as ``encode`` does."""
-        read = self._tokenizer.encode(self._clean(text))
+        read = self._taken_apart([text])[0]
         own = [
             number
             for number, mark in zip(read.ids, read.special_tokens_mask, strict=True)
@@ -185,13 +189,23 @@ class JointEncoder:
     def _run(self, texts: Sequence[str]) -> list[np.ndarray]:
         vectors: list[np.ndarray] = []
         for start in range(0, len(texts), _PORTION):
-            part = list(map(self._clean, texts[start : start + _PORTION]))
-            rows = [entry.ids for entry in self._tokenizer.encode_batch(part)]
+            rows = [entry.ids for entry in self._taken_apart(texts[start : start + _PORTION])]
             with torch.inference_mode():
                 found = self._network(torch.tensor(rows, dtype=torch.long))
                 found = torch.nn.functional.normalize(found.float(), dim=1)
             vectors.extend(found.numpy())
         return vectors
+
+    def _taken_apart(self, texts: Sequence[str]) -> list[Any]:
+        """The tokenizer's encodings. Raises ``BadModelError``."""
+        try:
+            return list(self._tokenizer.encode_batch(list(map(self._clean, texts))))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the package is no Exception, and ends a thread
+            raise BadModelError(
+                f"{self._where}: its {TOKENIZER} fails at a text: {error}"
+            ) from None
 
 
 def _of_text(state: State) -> State:
@@ -240,9 +254,16 @@ def _text_network(pair: PairConfig, tensors: State, where: str) -> Any:
 
 def _check_numbers(pair: PairConfig, where: str) -> None:
     layers = pair.text.get("layers", 12)
+    length = pair.text.get("context_length", 77)
     numbers = [one for one in pair.text.values() if type(one) is int]
     if type(layers) is not int or not 1 <= layers <= _MOST_LAYERS:
         raise BadModelError(f"{where}: a text tower of {ascii(layers)[:40]} layers is none")
+    # Its square is the size of a mask that no file holds.
+    if type(length) is not int or not 1 <= length <= _MOST_LENGTH:
+        raise BadModelError(
+            f"{where}: a text tower that reads {ascii(length)[:40]} pieces is none; at most "
+            f"{_MOST_LENGTH:,}"
+        )
     if max(numbers, default=0) > _MOST_NUMBER:
         raise BadModelError(f"{where}: a text tower of {max(numbers):,} of anything is none")
 
@@ -269,9 +290,8 @@ def _tokenizer(text: str, config: Mapping[str, Any], where: str) -> Any:
     """A tokenizer that gives rows of the tower's length. Raises ``BadModelError``."""
     length = config["text_cfg"].get("context_length", 77)
     known = config["text_cfg"].get("vocab_size", 49408)
-    library = _package("tokenizers")
     try:
-        found = library.Tokenizer.from_str(text)
+        found = _parse_tokenizer(text)
         found.enable_truncation(max_length=length)
         found.enable_padding(length=length, pad_id=config["pad_id"], pad_token="")
         size = found.get_vocab_size(with_added_tokens=True)
@@ -283,6 +303,18 @@ def _tokenizer(text: str, config: Mapping[str, Any], where: str) -> Any:
             "another network's"
         )
     return found
+
+
+def _parse_tokenizer(text: str) -> Any:
+    """The tokenizer in a JSON text. Raises ``ValueError``, and what the package raises."""
+    check_tokenizer(text)
+    library = _package("tokenizers")
+    try:
+        return library.Tokenizer.from_str(text)
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the package is no Exception
+        raise ValueError(str(error)) from None
 
 
 def _tokenizer_beside(named: str, folder: Path) -> tuple[str, int | None]:
@@ -303,7 +335,7 @@ def _tokenizer_beside(named: str, folder: Path) -> tuple[str, int | None]:
         if mark is None:
             filled = parse_json(text).get("padding") or {}
             return text, filled.get("pad_id")
-        return text, _package("tokenizers").Tokenizer.from_str(text).token_to_id(str(mark))
+        return text, _parse_tokenizer(text).token_to_id(str(mark))
     except Exception as error:  # of the package's own kinds too
         raise BadModelError(f"{file} is no tokenizer: {error}") from error
 

@@ -23,6 +23,8 @@ CATALOG = "catalog.sqlite3"
 PHOTOS = "photos"
 # Made again by whoever needs them: a damaged one is no reason not to restore the rest.
 DERIVED = ("embeddings/", "feeds/", "fetch.sqlite3", "keywords.sqlite3", "signatures.sqlite3")
+# Of open databases: SQLite would write what they hold over a file whose checksum was right.
+_LOGS = ("-wal", "-shm", "-journal")
 _CHUNK = 1 << 20
 # SQLite's, and the file system's.
 _MOST = 2**63
@@ -115,6 +117,7 @@ def _is_inside(name: str) -> bool:
         name.isprintable()
         and not PurePosixPath(name).is_absolute()
         and all(part not in ("", ".", "..") and len(part.encode()) <= _LONGEST for part in parts)
+        and not name.endswith(_LOGS)
     )
 
 

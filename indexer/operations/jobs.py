@@ -20,9 +20,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from indexer.catalog.erased_texts import COVER
 from indexer.core.actor import acting, current_actor
@@ -30,9 +32,10 @@ from indexer.core.atomic_files import (
     close_file,
     folder_aside,
     publish_folder,
+    read_sealed_json,
     remove_folder,
     storage_failure,
-    write_json,
+    write_sealed_json,
     written_aside,
 )
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
@@ -60,6 +63,7 @@ _JOB = "job.json"
 _PROGRESS = "progress.json"
 # Of a build whose version stands, or an undo that is made: such a job is not cancelled any more.
 _MADE = "made"
+_UNREADABLE = "its file is damaged (catalens verify); start it again"
 _NO_MEMORY = {
     "import": (
         "this takes more memory than a job may: import the feed in parts, or raise the setting "
@@ -121,15 +125,35 @@ class Job:
     total: int
 
     @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Job:
-        """The job that ``job.json`` holds; what it does not say is as before the start.
+    def read(cls, stored: Mapping[str, Any], job_id: str) -> Job:
+        """The job that ``job.json`` in the folder ``job_id`` holds; what it does not say is as
+        before the start.
 
-        Raises ``TypeError`` for a field that no job has, or lacks.
+        Raises ``ValueError`` for what is no job, or another one: its id names what is deleted.
         """
-        fields = {**_NOT_BEGUN, **stored}
-        if fields["problem"] is not None:
-            fields["problem"] = JobProblem(**fields["problem"])
-        return cls(**fields)
+        job: Job = _job_type().validate_python({**_NOT_BEGUN, **stored})
+        if job.job_id != job_id:
+            raise ValueError(f"it is of a job {job.job_id[:40]!a}")
+        return job
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is, as ``progress.json`` says."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@cache
+def _job_type() -> TypeAdapter[Job]:
+    return TypeAdapter(Job)
+
+
+@cache
+def _progress_type() -> TypeAdapter[JobProgress]:
+    return TypeAdapter(JobProgress)
 
 
 class Jobs:
@@ -162,7 +186,7 @@ class Jobs:
                 # After the upload, which may take longer than a job may stay without an owner.
                 named = {**options, "by": current_actor()}
                 job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
-                write_json(aside / _JOB, asdict(job), private=True)
+                write_sealed_json(aside / _JOB, asdict(job), private=True)
                 publish_folder(aside, self.folder / job_id)
         except OSError as error:
             raise storage_failure(self.folder, error) from error
@@ -180,12 +204,13 @@ class Jobs:
         folder = self.path(job_id)
         try:
             close_file(folder / _JOB)
-            job = Job.read(read_json(folder / _JOB))
-        except (OSError, ValueError, TypeError) as error:
-            raise UnknownJobError(f"job {job_id} cannot be read: {error}") from error
+            job = Job.read(_read(folder), job_id)
+        except (OSError, ValueError) as error:
+            raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
         try:
-            return replace(job, **read_json(folder / _PROGRESS))
-        except (OSError, ValueError, TypeError):
+            made = _progress_type().validate_python(read_json(folder / _PROGRESS))
+            return replace(job, **asdict(made))
+        except (OSError, ValueError):
             return job  # it has not begun
 
     def list(self) -> list[Job]:
@@ -204,13 +229,16 @@ class Jobs:
         """Change what ``job.json`` says; one process at a time does so. What a job that ended
         brought along goes."""
         folder = self.path(job_id)
-        stored = read_json(folder / _JOB)
+        try:
+            stored = _read(folder)
+        except (OSError, ValueError) as error:
+            raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
         if changes.get("state") in ENDED:
             changes.setdefault("ended", time.time())
             for brought in (UPLOAD, "unpacked"):
                 shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
-        write_json(folder / _JOB, stored, private=True)
+        write_sealed_json(folder / _JOB, stored, private=True)
         return self.get(job_id)
 
     def mark_made(self, job_id: str) -> None:
@@ -244,14 +272,20 @@ class Jobs:
         for job in self.list():
             if job.state not in ENDED:
                 continue
-            path = self.folder / job.job_id / _JOB
-            with suppress(FileNotFoundError):  # forgotten meanwhile
-                stored = read_json(path)
-                redacted = {**stored, "result": _redacted(stored["result"])}
+            folder = self.folder / job.job_id
+            with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged
+                stored = _read(folder)
+                redacted = {**stored, "result": _redacted(stored.get("result"))}
                 if job.problem is not None and job.problem.code not in _STOPPED:
                     redacted["problem"] = {**stored["problem"], "detail": COVER}
                 if redacted != stored:
-                    write_json(path, redacted, private=True)
+                    write_sealed_json(folder / _JOB, redacted, private=True)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What ``job.json`` says. Raises ``OSError``, ``ValueError`` where it is damaged: with one
+    changed byte a dry run is none."""
+    return read_sealed_json(folder / _JOB)
 
 
 def _redacted(value: Any, name: str = "result") -> Any:

@@ -17,13 +17,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from indexer.core.atomic_files import (
     close_file,
     make_folder,
+    read_sealed_json,
     storage_failure,
     write_atomic,
-    write_json,
+    write_sealed_json,
 )
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
-from indexer.core.regular_files import read_small
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -136,7 +136,7 @@ class SyncSources:
         path = self._file(name)
         try:
             close_file(path)
-            source: SyncSource = _source_type().validate_json(read_small(path))
+            source: SyncSource = _source_type().validate_python(read_sealed_json(path))
             if source.name != name:
                 raise ValueError(f"it is of a feed {source.name[:40]!a}")
             return source
@@ -158,7 +158,7 @@ class SyncSources:
         path = self._file(source.name)
         try:
             make_folder(self.folder)
-            write_json(path, asdict(source), private=True)
+            write_sealed_json(path, asdict(source), private=True)
             # Of an address with another suffix.
             for copy in self.folder.glob(f"{source.name}.feed.*"):
                 if copy != self.copy_of(source):

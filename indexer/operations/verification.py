@@ -50,6 +50,11 @@ _MEND_KEYS = (
     "put keys.json of a backup's folder in its place, or move away what is left of it and make "
     "keys anew (catalens keys create NAME --role admin)"
 )
+# What they say was asked for once, and is asked for again.
+_MENDS = {
+    "jobs/*/job.json": "delete its folder and start the job again",
+    "sync/*.json": "delete it, and add the feed again (catalens sync add)",
+}
 # What several steps look at: as files, and for what they say.
 _READ_TWICE = ("indexes/ACTIVATIONS",)
 _JSON_FILES = ("*.json", "jobs/*/job.json", "sync/*.json", "indexes/ACTIVATIONS")
@@ -457,10 +462,12 @@ def _small_files(check: _Check) -> None:
         for path in sorted(home.path.glob(pattern)):
             count += 1
             derived = path.name in _SEALED
-            keys = path == home.keys_file
+            mend = _MENDS.get(pattern, check.repair if derived else check.restore)
+            if path == home.keys_file:
+                mend = _MEND_KEYS
+            sealed = derived or path == home.keys_file or pattern in _MENDS
             try:
-                read_sealed_json(path) if derived or keys else read_json(path)
+                read_sealed_json(path) if sealed else read_json(path)
             except (OSError, ValueError) as error:
-                mend = _MEND_KEYS if keys else check.repair if derived else check.restore
                 check.damaged(path, f"is not readable: {error}", mend, derived=derived)
     check.found.checked["small files"] = count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from indexer.core.home import Home
 # Receivers may go on with the secret before for this long.
 OVERLAP_S = 7 * 86_400
 _NAME = "alert-secret"
+_SECRET = re.compile(r"[0-9a-f]{64}")
+# Before the checksum of the lines above it.
+_CHECK = "sha256:"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _write(path: Path, lines: list[str]) -> None:
     try:
         mask = os.umask(0o077)
         try:
-            write_atomic(path, ("\n".join(lines) + "\n").encode())
+            write_atomic(path, ("\n".join([*lines, _check_of(lines)]) + "\n").encode())
         finally:
             os.umask(mask)
         path.chmod(0o600)
@@ -76,13 +80,25 @@ def _write(path: Path, lines: list[str]) -> None:
         raise storage_failure(path, error) from error
 
 
+def _check_of(lines: list[str]) -> str:
+    return _CHECK + hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
 def _read(path: Path) -> AlertSecret:
+    """The secrets in a file: with one changed or lost byte receivers would refuse all alerts.
+
+    Those of releases before have no checksum. Raises ``BadHomeError``.
+    """
     try:
         lines = path.read_text(encoding="ascii").split()
+        if lines and lines[-1].startswith(_CHECK) and lines.pop() != _check_of(lines):
+            raise ValueError("it does not match its checksum")
+        if len(lines) not in (1, 3) or not all(map(_SECRET.fullmatch, lines[:2])):
+            raise ValueError("a secret has 64 hexadecimal digits")
         before = lines[1] if len(lines) == 3 and int(lines[2]) > time.time() else None
         return AlertSecret(lines[0], before)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError) as error:
         raise BadHomeError(
-            f"{path} holds no secret: delete it, and give receivers of webhooks the new one "
-            "(catalens alerts secret)"
+            f"{path} holds no whole secret: restore it from a backup, or delete it and give "
+            "receivers of webhooks the new one (catalens alerts secret)"
         ) from error

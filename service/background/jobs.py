@@ -110,8 +110,9 @@ class JobRunner:
             self._release_ended()
             self._interrupt_running()
             for job_id in list(self._owned):
-                if self._jobs.get(job_id).state == "queued":
-                    self._fail(job_id, "interrupted", _INTERRUPTED)
+                with suppress(UnknownJobError):  # forgotten, or damaged
+                    if self._jobs.get(job_id).state == "queued":
+                        self._fail(job_id, "interrupted", _INTERRUPTED)
                 self._forget(job_id)
         self._sweeper.close()
 

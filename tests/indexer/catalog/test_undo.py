@@ -250,6 +250,30 @@ def test_what_was_kept_ends(catalog: Catalog) -> None:
         undo_action(catalog, "nothing")
 
 
+def test_a_clock_that_was_wrong_ends_no_undo_of_others(catalog: Catalog) -> None:
+    """An action of a clock that was years behind takes none of those before it along, and one of a
+    clock that was ahead holds up no end."""
+    put(catalog, product("a"))
+    names = [bulk(catalog, Patch("a", {"title": title})) for title in "xyz"]
+    with catalog.database.transaction() as sql:
+        numbers = [row[0] for row in sql.execute("SELECT action_no FROM actions ORDER BY 1")]
+
+        def date(number: int, at: str) -> None:
+            sql.execute("UPDATE actions SET at = ? WHERE action_no = ?", (at, number))
+
+        date(numbers[-1], "1970-01-01T00:00:00.000+00:00")
+        assert expire(sql) == 0
+        assert not is_expiry_due(sql)
+        for number in numbers[:-1]:
+            date(number, "2020-01-01T00:00:00.000+00:00")
+        date(numbers[-2], "2999-01-01T00:00:00.000+00:00")
+        assert is_expiry_due(sql)
+        assert expire(sql) > 0
+        assert sql.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    with pytest.raises(NotUndoableError, match="no longer kept"):
+        undo_action(catalog, names[0])
+
+
 def test_what_was_kept_ends_in_portions(catalog: Catalog) -> None:
     """Two products at a time; from the first on none of it can be undone, and the last takes the
     rest of the action along."""

@@ -1,14 +1,17 @@
-"""A job that was acknowledged outlives a power cut."""
+"""A job that was acknowledged outlives a power cut, and a damaged one harms no other."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from indexer.core import atomic_files
+from indexer.core.errors import UnknownJobError
 from indexer.core.home import Home
 from indexer.operations.jobs import Jobs
+from indexer.operations.verification import verify_home
 
 
 def test_a_job_is_on_disk_before_it_is_told(
@@ -38,3 +41,66 @@ def test_a_job_is_on_disk_before_it_is_told(
     assert {"f", "upload", "job.json"} <= set(done[:place])
     assert "jobs" in done[place:]
     assert jobs.get(job.job_id).state == "queued"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created": "yesterday"},
+        {"created": None},
+        {"state": "qone"},
+        {"kind": "imporu"},
+        {"options": []},
+        {"job_id": "../photos", "state": "done", "ended": 1.0},
+    ],
+)
+def test_a_job_of_a_damaged_file_is_none(tmp_path: Path, changes: dict[str, object]) -> None:
+    """All others are listed, told and forgotten, and nothing outside of the folder of jobs goes,
+    whoever wrote the file (as in a backup of somebody else)."""
+    home = Home.create(tmp_path / "home")
+    home.photos.mkdir(exist_ok=True)
+    jobs = Jobs(home)
+    sound, damaged = (jobs.add("build", {}).job_id for _ in range(2))
+    jobs.set(sound, state="done")
+    file = jobs.folder / damaged / "job.json"
+    told = {key: value for key, value in json.loads(file.read_text()).items() if key != "seal"}
+    file.write_text(json.dumps({**told, **changes}))
+    assert [job.job_id for job in jobs.list()] == [sound]
+    jobs.redact()
+    for ask in (jobs.get, lambda job_id: jobs.set(job_id, state="failed")):
+        if "job_id" in changes or ask == jobs.get:
+            with pytest.raises(UnknownJobError, match=r"cannot be read.*start it again"):
+                ask(damaged)
+    assert jobs.forget(keep=0) == 1
+    assert home.photos.is_dir()
+
+
+def test_one_changed_byte_makes_no_other_job(tmp_path: Path) -> None:
+    """A dry run is not made for good; ``verify`` names the file."""
+    home = Home.create(tmp_path / "home")
+    jobs = Jobs(home)
+    job_id = jobs.add("undo", {"action": "a1", "dry_run": True}).job_id
+    file = jobs.folder / job_id / "job.json"
+    file.write_bytes(file.read_bytes().replace(b"dry_run", b"dry_ruo"))
+    with pytest.raises(UnknownJobError, match="cannot be read"):
+        jobs.get(job_id)
+    (found,) = [one for one in verify_home(home.path).damages if "job.json" in one.where]
+    assert (found.where, "checksum" in found.what) == (f"jobs/{job_id}/job.json", True)
+    assert found.mend == "delete its folder and start the job again"
+    file.unlink()
+    # As a release before wrote it.
+    old = {"job_id": job_id, "kind": "undo", "options": {"dry_run": True}, "created": 1.0}
+    file.write_text(json.dumps(old))
+    assert jobs.get(job_id).options == {"dry_run": True}
+
+
+def test_progress_says_nothing_of_the_job_itself(tmp_path: Path) -> None:
+    """What lies beside a job moves its progress alone."""
+    jobs = Jobs(Home.create(tmp_path / "home"))
+    job_id = jobs.add("build", {}).job_id
+    progress = jobs.folder / job_id / "progress.json"
+    progress.write_text(json.dumps({"stage": "embed", "done": 1, "total": 2, "job_id": "../x"}))
+    found = jobs.get(job_id)
+    assert (found.job_id, found.stage, found.done, found.total) == (job_id, "embed", 1, 2)
+    progress.write_text(json.dumps({"stage": "embed", "done": "many", "total": 2}))
+    assert jobs.get(job_id).stage is None

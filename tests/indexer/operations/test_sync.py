@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from indexer.operations.sync_source import (
     UnknownSourceError,
     parse_period,
 )
+from indexer.operations.verification import verify_home
 from tests.indexer.conftest import draw
 
 
@@ -444,3 +446,25 @@ def test_a_server_that_says_unchanged_of_a_new_feed_is_not_believed(
     run = run_source(home, "shop", fetching=private(server))
     assert run.outcome == "failed"
     assert "though it is new" in (run.reason or "")
+
+
+@pytest.mark.parametrize("name", ["only", "deletes", "fetch", "join"])
+def test_one_changed_byte_makes_no_other_feed(tmp_path: Path, name: str) -> None:
+    """A feed that owns prices alone does not become one of whole products, which then are
+    overwritten, and those it lacks deleted; files of a release before, without a checksum, are
+    read."""
+    home = Home.create(tmp_path / "home")
+    sources = SyncSources(home)
+    source = SyncSource("shop", "/feeds/prices.csv", 60.0, join="sku", only=("price",))
+    sources.add(source)
+    file = sources.folder / "shop.json"
+    told = file.read_text()
+    file.write_text(told.replace(f'"{name}"', f'"{name[:-1]}{chr(ord(name[-1]) ^ 1)}"'))
+    with pytest.raises(BadHomeError, match=r"checksum.*add the feed again"):
+        sources.get("shop")
+    (found,) = [one for one in verify_home(home.path).damages if one.where == "sync/shop.json"]
+    assert found.mend == "delete it, and add the feed again (catalens sync add)"
+    old = json.loads(told)
+    del old["seal"]
+    file.write_text(json.dumps(old))
+    assert sources.get("shop") == source

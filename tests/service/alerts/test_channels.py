@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import hashlib
 import hmac
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from indexer.core.errors import BadHomeError
 from indexer.core.home import Home
 from service.alerts import channels as alert_channels
 from service.alerts.alert import Alert, AlertCause
@@ -106,6 +108,32 @@ def test_each_webhook_is_signed_with_the_secret_of_the_home(tmp_path: Path) -> N
         stamp, *signatures = headers["X-Catalens-Signature"].split(",")
         assert signatures == [digest(secret, stamp[2:], body) for secret in secrets]
     assert (home.path / "alert-secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_secret_signs_nothing(tmp_path: Path) -> None:
+    """One changed or lost byte is said, since receivers would refuse all alerts; a secret of a
+    release before, which has no checksum, is read."""
+    home = Home.create(tmp_path / "home")
+    first = load_secret(home).current
+    whole = (home.path / "alert-secret").read_bytes()
+    second = rotate_secret(home).current
+    rotated = (home.path / "alert-secret").read_bytes()
+    for data in (whole, rotated):
+        for place in range(len(data) - 1):
+            for damaged in (
+                data[:place],
+                data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :],
+            ):
+                (home.path / "alert-secret").write_bytes(damaged)
+                with contextlib.suppress(BadHomeError):
+                    # Cut behind a secret that is whole, or another space behind it.
+                    found = load_secret(home)
+                    assert found.current == (first if data is whole else second)
+    (home.path / "alert-secret").write_bytes(whole.replace(b"sha256", b"sha257"))
+    with pytest.raises(BadHomeError, match="holds no whole secret"):
+        load_secret(home)
+    (home.path / "alert-secret").write_text(f"{first}\n")
+    assert load_secret(home).current == first
 
 
 @pytest.mark.parametrize(
