@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.archives import open_zip
-from indexer.feeds.feed_file import FeedFile
+from indexer.feeds.feed_file import FREE_BYTES, MOST_RATIO, FeedFile
 from indexer.feeds.table import (
     MOST_COLUMNS,
     MOST_DEPTH,
@@ -117,7 +117,8 @@ class WorkbookTable(Table):
                     where = f"{self.name}:{number}"
                     # A text that many cells name stands once in the file.
                     size = sum(map(len, cells))
-                    left -= size
+                    # A blank cell stands nowhere in the file, and costs all the same.
+                    left -= size + cells.count("")
                     if left < 0:
                         raise self.source.refuse_unpacked("save it as CSV")
                     if size > MOST_RECORD:
@@ -248,6 +249,8 @@ def _check_parts(source: FeedFile) -> None:
             parts = archive.infolist()
             total = sum(part.file_size for part in parts)
             texts = sum(p.file_size for p in parts if p.filename.lower().endswith("strings.xml"))
+            if total > max(FREE_BYTES, MOST_RATIO * source.path.stat().st_size):
+                raise source.refuse_unpacked("save it as CSV")
             if total > _MOST_BYTES or texts > _MOST_TEXTS:
                 raise BadDataError(
                     f"{source.path} unpacks to {total >> 20} MiB, {texts >> 20} MiB of them texts; "

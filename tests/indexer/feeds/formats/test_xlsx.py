@@ -125,6 +125,31 @@ def test_a_text_that_many_cells_name_is_counted_each_time(
         list(records)
 
 
+def test_blank_cells_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of one cell is filled up to the header's width: of 578 KB came a billion cells."""
+    book = openpyxl.Workbook()
+    book.active.append(["product_id", "image", *(f"c{number}" for number in range(1_000))])
+    for number in range(100):
+        book.active.append([f"p{number}"])
+    path = tmp_path / "feed.xlsx"
+    book.save(path)
+    assert len(list(open_table(path).records(LostLines()))) == 100
+    monkeypatch.setattr(feed_file, "FREE_BYTES", 50_000)
+    monkeypatch.setattr(feed_file, "MOST_RATIO", 1)
+    with pytest.raises(BadDataError, match="as no feed does: save it as CSV if you trust it"):
+        list(open_table(path).records(LostLines()))
+
+
+def test_a_workbook_that_unpacks_to_far_more_is_refused_by_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sheet of 500 MB in 700 KB was parsed for minutes, twice."""
+    monkeypatch.setattr(xlsx, "FREE_BYTES", 1_000_000)
+    data = changed("sheet2.xml", b"<a>" + b"<b/>" * 1_000_000 + b"</a>")
+    with pytest.raises(BadDataError, match="more than 250 times its size"):
+        read(tmp_path, data, "feed.xlsx")
+
+
 def with_parts(replaced: dict[str, tuple[bytes, bytes]], more: dict[str, bytes]) -> bytes:
     """The workbook with some text of its parts replaced, and further parts."""
     stream = io.BytesIO()
