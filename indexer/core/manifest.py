@@ -14,6 +14,7 @@ from indexer.core.file_names import is_plain_name
 from indexer.core.regular_files import parse_json, read_small
 
 FORMAT = 1
+METRIC = "inner_product"
 MANIFEST = "manifest.json"
 # Beside it: the files as they were when they were verified.
 VERIFIED = "VERIFIED"
@@ -94,6 +95,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("params", "counts", "recall", "files"), dict),
     "source": (dict, type(None)),
 }
+# Of ``source``, where it says so.
+_SOURCE_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("catalog", "stamp", "rewrite_of"), (str, type(None))),
+    "erased_through": int,
+}
 _LATER = frozenset(field.name for field in fields(Manifest) if field.default is None)
 
 
@@ -129,7 +135,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedIndexError(
             f"index version {folder.name}: {MANIFEST} does not match its own checksum"
         )
-    if not all(isinstance(getattr(manifest, name), kind) for name, kind in _KINDS.items()):
+    kinds = [isinstance(getattr(manifest, name), kind) for name, kind in _KINDS.items()]
+    if isinstance(manifest.source, dict):
+        said = manifest.source
+        kinds += [
+            isinstance(said[name], kind) for name, kind in _SOURCE_KINDS.items() if name in said
+        ]
+    if not all(kinds) or type(manifest.format) is not int or manifest.metric != METRIC:
         raise DamagedIndexError(
             f"index version {folder.name}: {MANIFEST} holds a value of another kind than it should"
         )

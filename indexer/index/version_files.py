@@ -12,7 +12,7 @@ import numpy as np
 
 from indexer.core.atomic_files import sha256_file, write_atomic, write_json
 from indexer.core.errors import BadVectorsError, DamagedIndexError, StorageError
-from indexer.core.manifest import FORMAT, MANIFEST, Manifest
+from indexer.core.manifest import FORMAT, MANIFEST, METRIC, Manifest
 from indexer.core.regular_files import read_json
 from indexer.core.vectors import check_unit
 from indexer.index.base import EXACT, IndexBackend, VectorIndex
@@ -100,7 +100,7 @@ class NewVersion:
             embedding_id=self.embedding_id,
             model_version=self.model_version,
             dim=self.index.dim,
-            metric="inner_product",
+            metric=METRIC,
             recipe=self.recipe,
             params=dict(self.params),
             counts={"entries": len(self.rows), "products": len(np.unique(self.rows[:, 0]))},
@@ -150,6 +150,11 @@ def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
     if not kinds or stored.shape != (entries, manifest.dim) or rows.shape != (entries, 2):
         raise DamagedIndexError(
             f"index version {version}: {VECTORS} or {ROWS} does not have {entries} entries"
+        )
+    if np.any(np.diff(rows[:, 0]) < 0) or (len(rows) and rows.min() < 0):
+        # Whoever looks a product up would find another one, or none.
+        raise DamagedIndexError(
+            f"index version {version}: {ROWS} is not sorted, or holds numbers that are none"
         )
     engine = engine_of(manifest.recipe)
     file = folder / engine.file_name if engine.file_name in manifest.files else None

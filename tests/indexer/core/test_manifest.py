@@ -57,6 +57,11 @@ def test_a_sealed_manifest_is_read(tmp_path: Path) -> None:
         {"model_version": "/tmp/model"},
         {"recipe": 3},
         {"source": ["catalog"]},
+        {"source": {"erased_through": "x"}},
+        {"source": {"erased_through": None}},
+        {"source": {"rewrite_of": 3}},
+        {"metric": "L2"},
+        {"format": 1.5},
     ],
 )
 def test_names_that_leave_the_folder_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:

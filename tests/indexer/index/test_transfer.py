@@ -378,6 +378,8 @@ def test_a_pulled_manifest_writes_nothing_outside(home: Home, tmp_path: Path) ->
     [
         ("rows.npy", b""),
         ("rows.npy", "objects"),
+        ("rows.npy", "unsorted"),
+        ("rows.npy", "negative"),
         ("vectors.npy", "nan"),
         ("columns.arrow", b"no columns"),
         ("text.safetensors", b"\xff" * 8),
@@ -395,6 +397,9 @@ def test_what_cannot_be_read_is_not_pulled(
     path = tmp_path / "depot" / "indexes" / "v000001" / name
     if data == "nan":
         np.save(path, np.full((30, 40), np.nan, np.float16))
+    elif data in ("unsorted", "negative"):
+        rows = np.load(path)
+        np.save(path, rows[::-1] if data == "unsorted" else np.stack([rows[:, 0], -rows[:, 1]], 1))
     elif data == "objects":
         np.save(path, np.full((30, 2), {}, object), allow_pickle=True)
     else:
