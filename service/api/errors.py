@@ -208,7 +208,7 @@ def _too_large(app: Flask) -> str:
     if request.mimetype == "multipart/form-data" and (request.content_length or 0) <= most:
         return (
             f"the form has more than {app.config['MAX_FORM_PARTS']} parts, or a text in it more "
-            f"than {app.config['MAX_FORM_MEMORY_SIZE']} bytes"
+            f"than {app.config['MAX_FORM_MEMORY_SIZE']} bytes, or too long a name"
         )
     return f"the request is larger than the {most} bytes allowed (setting max_body_bytes)"
 

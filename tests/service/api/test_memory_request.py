@@ -38,3 +38,21 @@ def test_a_json_body_is_not_held_while_it_is_answered(web: FlaskClient) -> None:
         assert asked.status_code == 200, asked.get_json()
         held = [value for value in vars(request).values() if isinstance(value, bytes)]
     assert all(len(value) < 1000 for value in held)
+
+
+def _form(head: bytes, *, before: bytes = b"") -> bytes:
+    return b"--XX\r\n%s%s\r\n\r\na shirt\r\n--XX--\r\n" % (before, head)
+
+
+@pytest.mark.parametrize("place", [0, 65_000])
+def test_the_head_of_a_part_is_bounded(web: FlaskClient, place: int) -> None:
+    """Names of fields of 30 MB together were read for thirteen seconds, wherever they stood."""
+    first = b'Content-Disposition: form-data; name="other"\r\n\r\n' + b"x" * place + b"\r\n--XX\r\n"
+    for length, status in ((17_000, 413), (100_000, 413), (10_000, 422)):
+        head = b'Content-Disposition: form-data; name="%s"' % (b"n" * length)
+        answer = web.post(
+            "/v1/search",
+            data=_form(head, before=first),
+            content_type="multipart/form-data; boundary=XX",
+        )
+        assert answer.status_code == status, answer.get_json()
