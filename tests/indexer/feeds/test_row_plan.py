@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from indexer.feeds.profile import profile_names
+from indexer.feeds.profile import load_profile, profile_names
+from indexer.feeds.row_plan import RowPlan
+from indexer.feeds.row_values import Notes
 from tests.indexer.feeds.feed_files import read_feed_file, write_rows
 from tools.bench.data.feed_formats import FORMATS
 
@@ -64,3 +67,30 @@ def test_names_with_the_prefix_of_google(tmp_path: Path) -> None:
     feed = read_feed_file(write_rows(tmp_path / "odd.csv", [row]))
     assert feed["1"].fields.sale_price == 5.0
     assert [(note.where, note.code) for note in feed.warnings] == [("odd.csv:2", "odd-value")]
+
+
+def test_a_record_costs_what_it_holds() -> None:
+    """Of a feed whose first record has thousands of columns, a small record is read by its own: in
+    the order of the plan, with the same result."""
+    wide = ["id", "title", "link", *(f"own_{place}" for place in range(4000))]
+    row = {"link": "https://shop.example/p", "title": "Shirt", "own_7": "blue", "id": "p1"}
+    plan = RowPlan(load_profile("google"), wide, Notes([], []))
+    narrow = RowPlan(load_profile("google"), list(row), Notes([], []))
+
+    asked = _Asked(row)
+    found = plan.read("feed:1", asked)
+
+    assert asked.count <= 2 * len(row)
+    same = narrow.read("feed:1", asked)
+    assert (found.title, found.url) == (same.title, same.url) == ("Shirt", row["link"])
+    assert found.attributes == same.attributes and "blue" in found.attributes.values()
+
+
+class _Asked(dict[str, str]):
+    """A record that counts how often a column of it is asked for."""
+
+    count = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.count += 1
+        return super().get(key, default)
