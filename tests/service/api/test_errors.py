@@ -56,6 +56,7 @@ STATUS_OF_CODE = {
     "missing-reviews": 503,
     "newer-format": 409,
     "no-categories": 409,
+    "no-text-tower": 409,
     "no-index": 503,
     "no-memory": 503,
     "no-orders": 409,
