@@ -24,6 +24,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * NewerFormatError
     * NoCategoriesError
     * NoOrdersError
+    * NoTextTowerError
     * NotUndoableError
     * OutdatedVersionError
     * StaleVersionError

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
 from indexer.core.errors import CatalensError
 from indexer.model.bundle import Bundle
-from indexer.model.joint_text import JointEncoder
 from indexer.text.fit_text_tower import Described, fit
 from indexer.text.open_words import default_share, joint_place
 from indexer.text.text_tower import TextTower
+
+if TYPE_CHECKING:
+    from indexer.model.joint_text import JointEncoder
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +50,8 @@ def with_joint_share(
     if len(held) < _LEAST:
         return tower
     try:
+        from indexer.model.joint_text import JointEncoder  # brings torch
+
         encoder = JointEncoder(bundle)
     except CatalensError as error:
         log.warning("a pair's text tower is not weighed", reason=str(error))

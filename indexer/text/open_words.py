@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.model.joint_text import JointEncoder
 from indexer.model.spec import Block
 from indexer.text.text_tower import TEMPERATURE
 from indexer.text.tokenizer import is_run
+
+if TYPE_CHECKING:
+    from indexer.model.joint_text import JointEncoder
 
 # A word of another script is known where the tokenizer has pieces for it, not one for each letter
 # or byte: pieces a letter at most, of scripts written without spaces and of alphabets.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.core.errors import BadRequestError
-from indexer.model.joint_text import JointEncoder
 from indexer.model.spec import Block
 from indexer.text.open_words import joint_place, reads
 from indexer.text.tokenizer import spelled
+
+if TYPE_CHECKING:
+    from indexer.model.joint_text import JointEncoder
 
 MOST_PROMPTS = 20
 # Characters of one; its pieces are counted besides.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from indexer.core.errors import (
 )
 from indexer.core.lru import LRUCache
 from indexer.model.bundle import Bundle
-from indexer.model.joint_text import JointEncoder
 from indexer.text.open_words import default_share, reads
 from service.query.context import RequestContext
+
+if TYPE_CHECKING:
+    from indexer.model.joint_text import JointEncoder
 
 # The model that answers and another one: a tower may take a gigabyte.
 _MOST = 2
@@ -113,6 +115,8 @@ class PairEncoders:
     def _open(self, bundle: Bundle) -> JointEncoder | CatalensError:
         found: JointEncoder | CatalensError
         try:
+            from indexer.model.joint_text import JointEncoder  # brings torch
+
             found = JointEncoder(bundle)
         except CatalensError as error:
             self._log.error("the text tower of the model is not used", reason=str(error))

@@ -57,6 +57,8 @@ FOR_GOOD = {
     "indexer/imaging/lab_color.py _shares": "lengths of the analysis view",
     "indexer/model/openvino_runtime.py openvino": "",
     "indexer/model/openvino_runtime.py capabilities": "",
+    "indexer/operations/jobs.py _job_type": "",
+    "indexer/operations/jobs.py _progress_type": "",
     "indexer/operations/sync_source.py _source_type": "",
     "indexer/operations/sync_source.py _run_type": "",
     "indexer/quality/checks/noise_and_blur.py _low_waves": "periods of the check",

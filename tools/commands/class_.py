@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("class")
 def class_() -> None:
-    """Make categories and tags from photos or words."""
+    """Make categories and tags by photos or words."""
 
 
 @class_.command("add")

@@ -80,6 +80,9 @@ class Spec:
     dim: int = 216
     blocks: tuple[Block, ...] = (Block("g", 216, 1.0),)
 
+    def block(self, name: str) -> Block | None:
+        return next((block for block in self.blocks if block.name == name), None)
+
     def block_slice(self, name: str) -> slice:
         return slice(0, 216)
 

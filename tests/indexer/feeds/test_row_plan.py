@@ -83,7 +83,8 @@ def test_a_record_costs_what_it_holds() -> None:
     assert asked.count <= 2 * len(row)
     same = narrow.read("feed:1", asked)
     assert (found.title, found.url) == (same.title, same.url) == ("Shirt", row["link"])
-    assert found.attributes == same.attributes and "blue" in found.attributes.values()
+    assert found.attributes == same.attributes
+    assert "blue" in found.attributes.values()
 
 
 class _Asked(dict[str, str]):

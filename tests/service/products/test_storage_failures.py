@@ -77,7 +77,7 @@ def test_a_job_that_cannot_be_stored_is_refused(
     def broken(path: object, *_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(jobs, "write_json", broken)
+    monkeypatch.setattr(jobs, "write_sealed_json", broken)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("mugs/a.png", SHOT)

@@ -171,7 +171,7 @@ def test_a_tower_that_cannot_be_used_leaves_keywords_and_is_logged_once(
     def refuse(bundle: Any) -> None:
         raise error("a text tower needs the package open_clip")
 
-    monkeypatch.setattr("service.query.pair_texts.JointEncoder", refuse)
+    monkeypatch.setattr("indexer.model.joint_text.JointEncoder", refuse)
     lines: list[str] = []
     log = SimpleNamespace(error=lambda text, **fields: lines.append(fields["reason"]))
     with Engine(Settings(home=engine.home.path), watch=False) as other:

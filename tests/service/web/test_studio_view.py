@@ -151,7 +151,17 @@ def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Eng
     """Products, the queue's limit and calls by route come from /metrics; medians are read from its
     buckets."""
     page = open_page("#/")
-    page.evaluate("async () => { await fetch('/v1/map'); location.hash = '#/studio'; }")
+    # a call is counted behind its answer
+    page.evaluate(
+        """async () => {
+          await (await fetch('/v1/map')).text();
+          for (let look = 0; look < 50; look++) {
+            const text = await (await fetch('/metrics')).text();
+            if (text.includes('route="/v1/map"')) break;
+          }
+          location.hash = '#/studio';
+        }"""
+    )
     page.wait_for_selector(".numbers-part .tile")
     tiles = dict(
         text.split("\n", 1) for text in page.locator(".numbers-part .tile").all_inner_texts()
