@@ -9,6 +9,15 @@ from service.access.roles import Role
 
 
 @dataclass(frozen=True)
+class Asker:
+    """For whom questions wait: an address, or the name of a key. ``stranger``: it holds no key but
+    that of a page, which anybody may have, from as many addresses as anybody has."""
+
+    name: str = ""
+    stranger: bool = False
+
+
+@dataclass(frozen=True)
 class Caller:
     """Who asks. ``name`` is empty where nobody is known; ``role`` None: without a key, on a route
     that needs none. ``address``: the client's, as far as proxies are trusted."""
@@ -31,9 +40,9 @@ class Caller:
         return tuple(filter(None, names))
 
     @property
-    def asker(self) -> str:
+    def asker(self) -> Asker:
         """For whom its questions wait: the name where it has one of its own, else the address."""
-        return self.owners[-1]
+        return Asker(self.owners[-1], stranger=self.role in (None, "search"))
 
 
 @dataclass(frozen=True)

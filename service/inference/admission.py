@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from indexer.core.errors import UnavailableError
+from service.access.caller import Asker
 
 # More comes than can be done where more than half as many were refused as were answered over a
 # while of so many seconds and answers: of a crowd that comes at once all are refused at once.
@@ -21,7 +22,8 @@ _SHORT = 4
 _SHORT_FOR_S = 10.0
 _SMOOTHING = 0.02
 # For whom this request waits; all without a name are one.
-_ASKER: ContextVar[str] = ContextVar("asker", default="")
+_NOBODY = Asker()
+_ASKER: ContextVar[Asker] = ContextVar("asker", default=_NOBODY)
 
 
 class OverloadedError(UnavailableError):
@@ -41,7 +43,7 @@ class DeadlineExceededError(OverloadedError):
 class Waiter:
     """One request that waits for a place."""
 
-    def __init__(self, asker: str = "") -> None:
+    def __init__(self, asker: Asker = _NOBODY) -> None:
         self.asker = asker
         self.told = threading.Event()
         self.granted = False
@@ -67,7 +69,9 @@ class WaitingLine:
     Whoever is sent away is one of the asker with most in the line, and a newcomer takes the place
     of the last of those, if its own asker has fewer by two (longest queue drop: Suter et al.,
     "Buffer Management Schemes for Supporting TCP", 1999). So one who floods the line crowds out
-    itself.
+    itself. Strangers may be one with a thousand addresses, so all of them together crowd out no
+    more than half: where they have more, they are the ones who are sent away, also for a newcomer
+    that is known, and where they have not, none of them takes the place of one who is.
 
     After controlled delay (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012), whose
     sign of a bad queue is that it stays. That of patient clients stays too, so refusals are it.
@@ -86,7 +90,7 @@ class WaitingLine:
         self._answered_since = self._refused_since = 0
         self._short_until: float | None = None
 
-    def enter(self, now: float, asker: str = "") -> Waiter:
+    def enter(self, now: float, asker: Asker = _NOBODY) -> Waiter:
         """One more, who may work at once where ``granted``. Raises ``OverloadedError``."""
         waiter = Waiter(asker)
         if self.working < self._places and not self._waiting:
@@ -96,17 +100,18 @@ class WaitingLine:
         else:
             if self._is_full(now):
                 self._count_refusal(now)
-                if not self._may_displace(asker):
+                victim = self._displaced_by(asker)
+                if victim is None:
                     raise OverloadedError(
                         f"{len(self._waiting)} questions are waiting already: try again shortly"
                     )
-                self._send_away(self._of_most()[-1])
+                self._send_away(victim)
             self._waiting.append(waiter)
         return waiter
 
-    def refuses(self, now: float, asker: str = "") -> bool:
+    def refuses(self, now: float, asker: Asker = _NOBODY) -> bool:
         """Whether one who comes now is refused; it then counts as having come."""
-        if not self._is_full(now) or self._may_displace(asker):
+        if not self._is_full(now) or self._displaced_by(asker) is not None:
             return False
         self._count_refusal(now)
         return True
@@ -128,18 +133,23 @@ class WaitingLine:
                 self._shorten(now)
             self._count_from(now)
 
-    def _of_most(self) -> list[Waiter]:
-        """Those of the asker with most in the line, in their order; of equals, of who came
-        first."""
-        counts = Counter(waiter.asker for waiter in self._waiting)
-        asker = max(counts, key=lambda name: counts[name])
-        return [waiter for waiter in self._waiting if waiter.asker == asker]
-
-    def _may_displace(self, asker: str) -> bool:
-        if not self._waiting:
-            return False
+    def _displaced_by(self, asker: Asker) -> Waiter | None:
+        """Who goes for one more of ``asker``; None where it is the newcomer who is refused."""
+        lead = self._lead_of_strangers()
+        if not asker.stranger and lead > 1:
+            return _of_most(self._strangers())[-1]
+        # A stranger may have no more than half of the line at the cost of those who are known.
+        among = self._strangers() if asker.stranger and lead >= 0 else list(self._waiting)
+        most = _of_most(among)
         own = sum(waiter.asker == asker for waiter in self._waiting)
-        return len(self._of_most()) > own + 1
+        return most[-1] if len(most) > own + 1 else None
+
+    def _strangers(self) -> list[Waiter]:
+        return [waiter for waiter in self._waiting if waiter.asker.stranger]
+
+    def _lead_of_strangers(self) -> int:
+        """By how much they are more than those who are known."""
+        return 2 * len(self._strangers()) - len(self._waiting)
 
     def _send_away(self, waiter: Waiter) -> None:
         self._waiting.remove(waiter)
@@ -152,7 +162,8 @@ class WaitingLine:
     def _shorten(self, now: float) -> None:
         self._short_until = now + _SHORT_FOR_S
         while len(self._waiting) > self._max_short:
-            self._send_away(self._of_most()[0])
+            strangers = self._lead_of_strangers() > 0
+            self._send_away(_of_most(self._strangers() if strangers else list(self._waiting))[0])
 
     def leave(self, took_s: float) -> None:
         """One has worked for ``took_s``, and the next may."""
@@ -170,9 +181,16 @@ class WaitingLine:
         self._waiting.remove(waiter)
 
 
+def _of_most(waiting: Sequence[Waiter]) -> list[Waiter]:
+    """Those of the asker with most of ``waiting``, in their order; of equals, of who came first."""
+    counts = Counter(waiter.asker for waiter in waiting)
+    asker = max(counts, key=lambda one: counts[one], default=None)
+    return [waiter for waiter in waiting if waiter.asker == asker]
+
+
 @contextmanager
-def asking(asker: str) -> Iterator[None]:
-    """What waits inside waits for ``asker``: an address, or the name of a key."""
+def asking(asker: Asker) -> Iterator[None]:
+    """What waits inside waits for ``asker``."""
     token = _ASKER.set(asker)
     try:
         yield
@@ -194,7 +212,7 @@ class AdmissionGate:
         """Whether more than one is being worked on."""
         return self._line.working > 1
 
-    def refuses(self, asker: str = "") -> bool:
+    def refuses(self, asker: Asker = _NOBODY) -> bool:
         """Whether a request that comes now is refused; it then counts as having come."""
         with self._lock:
             return self._line.refuses(time.monotonic(), asker)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from service.access.caller import Asker
 from service.inference.admission import (
     AdmissionGate,
     DeadlineExceededError,
@@ -22,6 +23,7 @@ from service.inference.admission import (
 )
 
 PLACES, MAX_WAITING, ANSWER_S = 3, 32, 0.1
+FLOOD, JANE, JOE = Asker("flood"), Asker("jane"), Asker("joe")
 PER_S = PLACES / ANSWER_S
 
 
@@ -233,18 +235,18 @@ def test_one_who_floods_the_line_crowds_out_itself() -> None:
     """A newcomer takes the place of the last of whoever has most in the line, until they are even;
     one that has as many is refused, as one of a single asker is."""
     line = WaitingLine(1, 4, 10.0)
-    line.enter(0.0, "flood")
-    flood = [line.enter(0.0, "flood") for _ in range(4)]
+    line.enter(0.0, FLOOD)
+    flood = [line.enter(0.0, FLOOD) for _ in range(4)]
     with pytest.raises(OverloadedError):
-        line.enter(0.1, "flood")
-    assert line.refuses(0.1, "flood")
-    assert not line.refuses(0.1, "jane")
-    jane = [line.enter(0.1, "jane") for _ in range(2)]
+        line.enter(0.1, FLOOD)
+    assert line.refuses(0.1, FLOOD)
+    assert not line.refuses(0.1, JANE)
+    jane = [line.enter(0.1, JANE) for _ in range(2)]
     assert [waiter.told.is_set() for waiter in flood] == [False, False, True, True]
     assert not any(waiter.granted for waiter in flood)
     with pytest.raises(OverloadedError):
-        line.enter(0.2, "jane")
-    joe = line.enter(0.2, "joe")
+        line.enter(0.2, JANE)
+    joe = line.enter(0.2, JOE)
     assert flood[1].told.is_set()
     for waiter in (flood[0], jane[0], jane[1], joe):
         line.leave(0.1)
@@ -256,18 +258,18 @@ def test_a_stream_of_one_asker_refuses_nobody_else() -> None:
     questions are answered, and soon."""
     line = WaitingLine(PLACES, MAX_WAITING, 10.0)
     rng = random.Random(1)
-    events = [(number / (10 * PER_S), "flood") for number in range(int(600 * PER_S))]
-    events += [(rng.uniform(1, 60), "jane") for _ in range(100)]
+    events = [(number / (10 * PER_S), FLOOD) for number in range(int(600 * PER_S))]
+    events += [(rng.uniform(1, 60), JANE) for _ in range(100)]
     working: list[float] = []
     waiting: list[tuple[Waiter, float]] = []
     waits: list[float] = []
-    for now, asker in sorted(events):
+    for now, asker in sorted(events, key=lambda event: event[0]):
         while working and working[0] <= now:
             done = heapq.heappop(working)
             line.leave(ANSWER_S)
             for waiter, came in [pair for pair in waiting if pair[0].granted]:
                 heapq.heappush(working, done + ANSWER_S)
-                if waiter.asker == "jane":
+                if waiter.asker == JANE:
                     waits.append(done - came)
             waiting = [pair for pair in waiting if not pair[0].told.is_set()]
         with suppress(OverloadedError):
@@ -280,22 +282,72 @@ def test_a_stream_of_one_asker_refuses_nobody_else() -> None:
     assert max(waits) < 2.0
 
 
+def strangers(count: int) -> list[Asker]:
+    return [Asker(f"address 10.0.0.{number}", stranger=True) for number in range(count)]
+
+
+def test_strangers_of_many_addresses_take_half_of_the_line_from_those_who_are_known() -> None:
+    """Each of them has one place, so none has more than a share: still whoever has a key of its own
+    is let in, up to as many as they are, and they take none of those places back."""
+    line = WaitingLine(1, 8, 10.0)
+    line.enter(0.0)
+    crowd = [line.enter(0.0, asker) for asker in strangers(8)]
+    assert line.refuses(0.1, strangers(9)[-1])
+    assert not line.refuses(0.1, JANE)
+    known = [line.enter(0.1, asker) for asker in (JANE, JANE, JANE, JOE)]
+    assert sum(waiter.told.is_set() for waiter in crowd) == 4
+    for asker in (JANE, *strangers(9)):
+        with pytest.raises(OverloadedError):
+            line.enter(0.2, asker)
+    assert not any(waiter.told.is_set() for waiter in known)
+
+
+def test_where_strangers_are_few_known_ones_share_with_them() -> None:
+    """A stranger takes its share from one with more than that, while all strangers have less than
+    half."""
+    line = WaitingLine(1, 8, 10.0)
+    line.enter(0.0)
+    jane = [line.enter(0.0, JANE) for _ in range(8)]
+    crowd = [line.enter(0.1, asker) for asker in strangers(4)]
+    assert [waiter.told.is_set() for waiter in jane] == [False] * 4 + [True] * 4
+    with pytest.raises(OverloadedError):
+        line.enter(0.2, strangers(5)[-1])
+    assert not any(waiter.told.is_set() for waiter in crowd)
+
+
+def test_a_line_that_becomes_short_sends_strangers_away_first(simulation: LineSimulation) -> None:
+    """Of a stream of a thousand addresses none has two places; whoever is known stays."""
+    line = simulation.line
+    known = [line.enter(0.0, JANE) for _ in range(PLACES + 6)][PLACES:]
+    crowd = [line.enter(0.0, asker) for asker in strangers(MAX_WAITING - 6)]
+    for number in range(40):
+        with suppress(OverloadedError):
+            line.enter(1.0, Asker(f"address 10.1.0.{number}", stranger=True))
+    for _ in range(8):
+        line.leave(ANSWER_S)
+    for number in range(40):
+        with suppress(OverloadedError):
+            line.enter(2.0, Asker(f"address 10.2.0.{number}", stranger=True))
+    assert sum(waiter.told.is_set() and not waiter.granted for waiter in crowd) > 10
+    assert all(waiter.granted or not waiter.told.is_set() for waiter in known)
+
+
 def test_a_request_waits_for_whom_it_is_said_to_wait() -> None:
     gate = AdmissionGate(working=1, max_waiting=2, deadline_s=0.5)
     told: list[str] = []
 
-    def ask(asker: str) -> None:
+    def ask(asker: Asker) -> None:
         try:
             with asking(asker), gate.turn():
-                told.append(asker)
+                told.append(asker.name)
         except OverloadedError as error:
-            told.append(f"{asker}: {type(error).__name__}")
+            told.append(f"{asker.name}: {type(error).__name__}")
 
     with gate.turn(), ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(ask, "flood") for _ in range(2)]
-        while not gate.refuses("flood"):
+        asked = [pool.submit(ask, FLOOD) for _ in range(2)]
+        while not gate.refuses(FLOOD):
             time.sleep(0.001)
-        asked.append(pool.submit(ask, "jane"))
+        asked.append(pool.submit(ask, JANE))
         while not told:
             time.sleep(0.001)
         assert told == ["flood: OverloadedError"]
