@@ -12,6 +12,7 @@ from indexer.imaging.decode import Photo
 from indexer.moderation.described_kind import FittedWords
 from indexer.moderation.detector import (
     DETECTORS,
+    DetectorConfig,
     DetectorFailedError,
     Evidence,
     PhotoContext,
@@ -32,8 +33,8 @@ class PolicyResult:
     Each piece of ``evidence`` holds ``detector``, ``verdict`` and, where the detector ran,
     ``score``, ``review`` and ``block`` (the thresholds in the score's unit; ``block`` null: it only
     asks for review). By detector there are ``example`` (file), ``box`` ([x, y, width, height] in px
-    of the upright photo), ``name``, ``format``, ``text``, ``match``. One that could not run has
-    ``reason`` instead, and the verdict ``review``.
+    of the upright photo), ``name``, ``format``, ``text``, ``match``; of keypoints ``points`` and
+    ``corners``. One that could not run has ``reason`` instead, and the verdict ``review``.
     """
 
     policy: str
@@ -49,8 +50,12 @@ class PolicyResult:
 class DetectorResults:
     """What detectors found in the pixels of one photo; for one thread at a time."""
 
-    def __init__(self, photo: Photo) -> None:
+    def __init__(
+        self, photo: Photo, rules: Mapping[str, Sequence[DetectorConfig]] | None = None
+    ) -> None:
         self.photo = photo
+        # by detector the sections of the policies that use it
+        self._rules = dict(rules or {})
         # by detector its result, or the error that it raised
         self._results: dict[str, Any] = {}
 
@@ -59,7 +64,9 @@ class DetectorResults:
         for name in names:
             if name not in self._results:
                 try:
-                    self._results[name] = run_detector(DETECTORS[name], self.photo)
+                    self._results[name] = run_detector(
+                        DETECTORS[name], self.photo, self._rules.get(name, ())
+                    )
                 except Exception as error:
                     self._results[name] = error
 
@@ -87,17 +94,18 @@ class Checker:
         self.policies = policies
         self._fitted = dict(fitted or {})
         self._words = dict(words or {})
-        self._pixel_detectors: dict[str, None] = {}
+        # by detector that reads pixels its sections
+        self._pixel_rules: dict[str, list[DetectorConfig]] = {}
         for policy in policies.policies:
             for name, rule in policy.rules.items():
                 DETECTORS[name].prepare(rule)
                 if DETECTORS[name].reads_pixels(rule):
-                    self._pixel_detectors[name] = None
+                    self._pixel_rules.setdefault(name, []).append(rule)
 
     def detect(self, photo: Photo) -> DetectorResults:
         """Run the policies' detectors that need the pixels alone: most of the work of ``check``."""
-        results = DetectorResults(photo)
-        results.prefetch(self._pixel_detectors)
+        results = DetectorResults(photo, self._pixel_rules)
+        results.prefetch(self._pixel_rules)
         return results
 
     def check(
@@ -117,7 +125,7 @@ class Checker:
         cannot be had: what needs it answers ``review``. A detector that several policies use runs
         once; one that is in ``results`` does not run again.
         """
-        results = results or DetectorResults(photo)
+        results = results or DetectorResults(photo, self._pixel_rules)
         crops = None if embed is None else PhotoCrops(results.photo, embed)
         context = PhotoContext(results.photo, vectors, crops, categories, tags)
         return [

@@ -149,6 +149,12 @@ class PhotoContext:
         top, bottom = (_clip(side * down, photo.height) for side in (y, y + height))
         return [left, top, right - left, bottom - top]
 
+    def upright_point(self, x: float, y: float) -> list[int]:
+        """A point on the decoded pixels as one on the upright original, which may lie beside it."""
+        photo = self.photo
+        across, down = photo.width / photo.pixels.width, photo.height / photo.pixels.height
+        return [round(x * across), round(y * down)]
+
 
 def _clip(value: float, limit: int) -> int:
     return min(max(round(value), 0), limit)
@@ -193,6 +199,10 @@ class Detector(ABC, Generic[ConfigT, SeenT]):
     def run(self, photo: Photo) -> SeenT:
         """Look at the pixels, once for all policies; ``judge`` gets what it returns."""
 
+    def run_for(self, photo: Photo, configs: Sequence[ConfigT]) -> SeenT:
+        """``run``, less what none of the policies' sections asks for."""
+        return self.run(photo)
+
     @abstractmethod
     def judge(self, config: ConfigT, seen: SeenT, context: PhotoContext) -> list[Evidence]:
         """Compare with one policy."""
@@ -203,13 +213,15 @@ DETECTORS: Registry[Detector[Any, Any]] = Registry(
 )
 
 
-def run_detector(detector: Detector[Any, SeenT], photo: Photo) -> SeenT:
+def run_detector(
+    detector: Detector[Any, SeenT], photo: Photo, configs: Sequence[DetectorConfig]
+) -> SeenT:
     """Run a detector on the pixels. Raises ``DetectorFailedError`` where it cannot."""
     reason = detector.missing()
     if reason:
         raise DetectorFailedError(reason)
     try:
-        return detector.run(photo)
+        return detector.run_for(photo, configs)
     except DetectorFailedError:
         raise
     except Exception as error:

@@ -27,7 +27,15 @@ from indexer.moderation.gallery import (
     PhotoCrops,
     cut_out,
     prepare_for_symbols,
+    prepare_keypoints,
     prepare_symbols,
+)
+from indexer.moderation.keypoint_matching import (
+    KeypointBank,
+    Keypoints,
+    detect_photo,
+    find_keypoints,
+    find_library,
 )
 from indexer.moderation.template_matching import PreparedPhoto, TemplateBank, find_match
 from indexer.moderation.thresholds import FALSE_ALARMS, Bounds, Rivals, fit_bounds, fit_rivals
@@ -82,13 +90,13 @@ def fit_galleries(
     All ways to match of all galleries share ``budget``, a share of ordinary photos
     (``alarm_budget.share_budget``); ``screen`` tells which photos other detectors ask about anyway.
     Without a budget each gallery has one of ``FALSE_ALARMS``, in equal parts for its ways. A way
-    that nothing is known about, for want of catalog photos and of examples to hold out, gets no
-    bounds.
+    that nothing is known about gets no bounds: for want of catalog photos and of examples to hold
+    out, or of the library that finds keypoints.
 
     Near misses are looked for in all of ``sample.vectors`` as a whole, in ``sample.photos`` in
     parts. Held out are the examples: each is scored by a row made of the others; as a symbol it is
-    pasted on catalog photos and looked for by the others. ``general`` as ``few_shot.background``
-    takes it.
+    pasted on catalog photos and looked for by the others, as are its keypoints. ``general`` as
+    ``few_shot.background`` takes it.
     """
     words = words or {}
     if not galleries and not words:
@@ -96,7 +104,7 @@ def fit_galleries(
     behind = background(sample.vectors, sample.groups, blocks, CATEGORY_SHARES, general=general)
     rivals = fit_rivals(sample.vectors, sample.groups, behind)
     rows = {
-        name: _row(_vectors(gallery, embed, behind), behind, rivals)
+        name: _with_keypoints(gallery, _row(_vectors(gallery, embed, behind), behind, rivals))
         for name, gallery in galleries.items()
     }
     seen = _near_misses(galleries, rows, embed, sample, screen, _told(words, sample))
@@ -112,7 +120,7 @@ def fit_galleries(
         row = rows[name]
         each = FALSE_ALARMS / len(gallery.match) if budget is None else budget
         bounds = {}
-        for match in gallery.match:
+        for match in [way for way in gallery.match if (name, way) in seen.near]:
             held_out = _score_held_out(match, gallery, row, seen.grounds, behind)
             found = fit_bounds(
                 seen.near[name, match],
@@ -159,6 +167,13 @@ def _vectors(gallery: BannedGallery, embed: Embed, behind: Background) -> np.nda
     return embed([example.photo for example in gallery.examples])
 
 
+def _with_keypoints(gallery: BannedGallery, row: FittedGallery) -> FittedGallery:
+    """The gallery with its examples' points, if it is matched by them and they can be found."""
+    if "keypoints" not in gallery.match or find_library()[1] is not None:
+        return row
+    return replace(row, keypoints=prepare_keypoints(gallery.examples))
+
+
 def _row(examples: np.ndarray, behind: Background, rivals: Rivals) -> FittedGallery:
     if not len(examples):
         return FittedGallery(np.zeros(len(behind.scale), np.float32), 0.0, rivals, examples, {})
@@ -182,6 +197,8 @@ def _score_held_out(
 ) -> list[float]:
     if match == "symbol":
         return _score_pasted(gallery.examples, grounds)
+    if match == "keypoints":
+        return _score_pasted_points(gallery.examples, row.keypoints, grounds)
     return _score_left_out(row, behind)
 
 
@@ -228,7 +245,8 @@ def _near_misses(
     places: list[int] = []
     asked: list[bool] = []
     grounds: list[Photo] = []
-    in_parts = bool(symbols or cropped or screen)
+    pointed = {name: one.keypoints for name, one in rows.items() if one.keypoints is not None}
+    in_parts = bool(symbols or cropped or pointed or screen)
     for place, photo in sample.photos if in_parts else ():
         if len(grounds) < _TRIES:
             grounds.append(photo)
@@ -238,6 +256,10 @@ def _near_misses(
             seen = prepare_for_symbols(photo)
         for name, prepared in symbols.items():
             scores[name, "symbol"].append(_score(prepared, seen))
+        if pointed:
+            points = detect_photo(photo.pixels)
+        for name, bank in pointed.items():
+            scores[name, "keypoints"].append(_score_points(bank, points))
         if cropped:
             crops, _ = PhotoCrops(photo, embed).embedded
             for name in cropped:
@@ -253,7 +275,7 @@ def _near_misses(
                 own = ~_copies(sample.vectors, rows[name].examples)
                 near[way] = whole[own]
                 joint[way] = np.where(own, whole, -np.inf)[chosen]
-            else:
+            elif match != "keypoints" or name in pointed:
                 near[way] = joint[way] = np.array(scores[way])
     near |= told
     joint |= {way: found[chosen] for way, found in told.items()}
@@ -274,6 +296,26 @@ def _score_pasted(examples: Sequence[Example], grounds: Sequence[Photo]) -> list
         for number, ground in enumerate(grounds if rest else ()):
             pasted = _paste(ground, example, number)
             scores.append(_score(others, prepare_for_symbols(pasted)))
+    return scores
+
+
+def _score_points(bank: KeypointBank, seen: Keypoints) -> float:
+    found = find_keypoints(bank, seen)
+    return found.score if found else 0.0
+
+
+def _score_pasted_points(
+    examples: Sequence[Example], bank: KeypointBank | None, grounds: Sequence[Photo]
+) -> list[float]:
+    """Score each example, pasted on catalog photos, by the points of the others."""
+    scores: list[float] = []
+    if bank is None:
+        return scores
+    for place, example in enumerate(examples):
+        rest = KeypointBank(bank.examples[:place] + bank.examples[place + 1 :])
+        for number, ground in enumerate(grounds if rest.examples else ()):
+            pasted = _paste(ground, example, number)
+            scores.append(_score_points(rest, detect_photo(pasted.pixels)))
     return scores
 
 

@@ -18,6 +18,7 @@ from indexer.core.regular_files import read_small
 from indexer.imaging.decode import MIME, Photo, decode_photo
 from indexer.imaging.geometry import Box, scaled_size
 from indexer.moderation.detector import DetectorConfig, Text
+from indexer.moderation.keypoint_matching import KeypointBank, detect_example
 from indexer.moderation.policy import PolicySet
 from indexer.moderation.template_matching import (
     AREAS,
@@ -33,8 +34,8 @@ from indexer.moderation.thresholds import Bounds, Rivals
 # photos -> float32 [N, D]
 Embed = Callable[[Sequence[Photo]], np.ndarray]
 
-MATCHES = ("whole", "symbol", "crops")
-# crops cost a pass of the network each
+MATCHES = ("whole", "symbol", "keypoints", "crops")
+# crops cost a pass of the network each; keypoints need a package
 DEFAULT_MATCH = ("whole", "symbol")
 _MAX_EXAMPLES = 20
 _EXTENSIONS = frozenset(f".{name.lower()}" for name in (*MIME, "jpg", "tif", "heif"))
@@ -149,8 +150,9 @@ class FittedGallery:
     ``bounds`` by match; of ``whole`` and ``crops`` in nats, as ``scores``; a match without any
     could not be fitted.
 
-    A gallery that is matched as symbols alone needs no vectors: then ``examples`` is [0, D] and
-    ``weight`` all zeros.
+    A gallery that is matched neither whole nor in crops needs no vectors: then ``examples`` is
+    [0, D] and ``weight`` all zeros. ``keypoints``: the examples' points, where it is matched by
+    them and they could be found on the machine that fitted it.
     """
 
     weight: np.ndarray  # float32 [D]
@@ -158,6 +160,7 @@ class FittedGallery:
     rivals: Rivals
     examples: np.ndarray  # float32 [n, D]
     bounds: dict[str, Bounds]
+    keypoints: KeypointBank | None = None
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
         """Log odds float [N] of the gallery's kind against the catalog's, of embeddings [N, D]."""
@@ -211,6 +214,12 @@ def prepare_symbols(examples: Sequence[Example]) -> TemplateBank:
         pixels, mask = cut_out(example.photo.pixels)
         templates.append([_sized(pixels, mask, share) for share in AREAS])
     return prepare_templates(templates)
+
+
+def prepare_keypoints(examples: Sequence[Example]) -> KeypointBank:
+    """Find the points of a gallery's examples, less what lies on their plain ground."""
+    cuts = [cut_out(example.photo.pixels) for example in examples]
+    return KeypointBank(tuple(detect_example(pixels, mask) for pixels, mask in cuts))
 
 
 def cut_out(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,17 @@ from indexer.moderation.alarm_budget import AlarmReport
 from indexer.moderation.checker import screen_of
 from indexer.moderation.described_kind import Describe, FittedWords, read_words, words_of
 from indexer.moderation.fit_galleries import CatalogSample, FittedGalleries, fit_galleries
-from indexer.moderation.gallery import Embed, FittedGallery, galleries_of
+from indexer.moderation.gallery import BannedGallery, Embed, FittedGallery, galleries_of
+from indexer.moderation.keypoint_matching import (
+    DESCRIPTOR,
+    EXAMPLE_SIDE,
+    MOST_EXAMPLE_POINTS,
+    PHOTO_SIDE,
+    VERSION,
+    KeypointBank,
+    Keypoints,
+    find_library,
+)
 from indexer.moderation.policy import PolicySet
 from indexer.moderation.thresholds import Bounds, Rivals
 
@@ -58,15 +68,16 @@ def fit_home(
 
     Fitted again where the catalog has twice the photos by now, until they fill the sample;
     ``again``: fit in any case; ``describe`` reads prompts, None where the model cannot. Takes some
-    30 ms per gallery and catalog photo (at most 1,000 photos), with ``crops`` five passes of the
-    network for each; where all galleries share a budget, 10 ms for each photo that detectors
-    ``counted`` in it look at. What cannot be written is logged and holds all the same.
+    30 ms per gallery and catalog photo (at most 1,000 photos), with ``keypoints`` about twice that,
+    with ``crops`` five passes of the network for each; where all galleries share a budget, 10 ms
+    for each photo that detectors ``counted`` in it look at. What cannot be written is logged and
+    holds all the same.
     """
     galleries = galleries_of(policies)
     banned = words_of(policies)
     if not galleries and not banned:
         return FittedGalleries({}, None)
-    stored = None if again else _read(fitted_file(home), _key(policies, bundle))
+    stored = None if again else _read(fitted_file(home), _key(policies, bundle), galleries)
     if stored is not None and stored[1] >= _VECTORS:
         return stored[0]
     with closing(
@@ -78,6 +89,8 @@ def fit_home(
             return stored[0]
         screen = None if policies.false_alarms is None else screen_of(policies)
         side = _SHORT_SIDE if screen is None else _SCREENED_SIDE
+        if any("keypoints" in one.match for one in galleries.values()):
+            side = max(side, PHOTO_SIDE)
         sample = _sample(home, catalog, store, rows, side)
     fitted = fit_galleries(
         galleries,
@@ -104,7 +117,7 @@ def fit_home(
 
 def read_fitted(home: Home, policies: PolicySet, bundle: Bundle) -> FittedGalleries | None:
     """Return the galleries stored for this policy version and ``embedding_id``, or None."""
-    stored = _read(fitted_file(home), _key(policies, bundle))
+    stored = _read(fitted_file(home), _key(policies, bundle), galleries_of(policies))
     return None if stored is None else stored[0]
 
 
@@ -177,6 +190,7 @@ def _gallery_to_json(gallery: FittedGallery) -> dict[str, Any]:
         "bias": gallery.bias,
         "examples": _packed(gallery.examples),
         "bounds": {match: asdict(found) for match, found in gallery.bounds.items()},
+        **({} if gallery.keypoints is None else {"keypoints": _bank_to_json(gallery.keypoints)}),
     }
 
 
@@ -187,7 +201,49 @@ def _gallery_from_json(stored: dict[str, Any], rivals: Rivals) -> FittedGallery:
         rivals,
         _unpacked(stored["examples"]),
         {match: Bounds(**bounds) for match, bounds in stored["bounds"].items()},
+        _bank_from_json(stored["keypoints"]) if "keypoints" in stored else None,
     )
+
+
+def _bank_to_json(bank: KeypointBank) -> dict[str, Any]:
+    examples = [
+        {
+            "size": list(one.size),
+            "frames": _packed(one.frames),
+            "descriptors": base64.b64encode(one.raw.tobytes()).decode(),
+        }
+        for one in bank.examples
+    ]
+    return {"version": VERSION, "examples": examples}
+
+
+def _bank_from_json(stored: dict[str, Any]) -> KeypointBank:
+    """Raises ``ValueError`` for points of another version, or that no example could have."""
+    if stored["version"] != VERSION:
+        raise ValueError("points of another version")
+    return KeypointBank(tuple(_points_from_json(one) for one in stored["examples"]))
+
+
+def _points_from_json(stored: dict[str, Any]) -> Keypoints:
+    width, height = (int(side) for side in stored["size"])
+    frames = _unpacked(stored["frames"]).reshape(-1, 4)
+    raw = np.frombuffer(base64.b64decode(stored["descriptors"], validate=True), np.uint8)
+    raw = raw.reshape(-1, DESCRIPTOR)
+    sizes_hold = 0 < width <= EXAMPLE_SIDE and 0 < height <= EXAMPLE_SIDE
+    counts_hold = len(raw) == len(frames) <= MOST_EXAMPLE_POINTS
+    # A diameter divides.
+    if not (sizes_hold and counts_hold and np.isfinite(frames).all() and (frames[:, 2] > 0).all()):
+        raise ValueError("no points of an example")
+    return Keypoints((width, height), frames, raw)
+
+
+def _lacks_points(gallery: BannedGallery, fitted: FittedGallery | None) -> bool:
+    """Whether points are missing that could be found on this machine, or not one set an example."""
+    if "keypoints" not in gallery.match or fitted is None:
+        return False
+    if fitted.keypoints is None:
+        return find_library()[1] is None
+    return len(fitted.keypoints.examples) != len(gallery.examples)
 
 
 def _words_from_json(stored: dict[str, Any]) -> FittedWords:
@@ -207,11 +263,13 @@ def _unpacked(stored: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(data, "<f4").reshape(stored["shape"])
 
 
-def _read(file: Path, key: dict[str, Any]) -> tuple[FittedGalleries, int] | None:
+def _read(
+    file: Path, key: dict[str, Any], galleries: Mapping[str, BannedGallery]
+) -> tuple[FittedGalleries, int] | None:
     """The galleries stored under ``key``, and how many photos the catalog had.
 
-    None where the file has another key, is absent, damaged or does not say how many: then they are
-    fitted again.
+    None where the file has another key, is absent, damaged, does not say how many or lacks
+    keypoints that could be found now: then they are fitted again.
     """
     try:
         stored = read_sealed_json(file)
@@ -221,6 +279,8 @@ def _read(file: Path, key: dict[str, Any]) -> tuple[FittedGalleries, int] | None
         fitted = {
             name: _gallery_from_json(one, rivals) for name, one in stored["galleries"].items()
         }
+        if any(_lacks_points(one, fitted.get(name)) for name, one in galleries.items()):
+            return None
         alarms = stored.get("alarms")
         report = None if alarms is None else AlarmReport(**alarms)
         # Files from before there were any have none.

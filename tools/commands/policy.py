@@ -96,15 +96,38 @@ def _describe_alarms(found: AlarmReport | None) -> dict[str, Any] | None:
 
 
 def _warnings(one: Policy) -> list[str]:
-    """Patterns that a text could be made for, so that they are stopped by their time limit."""
+    """Patterns that a text could be made for, so that they are stopped by their time limit, and
+    galleries that keypoints cannot find."""
     from indexer.moderation.text_pattern import PATTERN_S
 
-    return [
+    return _keypoint_warnings(one) + [
         f"policy {one.name}, {name}: the pattern {pattern.pattern!r} {pattern.risk}: where a text "
         f"takes it more than {PATTERN_S} s it is stopped, and the photo is for a person to review"
         for name, rule in one.rules.items()
         for pattern in rule.patterns_used()
         if pattern.risk
+    ]
+
+
+def _keypoint_warnings(one: Policy) -> list[str]:
+    """Whether keypoints can be found here, and whether the gallery's photos have enough of them."""
+    from indexer.moderation.gallery import BannedGallery, prepare_keypoints
+    from indexer.moderation.keypoint_matching import FEW_POINTS, find_library
+
+    gallery = one.rules.get("gallery")
+    if not isinstance(gallery, BannedGallery) or "keypoints" not in gallery.match:
+        return []
+    _, reason = find_library()
+    if reason is not None:
+        return [f"policy {one.name}, gallery: {reason} (the policy answers review)"]
+    counts = [len(points.frames) for points in prepare_keypoints(gallery.examples).examples]
+    few = [count for count in counts if count < FEW_POINTS]
+    if 2 * len(few) <= len(counts):
+        return []
+    return [
+        f"policy {one.name}, gallery: {len(few)} of {len(counts)} photos have fewer than "
+        f"{FEW_POINTS} keypoints (the fewest: {min(few)}): marks with few corners are found by "
+        "symbol, hardly by keypoints"
     ]
 
 

@@ -85,3 +85,49 @@ def write(folder: Path, policies: str, photos: int = 0, *, version: str = "1") -
     file = folder / "policy.yaml"
     file.write_text(f"version: {version}\npolicies:\n{policies}", encoding="utf-8")
     return file
+
+
+def crest(side: int = 240, seed: int = 4) -> Image.Image:
+    """RGBA: a dark disc full of small shapes, an emblem of many corners, nothing around it."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGBA", (480, 480), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((0, 0, 479, 479), fill=(20, 40, 90))
+    for _ in range(26):
+        angle, reach = rng.uniform(0, 6.28), 180 * rng.uniform() ** 0.5
+        x, y = 240 + reach * np.cos(angle), 240 + reach * np.sin(angle)
+        corners = [(x + dx, y + dy) for dx, dy in rng.uniform(-48, 48, (3, 2)).tolist()]
+        pen.polygon(corners, fill=tuple(int(value) for value in rng.integers(60, 255, 3)))
+    return image.resize((side, side), Image.Resampling.BOX)
+
+
+def crest_example(number: int) -> Image.Image:
+    """One gallery photo: the crest on a plain ground."""
+    ground = Image.new("RGB", (300, 300), (230, 225 - 5 * number, 215))
+    part = crest(220 + 4 * number).rotate(4.0 * number - 6, Image.Resampling.BICUBIC, expand=True)
+    ground.paste(part, (20, 15), part)
+    return ground
+
+
+def leaning(part: Image.Image) -> Image.Image:
+    """A picture turned by 40 degrees and then a third narrower: as of cloth seen from the side."""
+    turned = part.rotate(40, Image.Resampling.BICUBIC, expand=True)
+    return turned.resize((round(turned.width * 0.66), turned.height), Image.Resampling.BICUBIC)
+
+
+def with_crest(seed: int, at: tuple[int, int], part: Image.Image) -> Image.Image:
+    """A catalog photo, twice as large as ``product``'s, that bears some part of the crest."""
+    image = product(seed).resize((400, 480), Image.Resampling.BICUBIC)
+    image.paste(part, at, part)
+    return image
+
+
+def write_crests(folder: Path, match: str, photos: int, *, version: str = "2") -> Path:
+    """A policy file with one gallery of ``photos`` crests."""
+    (folder / "banned").mkdir(exist_ok=True)
+    for number in range(photos):
+        crest_example(number).save(folder / "banned" / f"{number}.png")
+    file = folder / "policy.yaml"
+    rule = f"  crests:\n    gallery: {{photos: banned, match: [{match}]}}\n"
+    file.write_text(f"version: {version}\npolicies:\n{rule}", encoding="utf-8")
+    return file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,12 +17,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import Photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.model.spec import Block
 from indexer.moderation.gallery_store import fit_home, fitted_file, read_fitted
+from indexer.moderation.keypoint_matching import MOST_EXAMPLE_POINTS, find_library
 from indexer.moderation.policy import load_policies
 from tests.indexer.moderation import drawn
 
@@ -215,3 +219,74 @@ def test_a_budget_of_the_file_is_counted_and_stored(tmp_path: Path) -> None:
     for name, gallery in fits["1"].galleries.items():
         for match, bounds in gallery.bounds.items():
             assert bounds.review < fits["2"].galleries[name].bounds[match].review
+
+
+def test_keypoints_are_stored_and_read_again(tmp_path: Path) -> None:
+    """Equal to the last bit and without the network or the finder of points; of another version,
+    more than an example can have, or no numbers, they are found again. A changed gallery photo
+    leaves nothing of the one before."""
+    pytest.importorskip("cv2")
+    home = Home.create(tmp_path / "home")
+    file = drawn.write_crests(tmp_path, "keypoints", 2)
+    policies, embed = load_policies(file), Counting()
+    with open_catalog(home) as catalog:
+        made = fit_home(home, policies, BUNDLE, catalog, embed).galleries["crests"].keypoints
+        kept = read_fitted(home, policies, BUNDLE)
+        assert made is not None
+        assert kept is not None
+        read = kept.galleries["crests"].keypoints
+        assert read is not None
+        for one, other in zip(made.examples, read.examples, strict=True):
+            assert one.size == other.size
+            np.testing.assert_array_equal(one.frames, other.frames)
+            np.testing.assert_array_equal(one.raw, other.raw)
+        whole = read_sealed_json(fitted_file(home))
+        count = MOST_EXAMPLE_POINTS + 1
+        many = {
+            "frames": {"shape": [count, 4], "float32": encoded(np.ones((count, 4)))},
+            "descriptors": base64.b64encode(bytes(count * 128)).decode(),
+        }
+        nothing = {
+            "frames": {"shape": [1, 4], "float32": encoded(np.full((1, 4), np.nan))},
+            "descriptors": base64.b64encode(bytes(128)).decode(),
+        }
+        flat = {**nothing, "frames": {"shape": [1, 4], "float32": encoded(np.zeros((1, 4)))}}
+        for number, wrong in enumerate((many, nothing, flat, {"size": [10**9, 2]}, None)):
+            damaged = json.loads(json.dumps(whole))
+            points = damaged["galleries"]["crests"]["keypoints"]
+            if wrong is None:
+                points["version"] = 0
+            else:
+                points["examples"][1] |= wrong
+            write_sealed_json(fitted_file(home), damaged)
+            assert read_fitted(home, policies, BUNDLE) is None, number
+        fit_home(home, policies, BUNDLE, catalog, embed)
+        first = whole["galleries"]["crests"]["keypoints"]["examples"][0]["descriptors"]
+        assert first in fitted_file(home).read_text()
+        drawn.crest_example(7).save(tmp_path / "banned" / "0.png")
+        fit_home(home, load_policies(file), BUNDLE, catalog, embed)
+        assert first not in fitted_file(home).read_text()
+
+
+def encoded(values: np.ndarray) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def test_a_home_fitted_without_the_package_is_fitted_again_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once more before: what cannot be found is not looked for at each start."""
+    pytest.importorskip("cv2")
+    home = Home.create(tmp_path / "home")
+    policies = load_policies(drawn.write_crests(tmp_path, "keypoints", 1))
+    find_library.cache_clear()
+    with open_catalog(home) as catalog:
+        with monkeypatch.context() as absent:
+            absent.setitem(sys.modules, "cv2", None)
+            fitted = fit_home(home, policies, BUNDLE, catalog, Counting())
+            assert fitted.galleries["crests"].keypoints is None
+            assert read_fitted(home, policies, BUNDLE) is not None
+        find_library.cache_clear()
+        assert read_fitted(home, policies, BUNDLE) is None
+        fitted = fit_home(home, policies, BUNDLE, catalog, Counting())
+        assert fitted.galleries["crests"].keypoints is not None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from indexer.moderation.detector import DETECTORS
+from indexer.moderation.keypoint_matching import find_library
 from tests.indexer.moderation import drawn
 from tools.cli import run
 
@@ -72,3 +75,28 @@ def test_check_says_what_its_detectors_cannot_find(
     shown = capsys.readouterr().err
     assert f"nudity: {limits['nudity']}" in shown
     assert limits["gallery"] not in shown
+
+
+def test_check_says_where_keypoints_are_of_no_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gallery of plain crosses, and a machine without the package; a crest is fine."""
+    pytest.importorskip("cv2")
+
+    def warnings(file: Path) -> list[str]:
+        assert run(["policy", "check", str(file), "--json"]) == 0
+        return list(json.loads(capsys.readouterr().out)["warnings"])
+
+    file = drawn.write_crests(tmp_path, "keypoints", 2)
+    assert warnings(file) == []
+    cross = Image.new("RGB", (300, 300), "white")
+    ImageDraw.Draw(cross).rectangle((120, 40, 180, 260), fill="black")
+    for number in range(2):
+        cross.save(tmp_path / "banned" / f"{number}.png")
+    (few,) = warnings(file)
+    assert few.startswith("policy crests, gallery: 2 of 2 photos have fewer than 50 keypoints")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    find_library.cache_clear()
+    (absent,) = warnings(file)
+    find_library.cache_clear()
+    assert "pip install 'catalens[emblems]' (the policy answers review)" in absent
