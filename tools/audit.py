@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import write_atomic, write_json, written_aside
+from indexer.core.atomic_files import write_atomic, write_sealed_json, written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError
 from indexer.core.home import Home
@@ -129,7 +129,8 @@ def audit(engine: Engine, *, progress: OnStage | None = None, profile: str | Non
                 progress("products", report.products, total)
         report.entries += _duplicates(home, catalog, report, progress)
     if scores:
-        write_json(home.path / SHOP_QUALITY, ShopQuality.measured(_findings(scores)).as_json())
+        measured = ShopQuality.measured(_findings(scores)).as_json()
+        write_sealed_json(home.path / SHOP_QUALITY, measured)
     return report
 
 

@@ -65,7 +65,7 @@ def erase(
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
     from indexer.core.atomic_files import write_json
-    from indexer.core.errors import NotErasedError
+    from indexer.core.errors import BadHomeError, NotErasedError
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
     from indexer.operations.erasure_audit import ticket as make_ticket
@@ -91,10 +91,15 @@ def erase(
     with stages() as callback:
         done = rewrite(opened, progress=callback, terms=terms, **given(**options))
     outside = erase_outside(opened, cache=cache, pushed=pushed)
+    try:
+        backups = made_backups(opened)
+    except BadHomeError as error:
+        backups = []
+        outside.failed["backups.json"] = str(error)
     document = {
         **to_plain(done),
         "outside": to_plain(outside),
-        "backups": [to_plain(made) for made in made_backups(opened)],
+        "backups": [to_plain(made) for made in backups],
     }
     print_result(document, as_json, _show_erased)
     failed = {**done.failed, **outside.failed}

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.core.atomic_files import read_sealed_json
 from indexer.core.errors import CatalensError, NothingImportedError
-from indexer.core.regular_files import read_json
 from tools.output import log, stages
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class StartPlan:
         return self.home.path / _FOLDER
 
     def save(self) -> None:
-        from indexer.core.atomic_files import write_json
+        from indexer.core.atomic_files import write_sealed_json
 
         self.folder.mkdir(exist_ok=True)
-        write_json(self.folder / "state.json", asdict(self.state))
+        write_sealed_json(self.folder / "state.json", asdict(self.state))
 
     def decide(self, text: str) -> None:
         """Print a decision, and remember it."""
@@ -188,7 +188,7 @@ def follow_page() -> None:
 
 def _stored_state(home: Home, feed: str) -> StartState:
     try:
-        stored = read_json(home.path / _FOLDER / "state.json")
+        stored = read_sealed_json(home.path / _FOLDER / "state.json")
         state = StartState(**stored)
     except (OSError, ValueError, TypeError):
         return StartState(feed)

@@ -9,18 +9,20 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
-from indexer.core.regular_files import open_regular, read_json
+from indexer.core.regular_files import open_regular, read_json, read_small
 
 if sys.platform != "win32":
     import fcntl
 
 _CHUNK = 1 << 20
+# Before the checksum of the lines above it.
+_LINE_SEAL = "sha256:"
 # Of folders that hold a whole home: nobody but their owner may look into them.
 PRIVATE_MODE = 0o700
 
@@ -220,7 +222,7 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
 
 def write_sealed_json(path: Path, value: dict[str, Any], *, private: bool = False) -> None:
     """``write_json`` with a checksum under "seal": one changed byte must not be another answer."""
-    write_json(path, {**value, "seal": _seal(value)}, private=private)
+    write_json(path, {**value, "seal": seal_of(value)}, private=private)
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
@@ -232,12 +234,59 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise ValueError("it holds no object")
     seal = stored.pop("seal", None)
-    if seal is not None and seal != _seal(stored):
+    if seal is not None and seal != seal_of(stored):
         raise ValueError("it does not match its checksum")
     return stored
 
 
-def _seal(value: dict[str, Any]) -> str:
+def write_sealed_texts(path: Path, texts: Sequence[str]) -> None:
+    """``write_json`` of a list of texts with its checksum behind them, in a form that releases
+    before there were any pass over."""
+    write_json(path, [*texts, {"seal": seal_of(list(texts))}])
+
+
+def read_sealed_texts(path: Path) -> list[str]:
+    """What ``write_sealed_texts`` wrote, or ``write_json`` before there were seals.
+
+    Raises ``OSError``, ``ValueError`` for a damaged file.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, list):
+        raise ValueError("it holds no list")
+    seal = stored.pop() if stored and isinstance(stored[-1], dict) else None
+    if not all(isinstance(text, str) for text in stored):
+        raise ValueError("it holds something else than texts")
+    if seal is not None and seal.get("seal") != seal_of(stored):
+        raise ValueError("it does not match its checksum")
+    return stored
+
+
+def write_sealed_lines(path: Path, lines: Sequence[str], *, private: bool = False) -> None:
+    """``write_atomic`` of lines of ASCII letters and digits, with a checksum as the last one."""
+    text = "\n".join([*lines, _line_seal(lines)]) + "\n"
+    write_atomic(path, text.encode("ascii"), private=private)
+
+
+def read_sealed_lines(path: Path) -> list[str]:
+    """What ``write_sealed_lines`` wrote, or a file of lines from before there were seals.
+
+    Raises ``OSError``, ``ValueError`` for a damaged file.
+    """
+    lines = read_small(path).decode("ascii").split()
+    if lines and lines[-1].startswith(_LINE_SEAL) and lines.pop() != _line_seal(lines):
+        raise ValueError("it does not match its checksum")
+    if not all(map(str.isalnum, lines)):
+        # A checksum whose name was changed, for one.
+        raise ValueError("it holds something else than letters and digits")
+    return lines
+
+
+def _line_seal(lines: Sequence[str]) -> str:
+    return _LINE_SEAL + hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def seal_of(value: Any) -> str:
+    """The checksum of a value that is stored as JSON."""
     # As it is read again: tuples are lists, keys are text.
     return hashlib.sha256(canonical_json(json.loads(json.dumps(value)))).hexdigest()[:16]
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from indexer.core.atomic_files import PRIVATE_MODE, write_json
+from indexer.core.atomic_files import (
+    PRIVATE_MODE,
+    read_sealed_json,
+    seal_of,
+    write_sealed_json,
+)
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
 from indexer.core.regular_files import read_json
 
@@ -20,9 +27,14 @@ FORMAT = 1
 # What is written beside a pair without being part of its checksum.
 _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 KEYS_FILE = "keys.json"
+# The secret that signs webhooks; its mark in ``home.json`` has the same name.
+SECRET_FILE = "alert-secret"
 # Whoever writes a mark holds its lock for one small file.
 _MARKED_WITHIN_S = 30.0
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
+# Marks of the first release. It knows no checksum of the marker and keeps the one that it finds,
+# whichever of these it sets or takes back.
+_FIRST_MARKS = ("keys", "reviews")
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class Home:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
         marker = self.path / "home.json"
-        remake = f"write it anew with: catalens verify --repair --home {path}"
+        remake = _remake(self.path)
         if not marker.is_file():
             if any((self.path / name).exists() for name in ("catalog.sqlite3", "indexes")):
                 raise BadHomeError(f"{marker} is missing, though a home is here: {remake}")
@@ -73,10 +85,9 @@ class Home:
                 f"{path})"
             )
         try:
-            stored = read_json(marker)
+            found = _read_marker(marker).get("format")
         except (OSError, ValueError) as error:
-            raise BadHomeError(f"{marker} is not readable: {error}; {remake}") from error
-        found = stored.get("format") if isinstance(stored, dict) else None
+            raise _unreadable(marker, error) from error
         if not isinstance(found, int) or found < 1:
             raise BadHomeError(f"{marker} has no usable format number: {found!r}; {remake}")
         if found > FORMAT:
@@ -105,30 +116,38 @@ class Home:
             if mode & 0o007 and not mode & 0o020:
                 with suppress(OSError):
                     folder.chmod(PRIVATE_MODE)
-            write_json(folder / "home.json", {"format": FORMAT})
+            write_sealed_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
 
-    def mark(self, name: str) -> None:
-        """Note that the home holds ``name``, so that a lost file is not taken for none at all."""
+    def mark(self, name: str, *, wait_s: float = _MARKED_WITHIN_S) -> None:
+        """Note that the home holds ``name``, so that a lost file is not taken for none at all.
+
+        Raises ``BusyError`` where another process writes marks for longer than ``wait_s``,
+        ``BadHomeError``.
+        """
         if self.has_mark(name):
             return
         # A read-only home is marked when it is written next.
-        with suppress(OSError, ReadOnlyError), self.lock("marks", wait_s=_MARKED_WITHIN_S):
-            write_json(self.path / "home.json", {**self._marker(), name: True})
+        with suppress(OSError, ReadOnlyError), self.lock("marks", wait_s=wait_s):
+            write_sealed_json(self.path / "home.json", {**self._marker(), name: True})
 
     def unmark(self, name: str) -> None:
-        """Take a mark back. Raises ``BusyError``."""
+        """Take a mark back. Raises ``BusyError``, ``BadHomeError``."""
         with self.lock("marks", wait_s=_MARKED_WITHIN_S):
             marker = self._marker()
             marker.pop(name, None)
-            write_json(self.path / "home.json", marker)
+            write_sealed_json(self.path / "home.json", marker)
 
     def has_mark(self, name: str) -> bool:
-        """Whether the home was said to hold ``name``."""
+        """Whether the home was said to hold ``name``. Raises ``BadHomeError``."""
         return self._marker().get(name) is True
 
     def _marker(self) -> dict[str, Any]:
-        return dict(read_json(self.path / "home.json"))
+        marker = self.path / "home.json"
+        try:
+            return _read_marker(marker)
+        except (OSError, ValueError) as error:
+            raise _unreadable(marker, error) from error
 
     @property
     def damaged(self) -> Path:
@@ -147,6 +166,11 @@ class Home:
     def keys_file(self) -> Path:
         """Keys of the service, hashed, with names and roles."""
         return self.path / KEYS_FILE
+
+    @property
+    def secret_file(self) -> Path:
+        """The secret that signs webhooks."""
+        return self.path / SECRET_FILE
 
     @property
     def fetch_file(self) -> Path:
@@ -193,7 +217,7 @@ class Home:
     def active(self) -> Active | None:
         """The active pair, or None before the first activation."""
         try:
-            return Active.checked(read_json(self.current_file))
+            return Active.checked(read_sealed_json(self.current_file))
         except FileNotFoundError:
             return None
         except (KeyError, TypeError) as error:
@@ -211,14 +235,14 @@ class Home:
         ``before``: the records of what was active until now, oldest first, repeated here so that
         the record of activations can be lost.
         """
-        write_json(self.current_file, {**active.record(), "before": list(before)})
+        write_sealed_json(self.current_file, {**active.record(), "before": list(before)})
 
     def current_record(self) -> list[dict[str, Any]]:
         """What ``CURRENT`` repeats of the record of activations, oldest first, and itself.
 
         Raises ``OSError``, ``ValueError``, ``KeyError``, ``TypeError``.
         """
-        stored = read_json(self.current_file)
+        stored = read_sealed_json(self.current_file)
         return [*stored["before"], stored]
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
@@ -240,3 +264,29 @@ class Home:
                 ) from error
             raise
         return lock
+
+
+def _remake(home: Path) -> str:
+    return f"write it anew with: catalens verify --repair --home {shlex.quote(str(home))}"
+
+
+def _unreadable(marker: Path, error: Exception) -> BadHomeError:
+    return BadHomeError(f"{marker} is not readable: {error}; {_remake(marker.parent)}")
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    """What ``home.json`` says. Raises ``OSError``, ``ValueError`` where it was changed."""
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError("it holds no object")
+    seal = stored.pop("seal", None)
+    rest = {name: value for name, value in stored.items() if name not in _FIRST_MARKS}
+    known = [
+        {**rest, **dict.fromkeys(marks, True)}
+        for count in range(len(_FIRST_MARKS) + 1)
+        for marks in combinations(_FIRST_MARKS, count)
+    ]
+    odd = any(stored[name] is not True for name in _FIRST_MARKS if name in stored)
+    if seal is not None and (odd or seal not in map(seal_of, known)):
+        raise ValueError("it does not match its checksum")
+    return stored

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.actor import current_actor
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import seal_of, write_json
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
@@ -43,12 +43,17 @@ class PastActivation:
     def read(cls, stored: Mapping[str, Any]) -> PastActivation:
         """Raises ``KeyError``, ``TypeError``, ``ValueError`` for one that was changed. Entries of
         older releases have no time and no name."""
-        pair = Active.checked(stored)
-        return cls(pair, str(stored.get("at", "")), str(stored.get("by", "")))
+        entry = dict(stored)
+        seal = entry.pop("seal", None)
+        if seal is not None and seal != seal_of(entry):
+            raise ValueError("an entry does not match its checksum")
+        pair = Active.checked(entry)
+        return cls(pair, str(entry.get("at", "")), str(entry.get("by", "")))
 
     def record(self) -> dict[str, str]:
-        """As it is written."""
-        return {**self.pair.record(), "at": self.at, "by": self.by}
+        """As it is written, with a checksum of all of it."""
+        entry = {**self.pair.record(), "at": self.at, "by": self.by}
+        return {**entry, "seal": seal_of(entry)}
 
     @property
     def version(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.catalog.change_log import Living
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import remove_folder, write_json
+from indexer.core.atomic_files import read_sealed_texts, remove_folder, write_sealed_texts
 from indexer.core.errors import (
     BadHomeError,
     DamagedIndexError,
@@ -19,12 +19,15 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.manifest import Manifest, read_manifest, version_number
-from indexer.core.regular_files import read_json
 from indexer.index.transfer import locked_folder, push
 from indexer.index.version import Versions
 from indexer.index.version_files import ROWS
 
 _FILE = "pushed.json"
+MEND_PUSHED = (
+    "restore it from a backup's folder, or delete it and push to each folder again (catalens index "
+    "push DIR): erasure asks for those that it knows"
+)
 
 
 @dataclass
@@ -40,22 +43,26 @@ class PushedErasure:
 
 
 def pushed_folders(home: Home) -> list[Path]:
-    """The folders that versions of ``home`` were pushed to from here."""
+    """The folders that versions of ``home`` were pushed to from here.
+
+    Raises ``BadHomeError`` where that is not known any more: they still hold what is erased.
+    """
     try:
-        stored = read_json(home.path / _FILE)
-        return [Path(entry) for entry in stored if isinstance(entry, str)]
-    except (OSError, ValueError, TypeError):
+        return [Path(entry) for entry in read_sealed_texts(home.path / _FILE)]
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as error:
+        raise BadHomeError(f"{home.path / _FILE} cannot be read: {error}; {MEND_PUSHED}") from error
 
 
 def note_pushed(home: Home, folder: Path) -> None:
     """Remember that a version was pushed to ``folder``; where the home cannot be written, nothing
-    is."""
+    is. Raises ``BadHomeError``."""
     known = pushed_folders(home)
     if folder.absolute() not in known:
         with suppress(OSError):
             paths = [str(path) for path in (*known, folder.absolute())]
-            write_json(home.path / _FILE, sorted(paths))
+            write_sealed_texts(home.path / _FILE, sorted(paths))
 
 
 def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:

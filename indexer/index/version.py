@@ -68,19 +68,25 @@ class Versions(Activations):
 
         Taken before anything is written, so that a number is given out once whatever happens later.
         """
-        counter = self.folder / "LAST"
+        number = self.last_given() + 1
+        write_atomic(self.folder / "LAST", f"{number}\n".encode())
+        return f"v{number:06d}"
+
+    def last_given(self) -> int:
+        """The highest number that any version ever had, as far as the home knows.
+
+        Of the counter, whatever is left of it, and of all that names a version: the counter has no
+        checksum, and a number given twice would be another version under the name of one that
+        served.
+        """
         try:
-            given = int(counter.read_text())
+            given = int((self.folder / "LAST").read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             given = 0
         active = self.home.active()
-        known = [
-            version_number(name) or 0
-            for name in [*self.names(), active.index_version if active else ""]
-        ]
-        number = max([given, *known]) + 1
-        write_atomic(counter, f"{number}\n".encode())
-        return f"v{number:06d}"
+        served = [past.version for past in self.history()]
+        known = [*self.names(), *served, active.index_version if active else ""]
+        return max([given, *(version_number(name) or 0 for name in known)])
 
     def publish(self, content: NewVersion) -> str:
         """Write a new version aside, flush it and rename it into place; returns its name. Activates

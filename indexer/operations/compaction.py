@@ -15,12 +15,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from indexer.core.atomic_files import remove_folder, write_json
+from indexer.core.atomic_files import (
+    read_sealed_texts,
+    remove_folder,
+    write_sealed_texts,
+)
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
 from indexer.core.process_limits import is_out_of_memory, limit_worker
-from indexer.core.regular_files import read_json
 
 NOT_NOW = 75  # EX_TEMPFAIL: another build holds the lock, or another version was activated
 # the versions that compaction made before their manifests said so, oldest first
@@ -111,13 +114,13 @@ def _clear(home: Home, newest: str) -> None:
         doomed = [name for name in made[:-_KEPT] if name not in in_use]
         for name in doomed:
             remove_folder(versions.folder / name)
-        write_json(versions.folder / _MADE, [name for name in made if name not in doomed])
+        write_sealed_texts(versions.folder / _MADE, [name for name in made if name not in doomed])
 
 
 def _made(path: Path) -> list[str]:
     try:
-        return [str(name) for name in read_json(path)]
-    except (OSError, ValueError, TypeError):
+        return read_sealed_texts(path)
+    except (OSError, ValueError):
         return []
 
 

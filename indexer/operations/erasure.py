@@ -49,6 +49,7 @@ from indexer.operations.class_erasure import (
     models_of_erased,
     standing_classes,
 )
+from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.free_text import erase_free_text
 from indexer.operations.garbage_collection import (
     collect_photos,
@@ -173,6 +174,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         salt_orders(catalog)
         if pids or done.rows or done.vectors or done.photos:
             Jobs(home).redact()
+            remove_damaged_jobs(home)
             # What imports remember names photos' files; without it, the next one reads all rows
             # again.
             remove_folder(home.feeds)

@@ -85,6 +85,7 @@ _NAMES = frozenset(
 )
 # Problems whose words are the service's own.
 _STOPPED = ("interrupted", "worker-died")
+OWNER_LOCK = "owner.lock"  # held by the service that waits for the job
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
 _NOT_BEGUN: Mapping[str, Any] = {
@@ -204,7 +205,7 @@ class Jobs:
         folder = self.path(job_id)
         try:
             close_file(folder / _JOB)
-            job = Job.read(_read(folder), job_id)
+            job = Job.read(read_stored(folder), job_id)
         except (OSError, ValueError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
         try:
@@ -230,7 +231,7 @@ class Jobs:
         brought along goes."""
         folder = self.path(job_id)
         try:
-            stored = _read(folder)
+            stored = read_stored(folder)
         except (OSError, ValueError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
         if changes.get("state") in ENDED:
@@ -274,7 +275,7 @@ class Jobs:
                 continue
             folder = self.folder / job.job_id
             with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged
-                stored = _read(folder)
+                stored = read_stored(folder)
                 redacted = {**stored, "result": _redacted(stored.get("result"))}
                 if job.problem is not None and job.problem.code not in _STOPPED:
                     redacted["problem"] = {**stored["problem"], "detail": COVER}
@@ -282,7 +283,7 @@ class Jobs:
                     write_sealed_json(folder / _JOB, redacted, private=True)
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_stored(folder: Path) -> dict[str, Any]:
     """What ``job.json`` says. Raises ``OSError``, ``ValueError`` where it is damaged: with one
     changed byte a dry run is none."""
     return read_sealed_json(folder / _JOB)

@@ -6,13 +6,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import write_json
-from indexer.core.errors import CatalensError
+from indexer.core.atomic_files import seal_of, write_json
+from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
 from indexer.operations.backup_files import LIST
 
 _FILE = "backups.json"
+MEND_BACKUPS = (
+    "delete it, and look where backups lie: what is erased from now on is in those made before"
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class MadeBackup:
 
 
 def made_backups(home: Home) -> list[MadeBackup]:
-    """The backups that are known and not known to be gone, the oldest first.
+    """The backups that are known and not known to be gone, the oldest first. Raises
+    ``BadHomeError`` where they are not known any more: they still hold what is erased.
 
     One whose disk is not mounted counts: it is only out of sight. Copies made by hand are not
     known.
@@ -37,7 +41,8 @@ def note_backup(home: Home, path: Path, at: str) -> None:
     """Remember a backup; where the home cannot be written, nothing is."""
     with suppress(CatalensError, OSError), home.lock("backups", wait_s=10.0):
         known = [*made_backups(home), MadeBackup(str(path), at)]
-        write_json(home.path / _FILE, [asdict(made) for made in known])
+        stored = [asdict(made) for made in known]
+        write_json(home.path / _FILE, [{**entry, "seal": seal_of(entry)} for entry in stored])
 
 
 def backups_by_folder(home: Home) -> dict[str, list[MadeBackup]]:
@@ -57,10 +62,24 @@ def describe_backups(made: list[MadeBackup]) -> str:
 
 def _stored(home: Home) -> list[MadeBackup]:
     try:
-        stored = read_json(home.path / _FILE)
-        return [MadeBackup(str(one["path"]), str(one["at"])) for one in stored]
-    except (OSError, ValueError, TypeError, KeyError):
+        return [_checked(entry) for entry in read_json(home.path / _FILE)]
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = error if isinstance(error, OSError | ValueError) else "it holds something else"
+        raise BadHomeError(
+            f"{home.path / _FILE} cannot be read: {reason}; {MEND_BACKUPS}"
+        ) from error
+
+
+def _checked(stored: dict[str, str]) -> MadeBackup:
+    entry = {"path": stored["path"], "at": stored["at"]}
+    # Each by itself: a release before keeps what it reads, without checksums.
+    if "seal" in stored and stored["seal"] != seal_of(entry):
+        raise ValueError("an entry does not match its checksum")
+    if not all(isinstance(value, str) for value in entry.values()):
+        raise TypeError("a path and a time are texts")
+    return MadeBackup(**entry)
 
 
 def _may_exist(path: Path) -> bool:

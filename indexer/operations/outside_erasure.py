@@ -9,7 +9,7 @@ from pathlib import Path
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import CatalensError
+from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.index.pushed import PushedErasure, erase_pushed, pushed_folders
 from indexer.model.feature_store import FeatureCache, default_cache
@@ -54,7 +54,10 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
                 reasons = [f"{name}: {reason}" for name, reason in found.failed.items()]
                 if reasons:
                     done.failed[str(folder)] = "; ".join(reasons)
-    done.not_named = [str(path) for path in pushed_folders(home) if path not in folders]
+    try:
+        done.not_named = [str(path) for path in pushed_folders(home) if path not in folders]
+    except BadHomeError as error:
+        done.failed["pushed.json"] = str(error)
     return done
 
 

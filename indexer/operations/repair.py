@@ -12,20 +12,22 @@ from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import (
     foreign_failure,
-    read_sealed_json,
     remove_folder,
     replace_file,
-    write_json,
+    write_sealed_json,
 )
 from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
 from indexer.core.home import FORMAT, Home
 from indexer.core.progress import OnStage, no_progress
+from indexer.core.regular_files import read_json
 from indexer.core.sqlite import PASSING
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.registry import by_version
+from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.garbage_collection import stray_photos
+from indexer.operations.state_files import check_state
 from indexer.operations.verification import (
     database_damages,
     file_damages,
@@ -36,7 +38,8 @@ from indexer.operations.verification import (
 
 # Databases that are made again from the catalog and its photos.
 _DERIVED = ("keywords.sqlite3", "signatures.sqlite3", "fetch.sqlite3")
-_DERIVED_JSON = ("duplicates.json", "moderation.json", "alerts.json")
+# What a home is marked with, by the beginnings of the files' names.
+_MARKS = ("keys", "reviews", "alert-secret")
 
 
 def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
@@ -76,11 +79,20 @@ def _marker(path: Path, done: list[str]) -> Home:
         if catalog.exists():
             # A newer home has a newer catalog, which is refused here.
             Catalog.open(catalog).close()
-        marks = {"keys": "keys", "reviews": "reviews"}
-        held = {mark: True for mark, name in marks.items() if list(path.glob(f"{name}.*"))}
-        write_json(path / "home.json", {"format": FORMAT, **held})
+        said = _said_marks(path / "home.json")
+        held = {name: True for name in _MARKS if name in said or list(path.glob(f"{name}*"))}
+        write_sealed_json(path / "home.json", {"format": FORMAT, **held})
         done.append("home.json was written anew")
         return Home(path)
+
+
+def _said_marks(marker: Path) -> set[str]:
+    """The marks that what is left of a damaged marker names."""
+    try:
+        stored = read_json(marker)
+        return {name for name, value in stored.items() if value is True}
+    except (OSError, ValueError, AttributeError):
+        return set()
 
 
 def _reviews(home: Home, done: list[str]) -> None:
@@ -157,15 +169,14 @@ def _derived(home: Home, done: list[str]) -> None:
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             done.append(f"{path.relative_to(home.path)} was removed; it is made again")
-    for name in _DERIVED_JSON:
-        file = home.path / name
-        try:
-            read_sealed_json(file)
-        except FileNotFoundError:
+    for damage in check_state(home).damages:
+        name = damage.path.relative_to(home.path)
+        if not damage.derived or "jobs" in name.parts:
             continue
-        except (OSError, ValueError):
-            file.unlink()
-            done.append(f"{name} was removed; it is made again")
+        damage.path.unlink()
+        done.append(f"{name} was removed; it is made again")
+    for job_id in remove_damaged_jobs(home):
+        done.append(f"jobs/{job_id} was removed, whose file was damaged: start the job again")
 
 
 def _forget_changed_vectors(path: Path, done: list[str]) -> bool:

@@ -11,6 +11,7 @@ from indexer.catalog.store import Catalog
 from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
 from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
 from indexer.core.home import Home
+from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import Jobs
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
@@ -55,6 +56,7 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
     if terms.jobs:
         ended_before = time.time() - terms.jobs * _DAY_S
         done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
+        done.jobs += len(remove_damaged_jobs(home, changed_before=ended_before))
     Deletions(catalog.database).settle([])
     if is_undo_due(catalog, terms):
         done.undo = _expire_undo(catalog, terms.undo or ENDLESS_DAYS)

@@ -9,9 +9,14 @@ from importlib import metadata
 from typing import Any
 
 from indexer.catalog.store import open_catalog
-from indexer.core.atomic_files import canonical_json, file_stamp, storage_failure, write_json
+from indexer.core.atomic_files import (
+    canonical_json,
+    file_stamp,
+    read_sealed_json,
+    storage_failure,
+    write_sealed_json,
+)
 from indexer.core.home import Home
-from indexer.core.regular_files import read_json
 from indexer.feeds.import_report import ImportReport
 from indexer.fetch.feed_client import FeedClient, FetchedFeed
 from indexer.fetch.settings import FetchSettings
@@ -69,14 +74,14 @@ class FeedCopy:
             "mark": None if report.skipped.total else self._mark(),
         }
         try:
-            write_json(self._state, state)
+            write_sealed_json(self._state, state)
         except OSError as error:
             raise storage_failure(self._state, error) from error
 
     def _known(self) -> dict[str, Any]:
         """What was remembered of this very file and address; nothing of another."""
         try:
-            known = read_json(self._state)
+            known = read_sealed_json(self._state)
             stamp = file_stamp(self.path)
             is_same = stamp is not None and known["file"] == [*stamp]
             return known if is_same and known["address"] == self._source.feed else {}

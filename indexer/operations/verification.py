@@ -14,21 +14,23 @@ from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import SCHEMA as CATALOG
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import read_sealed_json, sha256_file
+from indexer.core.atomic_files import sha256_file
 from indexer.core.errors import (
     BadHomeError,
     CatalensError,
     NewerFormatError,
 )
-from indexer.core.home import Active, Home
+from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import PASSING, Connection, Database, Schema, opened
 from indexer.core.sqlite_files import has_log, is_made
 from indexer.core.sqlite_schema import foreign_part
+from indexer.index.activation import PastActivation
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
+from indexer.operations.state_files import check_state
 from indexer.reviews.body_hashes import check_bodies
 from indexer.reviews.schema import ROW_KINDS
 from indexer.reviews.schema import SCHEMA as REVIEWS
@@ -45,19 +47,8 @@ _PROGRAMS = {
     "keywords.sqlite3": KEYWORDS.programs,
 }
 _TRUTH = ("reviews.sqlite3",)
-_SEALED = ("duplicates.json", "moderation.json", "alerts.json")
-_MEND_KEYS = (
-    "put keys.json of a backup's folder in its place, or move away what is left of it and make "
-    "keys anew (catalens keys create NAME --role admin)"
-)
-# What they say was asked for once, and is asked for again.
-_MENDS = {
-    "jobs/*/job.json": "delete its folder and start the job again",
-    "sync/*.json": "delete it, and add the feed again (catalens sync add)",
-}
 # What several steps look at: as files, and for what they say.
 _READ_TWICE = ("indexes/ACTIVATIONS",)
-_JSON_FILES = ("*.json", "jobs/*/job.json", "sync/*.json", "indexes/ACTIVATIONS")
 
 
 @dataclass(frozen=True)
@@ -353,7 +344,7 @@ def _active(check: _Check) -> None:
         )
     try:
         for entry in read_json(record):
-            Active.checked(entry)
+            PastActivation.read(entry)
     except FileNotFoundError:
         check.damaged(record, "is missing", mend, derived=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -454,20 +445,8 @@ def _databases(check: _Check) -> None:
 
 
 def _small_files(check: _Check) -> None:
-    home = check.home
-    count = 0
-    if home.has_mark("keys") and not home.keys_file.exists():
-        check.damaged(home.keys_file, "is missing, though keys were made", _MEND_KEYS)
-    for pattern in _JSON_FILES:
-        for path in sorted(home.path.glob(pattern)):
-            count += 1
-            derived = path.name in _SEALED
-            mend = _MENDS.get(pattern, check.repair if derived else check.restore)
-            if path == home.keys_file:
-                mend = _MEND_KEYS
-            sealed = derived or path == home.keys_file or pattern in _MENDS
-            try:
-                read_sealed_json(path) if sealed else read_json(path)
-            except (OSError, ValueError) as error:
-                check.damaged(path, f"is not readable: {error}", mend, derived=derived)
-    check.found.checked["small files"] = count
+    state = check_state(check.home)
+    for damage in state.damages:
+        mend = damage.mend or (check.repair if damage.derived else check.restore)
+        check.damaged(damage.path, damage.what, mend, derived=damage.derived)
+    check.found.checked["small files"] = state.count

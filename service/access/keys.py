@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -16,7 +17,13 @@ from indexer.core.atomic_files import (
     read_sealed_json,
     write_sealed_json,
 )
-from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
+from indexer.core.errors import (
+    BadHomeError,
+    BadRequestError,
+    BusyError,
+    KeyExistsError,
+    UnknownKeyError,
+)
 from indexer.core.home import Home
 from service.access.roles import Role
 
@@ -105,8 +112,10 @@ class KeyFile:
             place = ".".join(str(part) for part in fault["loc"])
             raise BadHomeError(f"{self.path} is damaged: {place} {fault['msg']}; {_MEND}") from None
         if keys:
-            # Also where whoever wrote the file was killed before it was noted.
-            self._home.mark(_MARK)
+            # Also where whoever wrote the file was killed before it was noted. Whoever answers
+            # requests reads keys, and waits for nobody.
+            with suppress(BusyError, BadHomeError):
+                self._home.mark(_MARK, wait_s=0.0)
         return keys
 
     def create(self, name: str, role: Role, *, rate: float | None = None) -> NewKey:
@@ -178,7 +187,7 @@ class KeyFile:
         taken for empty."""
         try:
             return self._home.has_mark(_MARK)
-        except (OSError, ValueError):
+        except BadHomeError:
             return True
 
 

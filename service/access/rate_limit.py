@@ -17,6 +17,13 @@ from indexer.core.home import Home
 # How many seconds' worth of requests may come at once.
 BURST_S = 10.0
 
+# Whoever holds the file reads and writes one set of it: a few microseconds. How long a request
+# waits for that, how long nobody asks again where it was in vain, and how long a start waits.
+_WAIT_S = 0.005
+_HELD_S = 1.0
+_OPENED_S = 2.0
+_AGAIN_S = 0.0005
+
 # The file: a head, then sets of slots; a name has its set by its hash, and in it any slot. So it
 # never grows, and costs the same for any number of addresses.
 _HEAD = struct.Struct("<8s16s")
@@ -40,13 +47,18 @@ class RateLimit:
 class RateLimiter:
     """Counts requests. Safe to call from many threads and processes.
 
-    Where the home cannot be written, each process counts for itself, in memory.
+    Where the home cannot be written, each process counts for itself, in memory. So it does for a
+    moment where another process holds the file, for it may be stopped: whoever accepts connections
+    asks here, and waits for nobody.
     """
 
     def __init__(self, home: Home, log: Any) -> None:
         self._lock = threading.Lock()
         self._log = log
+        # Counts of this process alone, where the file cannot be used.
         self._memory: bytearray | None = None
+        # Until when another process is taken to hold the file.
+        self._held_until = 0.0
         self._file = -1
         try:
             self._file = _open_file(home.path / "locks" / "limits")
@@ -61,12 +73,16 @@ class RateLimiter:
         ).digest()
         place = _HEAD.size + int.from_bytes(digest[8:], "little") % _SETS * _SET_BYTES
         with self._lock:
-            if self._memory is None:
+            if self._file >= 0 and time.monotonic() >= self._held_until:
                 try:
                     return self._take_shared(place, digest[:8], limit.rate)
+                except BlockingIOError:
+                    self._held_until = time.monotonic() + _HELD_S
+                    self._log.warning("limits are held by another process", counted_alone_s=_HELD_S)
                 except OSError as error:
                     self._fall_back(error)
-            assert self._memory is not None
+            if self._memory is None:
+                self._memory = bytearray(_SIZE)
             slots = self._memory[place : place + _SET_BYTES]
             wait_s = _take(slots, digest[:8], limit.rate, time.time())
             self._memory[place : place + _SET_BYTES] = slots
@@ -78,10 +94,9 @@ class RateLimiter:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
-            self._memory = bytearray(_SIZE) if self._memory is None else self._memory
 
     def _take_shared(self, place: int, name: bytes, rate: float) -> float:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        _lock_file(self._file, _WAIT_S)
         try:
             slots = bytearray(os.pread(self._file, _SET_BYTES, place))
             slots.extend(bytes(_SET_BYTES - len(slots)))
@@ -97,9 +112,25 @@ class RateLimiter:
         return bytes(salt)
 
     def _fall_back(self, error: OSError) -> None:
-        self._memory = bytearray(_SIZE)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
         self._salt = os.urandom(16)
         self._log.warning("limits are counted by this process alone", error=str(error))
+
+
+def _lock_file(file: int, wait_s: float) -> None:
+    """Raise ``BlockingIOError`` where another process holds the file for longer than ``wait_s``."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _open_file(path: Path) -> int:
@@ -108,7 +139,7 @@ def _open_file(path: Path) -> int:
     path.parent.mkdir(exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock_file(file, _OPENED_S)
         whole = os.fstat(file).st_size == _SIZE and os.pread(file, 8, 0) == _MAGIC
         if not whole:
             os.ftruncate(file, 0)

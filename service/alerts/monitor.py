@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.errors import BusyError, CatalensError
 from indexer.core.home import Home
-from indexer.core.regular_files import read_json
 from service.alerts.alert import Alert, AlertCause
 from service.alerts.channels import AlertChannel
 
@@ -165,7 +164,7 @@ class AlertMonitor:
 
     def _load(self) -> dict[str, _OpenCause]:
         try:
-            stored = read_json(self._path)
+            stored = read_sealed_json(self._path)
             return {
                 key: _OpenCause(
                     AlertCause(**entry["cause"]),
@@ -187,7 +186,8 @@ class AlertMonitor:
     def _save(self, opened: Mapping[str, _OpenCause]) -> None:
         try:
             if opened or self._path.exists():
-                write_json(self._path, {key: asdict(known) for key, known in opened.items()})
+                stored = {key: asdict(known) for key, known in opened.items()}
+                write_sealed_json(self._path, stored)
         except (OSError, UnicodeError) as error:
             if self._unsaved is None:
                 self._log.error("open alerts cannot be stored", reason=str(error))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import storage_failure, write_atomic
-from indexer.core.errors import BadHomeError
-from indexer.core.home import Home
+from indexer.core.atomic_files import read_sealed_lines, storage_failure, write_sealed_lines
+from indexer.core.errors import BadHomeError, BusyError
+from indexer.core.home import SECRET_FILE, Home
 
 # Receivers may go on with the secret before for this long.
 OVERLAP_S = 7 * 86_400
-_NAME = "alert-secret"
 _SECRET = re.compile(r"[0-9a-f]{64}")
-# Before the checksum of the lines above it.
-_CHECK = "sha256:"
+
+
+_MEND = (
+    "put alert-secret of a backup's folder in its place, or make a new one and give it to them "
+    "(catalens alerts secret --rotate)"
+)
 
 
 @dataclass(frozen=True)
@@ -47,41 +50,48 @@ class AlertSecret:
 
 
 def load_secret(home: Home) -> AlertSecret:
-    """Read the home's secret, made first where there is none.
+    """Read the home's secret, made first where there never was one.
 
-    Raises ``BadHomeError`` for a file that holds none, ``StorageError``.
+    Raises ``BadHomeError`` for a file that holds none, or is gone though there was one: receivers
+    would refuse what another one signs. ``StorageError``.
     """
-    path = home.path / _NAME
+    path = home.secret_file
     if not path.exists():
-        _write(path, [secrets.token_hex(32)])
-    return _read(path)
+        if home.has_mark(SECRET_FILE):
+            raise BadHomeError(
+                f"{path} is not there, though receivers of webhooks have it: {_MEND}"
+            )
+        _write(home, [secrets.token_hex(32)])
+    found = _read(path)
+    _mark(home)
+    return found
 
 
 def rotate_secret(home: Home) -> AlertSecret:
     """Make a new secret; the one before signs beside it for a week."""
-    path = home.path / _NAME
+    path = home.secret_file
     before = _read(path).current if path.exists() else None
     lines = [secrets.token_hex(32)]
     if before is not None:
         lines += [before, str(int(time.time() + OVERLAP_S))]
-    _write(path, lines)
+    _write(home, lines)
     return _read(path)
 
 
-def _write(path: Path, lines: list[str]) -> None:
+def _write(home: Home, lines: list[str]) -> None:
+    path = home.secret_file
     try:
-        mask = os.umask(0o077)
-        try:
-            write_atomic(path, ("\n".join([*lines, _check_of(lines)]) + "\n").encode())
-        finally:
-            os.umask(mask)
+        write_sealed_lines(path, lines, private=True)
         path.chmod(0o600)
     except OSError as error:
         raise storage_failure(path, error) from error
+    _mark(home)
 
 
-def _check_of(lines: list[str]) -> str:
-    return _CHECK + hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def _mark(home: Home) -> None:
+    # Also where whoever made the secret was killed before it was noted.
+    with suppress(BusyError):
+        home.mark(SECRET_FILE)
 
 
 def _read(path: Path) -> AlertSecret:
@@ -90,15 +100,12 @@ def _read(path: Path) -> AlertSecret:
     Those of releases before have no checksum. Raises ``BadHomeError``.
     """
     try:
-        lines = path.read_text(encoding="ascii").split()
-        if lines and lines[-1].startswith(_CHECK) and lines.pop() != _check_of(lines):
-            raise ValueError("it does not match its checksum")
+        lines = read_sealed_lines(path)
         if len(lines) not in (1, 3) or not all(map(_SECRET.fullmatch, lines[:2])):
             raise ValueError("a secret has 64 hexadecimal digits")
         before = lines[1] if len(lines) == 3 and int(lines[2]) > time.time() else None
         return AlertSecret(lines[0], before)
     except (OSError, ValueError) as error:
         raise BadHomeError(
-            f"{path} holds no whole secret: restore it from a backup, or delete it and give "
-            "receivers of webhooks the new one (catalens alerts secret)"
+            f"{path} holds no whole secret ({error}): delete it; then {_MEND}"
         ) from error

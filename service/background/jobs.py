@@ -464,4 +464,4 @@ class JobRunner:
                 self._forget(job_id)
 
     def _lock(self, job_id: str) -> FileLock:
-        return FileLock(self._jobs.path(job_id) / "owner.lock", thread_local=False)
+        return FileLock(self._jobs.path(job_id) / jobs.OWNER_LOCK, thread_local=False)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.core.atomic_files import file_stamp
+from indexer.core.atomic_files import file_stamp, read_sealed_json
 from indexer.core.errors import BadDataError, BadRequestError, BadSettingsError
 from indexer.core.home import Home
-from indexer.core.regular_files import read_json
 from indexer.imaging.decode import Photo
 from indexer.quality.assess import assess_quality
 from indexer.quality.profiles import Profile, overall, profile
@@ -67,7 +66,7 @@ class QualityCheck:
             return None
         if stamp != self._stamp:
             try:
-                self._shop = ShopQuality.from_json(read_json(self._file))
+                self._shop = ShopQuality.from_json(read_sealed_json(self._file))
             except OSError as error:  # the next look may read it
                 self._log.warning("the shop's own quality cannot be read now", error=str(error))
                 return self._shop

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from indexer.core.atomic_files import os
+from indexer.core.atomic_files import os, write_json
 from indexer.core.errors import BadHomeError
-from indexer.core.home import Home
+from indexer.core.home import Active, Home
+from indexer.index.activation import PastActivation
 
 
 def test_a_start_killed_before_its_marker_stood_can_be_repeated(
@@ -45,9 +49,8 @@ def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path, name: str)
 def test_a_damaged_marker_is_named(tmp_path: Path, content: str) -> None:
     """Whatever ``home.json`` holds, the reason names the file in plain words."""
     (tmp_path / "home.json").write_text(content)
-    with pytest.raises(
-        BadHomeError, match=r"home\.json (has no usable format number|is not readable: Expecting)"
-    ):
+    said = "has no usable format number|is not readable: (Expecting|it holds no object)"
+    with pytest.raises(BadHomeError, match=rf"home\.json ({said})"):
         Home(tmp_path)
 
 
@@ -75,3 +78,58 @@ def test_marks_made_at_once_are_all_kept(tmp_path: Path) -> None:
     assert all(home.has_mark(name) for name in names)
     home.unmark("part3")
     assert [name for name in names if not home.has_mark(name)] == ["part3"]
+
+
+def flipped(data: bytes) -> Iterator[bytes]:
+    """``data`` with each of its bits flipped, one at a time."""
+    for place in range(len(data)):
+        for bit in range(8):
+            yield data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+
+
+def test_no_flipped_bit_of_the_marker_is_believed(tmp_path: Path) -> None:
+    """What is read says what was written, or nothing is: a lost mark would make a lost file none at
+    all."""
+    home = Home.create(tmp_path / "home")
+    home.mark("keys")
+    marker = home.path / "home.json"
+    for damaged in flipped(marker.read_bytes()):
+        marker.write_bytes(damaged)
+        with suppress(BadHomeError):
+            assert home.has_mark("keys")
+            assert not home.has_mark("reviews")
+            Home(home.path)
+    marker.write_text('{"format": 1, "keys": true}')
+    assert Home(home.path).has_mark("keys")
+
+
+def test_a_release_without_checksums_may_mark_a_home(tmp_path: Path) -> None:
+    """It keeps the checksum that it finds, whichever mark it sets or takes back."""
+    home = Home.create(tmp_path / "home")
+    marker = home.path / "home.json"
+    stored = json.loads(marker.read_text())
+    assert "seal" in stored
+    for marks in ({"keys": True}, {"keys": True, "reviews": True}, {"reviews": True}, {}):
+        write_json(marker, {**stored, **marks})
+        assert {name for name in ("keys", "reviews") if Home(home.path).has_mark(name)} == set(
+            marks
+        )
+    write_json(marker, {**stored, "other": True})
+    with pytest.raises(BadHomeError, match="does not match its checksum"):
+        Home(home.path)
+
+
+def test_no_flipped_bit_of_what_serves_is_believed(tmp_path: Path) -> None:
+    """``CURRENT`` and what it repeats of the record are as they were written, or refused; those of
+    releases before, whose checksum is of the pair alone, are read."""
+    home = Home.create(tmp_path / "home")
+    first, second = Active("v000001", "m1"), Active("v000002", "m1")
+    home.activate(second, [PastActivation(first, "2026-01-02", "Ann").record()])
+    past = [PastActivation.read(entry) for entry in home.current_record()]
+    for damaged in flipped(home.current_file.read_bytes()):
+        home.current_file.write_bytes(damaged)
+        with suppress(BadHomeError, OSError, ValueError, KeyError, TypeError):
+            assert home.active() == second
+            assert [PastActivation.read(entry) for entry in home.current_record()] == past
+    write_json(home.current_file, {**second.record(), "before": [first.record()]})
+    assert home.active() == second

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +14,12 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core import sqlite
-from indexer.core.atomic_files import read_sealed_json, write_sealed_json
+from indexer.core.atomic_files import (
+    read_sealed_json,
+    read_sealed_texts,
+    write_sealed_json,
+    write_sealed_texts,
+)
 from indexer.core.errors import (
     BadHomeError,
     CatalogBehindError,
@@ -26,9 +30,12 @@ from indexer.core.errors import (
 from indexer.core.home import Active, Home
 from indexer.feeds.importer import import_feed
 from indexer.imaging.decode import decode_photo
+from indexer.index.pushed import note_pushed, pushed_folders
 from indexer.index.version import Versions
-from indexer.operations import repair, verification
+from indexer.operations import repair, state_files, verification
+from indexer.operations.made_backups import MadeBackup, made_backups, note_backup
 from indexer.operations.repair import repair_home
+from indexer.operations.state_files import check_state
 from indexer.operations.verification import verify_home
 from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.index_build.test_pipeline import add_photo, build, put
@@ -152,7 +159,7 @@ def test_a_lost_marker_is_written_anew(home: Home, content: str | None) -> None:
         with pytest.raises(BadHomeError, match=f"catalens verify --repair --home {home.path}"):
             Home(home.path)
     assert repair_home(home.path) == ["home.json was written anew"]
-    assert json.loads(marker.read_text()) == {"format": 1, "reviews": True}
+    assert read_sealed_json(marker) == {"format": 1, "reviews": True}
     assert verify_home(home.path).intact
 
 
@@ -250,7 +257,7 @@ def test_a_file_that_goes_during_a_check_is_no_damage(
         return read_sealed_json(path)
 
     write_sealed_json(home.path / "duplicates.json", {"rules": []})
-    monkeypatch.setattr(verification, "read_sealed_json", remove_before)
+    monkeypatch.setattr(state_files, "read_sealed_json", remove_before)
     assert verify_home(home.path).intact
 
 
@@ -348,3 +355,44 @@ def test_an_original_of_another_user_is_not_set_aside(
     with pytest.raises(ReadOnlyError, match="chown"):
         repair_home(home.path)
     assert path.is_file()
+
+
+def test_no_flipped_bit_hides_where_data_lies(home: Home, tmp_path: Path) -> None:
+    """Folders of pushed versions, backups, and the versions that compactions made are as they were
+    written, or ``verify`` names the file; those of releases before are read."""
+    elsewhere = tmp_path / "elsewhere"
+    note_pushed(home, elsewhere / "depot")
+    note_backup(home, elsewhere / "backup", "2026-01-02T03:04:05.000000+00:00")
+    home.indexes.mkdir(exist_ok=True)
+    write_sealed_texts(home.indexes / "FOLDED", ["v000001"])
+
+    def known() -> list[object]:
+        folded = read_sealed_texts(home.indexes / "FOLDED")
+        return [pushed_folders(home), made_backups(home), folded]
+
+    before = known()
+    for name in ("pushed.json", "backups.json", "indexes/FOLDED"):
+        path = home.path / name
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+            if not check_state(home).damages:
+                assert known() == before
+        path.write_bytes(whole)
+    assert verify_home(home.path).intact
+    (home.path / "pushed.json").write_text('["/a"]')
+    (home.path / "backups.json").write_text('[{"path": "/no/where", "at": "2026"}]')
+    assert pushed_folders(home) == [Path("/a")]
+    assert made_backups(home) == [MadeBackup("/no/where", "2026")]
+
+
+def test_a_counter_of_versions_that_went_back_is_named(home: Home) -> None:
+    """A number is given once, also where the counter is lost or lower than what served."""
+    versions = Versions(home)
+    home.activate(Active("v000007", "m1"))
+    (home.indexes / "v000005").mkdir(parents=True)
+    for content in (None, "", "3", "\xff"):
+        if content is not None:
+            (home.indexes / "LAST").write_text(content)
+            assert [damage.path.name for damage in check_state(home).damages] == ["LAST"]
+        assert versions.last_given() == 7

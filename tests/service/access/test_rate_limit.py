@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,8 @@ def limiter(home: Home) -> RateLimiter:
 
 class Clock:
     """A clock that stands still until it is set."""
+
+    monotonic = staticmethod(time.monotonic)
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -110,6 +114,22 @@ def test_the_file_never_grows_and_names_nobody(home: Home) -> None:
         assert counted.take(RateLimit("address", f"198.51.{number}", 1.0)) == 0.0
     assert file.stat().st_size == size < 2**20
     assert b"198.51" not in file.read_bytes()
+
+
+def test_a_stopped_process_that_holds_the_file_stops_nobody(home: Home) -> None:
+    """Who accepts connections counts: it waits a few milliseconds once a second, and counts alone
+    meanwhile; a start does not hang either."""
+    counted = limiter(home)
+    counted.take(SHOP)
+    with (home.path / "locks" / "limits").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with capture_logs() as log:
+            began = time.monotonic()
+            assert [counted.take(SHOP) for _ in range(200)].count(0.0) in (20, 21)
+            assert time.monotonic() - began < 0.2
+        assert [entry["event"] for entry in log] == ["limits are held by another process"]
+    counted._held_until = 0.0
+    assert [counted.take(SHOP) for _ in range(25)].count(0.0) in (19, 20)
 
 
 def test_a_home_that_cannot_be_written_counts_in_memory(home: Home) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from indexer.core.errors import BadHomeError
 from indexer.core.home import Home
+from indexer.operations.verification import verify_home
 from service.alerts import channels as alert_channels
 from service.alerts.alert import Alert, AlertCause
 from service.alerts.channels import AlertNotSentError, open_channels
@@ -134,6 +135,30 @@ def test_a_damaged_secret_signs_nothing(tmp_path: Path) -> None:
         load_secret(home)
     (home.path / "alert-secret").write_text(f"{first}\n")
     assert load_secret(home).current == first
+
+
+def test_a_lost_secret_is_not_made_anew_without_a_word(tmp_path: Path) -> None:
+    """Receivers would refuse what another one signs, and nobody would know. ``verify`` says it, and
+    the command that it names makes one; a secret of a release before is marked when it is read."""
+    home = Home.create(tmp_path / "home")
+    first = load_secret(home).current
+    home.unmark("alert-secret")
+    load_secret(home)
+    home.secret_file.unlink()
+    with pytest.raises(BadHomeError, match=r"is not there.*catalens alerts secret --rotate"):
+        load_secret(home)
+    with http_server() as taken:
+        settings = {"webhooks": [{"url": f"http://127.0.0.1:{taken.port}/"}]}
+        (hook,) = open_channels(home, AlertSettings.model_validate(settings))
+        with pytest.raises(BadHomeError):
+            hook.send(alert())
+    (damage,) = verify_home(home.path).damages
+    assert damage.where == "alert-secret"
+    assert "catalens alerts secret --rotate" in damage.mend
+    assert rotate_secret(home).current not in (first, "")
+    assert verify_home(home.path).intact
+    home.secret_file.write_bytes(home.secret_file.read_bytes().replace(b"a", b"b"))
+    assert [damage.where for damage in verify_home(home.path).damages] == ["alert-secret"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from indexer.core.atomic_files import read_sealed_json
 from indexer.core.home import Home
 from service.alerts import monitor as monitoring
 from service.alerts.alert import Alert, AlertCause
@@ -102,7 +103,7 @@ def test_who_never_heard_of_a_beginning_hears_of_no_end(home: Home) -> None:
     watch.check()
     watch.check()
     assert bad.sent == []
-    assert (home.path / "alerts.json").read_text().strip() == "{}"
+    assert read_sealed_json(home.path / "alerts.json") == {}
 
 
 def test_a_probe_that_fails_ends_nothing(home: Home) -> None:
@@ -127,7 +128,7 @@ def test_a_full_disk_is_told_of_once(home: Home, monkeypatch: pytest.MonkeyPatch
     watch = make(home, probe, channel)
     probe.lasting = {"disk": "Disk"}
     with monkeypatch.context() as patch:
-        patch.setattr(monitoring, "write_json", refuse)
+        patch.setattr(monitoring, "write_sealed_json", refuse)
         watch.check()
         watch.check()
     watch.check()
