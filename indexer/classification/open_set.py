@@ -6,6 +6,9 @@ that a photo that resembles two classes in a way no known one does stands out. C
 cosine to the k nearest photos, in the general block. Typicality: how far the block lies from the
 mean of all training photos, counted in their spread along each axis (the Mahalanobis distance of
 Lee et al. 2018 with one kind and a diagonal), which pictures of no product at all exceed.
+
+In catalogs of some size ``local_outlier.local_closeness`` takes the place of the closeness: a rule
+with ``local_mix`` says how the signals count then, and the index build fits the rest.
 """
 
 from __future__ import annotations
@@ -17,10 +20,15 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from indexer.classification.local_outlier import (
+    NEIGHBOURS,
+    Neighbourhood,
+    local_closeness,
+    nearest_cosines,
+)
 from indexer.core.vectors import unit_rows
 
 FALSE_ALARMS = 0.05
-NEIGHBOURS = 10
 # Numbers of the probe, and of the sample of directions, that a rule may hold.
 _MAX_NUMBERS = 65_536
 _DIRECTIONS = 512
@@ -71,7 +79,8 @@ def unknown_score(
     """Score how unlike all known classes photos are; above ``rule["threshold"]`` is unknown.
 
     ``logits`` [..., C]: see ``rule_logits``. ``nearest`` [...]: mean cosine to the ``rule["k"]``
-    nearest photos within ``rule["columns"]`` (see ``closeness``); it is not read where
+    nearest photos within ``rule["columns"]`` (see ``closeness``), or, where a catalog's build
+    measured how near its products lie, their ``local_closeness``; it is not read where
     ``rule["mix"][2]`` is 0. ``typical`` [...]: see ``typicality``; rules from before it do not read
     it.
     """
@@ -188,11 +197,12 @@ def fit_unknown(
         learned = _centred(rule_logits(train[chosen], logits[:0], rule))
         logits = rule_logits(validation, logits, rule)
     else:  # too many classes for a probe: the head's energy, and closeness
-        rule["mix"] = [1.0, 0.0, 1.0]
+        rule["mix"] = rule["local_mix"] = [1.0, 0.0, 1.0]
     rule["directions"] = _short(learned)
     rule.update(_typical(block))
     # No class held out shows what is no product at all, so this counts as the mean of the others.
-    rule["mix"] = [*rule["mix"], round(sum(rule["mix"]) / 3, 4)]
+    for mix in ("mix", "local_mix"):
+        rule[mix] = [*rule[mix], round(sum(rule[mix]) / 3, 4)]
     near, typical = closeness(validation, train, general), typicality(validation, rule)
     signals = rule_signals(logits, near, rule, typical)
     rule["mean"] = [float(signal.mean()) for signal in signals]
@@ -237,34 +247,53 @@ def _taught_alarms(train: np.ndarray, rule: Rule, rng: np.random.Generator) -> f
 def _choose_mix(block: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """Choose the ``mix`` of signals that tells classes held out in turn, and how well (``auroc``).
 
-    All signals alike, unless another mix is better by more than its standard error over the rounds.
-    ``block`` [N, G]: unit rows that no label shaped, so that a class held out has left no trace in
-    them.
+    ``local_mix`` is the same with the local closeness in place of the closeness. ``block`` [N, G]:
+    unit rows that no label shaped, so that a class held out has left no trace in them.
     """
-    scored: dict[tuple[float, ...], list[float]] = {mix: [] for mix in _MIXES}
+    scored: list[list[list[float]]] = [[], []]
     for fit, known, unknown in _rounds(labels, rng):
         names, fit_labels = np.unique(labels[fit], return_inverse=True)
         weights, bias = _probe(block[fit], fit_labels, len(names))
         asked = np.concatenate([known, unknown])
         logits = block[asked] @ weights.T + bias
         learned = _centred(block[fit] @ weights.T + bias)[:_DIRECTIONS]
+        both = (energy(logits), _direction(logits, learned))
         near = closeness(block[asked], block[fit], slice(0, block.shape[1]))
-        signals = [
-            _standard(signal, len(known))
-            for signal in (energy(logits), _direction(logits, learned), near)
-        ]
-        for mix in _MIXES:
-            score = -(np.array(mix) @ np.stack(signals))
-            scored[mix].append(auroc(score[len(known) :], score[: len(known)]))
-    chosen = (1.0, 1.0, 1.0)
-    rounds = len(scored[chosen])
-    if rounds == 0:
-        return {"mix": list(chosen), "auroc": None}
-    best = max(_MIXES, key=lambda mix: float(np.mean(scored[mix])))
-    gain = np.array(scored[best]) - np.array(scored[chosen])
-    if rounds > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(rounds):
-        chosen = best
-    return {"mix": list(chosen), "auroc": float(np.mean(scored[chosen]))}
+        local = local_closeness(block[asked], _neighbourhood(block[fit]))
+        for rounds, third in zip(scored, (near, local), strict=True):
+            rounds.append(
+                _told(np.stack([_standard(s, len(known)) for s in (*both, third)]), known)
+            )
+    (mix, told), (local_mix, _) = map(_best_mix, scored)
+    return {"mix": mix, "auroc": told, "local_mix": local_mix}
+
+
+def _told(signals: np.ndarray, known: np.ndarray) -> list[float]:
+    """Compute the AUROC of each of ``_MIXES`` of signals [3, Q] whose first are of ``known``."""
+    scores = -(np.array(_MIXES) @ signals)
+    return [auroc(score[len(known) :], score[: len(known)]) for score in scores]
+
+
+def _best_mix(rounds: list[list[float]]) -> tuple[list[float], float | None]:
+    """Choose by the AUROC of each of ``_MIXES`` in each round; also its mean.
+
+    All signals alike, unless another mix is better by more than its standard error over the rounds.
+    """
+    alike = _MIXES.index((1.0, 1.0, 1.0))
+    if not rounds:
+        return list(_MIXES[alike]), None
+    told = np.array(rounds)
+    best = int(told.mean(0).argmax())
+    gain = told[:, best] - told[:, alike]
+    if len(gain) < 2 or gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+        best = alike
+    return list(_MIXES[best]), float(told[:, best].mean())
+
+
+def _neighbourhood(block: np.ndarray) -> Neighbourhood:
+    numbers = np.arange(len(block))
+    own = nearest_cosines(block, block, numbers, min(NEIGHBOURS, len(block) - 1)).mean(1)
+    return Neighbourhood(numbers, block, own)
 
 
 def _rounds(

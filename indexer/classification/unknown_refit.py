@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from indexer.catalog.store import Catalog
+from indexer.classification.local_outlier import CatalogNeighbourhood
 from indexer.classification.open_set import Rule, rule_logits, typicality, unknown_score
 from indexer.core.vectors import unit_rows
 from indexer.model.bundle import Bundle
@@ -22,21 +24,46 @@ _PAIRS = 200_000_000
 _PORTION = 8192
 
 
+def catalog_neighbourhood(
+    bundle: Bundle, rows: np.ndarray, vectors: np.ndarray
+) -> CatalogNeighbourhood | None:
+    """Measure how near a catalog's products lie to each other, in the block that the rule reads.
+
+    ``rows`` and ``vectors`` as ``refit_unknown``. None where the catalog is too small to tell, and
+    for a model whose rule does not say how that counts.
+    """
+    rule = bundle.decision.unknown_rule
+    if rule is None or "local_mix" not in rule:
+        return None
+    start, stop = rule["columns"]
+    return CatalogNeighbourhood.build(rows, vectors, (start, stop))
+
+
 def refit_unknown(
-    catalog: Catalog, bundle: Bundle, rows: np.ndarray, vectors: np.ndarray, *, seed: int = 0
+    catalog: Catalog,
+    bundle: Bundle,
+    rows: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    around: CatalogNeighbourhood | None = None,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Fit the threshold of the model's rule to a catalog; None for a model without a rule.
 
     ``rows``: int64 [N, 2], pid and photo_id, by pid; ``vectors`` [N, D]. Products of categories
     that the model knows are asked as new photos would be, without themselves and copies of their
     photo; where too few carry such a category, all are. How near the nearest are hangs on how many
-    products there are, so a rule of another catalog alarms too often in a small one.
+    products there are, so a rule of another catalog alarms too often in a small one. ``around``
+    (``catalog_neighbourhood``): the local closeness is read then, and all that it counts by stands
+    in what is fitted.
     """
     rule = bundle.decision.unknown_rule
     if rule is None:
         return None
     pids, first = np.unique(rows[:, 0], return_index=True)
     most = int(np.clip(_PAIRS // max(len(rows), 1), _FEWEST_ASKED, _ASKED))
+    if around is not None:
+        most = _ASKED
     drawn = np.sort(np.random.default_rng(seed).permutation(len(pids))[:most])
     paths = {category.path for category in bundle.decision.categories}
     found = catalog.by_pids(pids[drawn].tolist())
@@ -46,12 +73,35 @@ def refit_unknown(
     asked = first[drawn]
     if len(asked) < LEAST:
         return {"threshold": NEVER, "products": len(asked)}
+    queries = np.asarray(vectors[asked], np.float32)
+    local: dict[str, Any] = {}
     with threadpool_limits(1 if len(rows) < _PORTION else None, "blas"):
-        near = product_closeness(rows, vectors, asked, rule)
-        queries = np.asarray(vectors[asked], np.float32)
+        if around is None:
+            near = product_closeness(rows, vectors, asked, rule)
+        else:
+            near = around.judge_own(pids[drawn], unit_rows(queries[:, slice(*rule["columns"])]))
+            local = local_rule(rule, near)
         logits = rule_logits(queries, _head_logits(bundle, rule, queries), rule)
         typical = typicality(queries, rule)
-    return {"threshold": fit_threshold(logits, near, rule, typical), "products": len(asked)}
+    threshold = fit_threshold(logits, near, {**rule, **local}, typical)
+    return {"threshold": threshold, "products": len(asked), **local}
+
+
+def local_rule(rule: Rule, near: np.ndarray) -> dict[str, Any]:
+    """Fit what takes the place of a model's rule where the local closeness is read.
+
+    ``near`` [Q]: that of a catalog's products, each judged without itself.
+    """
+
+    def with_third(values: Sequence[float], third: float) -> list[float]:
+        return [float(value) for value in (*values[:2], third, *values[3:])]
+
+    return {
+        "columns": [int(place) for place in rule["columns"]],
+        "mix": [float(share) for share in rule["local_mix"]],
+        "mean": with_third(rule["mean"], near.mean()),
+        "spread": with_third(rule["spread"], max(float(near.std()), 1e-6)),
+    }
 
 
 def fit_threshold(

@@ -85,6 +85,21 @@ class LiveIndex:
         newer = state.table[: state.used, 0][state.deleted_at[: state.used] > state.tick]
         return np.concatenate([self.products[self._deleted_at > state.tick], np.unique(newer)])
 
+    def still_stored(self, pids: np.ndarray) -> np.ndarray:
+        """Tell of which products of the base the photos still count: bool [n]."""
+        places, inside = self._table.places(pids)
+        inside[inside] = self._deleted_at[places[inside]] > self._state.tick
+        return inside
+
+    def newer_products(self) -> tuple[np.ndarray, np.ndarray]:
+        """List the products of the delta, oldest first: pids int64 [n], and the vectors float32
+        [n, D] of their first photos."""
+        state = self._state
+        rows = np.flatnonzero(state.deleted_at[: state.used] > state.tick)
+        pids, first = np.unique(state.table[rows, 0], return_index=True)
+        order = np.argsort(first)
+        return pids[order], state.vectors[rows[first[order]]]
+
     def unchanged_since_build(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the base places of products, and which of them are unchanged: bool [n].
 

@@ -27,12 +27,15 @@ ROWS = "rows.npy"
 TAGS = "tags.json"
 # What the rule for unknown kinds takes from this catalog; old versions have none.
 UNKNOWN = "unknown.json"
+# Rows of products that stand for all, and how near each is to its own nearest; versions of small
+# catalogs, and old ones, have none.
+NEIGHBOURHOOD = "neighbourhood.npy"
 # The text tower; versions of catalogs without words, and old ones, have none.
 TEXT = "text.safetensors"
 # What filters ask; of versions that have none it is read from the catalog.
 COLUMNS = "columns.arrow"
 # What a version has beside its index.
-VERSION_FILES = (VECTORS, ROWS, TAGS, UNKNOWN, TEXT, COLUMNS)
+VERSION_FILES = (VECTORS, ROWS, TAGS, UNKNOWN, NEIGHBOURHOOD, TEXT, COLUMNS)
 _CHUNK = 65536
 
 
@@ -41,8 +44,9 @@ class NewVersion:
     """What a new index version holds.
 
     ``vectors`` float16/32 [N, D] and ``rows`` int64 [N, 2] (pid, photo_id), sorted by pid, are row
-    by row what ``index`` was built from; ``tag_rule``, ``unknown``, ``columns`` (of the rows'
-    products) and ``tower`` go with them; ``source`` as in the manifest.
+    by row what ``index`` was built from; ``tag_rule``, ``unknown``, ``around`` (float64 [R, 2],
+    see ``IndexVersion``), ``columns`` (of the rows' products) and ``tower`` go with them;
+    ``source`` as in the manifest.
     """
 
     index: VectorIndex
@@ -59,6 +63,7 @@ class NewVersion:
     columns: FilterColumns | None = None
     tower: TextTower | None = None
     unknown: Mapping[str, Any] | None = None
+    around: np.ndarray | None = None
 
     def check(self) -> None:
         """Raise ``BadVectorsError`` where the parts do not fit each other."""
@@ -90,6 +95,8 @@ class NewVersion:
             write_json(folder / TAGS, self.tag_rule.to_json())
         if self.unknown is not None:
             write_json(folder / UNKNOWN, dict(self.unknown))
+        if self.around is not None:
+            np.save(folder / NEIGHBOURHOOD, np.asarray(self.around, np.float64))
         if self.columns is not None:
             self.columns.write(folder / COLUMNS)
         if self.tower is not None:
@@ -133,6 +140,9 @@ class IndexVersion:
     tower: TextTower | None = None
     # Takes the place of what the model's rule for unknown kinds has; None: the model's own holds.
     unknown: Mapping[str, Any] | None = None
+    # float64 [R, 2]: rows that stand for all products, ascending, and the mean cosine of each to
+    # its own nearest, which ``unknown`` counts by then. None: it reads the nearest alone.
+    around: np.ndarray | None = None
 
 
 def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
@@ -167,7 +177,10 @@ def open_files(folder: Path, manifest: Manifest, device: str) -> IndexVersion:
     tower = TextTower.open(folder / TEXT) if TEXT in manifest.files else None
     tag_rule = _tag_rule(manifest, folder)
     unknown = _unknown(manifest, folder)
-    return IndexVersion(manifest, folder, index, rows, stored, tag_rule, columns, tower, unknown)
+    around = _around(manifest, folder, unknown)
+    return IndexVersion(
+        manifest, folder, index, rows, stored, tag_rule, columns, tower, unknown, around
+    )
 
 
 def _tag_rule(manifest: Manifest, folder: Path) -> TagRule | None:
@@ -186,11 +199,44 @@ def _unknown(manifest: Manifest, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found = read_json(folder / UNKNOWN)
-        return {"threshold": float(found["threshold"]), "products": int(found["products"])}
+        rule: dict[str, Any] = {
+            "threshold": float(found["threshold"]),
+            "products": int(found["products"]),
+        }
+        if NEIGHBOURHOOD in manifest.files:
+            sides = {name: list(map(float, found[name])) for name in ("mix", "mean", "spread")}
+            start, stop = map(int, found["columns"])
+            usable = all(len(one) == len(sides["mix"]) for one in sides.values())
+            usable &= bool(np.isfinite(list(sides.values())).all()) and min(sides["spread"]) > 0
+            if not usable or not 0 <= start < stop <= manifest.dim:
+                raise ValueError("what it counts by does not fit together")
+            rule |= sides | {"columns": [start, stop]}
+        return rule
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndexError(
             f"index version {manifest.version}: {UNKNOWN} cannot be read: {error!r}"
         ) from error
+
+
+def _around(
+    manifest: Manifest, folder: Path, unknown: Mapping[str, Any] | None
+) -> np.ndarray | None:
+    if NEIGHBOURHOOD not in manifest.files or unknown is None:
+        return None
+    try:
+        found = np.load(folder / NEIGHBOURHOOD)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedIndexError(
+            f"index version {manifest.version}: {NEIGHBOURHOOD} cannot be read: {error}"
+        ) from error
+    entries = manifest.counts.get("entries", 0)
+    shaped = found.dtype == np.float64 and found.ndim == 2 and found.shape[1:] == (2,)
+    sound = shaped and len(found) > 0 and bool(np.isfinite(found).all())
+    if not sound or found[0, 0] < 0 or found[-1, 0] >= entries or np.diff(found[:, 0]).min() < 1:
+        raise DamagedIndexError(
+            f"index version {manifest.version}: {NEIGHBOURHOOD} does not name {entries} entries"
+        )
+    return found
 
 
 def _checksum(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.catalog.filters import facts_of
 from indexer.catalog.store import Catalog
-from indexer.classification.unknown_refit import refit_unknown
+from indexer.classification.unknown_refit import catalog_neighbourhood, refit_unknown
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.timer import StageTimer
@@ -83,11 +83,15 @@ def publish_version(
     progress("build", count, count)
     timer.lap("build")
     progress("tags", 0, 1)
-    fitted: dict[str, Any] = {"tag_rule": None, "tower": None, "unknown": None}
+    fitted: dict[str, Any] = {"tag_rule": None, "tower": None, "unknown": None, "around": None}
     if bundle is not None:
         fitted["tag_rule"] = refit_tags(catalog, bundle, content.rows, content.vectors)
         if fit_unknown:
-            fitted["unknown"] = refit_unknown(catalog, bundle, content.rows, content.vectors)
+            around = catalog_neighbourhood(bundle, content.rows, content.vectors)
+            fitted["unknown"] = refit_unknown(
+                catalog, bundle, content.rows, content.vectors, around=around
+            )
+            fitted["around"] = None if around is None else around.column
         told = described(catalog, content.rows, content.vectors)
         fitted["tower"] = with_joint_share(fit_tower(told, blocks), told, bundle)
     progress("tags", 1, 1)

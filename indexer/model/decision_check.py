@@ -111,7 +111,7 @@ def _is_rule(rule: Mapping[str, Any], spec: ModelSpec) -> bool:
     return (
         set(_RULE) <= set(found)
         and all(np.isfinite(value).all() for value in found.values())
-        and sides == [(signals,)] * 3
+        and sides == [(signals,)] * len(sides)
         and found["threshold"].shape == ()
         and (found["directions"].size == 0 or found["directions"].shape[1:] == (classes,))
         and 0 <= start < stop <= spec.dim

@@ -10,9 +10,11 @@ import numpy as np
 
 from indexer.catalog.attributes import describes_look
 from indexer.classification.attribute_prediction import predict_attributes
+from indexer.classification.local_outlier import local_closeness
 from indexer.classification.open_set import is_unknown, rule_logits, typicality
 from indexer.classification.ranking import category_logits, rank_categories
 from indexer.core.errors import NoCategoriesError
+from indexer.core.vectors import unit_rows
 from indexer.index.query_weighting import search_params
 from indexer.model.decision_layer import Category
 from service.query.context import RequestContext
@@ -145,7 +147,11 @@ def is_unknown_kind(
     if rule is None or logits is None or not best.trained:
         return False
     nearest = np.zeros(len(vectors))
-    if rule["mix"][2] and ctx.snapshot.live.product_count:
+    around = ctx.snapshot.neighbourhood
+    if around is not None:
+        block = unit_rows(vectors[:, slice(*rule["columns"])])
+        nearest = local_closeness(block, around, self_pids)
+    elif rule["mix"][2] and ctx.snapshot.live.product_count:
         nearest = _mean_block_cosines(ctx, vectors, rule["columns"], rule["k"], self_pids)
     signals = zip(
         rule_logits(vectors, logits, rule), nearest, typicality(vectors, rule), strict=True

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.classification.local_outlier import Neighbourhood
 from indexer.core.vectors import evenly_spaced
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
@@ -15,6 +16,7 @@ from indexer.model.bundle import Bundle
 from indexer.model.runtime_base import Runtime
 from indexer.model.tag_rule import TagRule
 from service.state.derived import DerivedT, DerivedValues, IndexDerivedT, IndexValues
+from service.state.neighbourhood import LiveNeighbourhood
 from service.state.pending_photos import PendingPhotos
 
 
@@ -50,10 +52,23 @@ class Snapshot:
 
     @property
     def unknown_rule(self) -> Mapping[str, Any] | None:
-        """The model's rule for unknown kinds, with what the build of this index version fitted."""
+        """The model's rule for unknown kinds, with what the build of this index version fitted.
+
+        What was fitted to another model's rule, of other signals, leaves the model's as it is.
+        """
         rule = self.bundle.decision.unknown_rule
         fitted = self.live.base.unknown
-        return rule if rule is None or fitted is None else {**rule, **fitted}
+        if rule is None or fitted is None or ("mix" in fitted and "local_mix" not in rule):
+            return rule
+        return {**rule, **fitted}
+
+    @property
+    def neighbourhood(self) -> Neighbourhood | None:
+        """What the rule for unknown kinds compares with; None where it reads the nearest alone."""
+        rule, base = self.unknown_rule, self.live.base
+        if rule is None or "local_mix" not in rule or base.around is None:
+            return None
+        return self.derived_from_index(LiveNeighbourhood).current()
 
     def derived(self, kind: type[DerivedT]) -> DerivedT:
         """What ``kind`` computes from this snapshot: made once, gone with the snapshot."""

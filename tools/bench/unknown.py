@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from indexer.classification.local_outlier import CatalogNeighbourhood, local_closeness
 from indexer.classification.open_set import (
     auroc,
     closeness,
@@ -24,7 +25,7 @@ from indexer.classification.open_set import (
     typicality,
     unknown_score,
 )
-from indexer.classification.unknown_refit import fit_threshold, product_closeness
+from indexer.classification.unknown_refit import fit_threshold, local_rule, product_closeness
 from indexer.core.category_path import format_path
 from indexer.core.vectors import unit_rows
 from indexer.imaging.decode import Photo, decode_photo
@@ -192,18 +193,35 @@ class _Catalog:
 
     rule: BenchRow  # the model's
     gallery: np.ndarray  # float32 [G, 256]
+    around: CatalogNeighbourhood | None
     fitted: BenchRow  # what takes the place of the model's
 
     @classmethod
-    def build(cls, rule: BenchRow, gallery: np.ndarray) -> _Catalog:
-        rows = np.stack([np.arange(len(gallery))] * 2, 1)
-        near = product_closeness(rows, gallery, np.arange(len(gallery)), rule)
+    def build(cls, rule: BenchRow, gallery: np.ndarray, *, local: bool = True) -> _Catalog:
+        numbers = np.arange(len(gallery))
+        rows = np.stack([numbers] * 2, 1)
+        around = CatalogNeighbourhood.build(rows, gallery, (0, gallery.shape[1])) if local else None
+        fitted = rule
+        if around is None:
+            near = product_closeness(rows, gallery, numbers, rule)
+        else:
+            near = around.judge_own(numbers, gallery)
+            fitted = {**rule, **local_rule(rule, near)}
         logits = rule_logits(gallery, np.empty(0), rule)
-        threshold = fit_threshold(logits, near, rule, typicality(gallery, rule))
-        return cls(rule, gallery, {**rule, "threshold": threshold})
+        threshold = fit_threshold(logits, near, fitted, typicality(gallery, rule))
+        return cls(rule, gallery, around, {**fitted, "threshold": threshold})
 
-    def scores(self, asked: np.ndarray, rule: BenchRow) -> np.ndarray:
+    def scores(self, asked: np.ndarray) -> np.ndarray:
         """How unlike all known kinds the blocks ``asked`` [Q, 256] are."""
+        if self.around is None:
+            return self.scores_by_model(asked, self.fitted)
+        near = local_closeness(asked, self.around.products)
+        logits = rule_logits(asked, np.empty(0), self.fitted)
+        return unknown_score(logits, near, self.fitted, typicality(asked, self.fitted))
+
+    def scores_by_model(self, asked: np.ndarray, rule: BenchRow | None = None) -> np.ndarray:
+        """The same by how near the nearest are alone, as the model's own rule reads them."""
+        rule = rule or self.rule
         near = closeness(asked, self.gallery, slice(0, asked.shape[1]))
         logits = rule_logits(asked, np.empty(0), rule)
         return unknown_score(logits, near, rule, typicality(asked, rule))
@@ -243,8 +261,8 @@ def _measure_galleries() -> BenchRow:
             drawn = rng.permutation(np.flatnonzero(photos.train))[:size]
             catalog = _Catalog.build(rule, block[drawn])
             bar = catalog.fitted["threshold"]
-            refit.append(float((catalog.scores(asked, catalog.fitted) > bar).mean()))
-            own.append(float((catalog.scores(asked, rule) > rule["threshold"]).mean()))
+            refit.append(float((catalog.scores(asked) > bar).mean()))
+            own.append(float((catalog.scores_by_model(asked) > rule["threshold"]).mean()))
         row |= {
             f"refused_{size}": float(np.mean(refit)),
             f"refused_{size}_spread": float(np.std(refit)),
@@ -305,8 +323,7 @@ def _measure_named() -> BenchRow:
     for left_out in _left_out_kinds():
         catalog = left_out.catalog
         known, unknown, odd = (
-            catalog.scores(part, catalog.fitted)
-            for part in (left_out.known, left_out.unknown, left_out.strange)
+            catalog.scores(part) for part in (left_out.known, left_out.unknown, left_out.strange)
         )
         bars = np.quantile(known, 1 - np.array(_REFUSED))
         left.append((unknown[:, None] <= bars).mean(0))

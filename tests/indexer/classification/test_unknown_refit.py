@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from indexer.classification import unknown_refit
+from indexer.classification.local_outlier import CatalogNeighbourhood, local_closeness
 from indexer.classification.open_set import (
     closeness,
     fit_unknown,
@@ -22,6 +23,7 @@ from indexer.classification.unknown_refit import (
     LEAST,
     NEVER,
     _head_logits,
+    catalog_neighbourhood,
     product_closeness,
     refit_unknown,
 )
@@ -63,13 +65,18 @@ def test_a_rule_without_a_probe_reads_the_head_without_the_network() -> None:
     np.testing.assert_array_equal(found, [[3, 0], [0, 3], [0, 0], [0, 0]])
 
 
-def refit(vectors: np.ndarray, rule: dict[str, Any] | None, paths: list[Any]) -> Any:
+def refit(
+    vectors: np.ndarray,
+    rule: dict[str, Any] | None,
+    paths: list[Any],
+    around: CatalogNeighbourhood | None = None,
+) -> Any:
     categories = tuple(Category(number, (f"kind {number}",)) for number in range(KINDS))
     bundle: Any = SimpleNamespace(decision=Decision(categories=categories, unknown=rule))
     products = {pid: SimpleNamespace(category=path) for pid, path in enumerate(paths)}
     catalog: Any = SimpleNamespace(by_pids=lambda pids: {pid: products[pid] for pid in pids})
     rows = np.stack([np.arange(len(vectors))] * 2, 1)
-    return refit_unknown(catalog, bundle, rows, vectors.astype(np.float16))
+    return refit_unknown(catalog, bundle, rows, vectors.astype(np.float16), around=around)
 
 
 @pytest.mark.parametrize("count", [50, 200])
@@ -96,6 +103,36 @@ def test_a_small_catalog_refuses_as_many_known_photos_as_was_asked(
     assert 0.03 <= np.mean(alarms) <= 0.07
     assert np.mean(before) > 2 * np.mean(alarms) or count > 50
     assert np.mean(caught) > 0.9
+
+
+def test_a_catalog_of_some_size_counts_by_its_own_nearest(rule: dict[str, Any]) -> None:
+    """Of ten catalogs 5% of known photos in the mean, and what is of no kind is told; a model from
+    before, and a small catalog, have the nearest alone."""
+    rng = np.random.default_rng(8)
+    alarms, caught = [], []
+    bundle: Any = SimpleNamespace(decision=Decision(unknown=rule))
+    for _ in range(10):
+        labels = rng.integers(0, KINDS, 400)
+        gallery = photos(labels, rng)
+        rows = np.stack([np.arange(400)] * 2, 1)
+        around = catalog_neighbourhood(bundle, rows, gallery)
+        assert around is not None
+        paths = [(f"kind {label}",) for label in labels]
+        fitted = rule | refit(gallery, rule, paths, around=around)
+        assert fitted["mix"] == rule["local_mix"]
+        for kinds, found in ((rng.integers(0, KINDS, 200), alarms), (np.full(100, 20), caught)):
+            asked = photos(kinds, rng)
+            near = local_closeness(asked, around.products)
+            logits = rule_logits(asked, np.empty(0), rule)
+            score = unknown_score(logits, near, fitted, typicality(asked, rule))
+            found.append((score > fitted["threshold"]).mean())
+    assert 0.03 <= np.mean(alarms) <= 0.07
+    assert np.mean(caught) > 0.9
+    assert catalog_neighbourhood(bundle, rows[:299], gallery[:299]) is None
+    before: Any = SimpleNamespace(
+        decision=Decision(unknown={k: v for k, v in rule.items() if k != "local_mix"})
+    )
+    assert catalog_neighbourhood(before, rows, gallery) is None
 
 
 def test_own_kinds_of_the_shop_that_were_never_taught_do_not_widen_the_rule(
@@ -154,7 +191,7 @@ def test_a_version_keeps_what_was_fitted_under_a_checksum(tmp_path: Path) -> Non
     vectors = np.eye(4, DIM, dtype=np.float16)
     versions = Versions(home)
 
-    def publish(unknown: dict[str, Any] | None) -> str:
+    def publish(unknown: dict[str, Any] | None, around: np.ndarray | None = None) -> str:
         return versions.publish(
             NewVersion(
                 index=FaissIndex.build("Flat", vectors, device="cpu"),
@@ -164,6 +201,7 @@ def test_a_version_keeps_what_was_fitted_under_a_checksum(tmp_path: Path) -> Non
                 model_version="m1",
                 last_sequence=4,
                 unknown=unknown,
+                around=around,
             )
         )
 
@@ -175,3 +213,20 @@ def test_a_version_keeps_what_was_fitted_under_a_checksum(tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes().replace(b"2.5", b"0.5"))
     with pytest.raises(DamagedIndexError, match=UNKNOWN):
         versions.open(version)
+
+    local = {"mix": [1.0] * 4, "mean": [0.0] * 4, "spread": [1.0] * 4, "columns": [0, DIM]}
+    column = np.array([[0, 0.5], [3, 0.25]])
+    opened = versions.open(publish(fitted | local, column))
+    assert opened.unknown == fitted | local
+    np.testing.assert_array_equal(opened.around, column)
+    wrong: tuple[tuple[dict[str, Any], np.ndarray], ...] = (
+        ({"mix": [1.0] * 3}, column),
+        ({"spread": [0.0] * 4}, column),
+        ({"columns": [0, DIM + 1]}, column),
+        ({}, column[::-1]),
+        ({}, column + np.array([1, 0])),
+        ({}, column * np.nan),
+    )
+    for change, table in wrong:
+        with pytest.raises(DamagedIndexError):
+            versions.open(publish(fitted | local | change, table))

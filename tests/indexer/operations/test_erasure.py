@@ -202,7 +202,7 @@ def test_a_rewrite_answers_unknown_kinds_as_what_it_takes_the_place_of(
     """Versions from before builds fitted a rule get none by an erasure: they would answer an
     unknown kind without categories from then on. One that has a rule has its own again."""
     fitted = {"threshold": 2.5, "products": 200}
-    monkeypatch.setattr(publish, "refit_unknown", lambda *_: fitted)
+    monkeypatch.setattr(publish, "refit_unknown", lambda *_, **__: fitted)
     build(home)
     monkeypatch.setattr(
         erasure,

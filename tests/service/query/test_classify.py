@@ -10,8 +10,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from indexer.classification.local_outlier import CatalogNeighbourhood, local_closeness
 from indexer.classification.open_set import closeness, fit_unknown, is_unknown, rule_logits
+from indexer.classification.unknown_refit import local_rule
 from indexer.core.timer import StageTimer
+from indexer.core.vectors import unit_rows
 from indexer.index.product_hits import ProductHits
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.network import Network
@@ -65,7 +68,7 @@ def snapshot_of(world: dict[str, Any], rule: dict[str, Any] | None) -> Any:
         scores = -np.sort(-(queries @ world["train"].T), axis=1)[:, :k]
         return [ProductHits(np.arange(len(row)), np.arange(len(row)), row) for row in scores]
 
-    base = SimpleNamespace(unknown=None)
+    base = SimpleNamespace(unknown=None, around=None)
     live = SimpleNamespace(search=search, product_count=len(world["train"]), base=base)
     decision = Decision(categories=(Category(0, ("a",)), Category(1, ("b",))), unknown=rule)
     start, stop = rule["columns"] if rule else (0, 8)
@@ -126,6 +129,41 @@ def test_the_service_s_neighbours_are_those_of_the_fit(world: dict[str, Any]) ->
                 )
                 is said
             )
+
+
+def test_the_service_counts_by_what_the_build_measured(world: dict[str, Any]) -> None:
+    """Of a version that knows how near its products lie, each product judged without itself; a
+    model whose rule does not say how that counts answers as before."""
+    vectors = world["train"].astype(np.float16)
+    rows = np.stack([np.arange(len(vectors))] * 2, 1)
+    around = CatalogNeighbourhood.build(rows, vectors, (GENERAL.start, GENERAL.stop))
+    assert around is not None
+    snapshot = snapshot_of(world, world["rule"])
+    live = cast("Any", snapshot.live)
+    live.base.around, live.base.stored, live.base.rows = around.column, vectors, rows
+    live.products, live.sequence = rows[:, 0], 1
+    live.still_stored = lambda pids: np.ones(len(pids), bool)
+    live.newer_products = lambda: (np.zeros(0, np.int64), np.zeros((0, DIM), np.float32))
+    asked = vectors[:40].astype(np.float32)
+    block = unit_rows(asked[:, GENERAL])
+    near = local_closeness(block, around.products, frozenset())
+    rule = local_rule(world["rule"], near) | {"mix": [0.0, 0.0, 1.0, 0.0], "products": 300}
+
+    def said(place: int, without: frozenset[int]) -> bool:
+        logits = np.zeros((1, 5))
+        ctx = context(snapshot)
+        return is_unknown_kind(ctx, asked[place][None], logits, Category(0, ("a",)), without)
+
+    alone = local_closeness(block[:1], around.products, {0})[0]
+    for wanted, without in ((near[0], frozenset[int]()), (alone, frozenset({0}))):
+        bar = (rule["mean"][2] - wanted) / rule["spread"][2]
+        for step, known in ((-1e-3, True), (1e-3, False)):
+            live.base.unknown = rule | {"threshold": bar + step}
+            assert said(0, without) is known
+    old = {name: value for name, value in world["rule"].items() if name != "local_mix"}
+    assert snapshot_of(world, old).neighbourhood is None
+    before = Snapshot("v000001", snapshot_of(world, old).bundle, Scores(), live, cast("Any", None))
+    assert before.unknown_rule == before.bundle.decision.unknown_rule
 
 
 def test_without_a_rule_and_for_a_class_of_a_few_photos_nothing_is_unknown(
