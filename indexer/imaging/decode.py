@@ -34,6 +34,7 @@ __all__ = [
     "ImageLimits",
     "Photo",
     "decode_photo",
+    "decoded_alike",
     "file_limits",
     "hash_content",
 ]
@@ -195,6 +196,19 @@ def decode_photo(
     # decoders raise whatever they like on hostile bytes: OSError, struct.error, KeyError...
     except Exception as error:
         raise _refusal(name, data, error) from error
+
+
+def decoded_alike(
+    photo: Photo, one: int | None, other: int | None, *, limits: ImageLimits | None = None
+) -> bool:
+    """Tell whether ``decode_photo`` gives ``photo`` alike with ``one`` and ``other`` as
+    ``shrink_to``."""
+    most = (limits or ImageLimits()).max_pixels
+    scales = {
+        jpeg.choose_scale(photo.width, photo.height, max_pixels=most, shrink_to=size)
+        for size in (one, other)
+    }
+    return len(scales) == 1
 
 
 def _decode(name: str, data: bytes, wanted: _Wanted) -> Photo:

@@ -76,12 +76,15 @@ class FeatureCache:
         self._database = Database(cache_file(folder, name), _SCHEMA)
         self._database.prepare()
 
-    def get(self, content: str) -> tuple[str, np.ndarray] | None:
-        """Read (pixel hash, float16 [F]) or None."""
-        query = "SELECT pixels, value FROM features WHERE content = ?"
+    def entries(self, contents: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:
+        """Read (pixel hash, float16 [F]) of those of ``contents`` that are there."""
+        found: dict[str, tuple[str, np.ndarray]] = {}
         with self._database.statements() as sql:
-            found = sql.execute(query, (bytes.fromhex(content),)).fetchone()
-        return None if found is None else (found[0].hex(), np.frombuffer(found[1], np.float16))
+            for part, marks in chunks([bytes.fromhex(content) for content in contents]):
+                query = f"SELECT content, pixels, value FROM features WHERE content IN ({marks})"
+                for content, pixels, value in sql.execute(query, part):
+                    found[content.hex()] = pixels.hex(), np.frombuffer(value, np.float16)
+        return found
 
     def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
         """Write (content hash, pixel hash, float16 [F]) each, in one transaction."""
@@ -94,13 +97,7 @@ class FeatureCache:
 
     def get_many(self, contents: Sequence[str]) -> dict[str, np.ndarray]:
         """Read the features float16 [F] of those of ``contents`` that are there."""
-        found: dict[str, np.ndarray] = {}
-        with self._database.statements() as sql:
-            for part, marks in chunks([bytes.fromhex(content) for content in contents]):
-                query = f"SELECT content, value FROM features WHERE content IN ({marks})"
-                for content, value in sql.execute(query, part):
-                    found[content.hex()] = np.frombuffer(value, np.float16)
-        return found
+        return {content: value for content, (_, value) in self.entries(contents).items()}
 
     def contents(self) -> list[str]:
         """All content hashes there are features of."""

@@ -127,10 +127,12 @@ def to_views(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
     One, or seen twice the middle square and the square around it, in this order.
     """
-    if not preprocess.both:
-        return to_pixels(image, preprocess)[np.newaxis]
-    first = to_pixels(image, replace(preprocess, both=False))
-    return np.stack([first, to_pixels(image, preprocess)])
+    return np.stack([to_pixels(image, view) for view in split_views(preprocess)])
+
+
+def split_views(preprocess: Preprocess) -> tuple[Preprocess, ...]:
+    """Return what ``to_pixels`` makes each of a photo's inputs by, in their order."""
+    return (replace(preprocess, both=False), preprocess) if preprocess.both else (preprocess,)
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

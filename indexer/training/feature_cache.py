@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from indexer.core.errors import CatalensError
 from indexer.core.native import THREADS
 from indexer.core.progress import OnStage, no_progress
 from indexer.feeds.dataset import DatasetRow
 from indexer.feeds.notice import Notice
-from indexer.imaging.decode import ImageLimits, Photo, decode_photo, hash_content
+from indexer.imaging.decode import (
+    ImageLimits,
+    Photo,
+    decode_photo,
+    decoded_alike,
+    hash_content,
+)
 from indexer.imaging.parallel import in_order
 from indexer.imaging.recapture import recapture
 from indexer.model.feature_store import FeatureCache, default_cache, features_id, to_halves
 from indexer.model.runtime_base import Runtime
-from indexer.training.frozen_graph import FrozenGraph, quicker_extractor
+from indexer.training.frozen_graph import FrozenGraph, frozen_graph
 
 _BATCH = 64
 # names what ``recapture`` does: another number where that changes
@@ -70,12 +77,12 @@ class _OptionalCache:
         except _CACHE_FAILURES as error:
             self._give_up(error)
 
-    def get(self, content: str) -> tuple[str, np.ndarray] | None:
+    def entries(self, contents: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:
         try:
-            return None if self._store is None else self._store.get(content)
+            return {} if self._store is None else self._store.entries(contents)
         except _CACHE_FAILURES as error:
             self._give_up(error)
-            return None
+            return {}
 
     def put(self, entries: Sequence[tuple[str, str, np.ndarray]]) -> None:
         try:
@@ -112,8 +119,30 @@ def photo_features(
     key of their own. A cache that cannot be written or is damaged is gone without: ``notes`` of the
     result say so.
     """
-    with closing(_OptionalCache(cache, features_id(runtime))) as store:
-        return _Extraction(rows, runtime, store, recaptured=recaptured).run(progress)
+    [found] = features_of_looks(
+        rows, [runtime], cache=cache, recaptured=recaptured, progress=progress
+    )
+    return found
+
+
+def features_of_looks(
+    rows: Sequence[DatasetRow],
+    runtimes: Sequence[Runtime],
+    *,
+    cache: Path | None = None,
+    recaptured: bool = False,
+    progress: OnStage = no_progress,
+) -> list[Features]:
+    """``photo_features`` by each of several runtimes of one backbone, which show it their photos
+    each in its way: every photo is decoded once."""
+    with ExitStack() as stack:
+        looks = [
+            _Look(
+                runtime, stack.enter_context(closing(_OptionalCache(cache, features_id(runtime))))
+            )
+            for runtime in runtimes
+        ]
+        return _Extraction(rows, looks, recaptured=recaptured).run(progress)
 
 
 def recapture_features(
@@ -143,37 +172,58 @@ def recapture_key(content: str) -> str:
     return hashlib.sha256(f"{RECAPTURE} {content}".encode()).hexdigest()
 
 
+@dataclass
+class _Look:
+    """A runtime with its cache, and the features that are known so far."""
+
+    runtime: Runtime
+    store: _OptionalCache
+    # cache key -> hash of the pixels, features
+    known: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """A photo that is not cached for all looks."""
+
+    key: str
+    row: DatasetRow
+    # numbers of the looks that lack it
+    looks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What a photo gave: look -> its pixels' hash; look -> its features, where they are there."""
+
+    pixels: dict[int, str]
+    photos: dict[int, Photo]
+    features: dict[int, np.ndarray]
+
+
 class _Extraction:
-    """One run of ``photo_features``: what is cached, what has to go through the network."""
+    """One run of ``features_of_looks``: what is cached, what has to go through the network."""
 
     def __init__(
-        self,
-        rows: Sequence[DatasetRow],
-        runtime: Runtime,
-        store: _OptionalCache,
-        *,
-        recaptured: bool,
+        self, rows: Sequence[DatasetRow], looks: Sequence[_Look], *, recaptured: bool
     ) -> None:
         self._rows = rows
-        self._runtime = runtime
-        self._extractor: FrozenGraph | Runtime = runtime
-        self._store = store
+        self._looks = looks
         self._recaptured = recaptured
+        self._graph: FrozenGraph | None = None
         self._skipped: list[Notice] = []
         # number of a row -> cache key
         self._keys: dict[int, str] = {}
-        # cache key -> hash of the pixels, features
-        self._known: dict[str, tuple[str, np.ndarray]] = {}
         self._broken: dict[str, str] = {}
 
-    def run(self, progress: OnStage) -> Features:
+    def run(self, progress: OnStage) -> list[Features]:
         missing = self._look_up()
         self._compute(missing, progress)
-        return self._features()
+        return [self._features(look) for look in self._looks]
 
-    def _look_up(self) -> list[tuple[str, DatasetRow]]:
-        """Take what is cached; (key, row) of what is not, each key once."""
-        missing: list[tuple[str, DatasetRow]] = []
+    def _look_up(self) -> list[_Missing]:
+        """Take what is cached; return what is not, each photo once."""
+        first: dict[str, DatasetRow] = {}
         for number, row in enumerate(self._rows):
             try:
                 key = hash_content(row.image.read_bytes())
@@ -184,70 +234,107 @@ class _Extraction:
             if self._recaptured:
                 key = recapture_key(key)
             self._keys[number] = key
-            if key in self._known:
-                continue
-            found = self._store.get(key)
-            self._known[key] = found or ("", np.empty(0, np.float16))
-            if found is None:
-                missing.append((key, row))
+            first.setdefault(key, row)
+        for look in self._looks:
+            look.known.update(look.store.entries(list(first)))
+        missing = []
+        for key, row in first.items():
+            lacking = [number for number, look in enumerate(self._looks) if key not in look.known]
+            if lacking:
+                missing.append(_Missing(key, row, tuple(lacking)))
         return missing
 
-    def _compute(self, missing: Sequence[tuple[str, DatasetRow]], progress: OnStage) -> None:
+    def _compute(self, missing: Sequence[_Missing], progress: OnStage) -> None:
         """Compute features of what is not cached, committed every 64 photos."""
-        self._extractor = quicker_extractor(self._runtime, len(missing))
-        done = len(self._known) - len(missing)
-        photos: list[tuple[str, Photo]] = []
-        workers = min(4, THREADS)
-        for (key, _), photo in in_order(missing, self._prepare, workers=workers):
-            if isinstance(photo, CatalensError):
-                self._broken[key] = str(photo)
-                done += 1
+        inputs = sum(len(one.looks) for one in missing)
+        self._graph = frozen_graph([look.runtime for look in self._looks], inputs)
+        total = len(set(self._keys.values()))
+        done = total - len(missing)
+        workers = min(4, THREADS) if self._graph is None else self._graph.workers
+        found: list[tuple[_Missing, _Computed]] = []
+        # One BLAS thread for each worker: small products of several threads wait for a shared team.
+        with threadpool_limits(1, "blas"):
+            for number, (one, computed) in enumerate(
+                in_order(missing, self._prepare, workers=workers), 1
+            ):
+                if isinstance(computed, CatalensError):
+                    self._broken[one.key] = str(computed)
+                else:
+                    found.append((one, computed))
+                if len(found) == _BATCH or number == len(missing):
+                    self._keep(found)
+                    found = []
+                    progress("features", done + number, total)
+
+    def _prepare(self, one: _Missing) -> _Computed:
+        """Decode a photo for each look, take it again where recaptures are asked for, and pass it
+        through the graph, if there is one."""
+        photos = self._decode(one)
+        # Looks may share a decoded photo.
+        distinct = {id(photo): photo for photo in photos.values()}
+        hashes = {
+            name: hashlib.sha256(photo.pixels.tobytes()).hexdigest()
+            for name, photo in distinct.items()
+        }
+        pixels = {number: hashes[id(photo)] for number, photo in photos.items()}
+        if self._graph is None:
+            return _Computed(pixels, photos, {})
+        return _Computed(pixels, {}, self._graph.extract(photos))
+
+    def _decode(self, one: _Missing) -> dict[int, Photo]:
+        """The photo as each look that lacks it has it decoded, once where they agree."""
+        data = one.row.image.read_bytes()
+        if self._recaptured:
+            # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
+            return dict.fromkeys(one.looks, recapture(decode_photo(data, limits=ImageLimits())))
+        found: dict[int, Photo] = {}
+        sizes = {number: self._looks[number].runtime.shrink_to for number in one.looks}
+        for number, size in sizes.items():
+            same = (
+                photo
+                for other, photo in found.items()
+                if size == sizes[other] or decoded_alike(photo, size, sizes[other])
+            )
+            photo = next(same, None)
+            found[number] = photo or decode_photo(data, limits=ImageLimits(), shrink_to=size)
+        return found
+
+    def _keep(self, found: Sequence[tuple[_Missing, _Computed]]) -> None:
+        """Remember and cache the features of some photos; compute those that are not there."""
+        for number, look in enumerate(self._looks):
+            mine = [(one.key, computed) for one, computed in found if number in one.looks]
+            if not mine:
                 continue
-            photos.append((key, photo))
-            if len(photos) == _BATCH:
-                done += self._embed(photos)
-                progress("features", done, len(self._known))
-                photos = []
-        if photos:
-            done += self._embed(photos)
-            progress("features", done, len(self._known))
+            if self._graph is None:
+                rows = look.runtime.extract_features([each.photos[number] for _, each in mine])
+            else:
+                rows = np.stack([each.features[number] for _, each in mine])
+            values = to_halves(rows, look.runtime.spec.feature_dim)
+            entries = [
+                (key, each.pixels[number], value)
+                for (key, each), value in zip(mine, values, strict=True)
+            ]
+            look.store.put(entries)
+            look.known.update({key: (pixels, value) for key, pixels, value in entries})
 
-    def _prepare(self, item: tuple[str, DatasetRow]) -> Photo:
-        """Decode a photo, and take it again where recaptures are asked for."""
-        data = item[1].image.read_bytes()
-        if not self._recaptured:
-            return decode_photo(data, limits=ImageLimits(), shrink_to=self._runtime.shrink_to)
-        # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
-        return recapture(decode_photo(data, limits=ImageLimits()))
-
-    def _embed(self, photos: Sequence[tuple[str, Photo]]) -> int:
-        found = self._extractor.extract_features([photo for _, photo in photos])
-        values = to_halves(found, self._runtime.spec.feature_dim)
-        entries = [
-            (key, hashlib.sha256(photo.pixels.tobytes()).hexdigest(), value)
-            for (key, photo), value in zip(photos, values, strict=True)
-        ]
-        self._store.put(entries)
-        self._known.update({key: (pixels, value) for key, pixels, value in entries})
-        return len(photos)
-
-    def _features(self) -> Features:
+    def _features(self, look: _Look) -> Features:
         kept: list[int] = []
+        skipped = list(self._skipped)
         for number, key in self._keys.items():
             if key in self._broken:
                 row = self._rows[number]
-                self._skipped.append(Notice(row.where, f"{row.image}: {self._broken[key]}"))
+                skipped.append(Notice(row.where, f"{row.image}: {self._broken[key]}"))
             else:
                 kept.append(number)
         keys = [self._keys[number] for number in kept]
-        values = np.empty((0, self._runtime.feature_width), np.float16)
+        values = np.empty((0, look.runtime.feature_width), np.float16)
         if keys:
-            values = np.stack([self._known[key][1] for key in keys])
+            values = np.stack([look.known[key][1] for key in keys])
         return Features(
             rows=[self._rows[number] for number in kept],
             values=values,
             content=np.array(keys, dtype=object),
-            pixels=np.array([self._known[key][0] for key in keys], dtype=object),
-            skipped=self._skipped,
-            notes=list(self._store.notes),
+            pixels=np.array([look.known[key][0] for key in keys], dtype=object),
+            skipped=skipped,
+            notes=list(look.store.notes),
         )

@@ -20,7 +20,7 @@ from indexer.model.preprocessing import LOOK_COST, with_look
 from indexer.model.spec import LOOKS, Preprocess
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.distributed import ALONE, TrainingProcesses
-from indexer.training.feature_cache import photo_features
+from indexer.training.feature_cache import features_of_looks, photo_features
 from indexer.training.options import AUTO, TrainingOptions
 from indexer.training.problem import TrainingProblem
 from indexer.training.targets import CATEGORY
@@ -88,20 +88,20 @@ def choose_look(
     rows = [rows[place] for place in evenly_spaced(len(rows), MOST_PHOTOS)]
     right: dict[str, np.ndarray] = {}
     scores: dict[str, LookScore] = {}
-    for look in JUDGED if len(rows) >= LEAST_PHOTOS else ():
-        spec = network.spec.with_preprocess(with_look(network.spec.preprocess, look))
-        runtime = TorchRuntime(Network(spec, network.backbone), device=options.device)
-        with team.first():
-            found = photo_features(rows, runtime, cache=options.cache, progress=progress)
+    judged = JUDGED if len(rows) >= LEAST_PHOTOS else ()
+    runtimes = [show_frozen(network, look, options.device) for look in judged]
+    with team.first():
+        features = features_of_looks(rows, runtimes, cache=options.cache, progress=progress)
+    for look, found in zip(judged, features, strict=True):
         if len(found.rows) < LEAST_PHOTOS or len({row.category for row in found.rows}) < 2:
             break
         labels = np.unique(
             [format_path(row.category or ()) for row in found.rows], return_inverse=True
         )[1]
         products = np.unique([row.product_id for row in found.rows], return_inverse=True)[1]
-        features = found.values[:, : spec.feature_dim]
-        by_ridge = ridge_hits(features, labels, products)
-        by_nearest = nearest_hits(features, labels, products)
+        values = found.values[:, : network.spec.feature_dim]
+        by_ridge = ridge_hits(values, labels, products)
+        by_nearest = nearest_hits(values, labels, products)
         right[look] = (by_ridge.astype(float) + by_nearest) / 2
         scores[look] = LookScore(float(by_ridge.mean()), float(by_nearest.mean()))
     if not right:
@@ -157,6 +157,12 @@ def choose_tuned_look(
     best = max(right, key=lambda look: float(right[look].mean()))
     reason = "best" if chosen == best else f"within one standard error of {best}"
     return LookChoice(chosen, len(rows), scores, f"{reason}, on validation photos")
+
+
+def show_frozen(network: Network, look: str, device: str) -> TorchRuntime:
+    """Return a runtime of the frozen ``network`` that is shown its photos by ``look``."""
+    spec = network.spec.with_preprocess(with_look(network.spec.preprocess, look))
+    return TorchRuntime(Network(spec, network.backbone), device=device)
 
 
 def shown_by(network: Network, preprocess: Preprocess) -> Network:

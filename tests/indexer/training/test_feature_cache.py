@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from indexer.feeds.dataset import DatasetRow
+from indexer.imaging.decode import Photo
+from indexer.training import feature_cache, frozen_graph
 from indexer.training.advise import frozen_runtime
-from indexer.training.feature_cache import photo_features, recapture_features
+from indexer.training.feature_cache import (
+    features_of_looks,
+    photo_features,
+    recapture_features,
+)
+from indexer.training.look import show_frozen
 from indexer.training.problem import read_problem
 
 
@@ -74,3 +84,46 @@ def test_a_user_without_a_home_folder_is_no_obstacle(
     found = photo_features(read_problem(shapes, 0).of("train")[:2], frozen_runtime())
     assert len(found.values) == 2
     assert "no home folder" in found.notes[0]
+
+
+def test_looks_share_a_photo_and_give_what_each_gives_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo is decoded once for all looks where their sizes agree, twice where a reduced one
+    would differ; features and hashes are those of a look alone."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, side in enumerate((300, 900, 300)):
+        file = tmp_path / f"{number}.jpg"
+        coarse = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8))
+        coarse.resize((side, side + 40), Image.Resampling.BICUBIC).save(file)
+        rows.append(DatasetRow(f"row {number}", str(number), file, None, None, (), None, {}))
+    network = frozen_runtime().network
+    runtimes = [show_frozen(network, look, "cpu") for look in ("crop", "whole", "both")]
+    alone = [
+        photo_features(rows, runtime, cache=tmp_path / f"alone-{number}")
+        for number, runtime in enumerate(runtimes)
+    ]
+    decoded: list[int | None] = []
+    decode = feature_cache.decode_photo
+
+    def counted(data: bytes, **options: Any) -> Photo:
+        decoded.append(options["shrink_to"])
+        return decode(data, **options)
+
+    monkeypatch.setattr(feature_cache, "decode_photo", counted)
+    for least in (1, 10**9):
+        monkeypatch.setattr(frozen_graph, "WORTH_INPUTS", least)
+        decoded.clear()
+        together = features_of_looks(rows, runtimes, cache=tmp_path / f"{least}")
+        # 900 px are halved for 224 px and not for 256.
+        assert sorted(map(str, decoded)) == ["224", "256", "256", "256"]
+        for one, own in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(one.pixels, own.pixels)
+            np.testing.assert_allclose(
+                one.values.astype(float), own.values.astype(float), atol=4e-3
+            )
+        decoded.clear()
+        features_of_looks(rows, runtimes, cache=tmp_path / f"{least}")
+        photo_features(rows, runtimes[1], cache=tmp_path / f"{least}")
+        assert decoded == []

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.core.native import torch
 from indexer.imaging.decode import ImageLimits, Photo, decode_photo
 from indexer.model.network import Network
 from indexer.model.preprocessing import with_look
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training import frozen_graph
-from indexer.training.frozen_graph import WORTH_PHOTOS, FrozenGraph, quicker_extractor
+from indexer.training import frozen_graph as module
+from indexer.training.frozen_graph import WORTH_INPUTS, frozen_graph
 
 pytest.importorskip("openvino")
 
@@ -34,13 +35,13 @@ def _photo(seed: int, form: tuple[int, int] = (6, 5)) -> Photo:
 def test_a_graph_gives_the_networks_own_features(runtime: TorchRuntime) -> None:
     """Many photos take the graph, whose features are torch's as far as they are kept; a few stay
     with torch."""
-    quick = quicker_extractor(runtime, WORTH_PHOTOS)
-    assert isinstance(quick, FrozenGraph)
+    quick = frozen_graph([runtime], WORTH_INPUTS)
+    assert quick is not None
     photos = [_photo(seed) for seed in range(3)]
     own, found = runtime.extract_features(photos), quick.extract_features(photos)
     assert found.shape == own.shape
     np.testing.assert_allclose(found, own, atol=2e-3)
-    assert quicker_extractor(runtime, WORTH_PHOTOS - 1) is runtime
+    assert frozen_graph([runtime], WORTH_INPUTS - 1) is None
 
 
 @pytest.mark.parametrize("look", ["rect", "both"])
@@ -53,8 +54,8 @@ def test_a_graph_gives_the_networks_own_features_of_every_form(
         runtime.network.backbone,
     )
     own = TorchRuntime(network, device="cpu")
-    quick = quicker_extractor(own, WORTH_PHOTOS)
-    assert isinstance(quick, FrozenGraph)
+    quick = frozen_graph([own], WORTH_INPUTS)
+    assert quick is not None
     forms = [(4, 4), (6, 4), (4, 6), (9, 4), (4, 4)]
     photos = [_photo(seed, form) for seed, form in enumerate(forms)]
     np.testing.assert_allclose(
@@ -63,20 +64,65 @@ def test_a_graph_gives_the_networks_own_features_of_every_form(
 
 
 def test_a_graph_that_is_not_the_network_is_not_used(
-    runtime: TorchRuntime, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Other features than the network's, or none: torch goes on as before."""
+    runtime = TorchRuntime(Network.frozen("efficientnet_lite0"), device="cpu")
     rng = np.random.default_rng(2)
 
     class OtherGraph:
+        streams = 1
+
         def __init__(self, *_: Any) -> None:
             pass
 
-        def infer_batch(self, pixels: np.ndarray) -> np.ndarray:
+        def infer_in_stream(self, pixels: np.ndarray) -> np.ndarray:
             return rng.random((len(pixels), runtime.spec.feature_dim), np.float32)
 
-    monkeypatch.setattr(frozen_graph, "convert", lambda _: None)
-    monkeypatch.setattr(frozen_graph, "Graph", OtherGraph)
-    assert quicker_extractor(runtime, WORTH_PHOTOS) is runtime
-    monkeypatch.setattr(OtherGraph, "infer_batch", lambda *_: 1 / 0)
-    assert quicker_extractor(runtime, WORTH_PHOTOS) is runtime
+    monkeypatch.setattr(module, "convert", lambda _: None)
+    monkeypatch.setattr(module, "Graph", OtherGraph)
+    assert frozen_graph([runtime], WORTH_INPUTS) is None
+    monkeypatch.setattr(OtherGraph, "infer_in_stream", lambda *_: 1 / 0)
+    assert frozen_graph([runtime], WORTH_INPUTS) is None
+
+
+def test_one_graph_serves_a_backbone_until_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks and calls share the graph of one backbone; other weights get one of their own."""
+    network = Network.frozen("efficientnet_lite0")
+    looks = [
+        TorchRuntime(
+            Network(
+                network.spec.with_preprocess(with_look(network.spec.preprocess, look)),
+                network.backbone,
+            ),
+            device="cpu",
+        )
+        for look in ("crop", "whole", "both")
+    ]
+    made: list[Any] = []
+    convert = module.convert
+    monkeypatch.setattr(module, "convert", lambda one: made.append(one) or convert(one))
+    quick = frozen_graph(looks, WORTH_INPUTS)
+    assert quick is not None
+    assert frozen_graph(looks[1:2], WORTH_INPUTS) is not None
+    assert len(made) == 1
+    photo = _photo(1)
+    asked: list[np.ndarray] = []
+    infer = quick._graph.infer_in_stream
+    monkeypatch.setattr(
+        quick._graph, "infer_in_stream", lambda pixels: asked.append(pixels) or infer(pixels)
+    )
+    found = quick.extract(dict.fromkeys(range(3), photo))
+    # The middle square of "both" is that of "crop".
+    assert len(asked) == 3
+    for number, runtime in enumerate(looks):
+        own = runtime.extract_features([photo])[0]
+        np.testing.assert_allclose(found[number], own, atol=2e-3)
+    with torch.no_grad():
+        next(iter(network.backbone.parameters())).mul_(0.5)
+    changed = frozen_graph(looks[:1], WORTH_INPUTS)
+    assert changed is not None
+    assert len(made) == 2
+    np.testing.assert_allclose(
+        changed.extract_features([photo]), looks[0].extract_features([photo]), atol=2e-3
+    )
