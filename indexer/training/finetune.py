@@ -33,15 +33,17 @@ from indexer.training.augmentation import (
 from indexer.training.batches import epoch_order, photo_kinds
 from indexer.training.cpu_kernels import kept_memory
 from indexer.training.distributed import ALONE, TrainingProcesses
+from indexer.training.epoch_weights import EpochWeights, average_network, choose_epochs
 from indexer.training.finetune_loss import FrozenBank, Objective
 from indexer.training.linear import (
     Examples,
     FittedModel,
     category_temperature,
+    rank_of,
     validation_metrics,
 )
-from indexer.training.optimiser import Optimiser
-from indexer.training.options import TrainingOptions
+from indexer.training.optimiser import Optimiser, Rank
+from indexer.training.options import ACCURACY, BEST, TrainingOptions
 from indexer.training.parameter_groups import (
     parameter_groups,
     set_training,
@@ -92,8 +94,10 @@ def finetune(
     with tempfile.TemporaryDirectory() as folder, kept_memory():
         progress("photos", 0, len(trainer.pool) + len(validation))
         judged = [rows[place] for place in validation.tolist()]
-        taught = [rows[place] for place in trainer.pool.tolist()]
+        # of a finished training only the choice among its epochs is left
+        taught = [rows[place] for place in trainer.pool.tolist()] if first < epochs else []
         shown = decode_squares(judged, preprocess, Path(folder) / "shown.npy").pixels
+        judges = _Judges(shown, examples, options)
         framing = squashed_photo if options.framed else training_square
         squares = decode_squares(taught, framing(preprocess), Path(folder) / "squares.npy")
         for epoch in range(first, epochs):
@@ -102,15 +106,13 @@ def finetune(
             entry = trainer.train_epoch(epoch, squares, progress)
             # before, the learning rate is too high for an epoch to be the best
             if 2 * (epoch + 1) >= epochs:
-                logits = _validate(trainer.optimiser.average, shown, options.device)
-                found, rank = validation_metrics(logits, examples.targets, examples.validation_mask)
-                entry |= found
-                trainer.optimiser.keep_if_better(rank, epoch)
+                entry |= judges.figures(trainer.optimiser.average)
+                trainer.keep(epoch, rank_of(entry, options.measure))
             history.append(entry)
             if checkpoint is not None and team.rank == 0:
                 trainer.save(checkpoint, epoch, history)
-        best = trainer.optimiser.restore_best()
-        logits = _validate(network, shown, options.device)
+        best = trainer.settle(history, judges)
+        logits = judges.logits(network)
     network.eval().to("cpu")
     return replace(
         fitted,
@@ -162,6 +164,11 @@ def finetune_within_memory(
         network.load_state_dict(before)
 
 
+def checkpoint_file(out: Path) -> Path:
+    """Return where a training to the model folder ``out`` keeps its checkpoint."""
+    return out.absolute().with_name(f".{out.name}.checkpoint")
+
+
 def halve_batch(options: TrainingOptions, team: TrainingProcesses = ALONE) -> TrainingOptions:
     """The options for another try after the device ran out of memory: half of the batch.
 
@@ -187,6 +194,28 @@ def _prepared(network: Network, options: TrainingOptions) -> Network:
         network.backbone.compile()
     network.neck.set_dropout(options.finetuning.dropout)
     return network
+
+
+class _Judges:
+    """Validation photos as they are served, uint8 [M, S, S, 3], and what they show."""
+
+    def __init__(self, shown: np.ndarray, examples: Examples, options: TrainingOptions) -> None:
+        self._shown = shown
+        self._examples = examples
+        self._options = options
+
+    def logits(self, network: Any) -> dict[str, np.ndarray]:
+        """Compute the heads' logits [M, C]."""
+        return _validate(network, self._shown, self._options.device)
+
+    def figures(self, network: Any) -> dict[str, Any]:
+        """Compute what a history says of an epoch."""
+        examples = self._examples
+        return validation_metrics(self.logits(network), examples.targets, examples.validation_mask)
+
+    def rank(self, network: Any) -> Rank | None:
+        """Rank a network as epochs are ranked."""
+        return rank_of(self.figures(network), self._options.measure)
 
 
 class _Trainer:
@@ -223,6 +252,10 @@ class _Trainer:
             network, examples.targets, bank, options.finetuning, self.pool, team.size
         )
         self._kinds = photo_kinds(rows, examples.targets, self.pool)
+        # of every judged epoch, where more than the best one is asked for
+        self._epochs: EpochWeights | None = None
+        if options.keep_checkpoint or options.finetuning.kept != BEST:
+            self._epochs = EpochWeights()
         # the objective as the team shares it, and which stages it trains
         self._shared: Any = None
         self._half: bool | None = None
@@ -237,6 +270,10 @@ class _Trainer:
         try:
             state = torch.load(checkpoint, map_location=self._options.device, weights_only=True)
             self.optimiser.load_state(state)
+            if self._epochs is not None:
+                self._epochs.load_state(state["epochs"])
+            elif (measure := state.get("measure", ACCURACY)) != self._options.measure:
+                raise ValueError(f"its best epoch is the best by {measure}")
             return state["epoch"], state["history"]
         except torch.cuda.OutOfMemoryError:
             raise
@@ -248,10 +285,53 @@ class _Trainer:
 
     def save(self, checkpoint: Path, epoch: int, history: list[dict[str, Any]]) -> None:
         """Write what ``resume`` reads, after ``epoch``."""
-        _save(checkpoint, {**self.optimiser.state(), "epoch": epoch + 1, "history": history})
+        state = {
+            **self.optimiser.state(),
+            "epoch": epoch + 1,
+            "history": history,
+            "measure": self._options.measure,
+        }
+        if self._epochs is not None:
+            state["epochs"] = self._epochs.state()
+        _save(checkpoint, state)
+
+    def keep(self, epoch: int, rank: Rank | None) -> None:
+        """Remember the averaged weights of a judged epoch, where they may be asked for."""
+        self.optimiser.keep_if_better(rank, epoch)
+        if self._epochs is not None:
+            self._epochs.add(epoch, self.optimiser.average)
+
+    def settle(self, history: list[dict[str, Any]], judges: _Judges) -> int:
+        """Give the network the weights that stay; returns the place of their entry in ``history``.
+
+        A mean of several epochs is a last entry of its own.
+        """
+        weights = self._epochs
+        if weights is None:
+            return self.optimiser.restore_best()
+        network = self._network
+
+        def rank(epochs: Sequence[int]) -> Rank | None:
+            average_network(network, weights, epochs)
+            return judges.rank(network)
+
+        measure = self._options.measure
+        ranks = {epoch: rank_of(history[epoch], measure) for epoch in weights.state()}
+        chosen = choose_epochs(self._options.finetuning.kept, ranks, rank)
+        average_network(network, weights, chosen)
+        if len(chosen) == 1:
+            return chosen[0]
+        mean = {"epochs": [epoch + 1 for epoch in chosen], **judges.figures(network)}
+        history.append({**history[chosen[0]], **mean})
+        return len(history) - 1
 
     def is_stuck(self, epoch: int) -> bool:
-        """Check whether validation has not been better for too long."""
+        """Check whether validation has not been better for too long, and nothing else is asked for.
+
+        The mean of epochs is of those without a better one too.
+        """
+        if self._epochs is not None:
+            return False
         best = self.optimiser.best_epoch
         return best is not None and epoch - best > PATIENCE
 

@@ -17,8 +17,9 @@ from indexer.model.calibration import (
 )
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.training.metrics import class_counts
 from indexer.training.optimiser import Optimiser, Rank
-from indexer.training.options import LinearOptions, Schedule
+from indexer.training.options import ACCURACY, MEASURES, LinearOptions, Schedule
 from indexer.training.targets import CATEGORY, Target, colour_target
 
 functional = torch.nn.functional
@@ -61,15 +62,14 @@ class FittedModel:
     heads: Heads
     temperature: float
     best_epoch: int
-    # per epoch: loss, validation accuracy by head, NLL of the category
+    # per epoch: loss, validation accuracy and macro-F1 by head, NLL of the category
     history: list[dict[str, Any]]
+    measure: str = ACCURACY  # one of ``MEASURES``
 
     @property
     def rank(self) -> Rank | None:
-        """Mean validation accuracy of the heads, then -NLL of the category; None without photos."""
-        entry = self.history[self.best_epoch - 1]
-        found = list(entry["validation_heads"].values())
-        return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
+        """How validation ranks it (``rank_of``)."""
+        return rank_of(self.history[self.best_epoch - 1], self.measure)
 
     def blocks(self, features: np.ndarray) -> dict[str, np.ndarray]:
         """Embed features [N, F + K]: block name -> unit vectors float32 [N, dim]."""
@@ -123,10 +123,11 @@ def fit(
     *,
     seed: int,
     options: LinearOptions | None = None,
+    measure: str = ACCURACY,
     general: Neck | None = None,
     progress: OnStage = no_progress,
 ) -> FittedModel:
-    """Fit neck and heads; the epoch of best mean validation accuracy is kept.
+    """Fit neck and heads; the epoch that validation ranks first by ``measure`` is kept.
 
     The targets are in the order of ``spec.heads``. ``g`` is fitted without labels
     (``general_projection``), or with ``general`` it is that neck's; ``a`` and ``c`` are small MLPs;
@@ -144,8 +145,8 @@ def fit(
     targets = examples.targets
     validation_mask = examples.validation_mask
     if not targets:
-        history = [validation_metrics({}, (), validation_mask)[0]]
-        return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, history)
+        history = [validation_metrics({}, (), validation_mask)]
+        return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, history, measure)
     module = torch.nn.ModuleList([neck, heads])
     pool = torch.from_numpy(np.flatnonzero(examples.train_mask))
     optimiser = Optimiser(
@@ -164,14 +165,14 @@ def fit(
         losses = [optimiser.step(loss.of(chosen), epoch) for chosen in batches]
         averaged_neck, averaged_heads = optimiser.average
         logits = _logits(averaged_neck, averaged_heads, photos[validation_mask])
-        entry, rank = validation_metrics(logits, targets, validation_mask)
+        entry = validation_metrics(logits, targets, validation_mask)
         history.append({"loss": float(np.mean(losses)), **entry})
-        optimiser.keep_if_better(rank, epoch)
+        optimiser.keep_if_better(rank_of(entry, measure), epoch)
         progress("epochs", epoch + 1, schedule.epochs)
     best = optimiser.restore_best()
     logits = _logits(neck, heads, photos[validation_mask])
     temperature = category_temperature(logits, targets, validation_mask)
-    return FittedModel(spec, neck.eval(), heads.eval(), temperature, best + 1, history)
+    return FittedModel(spec, neck.eval(), heads.eval(), temperature, best + 1, history, measure)
 
 
 class _LinearLoss:
@@ -369,32 +370,37 @@ def log_priors(targets: Sequence[Target], pool: np.ndarray, share: float) -> lis
 
 def validation_metrics(
     logits: dict[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
-) -> tuple[dict[str, Any], Rank | None]:
-    """Compute validation figures for the history, and their rank, None without labels."""
+) -> dict[str, Any]:
+    """Compute validation figures for the history; nothing by head without labels."""
     accuracy: dict[str, float] = {}
+    macro: dict[str, float] = {}
     entry: dict[str, Any] = {
         "validation_accuracy": None,
         "validation_nll": None,
         "validation_heads": accuracy,
+        "validation_macro_f1": macro,
     }
     for target in targets:
         labels = target.labels[validation_mask]
         known = labels >= 0
-        if known.any():
-            accuracy[target.name] = float(
-                (logits[target.name][known].argmax(1) == labels[known]).mean()
-            )
-            if target.name == CATEGORY:
-                entry["validation_accuracy"] = accuracy[CATEGORY]
-                entry["validation_nll"] = negative_log_likelihood(
-                    logits[CATEGORY][known], labels[known]
-                )
-    rank = (
-        (float(np.mean(list(accuracy.values()))), -(entry["validation_nll"] or 0.0))
-        if accuracy
-        else None
-    )
-    return entry, rank
+        if not known.any():
+            continue
+        labels, scores = labels[known], logits[target.name][known]
+        found = scores.argmax(1)
+        accuracy[target.name] = float((found == labels).mean())
+        counts = class_counts(labels, found, len(target.values))
+        macro[target.name] = float(counts.macro(counts.f1()))
+        if target.name == CATEGORY:
+            entry["validation_accuracy"] = accuracy[CATEGORY]
+            entry["validation_nll"] = negative_log_likelihood(scores, labels)
+    return entry
+
+
+def rank_of(entry: Mapping[str, Any], measure: str) -> Rank | None:
+    """Rank an entry of a history: mean of the heads' ``measure`` (of ``MEASURES``), then -NLL of
+    the category; None without labels."""
+    found = list(entry[MEASURES[measure]].values())
+    return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
 
 
 def judged_again(fitted: FittedModel, examples: Examples) -> FittedModel:
@@ -404,7 +410,7 @@ def judged_again(fitted: FittedModel, examples: Examples) -> FittedModel:
         return fitted
     features = torch.from_numpy(examples.features[examples.validation_mask].astype(np.float32))
     logits = _logits(fitted.neck, fitted.heads, features)
-    entry, _ = validation_metrics(logits, examples.targets, examples.validation_mask)
+    entry = validation_metrics(logits, examples.targets, examples.validation_mask)
     history = [*fitted.history, {**fitted.history[fitted.best_epoch - 1], **entry}]
     temperature = category_temperature(logits, examples.targets, examples.validation_mask)
     return replace(fitted, temperature=temperature, history=history, best_epoch=len(history))
@@ -432,7 +438,10 @@ def set_block_weights(fitted: FittedModel, weights: dict[str, float]) -> FittedM
 
 
 def one_hot(target: Target, chosen: Any) -> Any:
-    """Encode the photos ``chosen`` (int [n]) as float32 [n, C]; zeros without a label."""
+    """Encode what the photos ``chosen`` (int [n]) teach as float32 [n, C]: 1 for the label, or what
+    a teacher makes of it; zeros without a label."""
+    if target.soft is not None:
+        return torch.from_numpy(target.soft)[chosen]
     labels = torch.from_numpy(target.labels)[chosen]
     hot = functional.one_hot(labels.clamp_min(0), len(target.values)).float()
     return hot * (labels >= 0)[:, None]

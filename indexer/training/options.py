@@ -34,7 +34,35 @@ AUTO = "auto"
 NO_COLOUR = "none"
 # share of the photos that are framed so where the look is of all of the photo
 _FRAMED = 0.5
+# By what validation ranks epochs, and where the history has it: the mean of the photos, or of the
+# kinds, where few photos of most kinds would not count.
+ACCURACY = "accuracy"
+MACRO_F1 = "macro-f1"
+MEASURES = {ACCURACY: "validation_heads", MACRO_F1: "validation_macro_f1"}
+# Which weights ``finetune`` leaves: of the best judged epoch, of the last one, the mean of those of
+# the last ones, or of those that validation adds one by one.
+BEST, LAST, UNIFORM, GREEDY = "best", "last", "uniform", "greedy"
+KEPT = (BEST, LAST, UNIFORM, GREEDY)
 RECIPES = {"linear": Schedule(20, 4e-3, 384), "finetune": Schedule(12, 1e-3, 32)}
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """Probes on frozen features whose out-of-fold probabilities soften the labels."""
+
+    # whose features teach beside those of the model's own backbone
+    backbones: tuple[str, ...] = ()
+    # share of the probabilities in what is to be learned, of photos whose label they contradict
+    doubted: float = 0.0
+    # the same of all others
+    agreed: float = 0.0
+    # the probabilities are raised to 1 / temperature
+    temperature: float = 1.0
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is taught."""
+        return any((self.doubted, self.agreed))
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,8 @@ class FinetuneOptions:
     framed: float = 0.0
     # share of the log frequency of values that is added to their logits while training (Menon)
     adjustment: float = 0.0
+    # one of KEPT; all but BEST hold the weights of each judged epoch in memory
+    kept: str = BEST
 
 
 @dataclass(frozen=True)
@@ -116,8 +146,20 @@ class TrainingOptions:
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
     # of the fits of neck and heads, in both recipes
     linear: LinearOptions = field(default_factory=LinearOptions)
+    teacher: TeacherOptions = field(default_factory=TeacherOptions)
+    # one of MEASURES
+    measure: str = ACCURACY
+    # Whether the checkpoint of ``finetune`` stays, with the weights of each judged epoch, so that
+    # another training with ``resume`` makes another choice of them (KEPT, MEASURES).
+    keep_checkpoint: bool = False
 
     def __post_init__(self) -> None:
+        for name, value, offered in (
+            ("measure", self.measure, MEASURES),
+            ("kept", self.finetuning.kept, KEPT),
+        ):
+            if value not in offered:
+                raise BadRequestError(f"unknown {name} {value!r}; offered: {', '.join(offered)}")
         if self.recipe not in RECIPES:
             raise BadRequestError(f"unknown recipe {self.recipe!r}; offered: {', '.join(RECIPES)}")
         if self.look not in (AUTO, *LOOKS):

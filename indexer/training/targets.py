@@ -29,6 +29,8 @@ class Target:
     values: tuple[str, ...]
     labels: np.ndarray  # int64 [N], class index
     colour: bool = False  # whether it names a colour (``colour_column``)
+    # float32 [N, C], what is learned in the place of the label (``teacher``); zeros for nothing
+    soft: np.ndarray | None = None
 
 
 def category_target(rows: Sequence[DatasetRow], categories: Sequence[Category]) -> Target:

@@ -30,7 +30,7 @@ from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.block_weights import choose_weights
 from indexer.training.colour_column import colour_statistics_for
 from indexer.training.distributed import ALONE, TrainingProcesses
-from indexer.training.finetune import finetune_within_memory
+from indexer.training.finetune import checkpoint_file, finetune_within_memory
 from indexer.training.label_errors import LabelIssue
 from indexer.training.linear import (
     LABEL_SMOOTHING,
@@ -139,7 +139,7 @@ def train(
     linear, schedule = _schedules(options, spec)
     fitted = _fit(spec, photos, linear, options, progress)
     stage = _Stage(network, photos, fitted, look)
-    checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
+    checkpoint = checkpoint_file(out)
     if options.recipe == "finetune":
         stage = _fine_tune(stage, linear, options, checkpoint, progress, team)
     fitted = _weigh_blocks(stage)
@@ -152,7 +152,8 @@ def train(
             made_by = _made_by(options, schedule, start, photos, stage.photos)
             made_by["look"] = replace(stage.look, look=network.spec.preprocess.look).to_json()
             _write(out, network, decision, fitted, validation, made_by, start.text)
-            checkpoint.unlink(missing_ok=True)
+            if not options.keep_checkpoint:
+                checkpoint.unlink(missing_ok=True)
     bundle = load_bundle(out)
     seconds = _seconds(started, features_at)
     return _report(bundle, problem, stage.photos, fitted, validation, seconds, start.notes)
@@ -245,6 +246,7 @@ def _fit(
         schedule,
         seed=options.seed,
         options=options.linear,
+        measure=options.measure,
         general=general,
         progress=progress,
     )
@@ -438,6 +440,8 @@ def _made_by(
         "unfreeze": options.unfreeze,
         # its switches, by which one fine-tuning is told from another
         "finetuning": asdict(options.finetuning) if options.recipe == "finetune" else None,
+        "measure": options.measure,
+        "teacher": asdict(options.teacher) if options.teacher.any else None,
         "weights": None if options.weights is None else options.weights.name,
         "weights_origin": None if start.origin is None else asdict(start.origin),
         "split": SPLIT_RULE,

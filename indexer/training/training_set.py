@@ -36,6 +36,7 @@ from indexer.training.problem import (
 )
 from indexer.training.tag_samples import TaggedPhotos
 from indexer.training.targets import CATEGORY, Target, attribute_targets, category_target
+from indexer.training.teacher import teach
 
 # training photos whose recaptures say what block g should not see
 PAIRS = 400
@@ -169,6 +170,9 @@ def load_training_set(
         validation = validation & labelled
     taught = [row for row, use in zip(extracted.rows, train, strict=True) if use]
     require_rows(taught, "labelled train", data)
+    with team.first():
+        targets, unable = teach(extracted, width, targets, train, options, progress=progress)
+    notes += unable
     if targets and not (validation & (targets[0].labels >= 0)).any():
         notes.append(
             "no validation photos: the last epoch is kept, probabilities are not calibrated"

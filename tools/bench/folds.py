@@ -12,6 +12,9 @@ all). ``CATALENS_BENCH_RECAPTURES``: held-out photos of a fold that are taken ag
 photos of each kind (5,12), of ``vote``: the nearest train photos vote on the category beside the
 head.
 
+Variants of ``finetune`` that only choose among the epochs of one training (``last``, ``uniform``,
+``greedy``, ``macro``) share it: it is run once.
+
 With ``--work`` every fold that is finished is kept, and a run that was stopped goes on behind it,
 as long as the code of recipes and networks is the same.
 """
@@ -36,9 +39,21 @@ from indexer.model.bundle import load_bundle
 from indexer.model.feature_store import cache_file, default_cache, features_id
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.contrastive_loss import ContrastiveLosses
-from indexer.training.options import FinetuneOptions, LinearOptions, TrainingOptions
+from indexer.training.finetune import checkpoint_file
+from indexer.training.options import (
+    ACCURACY,
+    BEST,
+    GREEDY,
+    LAST,
+    MACRO_F1,
+    UNIFORM,
+    FinetuneOptions,
+    LinearOptions,
+    TeacherOptions,
+    TrainingOptions,
+)
 from indexer.training.problem import read_problem
-from indexer.training.train import train
+from indexer.training.train import TrainReport, train
 from tools.bench.data.fold_split import (
     FOLDS,
     FoldData,
@@ -62,6 +77,17 @@ PARTS = (
     "fashion-finetune",
 )
 BASE = "base"
+_LARGER = ("efficientnet_lite1", "efficientnet_lite2")
+# labels softened by probes: of the own features, of those and larger networks', where they doubt a
+# label or everywhere
+_TAUGHT = {
+    "softened-own": TrainingOptions(teacher=TeacherOptions(doubted=0.5)),
+    "softened": TrainingOptions(teacher=TeacherOptions(_LARGER, doubted=0.5)),
+    "taught": TrainingOptions(teacher=TeacherOptions(_LARGER, doubted=0.5, agreed=0.5)),
+    "taught-warm": TrainingOptions(
+        teacher=TeacherOptions(_LARGER, doubted=0.5, agreed=0.5, temperature=2.0)
+    ),
+}
 VARIANTS: dict[str, TrainingOptions] = {
     BASE: TrainingOptions(),
     "no-mixed-features": TrainingOptions(linear=LinearOptions(mixed=0.0)),
@@ -77,6 +103,8 @@ VARIANTS: dict[str, TrainingOptions] = {
     "both": TrainingOptions(look="both"),
     "adjusted": TrainingOptions(linear=LinearOptions(adjustment=1.0)),
     "recaptured-colours": TrainingOptions(linear=LinearOptions(recaptured=0.5)),
+    "macro": TrainingOptions(measure=MACRO_F1),
+    **_TAUGHT,
     "lite1": TrainingOptions(backbone="efficientnet_lite1"),
     "lite2": TrainingOptions(backbone="efficientnet_lite2"),
 }
@@ -94,6 +122,12 @@ FINETUNE_VARIANTS: dict[str, TrainingOptions] = {
     "both": TrainingOptions(look="both"),
     "rect": TrainingOptions(look="rect"),
     "adjusted": TrainingOptions(finetuning=FinetuneOptions(adjustment=1.0)),
+    # of the weights of one training, which is not run again
+    "macro": TrainingOptions(measure=MACRO_F1),
+    "last": TrainingOptions(finetuning=FinetuneOptions(kept=LAST)),
+    "uniform": TrainingOptions(finetuning=FinetuneOptions(kept=UNIFORM)),
+    "greedy": TrainingOptions(finetuning=FinetuneOptions(kept=GREEDY)),
+    **_TAUGHT,
     "together": TrainingOptions(
         unfreeze=6, finetuning=FinetuneOptions(framed=0.5, sizes=_LAST_FULL, **_ALIKE)
     ),
@@ -238,8 +272,9 @@ def _chosen(variants: dict[str, TrainingOptions]) -> list[str]:
 def _judged(part: str, run: FoldRun, data: FoldData, work: Path) -> Outcomes:
     """One fold's outcomes: those kept in ``work``, else of a model made here."""
     recaptures = knob("RECAPTURES", 0)
-    made_from = f"{_code_digest()} {data.digest()} {replace(run.options, seed=0)} {recaptures}"
-    key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
+    made_from = f"{_code_digest()} {data.digest()}"
+    made = f"{made_from} {replace(run.options, seed=0)} {recaptures}"
+    key = hashlib.sha256(made.encode()).hexdigest()[:12]
     folder = work / "folds" / f"{part}-{run.variant}-{key}"
     kept = folder / f"{run.fold}-{run.seed}.json"
     if kept.is_file():
@@ -250,12 +285,11 @@ def _judged(part: str, run: FoldRun, data: FoldData, work: Path) -> Outcomes:
         data, split = data.of(thinned), split[thinned]
     manifest = write_manifest(folder / f"{run.fold}.csv", data.rows, split.tolist())
     model = folder / f"model-{run.fold}-{run.seed}"
-    options = replace(run.options, resume=run.options.recipe == "finetune")
-    report = train(manifest, model, options)
+    report = _trained(run, manifest, model, work / "folds", made_from)
     bundle = load_bundle(model)
     groups = dict(zip(photo_keys(data.rows), data.group.tolist(), strict=True))
     outcomes = outcomes_of(bundle, manifest, groups, seed=run.seed, recaptures=recaptures)
-    if options.recipe == "finetune":
+    if run.options.recipe == "finetune":
         # features of this network serve nobody else
         name = features_id(TorchRuntime(bundle.network()))
         cache_file(default_cache(), name).unlink(missing_ok=True)
@@ -268,6 +302,28 @@ def _judged(part: str, run: FoldRun, data: FoldData, work: Path) -> Outcomes:
         f"{report.seconds['total']:.0f} s"
     )
     return outcomes
+
+
+def _trained(run: FoldRun, manifest: Path, model: Path, kept: Path, made_from: str) -> TrainReport:
+    """Train one model; of a fine-tuning that another variant ran already, choose weights only.
+
+    Its epochs lie in ``kept``, by what they were made from.
+    """
+    if run.options.recipe != "finetune":
+        return train(manifest, model, run.options)
+    options = replace(run.options, resume=True, keep_checkpoint=True)
+    whole = replace(
+        run.options, seed=0, measure=ACCURACY, finetuning=replace(run.options.finetuning, kept=BEST)
+    )
+    key = hashlib.sha256(f"{made_from} {whole}".encode()).hexdigest()[:12]
+    epochs = kept / f"epochs-{key}" / f"{run.fold}-{run.seed}.checkpoint"
+    checkpoint = checkpoint_file(model)
+    if epochs.is_file():
+        shutil.copyfile(epochs, checkpoint)
+    report = train(manifest, model, options)
+    epochs.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.replace(epochs)
+    return report
 
 
 def _over_before(part: str, found: dict[str, Outcomes]) -> dict[str, Any]:

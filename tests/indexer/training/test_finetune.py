@@ -27,8 +27,10 @@ from indexer.training.augmentation import (
     training_square,
 )
 from indexer.training.distributed import ALONE, TrainingProcesses
+from indexer.training.epoch_weights import EpochWeights
+from indexer.training.finetune import checkpoint_file
 from indexer.training.optimiser import Optimiser
-from indexer.training.options import TrainingOptions
+from indexer.training.options import MACRO_F1, UNIFORM, FinetuneOptions, TrainingOptions
 from indexer.training.train import train
 from tests.indexer.model.timm_folders import random_folder
 
@@ -80,11 +82,18 @@ def test_a_checkpoint_of_another_training_is_named(tmp_path: Path) -> None:
 
     checkpoint = tmp_path / "checkpoint"
     torch.save({**made(1).state(), "epoch": 1, "history": []}, checkpoint)
-    trainer: Any = SimpleNamespace(optimiser=made(2), _options=TrainingOptions(device="cpu"))
+    options = TrainingOptions(device="cpu")
+    trainer: Any = SimpleNamespace(optimiser=made(2), _options=options, _epochs=None)
     with pytest.raises(TrainingError, match=r"other options, of another release.*without --resume"):
         finetune._Trainer.resume(trainer, checkpoint)
     trainer.optimiser = made(1)
     assert finetune._Trainer.resume(trainer, checkpoint) == (1, [])
+    trainer._options = TrainingOptions(device="cpu", measure=MACRO_F1)
+    with pytest.raises(TrainingError, match="other options"):
+        finetune._Trainer.resume(trainer, checkpoint)
+    trainer._epochs = EpochWeights()
+    with pytest.raises(TrainingError, match="other options"):
+        finetune._Trainer.resume(trainer, checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(TrainingError, match="damaged"):
         finetune._Trainer.resume(trainer, checkpoint)
@@ -105,6 +114,26 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
     resumed = tuned(few_shapes, feature_cache, tmp_path / "m", resume=True)
     assert resumed.model_version == unbroken.model_version
     assert not list(tmp_path.glob(".m.checkpoint"))
+
+
+def test_a_kept_checkpoint_gives_another_choice_of_its_epochs_without_training(
+    unbroken: Bundle, few_shapes: Path, feature_cache: Path, tmp_path: Path
+) -> None:
+    """The mean of both epochs after the best one, of a single training."""
+
+    def never(stage: str, done: int, total: int) -> None:
+        assert stage != "fine-tuning"
+
+    best = tuned(few_shapes, feature_cache, tmp_path / "m", keep_checkpoint=True)
+    assert best.model_version == unbroken.model_version
+    states = torch.load(checkpoint_file(tmp_path / "m"), weights_only=True)["epochs"]
+    assert sorted(states) == [0, 1]
+    parts = FinetuneOptions(kept=UNIFORM)
+    mean = tuned(few_shapes, feature_cache, tmp_path / "m", never, resume=True, finetuning=parts)
+    name = "backbone.conv_head.weight"
+    expected = (states[0][name] + states[1][name]) / 2
+    assert torch.allclose(mean.network().backbone.conv_head.weight, expected)
+    assert not list(tmp_path.glob(".*.checkpoint"))
 
 
 def test_a_loss_that_is_not_finite_stops_and_writes_nothing(

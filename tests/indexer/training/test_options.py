@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from indexer.core.errors import BadRequestError
-from indexer.training.options import RECIPES, Schedule, TrainingOptions
+from indexer.training.options import RECIPES, FinetuneOptions, Schedule, TrainingOptions
 
 
 def test_numbers_that_are_not_given_are_the_recipe_s() -> None:
@@ -25,3 +25,11 @@ def test_bad_numbers_are_named(name: str, value: Any) -> None:
 def test_an_unknown_recipe_is_refused_with_those_on_offer() -> None:
     with pytest.raises(BadRequestError, match="'quick'; offered: linear, finetune"):
         TrainingOptions(recipe="quick")
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"measure": "auc"}, {"finetuning": FinetuneOptions(kept="first")}]
+)
+def test_an_unknown_measure_or_choice_of_epochs_is_refused(chosen: Any) -> None:
+    with pytest.raises(BadRequestError, match=r"unknown (measure 'auc'|kept 'first'); offered: "):
+        TrainingOptions(**chosen)

@@ -12,6 +12,7 @@ import pytest
 
 from indexer.core.errors import BadDataError, BadRequestError
 from indexer.feeds.dataset import DatasetRow
+from indexer.training.finetune import checkpoint_file
 from tools.bench import folds
 from tools.bench.data.fold_split import FoldData
 from tools.bench.parts.fold_outcomes import Outcomes
@@ -79,6 +80,26 @@ def test_a_finished_fold_is_not_made_again(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(BadDataError, match="trained"):
             folds._judged("clothing-linear", other, DATA, tmp_path)
     assert len(made) == 3
+
+
+def test_variants_that_choose_among_epochs_share_one_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epochs that ``base`` left are there for ``last``, and not for what trains otherwise."""
+    found: dict[str, bool] = {}
+
+    def fake(manifest: Path, model: Path, options: Any) -> None:
+        assert (options.resume, options.keep_checkpoint) == (True, True)
+        found[model.name] = checkpoint_file(model).is_file()
+        checkpoint_file(model).write_bytes(b"epochs")
+
+    monkeypatch.setattr(folds, "train", fake)
+    for name in ("base", "last", "macro", "no-dropout", "softened"):
+        options = replace(folds.FINETUNE_VARIANTS[name], recipe="finetune")
+        run = folds.FoldRun(name, options, 0, 1)
+        folds._trained(run, tmp_path / "m.csv", tmp_path / name, tmp_path / "kept", "code")
+    shared = {"base": False, "last": True, "macro": True, "no-dropout": False, "softened": False}
+    assert found == shared
 
 
 def test_the_other_commit_s_document_is_compared_and_anything_else_refused(
