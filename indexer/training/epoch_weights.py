@@ -21,8 +21,7 @@ class EpochWeights:
 
     def add(self, epoch: int, module: Any) -> None:
         """Keep the weights of ``module`` as those of ``epoch``."""
-        state = module.state_dict()
-        self._states[epoch] = {name: value.to("cpu", copy=True) for name, value in state.items()}
+        self._states[epoch] = _in_memory(module.state_dict())
 
     def mean(self, epochs: Sequence[int]) -> dict[str, Any]:
         """Average the weights of ``epochs``; what counts something is the first one's."""
@@ -41,10 +40,11 @@ class EpochWeights:
 
     def load_state(self, state: Mapping[int, Mapping[str, Any]]) -> None:
         """Continue where ``state`` was taken."""
-        self._states = {
-            epoch: {name: value.to("cpu") for name, value in weights.items()}
-            for epoch, weights in state.items()
-        }
+        self._states = {epoch: _in_memory(weights) for epoch, weights in state.items()}
+
+
+def _in_memory(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.to("cpu", copy=True) for name, value in state.items()}
 
 
 def choose_epochs(

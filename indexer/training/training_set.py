@@ -164,10 +164,7 @@ def load_training_set(
     notes += [*leaks.notes, *issue_notes(checked), *dropped, *colours]
     require_lesson(categories, [target.name for target in attributes], dropped)
     targets = [*([category] if categories else []), *attributes]
-    if targets:
-        labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
-        train = train & labelled
-        validation = validation & labelled
+    train, validation = _labelled(targets, train, validation)
     taught = [row for row, use in zip(extracted.rows, train, strict=True) if use]
     require_rows(taught, "labelled train", data)
     with team.first():
@@ -190,6 +187,16 @@ def load_training_set(
         notes,
         checked,
     )
+
+
+def _labelled(
+    targets: Sequence[Target], train: np.ndarray, validation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos that have a label, of those that teach and that judge; without targets all."""
+    if not targets:
+        return train, validation
+    labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
+    return train & labelled, validation & labelled
 
 
 def _attributes(

@@ -322,7 +322,9 @@ def _trained(run: FoldRun, manifest: Path, model: Path, kept: Path, made_from: s
         shutil.copyfile(epochs, checkpoint)
     report = train(manifest, model, options)
     epochs.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.replace(epochs)
+    with written_aside(epochs) as aside:
+        shutil.copyfile(checkpoint, aside)
+    checkpoint.unlink()
     return report
 
 
