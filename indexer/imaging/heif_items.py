@@ -94,12 +94,15 @@ def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def check_items(name: str, data: bytes) -> None:
-    """Raise ``BadImageError`` for items that are together far larger than the file, with copies.
+    """Raise ``BadImageError`` for items that are together far larger than the file, with copies, and
+    for pictures that are made of one another beyond what cameras do.
 
     They may all name the same bytes, and each picture of a file has a copy of its own of each
-    profile and description.
+    profile and description. Libraries follow each picture down to what it is made of, for all of a
+    chain again and again.
     """
     file = read_file(name, data)
+    _check_levels(name, file)
     total = sum(item.size + item.profile_bytes for item in file.items.values())
     for described, targets in file.references.get(b"cdsc", {}).items():
         if described in file.items:
@@ -135,6 +138,23 @@ def count_coded_pixels(name: str, data: bytes, size: tuple[int, int]) -> int:
     return found
 
 
+def _check_levels(name: str, file: HeifFile) -> None:
+    """Raise ``BadImageError`` where pictures of any item, shown or not, are made of one another on
+    too many levels."""
+    made_of = file.references.get(b"dimg", {})
+    # Items that have pictures on so many levels below them: all, those made of others, and so on.
+    deep = set(made_of)
+    for _ in range(_MOST_LEVELS):
+        deep = {item for item in deep if not deep.isdisjoint(made_of[item])}
+        if not deep:
+            return
+    raise _circular(name)
+
+
+def _circular(name: str) -> BadImageError:
+    return BadImageError(f"damaged {name}: its pictures are made of one another")
+
+
 def _piece(data: bytes, parts: list[_Span]) -> bytes:
     return b"".join(data[at : at + length] for at, length in parts)
 
@@ -163,7 +183,7 @@ class _Decoding:
     def count(self, number: int, level: int = 0) -> int:
         """The pixels of an item."""
         if level > _MOST_LEVELS:
-            raise BadImageError(f"damaged {self._name}: its pictures are made of one another")
+            raise _circular(self._name)
         if number not in self._known:
             tiles = self._tiles.get(number, [])
             # A picture that is made of others is only put together.

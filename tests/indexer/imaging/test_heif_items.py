@@ -56,6 +56,23 @@ def test_pictures_that_are_made_of_one_another_are_refused() -> None:
         count_coded_pixels("HEIC", write(b"heic", Tables(items, [extent(8, 8)])), (8, 8))
 
 
+@pytest.mark.parametrize("name", ["HEIC", "AVIF"])
+def test_pictures_in_pictures_are_refused_before_a_library_follows_them(name: str) -> None:
+    """900 pictures of 42 KB, each made of the next, held Python's lock for 1.4 s."""
+
+    def chain(length: int) -> bytes:
+        made = {n: Item(b"iden", [], (1,), [n + 1]) for n in range(2, length + 1)}
+        last = {length + 1: Item(b"hvc1", [(0, len(SLICE))], (1,))}
+        shown = {1: Item(b"hvc1", [(0, len(SLICE))], (1,))}
+        return write(b"heic", Tables(shown | made | last, [extent(8, 8)], SLICE))
+
+    check_items(name, chain(9))
+    for length in (10, 900):
+        # Also where the photo that is shown is none of them.
+        with pytest.raises(BadImageError, match="made of one another"):
+            check_items(name, chain(length))
+
+
 def test_frames_of_an_item_are_counted_shown_or_not() -> None:
     """A piece of HEVC may begin any number of pictures before the one that is shown."""
     for frames, slices in ((1, 1), (2, 1), (1, 3)):
