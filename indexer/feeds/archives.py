@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from indexer.core.atomic_files import storage_failure
 from indexer.core.errors import BadDataError
 from indexer.core.progress import OnProgress
+from indexer.core.regular_files import held_bytes
 from indexer.feeds.text_encoding import looks_chinese
 
 # files and folders
@@ -102,7 +103,7 @@ def check_archive(path: Path, *, most_bytes: int) -> int:
     far more than the archive itself has.
     """
     with open_zip(path) as archive:
-        return len(_files(archive, path, most_bytes))
+        return len(_files(archive, most_bytes))
 
 
 def unpack(
@@ -120,7 +121,7 @@ def unpack(
     folder.mkdir(parents=True)
     left = most_bytes
     with open_zip(path) as archive:
-        files = _files(archive, path, most_bytes)
+        files = _files(archive, most_bytes)
         _check_space(folder, files)
         for number, entry in enumerate(files):
             left -= _unpack_entry(archive, entry, folder / entry.name, left)
@@ -175,7 +176,7 @@ def _check_space(folder: Path, files: list[_Entry]) -> None:
         raise BadDataError(f"the archive unpacks to {total} bytes; {folder} has room for {free}")
 
 
-def _files(archive: zipfile.ZipFile, path: Path, most_bytes: int) -> list[_Entry]:
+def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[_Entry]:
     infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     entries = [entry for entry in _named(infos) if not entry.name.endswith("/")]
     if not entries:
@@ -197,7 +198,8 @@ def _files(archive: zipfile.ZipFile, path: Path, most_bytes: int) -> list[_Entry
         raise BadDataError(
             f"the archive unpacks to {total} bytes, more than the {most_bytes} allowed"
         )
-    if total > max(_FREE_BYTES, _MOST_RATIO * os.path.getsize(path)):
+    assert archive.fp is not None
+    if total > max(_FREE_BYTES, _MOST_RATIO * held_bytes(archive.fp)):
         raise BadDataError(
             f"the archive unpacks to {total} bytes, more than {_MOST_RATIO} times its size, as no "
             "feed with photos does"

@@ -45,7 +45,7 @@ class TextEncoding:
     @contextmanager
     def lines(self, source: FeedFile) -> Iterator[io.TextIOWrapper]:
         """The decoded text, line ends as they are."""
-        file = source.open()
+        file = source.open_text()
         try:
             with io.TextIOWrapper(file, self.name, errors=self.errors, newline="") as text:
                 yield text
@@ -63,7 +63,7 @@ def find_encoding(
     """
     if given is not None:
         return _given(source, given)
-    with source.open() as file:
+    with source.open_text() as file:
         head = read_all(file, 4096)
     for mark, name in _MARKS:
         if head.startswith(mark):
@@ -139,7 +139,7 @@ def _first_misfit(source: FeedFile, name: str) -> int | None:
     """The line of the first bytes that ``name`` cannot decode, or None."""
     decoder = codecs.getincrementaldecoder(name)("strict")
     line = 1
-    with source.open() as file:
+    with source.open_text() as file:
         while True:
             chunk = file.read(_CHUNK)
             try:
@@ -172,7 +172,7 @@ def _guess(source: FeedFile) -> tuple[str | None, bool]:
     high = 0
     utf8 = 0
     chinese = 0
-    with source.open() as file:
+    with source.open_text() as file:
         while chunk := file.read(_CHUNK):
             found = len(_HIGH.findall(chunk))
             if not found:

@@ -14,8 +14,8 @@ _ROW = 8
 # Pictures that are held at the peak.
 _PICTURES = 3
 # Bytes for each pixel at the peak: the picture, what it becomes, and a turned copy or a strip. The
-# libraries of some formats hold more copies, of two bytes each where a file has more than 8 bits a
-# colour, of all colours in full (4:4:4): measured so, an AVIF turned, of tiles, and with film grain.
+# libraries of some formats hold more copies, of two bytes a colour where a file has more than 8
+# bits: measured so, of all colours in full (4:4:4), an AVIF also turned and with film grain.
 _PEAK = 10
 _PEAKS = {"WEBP": 18, "AVIF": 22, "HEIC": 16}
 # Bytes for each pixel of a tile, a frame or an opacity beyond the picture's own.

@@ -94,8 +94,8 @@ def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def check_items(name: str, data: bytes) -> None:
-    """Raise ``BadImageError`` for items that are together far larger than the file, with copies, and
-    for pictures that are made of one another beyond what cameras do.
+    """Raise ``BadImageError`` for items that are together far larger than the file, with copies,
+    and for pictures that are made of one another beyond what cameras do.
 
     They may all name the same bytes, and each picture of a file has a copy of its own of each
     profile and description. Libraries follow each picture down to what it is made of, for all of a

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.archives import open_zip
-from indexer.feeds.feed_file import FREE_BYTES, MOST_RATIO, FeedFile
+from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.table import (
     MOST_COLUMNS,
     MOST_DEPTH,
@@ -249,7 +249,7 @@ def _check_parts(source: FeedFile) -> None:
             parts = archive.infolist()
             total = sum(part.file_size for part in parts)
             texts = sum(p.file_size for p in parts if p.filename.lower().endswith("strings.xml"))
-            if total > max(FREE_BYTES, MOST_RATIO * source.path.stat().st_size):
+            if total > source.most_unpacked():
                 raise source.refuse_unpacked("save it as CSV")
             if total > _MOST_BYTES or texts > _MOST_TEXTS:
                 raise BadDataError(

@@ -1,4 +1,4 @@
-"""Photos of 4096 x 4096 px of one colour, in 12 bits of 4:4:4: what takes most memory of its kind."""
+"""Photos of 4096 x 4096 px of one colour in 12 bits of 4:4:4, which takes most memory."""
 
 from __future__ import annotations
 
