@@ -200,7 +200,7 @@ def _gallery_from_json(stored: dict[str, Any], rivals: Rivals) -> FittedGallery:
         float(stored["bias"]),
         rivals,
         _unpacked(stored["examples"]),
-        {match: Bounds(**bounds) for match, bounds in stored["bounds"].items()},
+        {match: _bounds_from_json(bounds) for match, bounds in stored["bounds"].items()},
         _bank_from_json(stored["keypoints"]) if "keypoints" in stored else None,
     )
 
@@ -246,8 +246,13 @@ def _lacks_points(gallery: BannedGallery, fitted: FittedGallery | None) -> bool:
     return len(fitted.keypoints.examples) != len(gallery.examples)
 
 
+def _bounds_from_json(stored: dict[str, Any]) -> Bounds:
+    block = stored["block"]
+    return Bounds(float(stored["review"]), None if block is None else float(block))
+
+
 def _words_from_json(stored: dict[str, Any]) -> FittedWords:
-    bounds = None if stored["bounds"] is None else Bounds(**stored["bounds"])
+    bounds = None if stored["bounds"] is None else _bounds_from_json(stored["bounds"])
     return FittedWords(_unpacked(stored["directions"]), bounds)
 
 

@@ -68,6 +68,20 @@ GOALS = (
         0.95,
         figure("logos", "recall_25"),
     ),
+    *(
+        Goal(
+            f"emblem {words}, at 10% of the area: recall of symbols and keypoints under one budget",
+            ">=",
+            least,
+            figure("worn", f"recall_both_{way}_10"),
+        )
+        for way, words, least in (
+            ("upright", "upright", 0.85),
+            ("turned", "turned by 20 to 45 degrees", 0.6),
+            ("slanted", "at a slant", 0.6),
+            ("partial", "25 to 45% hidden", 0.5),
+        )
+    ),
     Goal("gallery: precision where it blocks", ">=", 0.9, figure("gallery", "block_precision")),
     Goal("logos: precision where it blocks", ">=", 0.9, figure("logos", "block_precision")),
     Goal("nudity: false alarms on fashion", "<=", 0.005, figure("nudity", "false_alarms_fashion")),

@@ -22,6 +22,7 @@ _COLOURS = (
     "#00a3e0",
 )
 KINDS = ("badge", "shield", "word", "flag with an emblem", "cross flag", "monogram")
+PLAIN_KINDS = ("ring", "star", "stripes", "cross")
 
 RECIPE = (
     "a logo or flag drawn from its seed; five example photos: the logo on a plain ground, turned "
@@ -103,6 +104,24 @@ def draw_logo(seed: int) -> Image.Image:
                 width=26,
             )
         _text(pen, (width / 2, height / 2), _letters(rng, 1), 330, colours[1])
+    return image
+
+
+def draw_plain_mark(kind: str) -> Image.Image:
+    """RGBA; a mark of ``PLAIN_KINDS``, which has hardly a corner."""
+    image = Image.new("RGBA", (_SIDE, _SIDE), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(image)
+    if kind == "ring":
+        pen.ellipse((20, 20, _SIDE - 21, _SIDE - 21), outline="#c8102e", width=80)
+    elif kind == "star":
+        _star(pen, (_SIDE / 2, _SIDE / 2 + 20), 250, 100, 5, "#00205b")
+    elif kind == "stripes":
+        for number, colour in enumerate(("#007a33", "#ffffff", "#f26522")):
+            top = 86 + 113 * number
+            pen.rectangle((0, top, _SIDE, top + 113), fill=colour)
+    else:
+        pen.rectangle((190, 0, 322, _SIDE), fill="#111111")
+        pen.rectangle((0, 190, _SIDE, 322), fill="#111111")
     return image
 
 

@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 RECIPE = (
     "the emblem on the stated share of the area, JPEG 75, and one of: upright as in the plain "
     "recipe; turned 20 to 45 degrees; seen at a slant (a side 25 to 50% shorter than the other); "
     "folded (three to five waves of 3 to 6% of the width, with their shade); 25 to 45% cut off by "
-    "the frame or covered; woven (printed at .6 to .9 over the cloth, with threads and light)"
+    "the frame or covered; woven (printed at .6 to .9 over the cloth, with threads and light); "
+    "faint (the same, printed at .35 to .55); blurred (a Gaussian of 1.5 to 2.5% of the width, and "
+    "JPEG 40); crumpled (turned, at a slant, in one or two waves, 10 to 25% hidden, woven, JPEG 40)"
 )
 
 
@@ -50,13 +52,15 @@ def _perspective(corners: list[tuple[float, float]], size: tuple[int, int]) -> l
     return [float(value) for value in np.linalg.solve(np.array(rows, float), np.array(sides))]
 
 
-def _folded(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _folded(
+    logo: Image.Image, rng: np.random.Generator, waves: tuple[float, float] = (3, 5)
+) -> Image.Image:
     """Waves across, each with a light and a dark side."""
     values = np.asarray(logo, np.float32)
     height, width = values.shape[:2]
     down, across = np.mgrid[:height, :width].astype(np.float32)
     lean = rng.uniform(-0.5, 0.5)
-    phase = 2 * math.pi * rng.uniform(3, 5) * (across + lean * down) / width + rng.uniform(0, 6)
+    phase = 2 * math.pi * rng.uniform(*waves) * (across + lean * down) / width + rng.uniform(0, 6)
     reach = rng.uniform(0.03, 0.06) * width
     places = np.stack([down + 0.6 * reach * np.sin(phase), across + reach * np.cos(phase)])
     moved = np.stack(
@@ -66,7 +70,11 @@ def _folded(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(moved.clip(0, 255).astype(np.uint8), "RGBA")
 
 
-def _woven(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _woven(
+    logo: Image.Image,
+    rng: np.random.Generator,
+    opacity: tuple[float, float] = (0.6, 0.9),
+) -> Image.Image:
     """Threads, uneven light and a print that the cloth shows through."""
     values = np.asarray(logo, np.float32).copy()
     height, width = values.shape[:2]
@@ -76,7 +84,7 @@ def _woven(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
     light = gaussian_filter(rng.normal(size=(height, width)), width / 8)
     shade = 1 + 0.18 * threads + 0.15 * light / max(float(np.abs(light).max()), 1e-6)
     values[..., :3] = values[..., :3] * shade[..., None] + rng.normal(0, 8, values[..., :3].shape)
-    values[..., 3] *= rng.uniform(0.6, 0.9)
+    values[..., 3] *= rng.uniform(*opacity)
     return Image.fromarray(values.clip(0, 255).astype(np.uint8), "RGBA")
 
 
@@ -84,15 +92,36 @@ def _whole(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
     return logo.rotate(float(rng.uniform(-8, 8)), Image.Resampling.BICUBIC, expand=True)
 
 
+def _faint(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return _woven(_whole(logo, rng), rng, (0.35, 0.55))
+
+
+def _blurred(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Out of focus."""
+    return _whole(logo, rng).filter(
+        ImageFilter.GaussianBlur(rng.uniform(0.015, 0.025) * logo.width)
+    )
+
+
+def _crumpled(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A little of everything."""
+    bent = _folded(_slanted(logo, rng), rng, (1, 2))
+    return _woven(_turned(_cut(bent, rng, (0.1, 0.25)), rng), rng)
+
+
 def _half_hidden(logo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return _cut(_whole(logo, rng), rng, (0.25, 0.45))
+
+
+def _cut(logo: Image.Image, rng: np.random.Generator, hidden: tuple[float, float]) -> Image.Image:
     """A part cut off by a straight edge in any direction."""
-    values = np.asarray(_whole(logo, rng)).copy()
+    values = np.asarray(logo).copy()
     height, width = values.shape[:2]
     angle = rng.uniform(0, 2 * math.pi)
     down, across = np.mgrid[:height, :width]
     along = across * math.cos(angle) + down * math.sin(angle)
     inside = values[..., 3] > 0
-    bar = np.quantile(along[inside], rng.uniform(0.25, 0.45))
+    bar = np.quantile(along[inside], rng.uniform(*hidden))
     values[along < bar, 3] = 0
     return Image.fromarray(values, "RGBA")
 
@@ -104,8 +133,13 @@ _WAYS: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
     "folded": _folded,
     "partial": _half_hidden,
     "woven": _woven,
+    "faint": _faint,
+    "blurred": _blurred,
+    "crumpled": _crumpled,
 }
 WORN = tuple(_WAYS)
+# of the photo's JPEG file, by way
+_QUALITY = {"blurred": 40, "crumpled": 40}
 
 
 def worn(photo: Image.Image, logo: Image.Image, way: str, share: float, seed: int) -> bytes:
@@ -125,5 +159,5 @@ def worn(photo: Image.Image, logo: Image.Image, way: str, share: float, seed: in
     whole = photo.copy()
     whole.paste(small, (left, top), small)
     stream = io.BytesIO()
-    whole.save(stream, "JPEG", quality=75)
+    whole.save(stream, "JPEG", quality=_QUALITY.get(way, 75))
     return stream.getvalue()
