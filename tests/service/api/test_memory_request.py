@@ -56,3 +56,52 @@ def test_the_head_of_a_part_is_bounded(web: FlaskClient, place: int) -> None:
             content_type="multipart/form-data; boundary=XX",
         )
         assert answer.status_code == status, answer.get_json()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b'--XX\r\nContent-Disposition: form-data; name="text"\r\n\r\na shirt', "end"),
+        (_form(b'Content-Disposition: form-data; name="text"')[:-8], "end"),
+        (b"\r\n", "end"),
+        (b"no form", "end"),
+        (_form(b'Content-Disposition: form-data; filename="a.jpg"'), "no name"),
+        (_form(b'Content-Disposition: form-data; name="text"').replace(b"a s", b"\xe9"), "UTF-8"),
+    ],
+)
+def test_a_form_is_read_whole_or_not_at_all(web: FlaskClient, sent: bytes, reason: str) -> None:
+    """A form that is cut was taken for an empty one, a part without a name was 500, and a text that
+    is no UTF-8 was stored with other characters."""
+    for path in ("/v1/search", "/v1/classes", "/v1/review", "/v1/imports", "/v1/search:batch"):
+        answer = web.post(path, data=sent, content_type="multipart/form-data; boundary=XX")
+        assert answer.status_code == 400, answer.get_json()
+        assert reason in answer.get_json()["detail"]
+    answer = web.put("/v1/products/p", data=sent, content_type="multipart/form-data; boundary=XX")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("mark", ["", "; boundary=", "; boundary=\u00e9"])
+def test_a_form_names_its_boundary(web: FlaskClient, mark: str) -> None:
+    answer = web.post("/v1/search", data=b"--XX--", content_type=f"multipart/form-data{mark}")
+    assert answer.status_code == 400, answer.get_json()
+    assert "boundary" in answer.get_json()["detail"]
+
+
+def test_fields_and_files_come_as_they_were_sent(web: FlaskClient) -> None:
+    """In portions too, with every byte of them, names with a path, and a text in Latin-1 that says
+    so."""
+    data = bytes(range(256)) * 2000 + b"\r\n--X\r\n"
+    head = b'Content-Disposition: form-data; name="%s"'
+    sent = b"--XX\r\n" + head % b"a" + b"\r\n\r\n" + "h\u00e9".encode() + b"\r\n--XX\r\n"
+    sent += (
+        head % b"b" + b"\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\n\xe9\r\n--XX\r\n"
+    )
+    for name in (b"../a.jpg", b"b.jpg"):
+        sent += head % b"images" + b'; filename="%s"\r\n\r\n' % name + data + b"\r\n--XX\r\n"
+    sent = sent[:-2] + b"--\r\n"
+    kind = "multipart/form-data; boundary=XX"
+    with web.application.test_request_context(method="POST", data=sent, content_type=kind):
+        assert request.form.to_dict() == {"a": "h\u00e9", "b": "\u00e9"}
+        files = request.files.getlist("images")
+        assert [file.filename for file in files] == ["../a.jpg", "b.jpg"]
+        assert all(file.read() == data for file in files)
