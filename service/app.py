@@ -57,7 +57,7 @@ from service.engine import Engine
 from service.inference.admission import OverloadedError, asking
 from service.logging import capture_library_logs, make_log
 from service.query.photo_urls import FetchedBytes
-from service.server import ANSWER, EXCESS, OWNERS, REFUSED, check_address, run_server
+from service.server import ANSWER, ASKER, EXCESS, OWNERS, REFUSED, check_address, run_server
 from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
@@ -135,7 +135,7 @@ class AppHeadCheck:
         except RequestRefusedError as refusal:
             environ[_REFUSAL] = error = refusal
         else:
-            environ[OWNERS] = caller.owners
+            environ[OWNERS], environ[ASKER] = caller.owners, caller.asker
             length = int(environ.get("CONTENT_LENGTH") or 0)
             if rule is None or length > self._settings.max_body_bytes:
                 return True

@@ -17,6 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from service.api.errors import MEDIA_TYPE, document
 from service.api.openapi import ENDING
+from service.api.refusals import ALWAYS, UNLESS_SAID
 from service.server.parser import REFUSED, RequestParser
 
 _CODES = {
@@ -43,9 +44,11 @@ class _ProblemTask(ErrorTask):
         error = self.request.error
         code = _CODES.get(error.code, "internal")
         detail = str(error.body) if error.code < 500 else error.reason
-        body = (json.dumps(document(error.code, code, detail, uuid.uuid4().hex)) + "\n").encode()
+        request_id = uuid.uuid4().hex
+        body = (json.dumps(document(error.code, code, detail, request_id)) + "\n").encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        told = {**UNLESS_SAID, **ALWAYS, "X-Request-Id": request_id, "Content-Type": MEDIA_TYPE}
+        self.response_headers += told.items()
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

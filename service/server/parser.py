@@ -11,6 +11,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver
 from waitress.utilities import BadRequest, Error
 
+from service.access.caller import Asker
 from service.server.limits import BodyBudget, ServerLimits, Shortage
 
 # In the environment of a request: why it is answered 503, whatever it asks.
@@ -19,6 +20,8 @@ REFUSED = "catalens.refused"
 EXCESS = "catalens.excess"
 # Whom its body is counted for: names of addresses and keys; the connection's peer without it.
 OWNERS = "catalens.owners"
+# For whom it waits for a thread: an ``Asker``; a stranger of the connection's peer without it.
+ASKER = "catalens.asker"
 # The answer to a request that is refused by its head: a ``ReadyAnswer``.
 ANSWER = "catalens.answer"
 
@@ -95,6 +98,7 @@ class RequestParser(HTTPRequestParser):
         self._bodies = bodies
         self._peer = peer
         self._owners: tuple[str, ...] = (peer_name,)
+        self.asker = Asker(peer_name, stranger=True)
         self._reserved = 0
 
     def received(self, data: bytes) -> int:
@@ -121,16 +125,27 @@ class RequestParser(HTTPRequestParser):
         if self.body_rcv is None:
             # Waitress would wait for a body that is not announced.
             self.expect_continue = False
+            # What browsers ask before a request (OPTIONS) carries no key, and is no such request.
+            if self.command != "OPTIONS":
+                # A thread says it where it is refused: the connection need not end.
+                self._judge()
+                self.answer = None
             return
         if self.chunked:
             self.body_rcv = _BoundedChunks(self.body_rcv.getbuf())
         self._head_at = time.monotonic()
-        environ = self._environ()
-        if self._check.refuses(environ):
+        if self._judge():
             self._leave_body()
+
+    def _judge(self) -> bool:
+        """Whether the head is refused; takes over what was found about it."""
+        environ = self._environ()
+        refused = self._check.refuses(environ)
         self.marks = {name: environ[name] for name in environ if name.startswith("catalens.")}
         self._owners = self.marks.pop(OWNERS, self._owners)
+        self.asker = self.marks.pop(ASKER, self.asker)
         self.answer = self.marks.pop(ANSWER, None)
+        return refused
 
     def _check_framing(self) -> None:
         """Raise ``ParsingError`` where two servers could disagree on where this body ends, so that

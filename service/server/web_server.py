@@ -22,6 +22,7 @@ from waitress.task import ThreadedTaskDispatcher
 from indexer.core.errors import BadSettingsError, BusyError
 from service.logging import make_log
 from service.server.channel import HttpChannel
+from service.server.dispatcher import FairDispatcher
 from service.server.limits import BodyBudget, ServerLimits
 from service.server.parser import HeadCheck
 from service.settings import Settings
@@ -115,7 +116,7 @@ class WebServer:
         self.thread = 0  # of the loop
         self.newest: HttpChannel
         self._log = log or make_log()
-        self._tasks = ThreadedTaskDispatcher()
+        self._tasks = FairDispatcher()
         self._map: dict[int, Any] = {}
         self._channels: dict[str, dict[HttpChannel, None]] = {}  # by peer, oldest first
         self._count = 0
@@ -263,18 +264,32 @@ class WebServer:
         largest of the peer that holds most."""
         held = sum(channel.total_outbufs_len for channel in self._all())
         while held > self.limits.answers_bytes:
-            slow: list[HttpChannel] = []
-            for mates in self._channels.values():
-                found = [channel for channel in mates if channel.is_behind(now)]
-                slow = max(slow, found, key=_bytes_held)
-            if not slow:
+            worst = self._largest_untaken(now, spares=held <= 2 * self.limits.answers_bytes)
+            if worst is None:
                 return
-            worst = max(slow, key=lambda channel: channel.total_outbufs_len)
             held -= worst.total_outbufs_len
             self._log.warning(
                 "answer not taken: its connection ended", bytes=worst.total_outbufs_len
             )
             worst.handle_close()
+
+    def _largest_untaken(self, now: float, *, spares: bool) -> HttpChannel | None:
+        """The largest answer that waits for long, of the peer that holds most. Not of one that
+        holds less than half of what another does, whose answers are still new: that one's largest
+        it is then, or none with ``spares``."""
+        most: list[HttpChannel] = []
+        slow: list[HttpChannel] = []
+        most_bytes = slow_bytes = 0
+        for mates in self._channels.values():
+            held = sum(channel.total_outbufs_len for channel in mates)
+            found = [channel for channel in mates if channel.is_behind(now)]
+            if held > most_bytes:
+                most_bytes, most = held, list(mates)
+            if found and held > slow_bytes:
+                slow_bytes, slow = held, found
+        if 2 * slow_bytes < most_bytes:
+            slow = [] if spares else most
+        return max(slow, key=lambda channel: channel.total_outbufs_len, default=None)
 
     def _clean(self) -> None:
         self.probe_tasks.shutdown(timeout=1)
@@ -284,10 +299,6 @@ class WebServer:
         for listener in self.listeners:
             listener.trigger.close()
         wasyncore.close_all(self._map)
-
-
-def _bytes_held(channels: list[HttpChannel]) -> int:
-    return sum(channel.total_outbufs_len for channel in channels)
 
 
 class _NoCheck:

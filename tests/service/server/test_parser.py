@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from service.server import OWNERS
+from service.access.caller import Asker
+from service.server import ASKER, OWNERS
 from service.server.limits import BodyBudget, Shortage
 from tests.service.server.conftest import MakeServer, connect, echo, exchange, read_all, wait_for
 
@@ -176,6 +178,40 @@ def test_a_key_has_its_share_from_all_addresses(serve: MakeServer) -> None:
         first.sendall(POST % 190_000 + b"x" * 180_000)
         wait_for(lambda: server.bodies.used >= 180_000)
         assert b"catalens.excess" in exchange(server, POST % 90_000 + b"x" * 90_000, "127.0.0.3")
+
+
+class NamedAsker:
+    """Refuses every request by its head, and names who asks by the header that says it."""
+
+    def refuses(self, environ: dict[str, object]) -> bool:
+        environ[ASKER] = Asker(str(environ["HTTP_NAME"]))
+        return True
+
+
+def test_a_request_without_a_body_waits_for_a_thread_as_who_it_is(serve: MakeServer) -> None:
+    """Behind a proxy all have one address: a flood of one would hold up the questions of all. The
+    answer is the application's, and the connection goes on."""
+    gate = threading.Event()
+
+    def held(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["HTTP_NAME"] == "flood":
+            gate.wait(10)
+        return echo(environ, start_response)
+
+    server = serve(held, check=NamedAsker(), threads=10)
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\nName: %s\r\n\r\n"
+    flood = [connect(server) for _ in range(20)]
+    for connection in flood:
+        connection.sendall(asked % b"flood")
+    time.sleep(0.3)
+    with connect(server) as jane:
+        jane.settimeout(5)
+        for _ in range(2):
+            jane.sendall(asked % b"jane")
+            assert jane.recv(65536).startswith(b"HTTP/1.1 200")
+    gate.set()
+    for connection in flood:
+        connection.close()
 
 
 def test_a_budget_forgets_owners_that_hold_nothing() -> None:

@@ -118,8 +118,12 @@ def test_what_is_no_http_is_a_problem_document(port: int, request_head: bytes) -
         answer = b"".join(iter(lambda: raw.recv(65536), b"")).decode()
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 400")
-    assert "application/problem+json" in head
-    assert json.loads(body)["code"] == "bad-request"
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    assert headers["Content-Type"] == "application/problem+json"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    told = json.loads(body)
+    assert (told["code"], told["request_id"]) == ("bad-request", headers["X-Request-Id"])
 
 
 def test_a_port_in_use_is_one_line(port: int, shop: Engine) -> None:
