@@ -32,10 +32,10 @@ from indexer.model.bundle import Bundle
 from indexer.model.calibration import remove_label_smoothing
 from indexer.model.decision_layer import Category, Decision, FewShot
 from indexer.model.few_shot import (
-    CATEGORY_SHARES,
     MAX_PHOTOS,
     LinearRow,
     background,
+    category_shares,
     fit_category,
     fit_tag,
 )
@@ -224,7 +224,7 @@ def _fit_row(
     if kind == "tag":
         behind = background(vectors, groups, blocks, general=general)
         return fit_tag(shown, behind, vectors), None
-    behind = background(vectors, groups, blocks, CATEGORY_SHARES, general=general)
+    behind = background(vectors, groups, blocks, category_shares(len(shown)), general=general)
     return fit_category(shown, behind, vectors, logits=head, temperature=temperature), None
 
 

@@ -17,6 +17,9 @@ MAX_PHOTOS = 20
 # general block says what a kind is. Colour (c) is no part of what a category is, but may be all of
 # what a tag is.
 CATEGORY_SHARES = {"a": 0.2, "g": 0.8}
+# A few more photos say more in the general block than the other one helps with.
+_MORE = 5
+_SHARES_OF_MORE = {"a": 0.1, "g": 0.9}
 # Of the covariance towards a sphere.
 _SHRINKAGE = 0.9
 # Nats of score per unit of within-class spread, found by likelihood on held-out classes.
@@ -51,6 +54,11 @@ class Background:
     mean: np.ndarray
     # float64 [D, D], inverse covariance within a kind, so that its photos' mean square is 1
     precision: np.ndarray
+
+
+def category_shares(photos: int) -> Mapping[str, float]:
+    """Return the weights of the blocks for a category that is made from so many photos."""
+    return CATEGORY_SHARES if photos < _MORE else _SHARES_OF_MORE
 
 
 def background(

@@ -1,8 +1,11 @@
-"""Benchmark ``fewshot``: classes made from 1, 5 and 10 photos of kinds never trained on."""
+"""Benchmark ``fewshot``: classes made from 1, 5 and 10 photos of kinds never trained on.
+
+``CATALENS_BENCH_SPLITS`` and ``CATALENS_BENCH_DRAWS``: how many halves of the kinds (10), and draws
+of photos of each (10). What is trained and asked: see ``parts/taught_kinds.py``.
+"""
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,23 +15,29 @@ from typing import Any
 import numpy as np
 
 from indexer.classification.ranking import category_logits
-from indexer.model.bundle import Bundle, load_bundle
+from indexer.core.vectors import unit_rows
+from indexer.model.bundle import Bundle
 from indexer.model.calibration import remove_label_smoothing
 from indexer.model.decision_layer import Category, FewShot
-from indexer.model.few_shot import Background, background, fit_category
+from indexer.model.few_shot import Background, background, category_shares, fit_category
 from indexer.model.torch_runtime import TorchRuntime
-from indexer.training.feature_cache import Features, photo_features
-from indexer.training.options import TrainingOptions
-from indexer.training.problem import TrainingProblem, read_problem
-from indexer.training.train import train
-from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from indexer.training.advise import frozen_features
+from indexer.training.problem import read_problem
+from tools.bench.harness.framework import BenchRow, Goal, figure, knob, real_data
 from tools.bench.parts.class_creation import adding
+from tools.bench.parts.taught_kinds import (
+    PhotoVectors,
+    all_photos,
+    asked_split,
+    fit_classes,
+    paired_interval,
+    recipe,
+)
 from tools.output import log
 
 PARTS = ("clothing", "adding")
 SHOTS = (1, 5, 10)
-SPLITS, DRAWS, EPOCHS = 10, 10, 15
-SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)  # of block a, offered to the choice; g has the rest
+EPOCHS = 15
 
 GOALS = (
     Goal("clothing 5-way, 1 photo, accuracy", ">=", 0.660, figure("clothing", "accuracy_1")),
@@ -62,19 +71,6 @@ GOALS = (
 
 
 @dataclass(frozen=True)
-class PhotoVectors:
-    """All photos of the data: their features, split and class."""
-
-    features: Features
-    split: np.ndarray  # str [N]
-    label: np.ndarray  # str [N]
-
-    def of(self, split: str, classes: Sequence[str]) -> np.ndarray:
-        """Places of the photos of one split and some classes."""
-        return np.flatnonzero((self.split == split) & np.isin(self.label, classes))
-
-
-@dataclass(frozen=True)
 class Trained:
     """A model of some classes, and what it makes of all photos."""
 
@@ -82,63 +78,55 @@ class Trained:
     vectors: np.ndarray  # [N, D]
     logits: np.ndarray  # [N, C]
     known: np.ndarray  # places of the train photos of its classes: the catalog
-    behind: dict[float, Background]  # by the share of block a
+    behind: dict[int, Background]  # by the number of photos
+    frozen: np.ndarray  # [N, F], unit rows of the frozen backbone's features
 
 
 def measure(part: str, work: Path) -> BenchRow:
-    """5 classes trained (recipe linear), 5-way on the other 5: splits x draws, photos from train,
-    questions from test.
+    """5 classes trained, 5-way on the other 5: splits x draws, photos from train.
 
-    Nothing is chosen on the test classes: of each split's trained classes, 3 are trained alone and
-    2 play the new ones, and the block weights that do best there, on validation photos, are used.
-    The rival is the nearest mean of the frozen backbone's unit features, on the same draws. The
-    catalog holds the train photos of the trained classes.
+    Block weights are those that the service makes classes with. The rival is the nearest mean of
+    the frozen backbone's unit features, on the same draws; the interval of the gain is of the
+    photos asked. The catalog holds the train photos of the trained classes.
     """
     log(f"bench fewshot: {part}")
     if part == "adding":
         return adding(work)
-    problem = read_problem(real_data(part), seed=0)
-    photos: PhotoVectors | None = None
+    problem, asked = read_problem(real_data(part), seed=0), asked_split()
+    frozen = unit_rows(frozen_features(problem.rows).values)
     samples: list[dict[str, Any]] = []
-    for number in range(SPLITS):
+    outcomes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {shots: [] for shots in SHOTS}
+    splits = knob("SPLITS", 10)
+    for number in range(splits):
         started = time.perf_counter()
         rng = np.random.default_rng(number)
         names = sorted({row.category[-1] for row in problem.rows if row.category})
         order = [names[place] for place in rng.permutation(len(names))]
         seen, new = order[:5], order[5:]
-        inner, outer = (
-            fit_classes(work / f"{number}-{name}", problem, some, epochs=EPOCHS)
-            for name, some in (("in", seen[:3]), ("out", seen))
-        )
-        if photos is None:
-            photos = all_photos(problem, outer)
-        inside, outside = _trained(inner, photos, seen[:3]), _trained(outer, photos, seen)
-        share = max(
-            SHARES,
-            key=lambda one: _choose(photos, inside, seen[3:], one, np.random.default_rng(number)),
-        )
+        bundle = fit_classes(work / f"{number}-out", problem, seen, epochs=EPOCHS)
+        photos = all_photos(problem, bundle)
+        trained = _trained(bundle, photos, seen, frozen)
         for shots in SHOTS:
-            for draw in range(DRAWS):
-                found = _draw(photos, outside, new, shots, share, rng, "test")
-                samples.append(
-                    {
-                        "split": number,
-                        "draw": draw,
-                        "shots": shots,
-                        "new": new,
-                        "share_a": share,
-                        **found,
-                    }
-                )
-        log(
-            f"split {number + 1} of {SPLITS}: share of a {share}, "
-            f"{time.perf_counter() - started:.0f} s"
+            for draw in range(knob("DRAWS", 10)):
+                found, judged = _draw(photos, trained, new, shots, rng, asked)
+                samples.append({"split": number, "draw": draw, "shots": shots, "new": new, **found})
+                outcomes[shots].append(judged)
+        log(f"split {number + 1} of {splits}: {time.perf_counter() - started:.0f} s")
+    intervals = {
+        f"gain_{shots}_interval": paired_interval(
+            np.concatenate([photos for photos, _ in judged]),
+            np.concatenate([gains for _, gains in judged]),
         )
+        for shots, judged in outcomes.items()
+    }
     return {
         "recipe": measure.__doc__,
+        "trained_by": recipe(),
+        "asked": asked,
         "way": 5,
-        "epochs": EPOCHS,
+        "epochs": EPOCHS if recipe() == "linear" else knob("EPOCHS", 0) or None,
         **_means(samples),
+        **intervals,
         "samples": samples,
     }
 
@@ -153,66 +141,25 @@ def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def fit_classes(
-    folder: Path, problem: TrainingProblem, classes: Sequence[str], *, epochs: int | None = None
-) -> Bundle:
-    """Train (recipe linear) on the train and validation photos of ``classes`` alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "photos.csv"
-    with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("product_id", "image", "category", "split"))
-        for row in problem.rows:
-            split = problem.split[row.product_id]
-            if row.category and row.category[-1] in classes and split != "test":
-                writer.writerow((row.product_id, row.image.absolute(), row.category[-1], split))
-    train(manifest, folder / "model", TrainingOptions(epochs=epochs))
-    return load_bundle(folder / "model")
-
-
-def all_photos(problem: TrainingProblem, bundle: Bundle) -> PhotoVectors:
-    """Every photo of the data as the bundle's backbone sees it."""
-    features = photo_features(problem.rows, TorchRuntime(bundle.network()))
-    return PhotoVectors(
-        features,
-        np.array([problem.split[row.product_id] for row in features.rows]),
-        np.array([row.category[-1] if row.category else "" for row in features.rows]),
-    )
-
-
-def _trained(bundle: Bundle, photos: PhotoVectors, classes: Sequence[str]) -> Trained:
+def _trained(
+    bundle: Bundle, photos: PhotoVectors, classes: Sequence[str], frozen: np.ndarray
+) -> Trained:
     runtime = TorchRuntime(bundle.network())
     vectors = runtime.embed_features(photos.features.values)
     known = photos.of("train", classes)
     _, groups = np.unique(photos.label[known], return_inverse=True)
     general = bundle.general_spread()
     behind = {
-        share: background(
+        shots: background(
             vectors[known],
             groups,
             bundle.spec.blocks,
-            {"a": share, "g": 1 - share},
+            category_shares(shots),
             general=general,
         )
-        for share in SHARES
-    }
-    return Trained(bundle, vectors, runtime.logits(vectors)["category"], known, behind)
-
-
-def _choose(
-    photos: PhotoVectors,
-    trained: Trained,
-    new: Sequence[str],
-    share: float,
-    rng: np.random.Generator,
-) -> float:
-    """Mean accuracy over shots and draws on the classes set aside."""
-    results = [
-        _draw(photos, trained, new, shots, share, rng, "validation")["accuracy"]
         for shots in SHOTS
-        for _ in range(DRAWS)
-    ]
-    return float(np.mean(results))
+    }
+    return Trained(bundle, vectors, runtime.logits(vectors)["category"], known, behind, frozen)
 
 
 def _draw(
@@ -220,18 +167,18 @@ def _draw(
     trained: Trained,
     new: Sequence[str],
     shots: int,
-    share: float,
     rng: np.random.Generator,
     split: str,
-) -> dict[str, float]:
-    """One draw: accuracies among the new classes, and of new and known ones together."""
+) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray]]:
+    """One draw: accuracies among the new classes, and of new and known ones together; also the
+    photos asked, and the gain over the frozen backbone of each (-1, 0 or 1)."""
     decision, catalog = trained.bundle.decision, trained.known
     drawn = [rng.choice(photos.of("train", [name]), shots, replace=False) for name in new]
     categories, entries = list(decision.categories), []
     for name, places in zip(new, drawn, strict=True):
         row = fit_category(
             trained.vectors[places],
-            trained.behind[share],
+            trained.behind[shots],
             trained.vectors[catalog],
             logits=remove_label_smoothing(trained.logits[catalog], decision.smoothing),
             temperature=decision.temperature,
@@ -260,23 +207,21 @@ def _draw(
     columns = {category.label: place for place, category in enumerate(decision.categories)}
     known_truth = np.array([columns[name] for name in photos.label[known]])
     known_joint = category_logits(trained.logits[known], trained.vectors[known], together)
-    return {
-        "accuracy": float((joint[:, known_count:].argmax(1) == truth).mean()),
-        "frozen": _frozen(photos.features.values, drawn, asked, truth),
+    right = joint[:, known_count:].argmax(1) == truth
+    rival = _frozen_guesses(trained.frozen, drawn, asked) == truth
+    figures = {
+        "accuracy": float(right.mean()),
+        "frozen": float(rival.mean()),
         "joint_new": float((joint.argmax(1) - known_count == truth).mean()),
         "joint_known": float((known_joint.argmax(1) == known_truth).mean()),
         "known_alone": float((trained.logits[known].argmax(1) == known_truth).mean()),
     }
+    return figures, (asked, right.astype(float) - rival)
 
 
-def _frozen(
-    features: np.ndarray, drawn: Sequence[np.ndarray], asked: np.ndarray, truth: np.ndarray
-) -> float:
-    """Accuracy of the nearest class mean of unit features."""
-
-    def unit(values: np.ndarray) -> np.ndarray:
-        values = values.astype(np.float32)
-        return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
-
-    means = unit(np.stack([unit(features[places]).mean(0) for places in drawn]))
-    return float(((unit(features[asked]) @ means.T).argmax(1) == truth).mean())
+def _frozen_guesses(
+    frozen: np.ndarray, drawn: Sequence[np.ndarray], asked: np.ndarray
+) -> np.ndarray:
+    """The nearest class mean of unit features [N, F] for each photo asked."""
+    means = unit_rows(np.stack([frozen[places].mean(0) for places in drawn]))
+    return np.asarray((frozen[asked] @ means.T).argmax(1))

@@ -18,27 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from indexer.evaluation.evaluate import evaluation_photos
-from indexer.evaluation.retrieval_metrics import retrieval_figures
 from indexer.feeds.dataset import DatasetRow as Photo
 from indexer.model import backbones
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
-from indexer.model.torch_runtime import TorchRuntime
-from indexer.training.advise import frozen_features, frozen_runtime
+from indexer.training.advise import frozen_features
 from indexer.training.metrics import class_counts
 from indexer.training.problem import find_leaks, read_problem
-from tools.bench import fewshot
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.parts.cold_training import cold_training
+from tools.bench.parts.unseen_kinds import measure_unseen
 from tools.bench.peers import plain_training
 from tools.bench.spine import catalens, run_json
 from tools.output import log
 
 PARTS = ("seed", "cold", "clothing", "fashion", "unseen")
 TIMED_EPOCHS = 2  # of the seed's loop; its time is scaled to all
-DRAWS = 10  # of classes to train and classes to leave unseen
 COLUMNS = {
     "clothing": (),
     "fashion": ("base_colour", "gender"),
@@ -197,7 +193,9 @@ def measure(part: str, work: Path) -> BenchRow:
         return _seed(work.absolute())
     if part == "cold":
         return cold_training(_data("clothing"), work.absolute())
-    return _unseen(work.absolute()) if part == "unseen" else _recipe(part, work.absolute())
+    if part == "unseen":
+        return measure_unseen(_data("clothing"), work.absolute())
+    return _recipe(part, work.absolute())
 
 
 def _data(name: str) -> Path:
@@ -371,41 +369,3 @@ def _heads(data: Path, columns: Sequence[str]) -> list[dict[str, float]]:
             result[column] = float((truth == found).mean())
         results.append(result)
     return results
-
-
-def _unseen(work: Path) -> BenchRow:
-    """Clothing: 5 classes trained (recipe linear), the other 5 searched; 10 seeded draws.
-
-    Hit rate@1 and mAP of the served embedding, test photos of the unseen classes against their
-    train photos, beside the frozen features of the same photos.
-    """
-    problem = read_problem(_data("clothing"), seed=0)
-    names = sorted({row.category[-1] for row in problem.rows if row.category})
-    frozen = frozen_runtime()
-    photos: fewshot.PhotoVectors | None = None
-    samples: list[dict[str, Any]] = []
-    for draw in range(DRAWS):
-        order = [names[place] for place in np.random.default_rng(draw).permutation(len(names))]
-        seen, unseen = order[: len(names) // 2], order[len(names) // 2 :]
-        bundle = fewshot.fit_classes(work / f"unseen-{draw}", problem, seen)
-        photos = photos or fewshot.all_photos(problem, bundle)
-        sample: dict[str, Any] = {"draw": draw, "unseen": unseen}
-        for name, runtime in (("trained", TorchRuntime(bundle.network())), ("frozen", frozen)):
-            queries, gallery = (
-                evaluation_photos(
-                    photos.features,
-                    runtime,
-                    np.isin(np.arange(len(photos.label)), photos.of(split, unseen)),
-                )
-                for split in ("test", "train")
-            )
-            part, _ = retrieval_figures(queries, gallery, {})
-            sample[name] = {key: part.values[key] for key in ("hit_rate_at_1", "map")}
-        samples.append(sample)
-        log(f"draw {draw + 1} of {DRAWS}: {sample['trained']}, frozen {sample['frozen']}")
-    row: BenchRow = {"recipe": _unseen.__doc__}
-    for key in ("hit_rate_at_1", "map"):
-        reached = float(np.mean([sample["trained"][key] for sample in samples]))
-        floor = float(np.mean([sample["frozen"][key] for sample in samples]))
-        row |= {key: reached, f"{key}_frozen": floor, f"{key}_gain": reached - floor}
-    return row | {"samples": samples}

@@ -17,8 +17,8 @@ from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import BannedGallery, Example, FittedGallery
 from indexer.training.problem import TrainingProblem, read_problem
 from tools.bench.data.fold_split import read_folds
-from tools.bench.fewshot import PhotoVectors, all_photos, fit_classes
 from tools.bench.harness.framework import BenchRow, knob, real_data
+from tools.bench.parts.taught_kinds import PhotoVectors, all_photos, fit_classes
 from tools.doctor import installed
 from tools.output import log
 

@@ -11,7 +11,6 @@ from PIL import Image
 from indexer.feeds.dataset import DatasetRow
 from indexer.model.spec import Block
 from indexer.training.feature_cache import Features
-from tools.bench.fewshot import PhotoVectors
 from tools.bench.parts.gallery_draws import (
     NAMES,
     UntaughtKinds,
@@ -19,6 +18,7 @@ from tools.bench.parts.gallery_draws import (
     recall_at_alarms,
     summarize,
 )
+from tools.bench.parts.taught_kinds import PhotoVectors
 
 NAMED = ["bag", "cup", "hat"]
 
