@@ -112,13 +112,7 @@ def measure(part: str, work: Path) -> BenchRow:
                 samples.append({"split": number, "draw": draw, "shots": shots, "new": new, **found})
                 outcomes[shots].append(judged)
         log(f"split {number + 1} of {splits}: {time.perf_counter() - started:.0f} s")
-    intervals = {
-        f"gain_{shots}_interval": paired_interval(
-            np.concatenate([photos for photos, _ in judged]),
-            np.concatenate([gains for _, gains in judged]),
-        )
-        for shots, judged in outcomes.items()
-    }
+    intervals = {f"gain_{shots}_interval": _interval(judged) for shots, judged in outcomes.items()}
     return {
         "recipe": measure.__doc__,
         "trained_by": recipe(),
@@ -129,6 +123,11 @@ def measure(part: str, work: Path) -> BenchRow:
         **intervals,
         "samples": samples,
     }
+
+
+def _interval(judged: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+    photos, gains = zip(*judged, strict=True)
+    return paired_interval(np.concatenate(photos), np.concatenate(gains))
 
 
 def _means(samples: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -45,9 +45,9 @@ def measure_unseen(data: Path, work: Path) -> BenchRow:
         assert files == same_files
         photos += files
         gained.append(found - before)
-        sides = {"trained": found.mean(0), "frozen": before.mean(0)}
         means = {
-            side: dict(zip(_MEASURES, mean.tolist(), strict=True)) for side, mean in sides.items()
+            "trained": dict(zip(_MEASURES, found.mean(0).tolist(), strict=True)),
+            "frozen": dict(zip(_MEASURES, before.mean(0).tolist(), strict=True)),
         }
         samples.append({"draw": draw, "unseen": unseen, **means})
         log(f"draw {draw + 1} of {draws}: {means['trained']}, frozen {means['frozen']}")
@@ -58,10 +58,8 @@ def measure_unseen(data: Path, work: Path) -> BenchRow:
         "samples": samples,
     }
     for key, gains in zip(_MEASURES, np.concatenate(gained).T, strict=True):
-        reached, floor = (
-            float(np.mean([sample[side][key] for sample in samples]))
-            for side in ("trained", "frozen")
-        )
+        reached = float(np.mean([sample["trained"][key] for sample in samples]))
+        floor = float(np.mean([sample["frozen"][key] for sample in samples]))
         row |= {
             key: reached,
             f"{key}_frozen": floor,
