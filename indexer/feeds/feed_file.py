@@ -40,7 +40,7 @@ class FeedFile:
             with self._open() as file:
                 size = os.fstat(file.fileno()).st_size
                 # A packed feed may stand for so much for each byte that somebody sent.
-                self._held = held_bytes(file)
+                self.held = held_bytes(file)
                 self.gzipped = file.read(2) == _GZIP
         except OSError as error:
             raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -58,7 +58,7 @@ class FeedFile:
 
     def most_unpacked(self) -> int:
         """The bytes or characters that a packed feed may stand for."""
-        return min(max(FREE_BYTES, MOST_RATIO * self._held), MOST_BYTES)
+        return min(max(FREE_BYTES, MOST_RATIO * self.held), MOST_BYTES)
 
     def refuse_unpacked(self, instead: str = "unpack it yourself") -> BadDataError:
         """What is raised for a feed that stands for more than ``most_unpacked``."""

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
-from indexer.feeds.archives import open_zip
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.table import (
     MOST_COLUMNS,
-    MOST_DEPTH,
     MOST_RECORD,
     LostLines,
     ReadOptions,
@@ -25,21 +23,18 @@ from indexer.feeds.table import (
 )
 from indexer.feeds.table_format import FORMATS, FeedHead, TableFormat
 from indexer.feeds.table_header import Header, find_header
-from indexer.feeds.xml_items import check_namespaces, has_too_many_names, refuse_names
+from indexer.feeds.workbook_file import open_workbook
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
     from openpyxl.cell.read_only import ReadOnlyCell
 
-# Bytes of a workbook's parts together, and of its texts, which are held in memory.
-_MOST_BYTES = 2 << 30
-_MOST_TEXTS = 96 << 20
-_MOST_SHEETS = 500
-# Of a part that is neither a sheet nor texts.
-_MOST_PART = 32 << 20
 _SAMPLE_ROWS = 60
 # Blank rows after which a sheet has ended; broken ones name rows by the million.
 _MOST_BLANK = 10_000
+# Blank cells that rows are filled up with: this, and so many for each cell that has a text.
+_FREE_BLANK = 4_000_000
+_MOST_BLANK_EACH = 64
 _ZEROS = re.compile(r"0{2,30}")
 _CODE_ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"})
 # What openpyxl raises at workbooks that are none.
@@ -66,7 +61,6 @@ class WorkbookTable(Table):
 
     def __init__(self, source: FeedFile, options: ReadOptions) -> None:
         super().__init__(source)
-        _check_parts(source)
         with self._workbook() as book:
             self._sheet, rows = _table_sheet(book)
             others = [sheet.title for sheet in book.worksheets if sheet.title != self._sheet]
@@ -89,94 +83,88 @@ class WorkbookTable(Table):
     @contextmanager
     def _workbook(self) -> Iterator[Workbook]:
         try:
-            from openpyxl import load_workbook
+            import openpyxl  # noqa: F401
         except ImportError:
             raise BadDataError(
                 f"{self.source.path} is an Excel workbook, which needs a further package: pip "
                 "install 'catalens[xlsx]', or save it as CSV"
             ) from None
-        book = None
         try:
-            _check_sheets(self.source)
-            book = load_workbook(self.source.path, read_only=True, data_only=True, keep_links=False)
-            yield book
+            with open_workbook(self.source) as book:
+                yield book
         except _BROKEN as error:
             raise BadDataError(
                 f"{self.source.path} is not a readable Excel workbook: {error}"
             ) from error
-        finally:
-            if book is not None:
-                book.close()
 
     def records(self, lost: LostLines) -> Iterator[Record]:
         number = 0
         left = self.source.most_unpacked()
+        blank = _FREE_BLANK
+        width = len(self._header.cells)
         try:
             with self._workbook() as book:
-                for number, cells in self._rows(book):
-                    where = f"{self.name}:{number}"
-                    # A text that many cells name stands once in the file.
-                    size = sum(map(len, cells))
-                    # A blank cell stands nowhere in the file, and costs all the same.
-                    left -= size + cells.count("")
-                    if left < 0:
+                for number, texts in _sheet_rows(book[self._sheet], max(width, 1)):
+                    if number <= self._header.at + 1:
+                        continue
+                    # A text that many cells name stands once in the file, a blank cell nowhere.
+                    size = sum(map(len, texts.values()))
+                    left -= size
+                    blank += _MOST_BLANK_EACH * len(texts) - width
+                    if left < 0 or blank < 0:
                         raise self.source.refuse_unpacked("save it as CSV")
+                    where = f"{self.name}:{number}"
                     if size > MOST_RECORD:
                         lost.lose(
                             where, f"has more than {MOST_RECORD} characters", code="long-line"
                         )
-                    else:
-                        yield Record(where, self._header.values(cells))
+                        continue
+                    cells = [""] * width
+                    for column, text in texts.items():
+                        cells[column] = text
+                    yield Record(where, self._header.values(cells))
         except BadDataError as error:
-            if not number or left < 0:
+            if not number or left < 0 or blank < 0:
                 raise
             lost.lose(f"{self.name}:{number + 1}", str(error), code="damaged-file")
 
-    def _rows(self, book: Workbook) -> Iterator[tuple[int, list[str]]]:
-        """(number, cells) of each row below the header that is not blank."""
-        sheet = book[self._sheet]
-        sheet.reset_dimensions()
-        formats: dict[int, int] = {}
-        blank = 0
-        for number, row in enumerate(sheet.iter_rows(max_col=max(len(self._header.cells), 1)), 1):
-            if number <= self._header.at + 1:
-                continue
-            cells = [_text(cell, formats) for cell in row]
-            if any(cells):
-                blank = 0
-                yield number, cells
-                continue
-            blank += 1
-            if blank > _MOST_BLANK:
-                return
 
+def _sheet_rows(sheet: Any, most_columns: int) -> Iterator[tuple[int, dict[int, str]]]:
+    """(number, texts by column, counted from 0) of each row that has texts in the first columns.
 
-def _check_sheets(source: FeedFile) -> None:
-    """Raise ``BadDataError`` for sheets that are together more than can be read, and for texts that
-    stand in another part than was counted.
-
-    All sheets may be the same part, and openpyxl looks into each when it opens a workbook.
+    Only cells that stand in the file cost anything: a row of one may be the millionth, or 5,000
+    columns wide. Ends where very many rows are blank.
     """
-    from openpyxl.reader.excel import ExcelReader
-    from openpyxl.xml.constants import SHARED_STRINGS
+    from openpyxl.cell.read_only import ReadOnlyCell
+    from openpyxl.worksheet._reader import WorkSheetParser
 
-    reader = ExcelReader(source.path, read_only=True, keep_links=False)
-    with reader.archive as archive:
-        reader.read_manifest()
-        reader.read_workbook()
-        sizes = {part.filename: part.file_size for part in archive.infolist()}
-        sheets = [sizes.get(part.target, 0) for _, part in reader.parser.find_sheets()]
-        texts = reader.package.find(SHARED_STRINGS)
-    if sum(sheets) > _MOST_BYTES or len(sheets) > _MOST_SHEETS:
-        raise BadDataError(
-            f"{source.path} has {len(sheets)} sheets of {sum(sheets) >> 20} MiB; workbooks are "
-            f"read up to {_MOST_SHEETS} sheets of {_MOST_BYTES >> 20} MiB: save one as CSV"
+    book = sheet.parent
+    formats: dict[int, int] = {}
+    last = 0
+    with book._archive.open(sheet._worksheet_path) as part:
+        parser = WorkSheetParser(
+            part,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
         )
-    if texts is not None and not texts.PartName.lower().endswith("strings.xml"):
-        raise BadDataError(
-            f"{source.path} keeps its texts in the part {texts.PartName[:200]!a}, as no workbook "
-            "does: save it as CSV"
-        )
+        for number, row in parser.parse():
+            if number - last > _MOST_BLANK:
+                return
+            # Out of order: a row is read where it belongs, or not at all.
+            if number <= last:
+                continue
+            texts = {
+                cell["column"] - 1: _text(ReadOnlyCell(sheet, **cell), formats)
+                for cell in row
+                if cell["value"] is not None and 0 < cell["column"] <= most_columns
+            }
+            texts = {column: text for column, text in texts.items() if text}
+            if texts:
+                last = number
+                yield number, texts
 
 
 def _table_sheet(book: Workbook) -> tuple[str, list[list[str]]]:
@@ -186,14 +174,12 @@ def _table_sheet(book: Workbook) -> tuple[str, list[list[str]]]:
     for sheet in book.worksheets:
         if sheet.sheet_state != "visible":
             continue
-        sheet.reset_dimensions()
-        formats: dict[int, int] = {}
-        rows = []
-        for row in sheet.iter_rows(max_row=_SAMPLE_ROWS, max_col=MOST_COLUMNS):
-            cells = [_text(cell, formats) for cell in row]
-            while cells and not cells[-1]:
-                cells.pop()
-            rows.append(cells)
+        rows: list[list[str]] = []
+        for number, texts in _sheet_rows(sheet, MOST_COLUMNS):
+            if number > _SAMPLE_ROWS:
+                break
+            rows += [[] for _ in range(len(rows) + 1, number)]
+            rows.append([texts.get(column, "") for column in range(max(texts) + 1)])
         width = max(map(len, rows), default=0)
         named = sheet.title.strip().lower() in ("template", "vorlage", "modèle", "plantilla")
         score = min(width, 4) + 10 * named if len(rows) > 1 else 0
@@ -239,79 +225,6 @@ def _zeros(cell: Any, formats: dict[int, int]) -> int:
         shown = cell.number_format or ""
         zeros = formats[style] = len(shown) if _ZEROS.fullmatch(shown) else 0
     return zeros
-
-
-def _check_parts(source: FeedFile) -> None:
-    """Raise ``BadDataError`` for a workbook that unpacks to more than can be held, or nests deeper
-    than workbooks do."""
-    try:
-        with open_zip(source.path, f"{source.path} is not a readable Excel workbook") as archive:
-            parts = archive.infolist()
-            total = sum(part.file_size for part in parts)
-            texts = sum(p.file_size for p in parts if p.filename.lower().endswith("strings.xml"))
-            if total > source.most_unpacked():
-                raise source.refuse_unpacked("save it as CSV")
-            if total > _MOST_BYTES or texts > _MOST_TEXTS:
-                raise BadDataError(
-                    f"{source.path} unpacks to {total >> 20} MiB, {texts >> 20} MiB of them texts; "
-                    f"workbooks are read up to {_MOST_BYTES >> 20} and {_MOST_TEXTS >> 20} MiB: "
-                    "save it as CSV"
-                )
-            for part in parts:
-                name = part.filename.lower()
-                if not name.endswith((".xml", ".rels")):
-                    continue
-                streamed = "/worksheets/" in name or name.endswith("strings.xml")
-                if not streamed and part.file_size > _MOST_PART:
-                    raise BadDataError(
-                        f"{source.path}: its part {part.filename!r} unpacks to "
-                        f"{part.file_size >> 20} MiB: save it as CSV"
-                    )
-                with archive.open(part) as file:
-                    _check_depth(source, file)
-    except BadDataError:
-        raise
-    # Each of the unpackers has errors of its own.
-    except Exception as error:
-        raise BadDataError(f"{source.path} is not a readable Excel workbook: {error}") from error
-
-
-def _check_depth(source: FeedFile, file: Any) -> None:
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser
-
-    parser = DefusedXMLParser(target=object(), encoding="utf-8", forbid_dtd=True)
-    expat: Any = parser.parser
-    depth = 0
-
-    def start(*_: Any) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > MOST_DEPTH:
-            raise _TooDeepPartError
-        if has_too_many_names(expat):
-            raise refuse_names(source.path)
-
-    def end(*_: Any) -> None:
-        nonlocal depth
-        depth -= 1
-
-    expat.StartElementHandler = start
-    expat.EndElementHandler = end
-    expat.DefaultHandlerExpand = None
-    try:
-        for chunk in check_namespaces(iter(lambda: file.read(1 << 16), b""), source.path):
-            parser.feed(chunk)
-    except _TooDeepPartError:
-        raise BadDataError(
-            f"{source.path} has elements nested deeper than {MOST_DEPTH} levels, as no workbook has"
-        ) from None
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise BadDataError(f"{source.path} is not a readable Excel workbook: {error}") from error
-
-
-class _TooDeepPartError(Exception):
-    """A part of a workbook with elements nested beyond all bounds."""
 
 
 def _fits(head: FeedHead) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import io
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from indexer.core.errors import BadDataError
-from indexer.feeds import feed_file
+from indexer.feeds import feed_file, workbook_file
 from indexer.feeds.formats import xlsx
 from indexer.feeds.reader import LostLines, open_table
 from tests.indexer.feeds.feed_reads import read
@@ -82,7 +83,7 @@ def test_workbooks_that_are_refused(tmp_path: Path, data: bytes, said: str) -> N
 
 def test_texts_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what the archive declares, before anything is unpacked."""
-    monkeypatch.setattr(xlsx, "_MOST_TEXTS", 1_000_000)
+    monkeypatch.setattr(workbook_file, "_MOST_TEXTS", 1_000_000)
     path = tmp_path / "feed.xlsx"
     path.write_bytes(workbook())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -120,6 +121,7 @@ def test_a_text_that_many_cells_name_is_counted_each_time(
     table = open_table(path)
     monkeypatch.setattr(feed_file, "FREE_BYTES", 1_000_000)
     monkeypatch.setattr(feed_file, "MOST_RATIO", 10)
+    monkeypatch.setattr(workbook_file, "_check_directory", lambda source: None)
     records = table.records(LostLines())
     assert next(records).values["product_id"] == "p0"
     with pytest.raises(BadDataError, match="as no feed does: save it as CSV if you trust it"):
@@ -135,10 +137,65 @@ def test_blank_cells_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "feed.xlsx"
     book.save(path)
     assert len(list(open_table(path).records(LostLines()))) == 100
-    monkeypatch.setattr(feed_file, "FREE_BYTES", 50_000)
-    monkeypatch.setattr(feed_file, "MOST_RATIO", 1)
+    monkeypatch.setattr(xlsx, "_FREE_BLANK", 50_000)
     with pytest.raises(BadDataError, match="as no feed does: save it as CSV if you trust it"):
         list(open_table(path).records(LostLines()))
+
+
+def sheet(path: Path, rows: bytes) -> Path:
+    """A workbook with one sheet of these rows, which does not say how large it is."""
+    stream = io.BytesIO()
+    openpyxl.Workbook().save(stream)
+    with (
+        zipfile.ZipFile(stream) as old,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for part in old.namelist():
+            if part.startswith("xl/worksheets/"):
+                space = b'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+                data = b"<worksheet " + space + b"><sheetData>" + rows + b"</sheetData></worksheet>"
+                new.writestr(part, data)
+            else:
+                new.writestr(part, old.read(part))
+    return path
+
+
+def row(number: int, *texts: bytes) -> bytes:
+    cells = b"".join(b'<c t="inlineStr"><is><t>' + text + b"</t></is></c>" for text in texts)
+    return b'<row r="%d">%b</row>' % (number, cells)
+
+
+def test_a_sheet_costs_the_cells_that_stand_in_it(tmp_path: Path) -> None:
+    """Rows far apart below a wide header: 20 KB stood for a billion cells, all looked at."""
+    header = row(1, b"product_id", b"image", *(b"c%d" % number for number in range(1_000)))
+    far = b"".join(row(1 + 9_000 * place, b"p%d" % place) for place in range(1, 100))
+    began = time.process_time()
+    found = list(open_table(sheet(tmp_path / "far.xlsx", header + far)).records(LostLines()))
+    assert time.process_time() - began < 2
+    assert [record.values["product_id"] for record in found] == [f"p{n}" for n in range(1, 100)]
+    assert found[1].where == "far.xlsx:18001"
+    assert found[1].values["c999"] == ""
+    farther = header + row(9_000, b"a") + row(20_000, b"b")
+    found = list(open_table(sheet(tmp_path / "end.xlsx", farther)).records(LostLines()))
+    assert [record.values["product_id"] for record in found] == ["a"]
+
+
+def test_cells_that_say_nothing_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 MB of blank cells in 300 KB were read three times; behind the table none are read."""
+    monkeypatch.setattr(workbook_file, "FREE_ELEMENTS", 20_000)
+    monkeypatch.setattr(workbook_file, "MOST_ELEMENTS", 0)
+    header = row(1, b"product_id", b"image")
+    product = row(2, b"p", b"a.jpg")
+    behind = b"".join(b'<row r="%d"/>' % number for number in range(3, 40_000))
+    lost = LostLines()
+    table = open_table(sheet(tmp_path / "feed.xlsx", header + product + behind))
+    assert len(list(table.records(lost))) == 1
+    assert not lost.count
+    inside = header + b"<row>" + b"<c/>" * 20_000 + b"</row>" + product
+    with pytest.raises(BadDataError, match="more cells than 20,000, or 0 for each of its bytes"):
+        open_table(sheet(tmp_path / "bomb.xlsx", inside))
 
 
 def test_a_workbook_that_unpacks_to_far_more_is_refused_by_its_directory(
@@ -174,7 +231,7 @@ def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
     sheets: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """15 KB of a thousand sheets that all are one part were read for an hour."""
-    monkeypatch.setattr(xlsx, "_MOST_BYTES", 300_000)
+    monkeypatch.setattr(workbook_file, "_MOST_BYTES", 300_000)
     space = "http://schemas.openxmlformats.org"
     named = "".join(
         f'<sheet xmlns:r="{space}/officeDocument/2006/relationships" name="s{number}" '
