@@ -136,7 +136,8 @@ def find_library() -> tuple[Any, str | None]:
     """
     try:
         library = import_module("cv2")
-    except ImportError as error:
+    except Exception as error:
+        # Absent, without a system library, or overwritten in part by another distribution of it.
         line = (str(error).strip().splitlines() or [""])[0][:200]
         return None, f"keypoints need the package cv2 ({line}): pip install 'catalens[emblems]'"
     if not hasattr(library, "SIFT_create"):
@@ -168,7 +169,7 @@ def _detect(image: Image.Image, mask: np.ndarray | None, side: int, most: int) -
     if min(size) < _LEAST_SIDE:
         return Keypoints(size, np.zeros((0, 4), np.float32), np.zeros((0, DESCRIPTOR), np.uint8))
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    grey = np.ascontiguousarray(np.asarray(image.convert("L").resize(size, how)))
+    grey = np.ascontiguousarray(np.asarray(image.resize(size, how).convert("L")))
     inside = None
     if mask is not None:
         shape = Image.fromarray((mask * 255).astype(np.uint8)).resize(size)
