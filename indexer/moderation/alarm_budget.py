@@ -18,6 +18,8 @@ LARGEST = 0.1
 _TAIL, _LEAST = 0.05, 10
 # What other detectors ask about goes off the budget; this much of it stays with the galleries.
 _KEPT = 0.5
+# Of S scores one is rarer than this part of 1/S in one catalog of a hundred.
+_BEYOND = 0.01
 # parts of the photos, each judged by the others; from so many photos on
 _FOLDS, _FOLDED = 5, 50
 
@@ -135,7 +137,9 @@ def share_budget(
     anyway, which use up to half of the budget. Each way gets the same rarity, the one at which all
     ways together ask about as many of the N photos as the budget allows: what several ways find on
     one photo counts once. Each photo is judged by the tails of the others, since a tail lies too
-    close around the photos that it was fitted to. Without any photo each way gets an equal part.
+    close around the photos that it was fitted to. A photo beyond all tails (of a way that finds
+    nothing on the others) says nothing of that rarity: its own way alone is set above it, as far as
+    the budget does not allow it. Without any photo each way gets an equal part.
     """
     tails = [ScoreTail.fit(one, budget=budget) for one in near]
     if not len(scores):
@@ -143,15 +147,21 @@ def share_budget(
         return SharedBudget(reviews, None)
     allowed = _allowed(len(scores), budget)
     left = max(allowed - int(asked.sum()), math.ceil(_KEPT * allowed) if allowed else 0)
-    rarest = np.sort(_rarest(scores, budget)[~asked])
     others = int(asked.sum())
-    if not len(rarest):
-        rarest = np.ones(1)
-    # Just beyond the first photo that may not be asked about.
-    limit = float(rarest[min(left, len(rarest) - 1)]) * (1 - 1e-6)
-    reviews = [float(np.nextafter(tail.score_at(limit), np.inf)) for tail in tails]
-    alarms = others + int((rarest < limit).sum())
-    return SharedBudget(reviews, _report(budget, len(scores), alarms, others))
+    plain, rarity = scores[~asked], _rarest(scores, budget)[~asked]
+    order = np.argsort(rarity, kind="stable")
+    least = _BEYOND / scores.size
+    # Just beyond the first photo that may not be asked about and that a tail tells of.
+    first = max(left, int((rarity < least).sum()))
+    rarest = rarity[order] if len(order) else np.ones(1)
+    limit = max(float(rarest[min(first, len(rarest) - 1)]) * (1 - 1e-6), least)
+    bars = np.nextafter([tail.score_at(limit) for tail in tails], np.inf)
+    ranked = plain[order]
+    too_many = ranked[(ranked >= bars).any(1)][left:]
+    above = np.where(too_many >= bars, np.nextafter(too_many, np.inf), -np.inf)
+    bars = np.maximum(bars, above.max(axis=0, initial=-np.inf))
+    alarms = others + min(left, int((rarity < limit).sum()))
+    return SharedBudget(bars.tolist(), _report(budget, len(scores), alarms, others))
 
 
 def _rarest(scores: np.ndarray, budget: float) -> np.ndarray:

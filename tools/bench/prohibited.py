@@ -104,7 +104,7 @@ def measure(part: str, work: Path) -> BenchRow:
         "gallery": lambda folder: measure_galleries(folder, folds=False),
         "gallery-folds": lambda folder: measure_galleries(folder, folds=True),
         "logos": _logos,
-        "worn": lambda _: measure_emblems(_FIRST_LOGO),
+        "worn": lambda folder: measure_emblems(_FIRST_LOGO, folder / "worn"),
         "nudity": _nudity,
         "codes": _codes,
         "cost": _cost,

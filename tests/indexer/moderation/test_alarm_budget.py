@@ -102,3 +102,24 @@ def test_budgets_of_their_own_are_counted_together() -> None:
     found = count_alarms([1.0, 1.0], seen, np.arange(10) == 5)
     assert (found.alarms, found.others, found.wanted, found.shown) == (3, 1, None, False)
     assert found.describe().startswith("each gallery has a false-alarm budget of its own; of 10 ")
+
+
+@pytest.mark.parametrize(("photos", "found"), [(60, 1), (200, 1), (200, 3), (1000, 1), (1000, 3)])
+def test_a_way_that_finds_almost_nothing_makes_no_other_stricter(photos: int, found: int) -> None:
+    """Keypoints that agree on one photo, or on three, and on no other: no tail tells how rare that
+    is. Their own threshold stands above as many of them as the budget does not allow; the other
+    way's stays about where it is without them."""
+    rng = np.random.default_rng(5)
+    plain = rng.exponential(size=(photos, 1))
+    sparse = np.zeros((photos, 1))
+    sparse[rng.choice(photos, found, replace=False), 0] = 1.2 + np.arange(found)
+    near = np.hstack([plain, sparse])
+    asked = np.zeros(photos, bool)
+    alone = share_budget([plain[:, 0]], plain, asked).reviews[0]
+    shared = share_budget(list(near.T), near, asked)
+    assert shared.alarms is not None
+    allowed = {60: 0, 200: 0, 1000: 4}[photos]
+    assert int((near >= shared.reviews).any(1).sum()) <= shared.alarms.alarms <= allowed
+    assert shared.reviews[0] == pytest.approx(alone, abs=1)
+    if not allowed:
+        assert shared.reviews[1] > sparse.max()

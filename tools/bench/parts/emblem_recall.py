@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,9 @@ _SHARES = (0.10, 0.25)
 _SETS = {"fashion": "fashion/products.csv", "clothing": "clothing"}
 # A policy file's ways to match, as columns of the scores
 FILES: Mapping[str, tuple[int, ...]] = {"symbol": (0,), "keypoints": (1,), "both": (0, 1)}
+STEPS = ("symbol", "detection", "keypoints")
+# photos between two savings: a run that is stopped goes on with the same ``--work``
+_PORTION = 20
 # of marks with hardly a corner: enough to tell whether they are found at all
 _PLAIN_WORN = ("upright", "turned")
 
@@ -69,34 +71,34 @@ class Emblem:
         return [len(example.frames) for example in self.bank.examples]
 
 
-@dataclass
-class Costs:
-    """Milliseconds of processor time a photo by step."""
+@dataclass(frozen=True)
+class Scored:
+    """Photos' scores float [N, E, 2] by E emblems' symbols and keypoints, and ``spent``.
 
-    steps: dict[str, list[float]]
+    ``spent`` float [N, 3]: milliseconds of processor time by ``STEPS``.
+    """
 
-    def describe(self) -> dict[str, float]:
-        """Medians."""
-        return {name: median(found) for name, found in self.steps.items() if found}
+    scores: np.ndarray
+    spent: np.ndarray
 
 
-def score_photo(emblems: Sequence[Emblem], photo: Photo, costs: Costs | None = None) -> np.ndarray:
-    """Score float [E, 2] of a photo by each emblem's symbols and keypoints, as the product does."""
-    started = time.process_time()
-    prepared = prepare_for_symbols(photo)
-    matches = [find_match(one.gallery.symbols, prepared) for one in emblems]
-    symbols = [max(found.score, 0.0) if found else 0.0 for found in matches]
-    halfway = time.process_time()
-    seen = detect_photo(photo.pixels)
-    detected = time.process_time()
-    placed = [find_keypoints(one.bank, seen) for one in emblems]
-    points = [found.score if found else 0.0 for found in placed]
-    if costs is not None:
-        ended = time.process_time()
-        parts = (halfway - started, detected - halfway, ended - detected)
-        for name, spent in zip(("symbol", "detection", "keypoints"), parts, strict=True):
-            costs.steps.setdefault(name, []).append(1000 * spent)
-    return np.array([symbols, points]).T
+def score_photos(emblems: Sequence[Emblem], photos: Iterable[Photo]) -> Scored:
+    """Score photos as the product does."""
+    scores, spent = [], []
+    for photo in photos:
+        times = [time.process_time()]
+        prepared = prepare_for_symbols(photo)
+        matches = [find_match(one.gallery.symbols, prepared) for one in emblems]
+        times.append(time.process_time())
+        seen = detect_photo(photo.pixels)
+        times.append(time.process_time())
+        placed = [find_keypoints(one.bank, seen) for one in emblems]
+        times.append(time.process_time())
+        symbols = [max(found.score, 0.0) if found else 0.0 for found in matches]
+        scores.append([symbols, [found.score if found else 0.0 for found in placed]])
+        spent.append(1000 * np.diff(times))
+    shaped = np.array(scores, float).reshape(-1, 2, len(emblems)).transpose(0, 2, 1)
+    return Scored(shaped, np.array(spent).reshape(-1, len(STEPS)))
 
 
 def fit_reviews(scores: np.ndarray) -> dict[str, np.ndarray]:
@@ -118,23 +120,23 @@ def asks(scores: np.ndarray, reviews: np.ndarray, name: str) -> np.ndarray:
     return np.asarray((scores[..., list(FILES[name])] >= reviews).any(-1))
 
 
-def measure_emblems(first: int) -> BenchRow:
+def measure_emblems(first: int, work: Path) -> BenchRow:
     """Six emblems in one policy file with one false-alarm budget, on train and validation photos.
 
     Bounds are of train photos of both sets; alarms are those of validation photos, and the emblems
     are pasted on these too. ``first`` is the seed of the first emblem. Marks with hardly a corner
-    are a second file.
+    are a second file. What is scored is kept in ``work``.
     """
     emblems = [Emblem.drawn(first + number) for number in range(len(KINDS))]
     marks = [Emblem.shown(name, draw_plain_mark(name), first) for name in PLAIN_KINDS]
-    row, samples = _measure(emblems, WORN)
-    plain, plain_samples = _measure(marks, _PLAIN_WORN)
+    row, samples = _measure(emblems, WORN, work / f"emblems-{first}")
+    plain, plain_samples = _measure(marks, _PLAIN_WORN, work / f"marks-{first}")
     samples += plain_samples
     return {**row, **{f"plain_{name}": value for name, value in plain.items()}, "samples": samples}
 
 
 def _measure(
-    emblems: Sequence[Emblem], ways: Sequence[str]
+    emblems: Sequence[Emblem], ways: Sequence[str], work: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     train, test, kept = (
         knob(f"PROHIBITED_{name}", n) for name, n in (("TRAIN", 400), ("TEST", 400), ("PASTES", 40))
@@ -142,26 +144,28 @@ def _measure(
     rng = np.random.default_rng(3)
     files = {name: _files(name, data) for name, data in _SETS.items()}
     known = [file for split in files.values() for file in _some(split["train"], train // 2, rng)]
-    costs = Costs({})
-    near = np.stack([score_photo(emblems, _open(file), costs) for file in known])
-    reviews = fit_reviews(near)
+    plain = [file for split in files.values() for file in _some(split["validation"], test, rng)]
+    near = _score(work / "train", emblems, [Shown(file) for file in known])
+    seen = _score(work / "validation", emblems, [Shown(file) for file in plain]).scores
+    reviews = fit_reviews(near.scores)
     row: BenchRow = {
         "recipe": f"{RECIPE}; one policy file of {len(emblems)} emblems, budget {BUDGET:g}, fitted "
         f"to {len(known)} train photos of both sets; {kept} validation photos of each set for each "
         "way and share, emblems in turn",
         "points": {one.name: one.points() for one in emblems},
-        "cost_ms": costs.describe(),
+        "cost_ms": dict(zip(STEPS, np.median(near.spent, axis=0).tolist(), strict=True)),
     }
-    plain = [file for split in files.values() for file in _some(split["validation"], test, rng)]
-    seen = np.stack([score_photo(emblems, _open(file)) for file in plain])
     for name, bounds in reviews.items():
         hits = int(asks(seen, bounds, name).any(1).sum())
         row |= _share(f"alarms_{name}", hits, len(seen))
     samples: list[dict[str, Any]] = []
     for way in ways:
         for share in _SHARES:
-            pasted = list(_pasted(emblems, files, way, share, kept, rng))
-            outcomes = [_judge(emblems, reviews, *one) for one in pasted]
+            photos = list(_pasted(emblems, files, Worn(way, share), kept, rng))
+            scored = _score(work / f"{way}-{round(100 * share)}", emblems, photos).scores
+            outcomes = []
+            for one, scores in zip(photos, scored, strict=True):
+                outcomes.append(_judge(emblems, reviews, one, scores))
             samples += [{"way": way, "share": share, **one} for one in outcomes]
             for name in FILES:
                 hits = sum(one[name] for one in outcomes)
@@ -171,29 +175,81 @@ def _measure(
     return row, samples
 
 
+@dataclass(frozen=True)
+class Worn:
+    """How an emblem is worn, and the share of the photo's area that it has."""
+
+    way: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photo as it is, or with one of the emblems, drawn from ``seed``."""
+
+    file: Path
+    emblem: int = 0
+    worn: Worn | None = None
+    seed: int = 0
+
+    def open(self, emblems: Sequence[Emblem]) -> Photo:
+        """Decode it, with its emblem."""
+        photo = _open(self.file)
+        if self.worn is None:
+            return photo
+        logo = emblems[self.emblem].logo
+        return decode_photo(worn(photo.pixels, logo, self.worn.way, self.worn.share, self.seed))
+
+
+def _score(label: Path, emblems: Sequence[Emblem], photos: Sequence[Shown]) -> Scored:
+    """Score photos in portions that are kept in files named after ``label``.
+
+    One that bears an emblem is scored by this one alone: float [N, 1, 2].
+    """
+    parts = []
+    for start in range(0, len(photos), _PORTION):
+        some = photos[start : start + _PORTION]
+        file = label.with_name(f"{label.name}-{len(photos)}-{start}.npz")
+        if file.exists():
+            with np.load(file, allow_pickle=False) as stored:
+                parts.append(Scored(stored["scores"], stored["spent"]))
+            continue
+        bare = all(one.worn is None for one in some)
+        each = [
+            score_photos(emblems if bare else [emblems[one.emblem]], [one.open(emblems)])
+            for one in some
+        ]
+        part = _joined(each)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, scores=part.scores, spent=part.spent)
+        parts.append(part)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Scored]) -> Scored:
+    scores = np.concatenate([part.scores for part in parts])
+    return Scored(scores, np.concatenate([part.spent for part in parts]))
+
+
 def _pasted(
     emblems: Sequence[Emblem],
     files: dict[str, dict[str, list[Path]]],
-    way: str,
-    share: float,
+    how: Worn,
     kept: int,
     rng: np.random.Generator,
-) -> Iterator[tuple[int, Photo]]:
-    """Which emblem, and a photo that bears it."""
+) -> Iterator[Shown]:
+    """Validation photos of each set that bear the emblems in turn."""
     for split in files.values():
         for number, file in enumerate(_some(split["validation"], kept, rng)):
-            place = number % len(emblems)
-            seed = int(rng.integers(2**31))
-            data = worn(_open(file).pixels, emblems[place].logo, way, share, seed)
-            yield place, decode_photo(data)
+            yield Shown(file, number % len(emblems), how, int(rng.integers(2**31)))
 
 
 def _judge(
-    emblems: Sequence[Emblem], reviews: dict[str, np.ndarray], place: int, photo: Photo
+    emblems: Sequence[Emblem], reviews: dict[str, np.ndarray], shown: Shown, scores: np.ndarray
 ) -> dict[str, Any]:
-    """Scores of the emblem that the photo bears, and which file asks about it."""
-    scores = score_photo([emblems[place]], photo)
-    found = {name: bool(asks(scores, bounds[place], name)[0]) for name, bounds in reviews.items()}
+    """Scores [1, 2] of the emblem that the photo bears, and which file asks about it."""
+    place = shown.emblem
+    found = {name: bool(asks(scores, reviews[name][place], name)[0]) for name in FILES}
     symbol, points = (round(float(value), 4) for value in scores[0])
     return {"emblem": emblems[place].name, "scores": [symbol, points], **found}
 

@@ -12,7 +12,7 @@ from indexer.moderation.fit_galleries import CatalogSample, fit_galleries
 from indexer.moderation.gallery import BannedGallery
 from tools.bench.data.logos import PLAIN_KINDS, draw_plain_mark
 from tools.bench.data.worn_emblems import WORN, worn
-from tools.bench.parts.emblem_recall import Emblem, asks, fit_reviews, score_photo
+from tools.bench.parts.emblem_recall import Emblem, asks, fit_reviews, score_photos
 
 
 def ground(seed: int) -> Photo:
@@ -28,7 +28,7 @@ def test_an_emblem_is_found_where_it_is_worn() -> None:
     and turned it is found by the files that look for keypoints."""
     pytest.importorskip("cv2")
     emblem, catalog = Emblem.drawn(0), [ground(seed) for seed in range(3)]
-    scores = np.stack([score_photo([emblem], photo) for photo in catalog])
+    scores = score_photos([emblem], catalog).scores
     assert scores.shape == (3, 1, 2)
     reviews = fit_reviews(scores)
     assert {name: found.shape for name, found in reviews.items()} == {
@@ -40,14 +40,14 @@ def test_an_emblem_is_found_where_it_is_worn() -> None:
     few = BannedGallery(examples=emblem.gallery.examples[:1], match=emblem.gallery.match)
     one = Emblem(emblem.name, emblem.logo, few)
     fitted = fit_galleries({"badge": few}, _no_network, (Block("g", 1, 1.0),), sample, budget=0.005)
-    again = fit_reviews(np.stack([score_photo([one], photo) for photo in catalog]))["both"]
+    again = fit_reviews(score_photos([one], catalog).scores)["both"]
     bounds = fitted.galleries["badge"].bounds
     assert again[0].tolist() == [bounds["symbol"].review, bounds["keypoints"].review]
     for name, found in reviews.items():
         assert not asks(scores, found, name).any()
     for way in ("upright", "turned"):
         data = worn(catalog[0].pixels, emblem.logo, way, 0.25, 5)
-        shown = score_photo([emblem], decode_photo(data))
+        shown = score_photos([emblem], [decode_photo(data)]).scores[0]
         assert asks(shown, reviews["keypoints"], "keypoints").all()
         assert asks(shown, reviews["both"], "both").all()
 
