@@ -109,7 +109,7 @@ def measure(
         category_figures(classified, queries),
         retrieval,
         FigureGroup({}, heads.intervals),
-        instance_figures(embedder, queries, searched, progress),
+        instance_figures(embedder, queries, searched, cache=cache, progress=progress),
         tags,
     ]
     figures: dict[str, Any] = {

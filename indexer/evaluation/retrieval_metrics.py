@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from indexer.catalog.attributes import COLOUR_COLUMNS, MAX_VALUES
-from indexer.core.errors import CatalensError
 from indexer.core.progress import OnStage, no_progress
 from indexer.evaluation.classification_metrics import by_product
 from indexer.evaluation.results import FigureGroup, Nearest
-from indexer.feeds.dataset import DatasetRow
-from indexer.imaging.decode import Photo
-from indexer.imaging.parallel import decode_all
-from indexer.imaging.recapture import recapture
 from indexer.model.runtime_base import Runtime
 from indexer.training.colour_column import first_value
+from indexer.training.feature_cache import photo_features
 from indexer.training.metrics import average_precision, hit_at_k, ranked_neighbours
 from indexer.training.tag_samples import TaggedPhotos, gallery_rules
 
@@ -178,37 +175,23 @@ def instance_figures(
     embedder: Runtime,
     queries: TaggedPhotos,
     searched: list[TaggedPhotos],
+    *,
+    cache: Path | None = None,
     progress: OnStage = no_progress,
 ) -> FigureGroup:
     """Share of simulated recaptures whose nearest of ``searched`` is their original or an exact
     copy of it."""
+    taken = photo_features(queries.rows, embedder, cache=cache, recaptured=True, progress=progress)
+    if not taken.rows:
+        return FigureGroup({"instance_hit_rate_at_1": None})
     vectors = np.concatenate([photos.vectors for photos in searched])
     pixels = np.concatenate([photos.pixels for photos in searched])
+    original = {id(row): own for row, own in zip(queries.rows, queries.pixels, strict=True)}
     right: list[float] = []
-    rows: list[DatasetRow] = []
-    batch: list[tuple[int, Photo]] = []
-
-    def flush() -> None:
-        taken = embedder.embed([recapture(photo) for _, photo in batch])
-        best = np.argmax(taken @ vectors.T, axis=1)
-        numbers = [number for number, _ in batch]
-        right.extend((pixels[best] == queries.pixels[numbers]).astype(float).tolist())
-        rows.extend(queries.rows[number] for number in numbers)
-        batch.clear()
-        progress("recaptures", len(right), len(queries.rows))
-
-    originals = decode_all(
-        range(len(queries.rows)), lambda number: queries.rows[number].image.read_bytes()
-    )
-    for number, photo in originals:
-        if isinstance(photo, CatalensError):
-            continue
-        batch.append((number, photo))
-        if len(batch) == _BATCH:
-            flush()
-    if batch:
-        flush()
-    if not right:
-        return FigureGroup({"instance_hit_rate_at_1": None})
-    intervals = by_product(rows).means({"instance_hit_rate_at_1": np.array(right)})
+    for start in range(0, len(taken.rows), _BATCH):
+        asked = embedder.embed_features(taken.values[start : start + _BATCH].astype(np.float32))
+        best = np.argmax(asked @ vectors.T, axis=1)
+        own = [original[id(row)] for row in taken.rows[start : start + _BATCH]]
+        right.extend((pixels[best] == own).astype(float).tolist())
+    intervals = by_product(taken.rows).means({"instance_hit_rate_at_1": np.array(right)})
     return FigureGroup({"instance_hit_rate_at_1": float(np.mean(right))}, intervals)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexer.core.errors import (
@@ -13,9 +15,12 @@ from indexer.core.errors import (
     WeightsUnavailableError,
 )
 from indexer.evaluation.evaluate import evaluate, frozen_photos
+from indexer.imaging.decode import Photo
 from indexer.model.bundle import load_bundle
+from indexer.model.torch_runtime import TorchRuntime
+from indexer.training.options import TrainingOptions
 from indexer.training.problem import read_problem
-from indexer.training.train import TrainReport
+from indexer.training.train import TrainReport, train
 from tests.indexer.conftest import KINDS, draw
 
 
@@ -94,3 +99,37 @@ def test_a_baseline_from_weights_that_are_not_kept_is_none(trained: TrainReport)
     )
     with pytest.raises(WeightsUnavailableError, match=r"mine\.pth"):
         frozen_photos(tuned, None, {}, "cpu", None)  # type: ignore[arg-type]
+
+
+def test_nothing_that_training_or_an_evaluation_computed_is_computed_again(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos that trained the model never pass the network again; what is asked passes it once,
+    as it is and taken again, and the second evaluation runs no network at all."""
+    problem = read_problem(shapes, 1)
+    passed: list[int] = []
+    extract = TorchRuntime.extract_features
+
+    def counted(self: TorchRuntime, photos: Sequence[Photo]) -> np.ndarray:
+        passed.append(len(photos))
+        return extract(self, photos)
+
+    def forbidden(*_: object) -> np.ndarray:
+        raise AssertionError("a photo went through the network beside the cache")
+
+    monkeypatch.setattr(TorchRuntime, "extract_features", counted)
+    monkeypatch.setattr(TorchRuntime, "embed", forbidden)
+    # Other tests evaluate too.
+    cache = tmp_path / "cache"
+    train(
+        shapes,
+        tmp_path / "model",
+        TrainingOptions(epochs=2, batch_size=16, seed=1, device="cpu", cache=cache),
+    )
+    passed.clear()
+    first = evaluate(tmp_path / "model", shapes, cache=cache)
+    asked = len(problem.of("test"))
+    assert sum(passed) == 2 * asked
+    passed.clear()
+    assert evaluate(tmp_path / "model", shapes, cache=cache) == first
+    assert passed == []
