@@ -51,6 +51,10 @@ PARITY = "parity.json"
 TEXT = "text.safetensors"
 TEXT_CONFIG = "text.json"
 TOKENIZER = "tokenizer.json"
+# The tower as a graph, and its vectors of the probe texts; only of an exported model.
+TEXT_GRAPH = "text_graph.xml"
+TEXT_GRAPH_WEIGHTS = "text_graph.bin"
+TEXT_PROBES = "text_probes.safetensors"
 TEXT_FILES = (TEXT, TEXT_CONFIG, TOKENIZER)
 _BACKBONE = "backbone."
 # Of some hundred thousand tensors; reading one costs more than its bytes.
@@ -129,6 +133,10 @@ class Bundle:
     def probe_features(self) -> np.ndarray:
         """Load the features float32 [P, F] of the probe pictures, as the graph's export gave."""
         return _load_tensors(self.path / PROBES)["features"]
+
+    def text_probes(self) -> np.ndarray:
+        """Load the vectors float32 [P, D] that the text tower gave of the probe texts."""
+        return _load_tensors(self.path / TEXT_PROBES).get("vectors", np.empty(0))
 
     def general_spread(self) -> np.ndarray | None:
         """Return the covariance float64 [dim, dim] of block g for isotropic features.
@@ -344,6 +352,8 @@ def load_bundle(path: Path | str) -> Bundle:
         raise BadModelError(f"{path / MANIFEST} does not list every file of a model")
     if GRAPH in files and {GRAPH_WEIGHTS, PROBES, PARITY} - set(files):
         raise BadModelError(f"{path / MANIFEST} does not list every file of an exported model")
+    if TEXT_GRAPH in files and {TEXT_GRAPH_WEIGHTS, TEXT_PROBES, TEXT} - set(files):
+        raise BadModelError(f"{path / MANIFEST} does not list every file of a text tower's graph")
     for name, known in files.items():
         if not is_plain_name(name) or not isinstance(known, dict):
             raise BadModelError(f"model {path}: {MANIFEST} names {name!a}, no plain file name")

@@ -41,7 +41,7 @@ def check_graph(model: Any, spec: ModelSpec, *, where: str) -> None:
     nothing repeats, and every result is bounded, at the largest input too. Raises
     ``BadModelError``."""
     side = spec.preprocess.crop
-    ends = [_shape(port) for port in (*model.inputs, *model.outputs)]
+    ends = ends_of(model)
     if len(model.inputs) != 1 or ends != [[1, side, side, 3], [1, spec.feature_dim]]:
         raise BadModelError(
             f"{where}: its graph takes and gives {ends}, not one photo of {side} px and its "
@@ -49,7 +49,7 @@ def check_graph(model: Any, spec: ModelSpec, *, where: str) -> None:
         )
     if model.inputs[0].get_element_type().get_type_name() != "u8":
         raise BadModelError(f"{where}: its graph does not take bytes")
-    _check_operations(model, where)
+    check_operations(model, where)
     width, height = max(input_sizes(spec.preprocess), key=math.prod)
     if (width, height) != (side, side):
         largest = model.clone()
@@ -59,10 +59,17 @@ def check_graph(model: Any, spec: ModelSpec, *, where: str) -> None:
             raise BadModelError(
                 f"{where}: its graph does not take photos of {width} x {height} px"
             ) from error
-        _check_operations(largest, where)
+        check_operations(largest, where)
 
 
-def _check_operations(model: Any, where: str) -> None:
+def ends_of(model: Any) -> list[list[int | None]]:
+    """List the shapes of what a graph takes and gives."""
+    return [_shape(port) for port in (*model.inputs, *model.outputs)]
+
+
+def check_operations(model: Any, where: str) -> None:
+    """Check that nothing in a graph repeats, and that every result is bounded. Raises
+    ``BadModelError``."""
     operations = model.get_ops()
     if len(operations) > _MOST_OPERATIONS:
         raise BadModelError(f"{where}: its graph has {len(operations):,} operations")

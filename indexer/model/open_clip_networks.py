@@ -18,12 +18,12 @@ from indexer.core.regular_files import parse_json, read_small
 from indexer.model.backbone import Backbone, preprocessing
 from indexer.model.hub_weights import CARD, HubWeights
 from indexer.model.spec import Preprocess, preprocess_fault
+from indexer.model.text_packages import HOW_TO_INSTALL
 
 OPEN_CLIP = "open_clip:"
 PAIR_CONFIG = "open_clip_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-HOW_TO_INSTALL = "pip install 'catalens[text-image]'"
 _MOST_CONFIG = 1 << 20
 _MOST_PX = 2048
 _SIMILAR = 5

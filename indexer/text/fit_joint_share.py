@@ -16,7 +16,7 @@ from indexer.text.open_words import default_share, joint_place
 from indexer.text.text_tower import TextTower
 
 if TYPE_CHECKING:
-    from indexer.model.joint_text import JointEncoder
+    from indexer.model.joint_encoder import JointEncoder
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ def with_joint_share(
     if len(held) < _LEAST:
         return tower
     try:
-        from indexer.model.joint_text import JointEncoder  # brings torch
+        from indexer.model.joint_encoder import JointEncoder
 
         encoder = JointEncoder(bundle)
     except CatalensError as error:

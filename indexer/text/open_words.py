@@ -13,7 +13,7 @@ from indexer.text.text_tower import TEMPERATURE
 from indexer.text.tokenizer import is_run
 
 if TYPE_CHECKING:
-    from indexer.model.joint_text import JointEncoder
+    from indexer.model.joint_encoder import JointEncoder
 
 # A word of another script is known where the tokenizer has pieces for it, not one for each letter
 # or byte: pieces a letter at most, of scripts written without spaces and of alphabets.

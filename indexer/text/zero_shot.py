@@ -14,7 +14,7 @@ from indexer.text.open_words import joint_place, reads
 from indexer.text.tokenizer import spelled
 
 if TYPE_CHECKING:
-    from indexer.model.joint_text import JointEncoder
+    from indexer.model.joint_encoder import JointEncoder
 
 MOST_PROMPTS = 20
 # Characters of one; its pieces are counted besides.

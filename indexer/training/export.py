@@ -42,6 +42,7 @@ from indexer.model.bundle import (
     write_bundle,
 )
 from indexer.model.feature_store import FeatureCache, cache_file, default_cache, features_id
+from indexer.model.joint_encoder import JointEncoder
 from indexer.model.network import Network
 from indexer.model.numpy_network import NumpyNetwork
 from indexer.model.openvino_runtime import (
@@ -55,6 +56,7 @@ from indexer.model.openvino_runtime import (
 )
 from indexer.model.preprocessing import QUICK, group_pixels, photos_to_pixels, shrink_to
 from indexer.model.spec import NUMERICS
+from indexer.model.text_graph import write_text_graph
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.training.problem import read_trained
 from indexer.training.quantisation import quantised_graphs
@@ -361,6 +363,8 @@ def _write(
     from safetensors.numpy import save_file
 
     bundle.copy_text_tower(folder)
+    if bundle.spec.block("t") is not None:
+        write_text_graph(JointEncoder(bundle), folder)
     openvino().save_model(graph, folder / GRAPH, compress_to_fp16=False)
     features = Graph(graph, network.spec.numeric).infer_probes(network.spec.preprocess)
     save_file({"features": features}, folder / PROBES)

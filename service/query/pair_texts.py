@@ -22,7 +22,7 @@ from indexer.text.open_words import default_share, reads
 from service.query.context import RequestContext
 
 if TYPE_CHECKING:
-    from indexer.model.joint_text import JointEncoder
+    from indexer.model.joint_encoder import JointEncoder
 
 # The model that answers and another one: a tower may take a gigabyte.
 _MOST = 2
@@ -115,7 +115,7 @@ class PairEncoders:
     def _open(self, bundle: Bundle) -> JointEncoder | CatalensError:
         found: JointEncoder | CatalensError
         try:
-            from indexer.model.joint_text import JointEncoder  # brings torch
+            from indexer.model.joint_encoder import JointEncoder
 
             found = JointEncoder(bundle)
         except CatalensError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ from PIL import Image
 from indexer.core.errors import BadModelError, WeightsUnavailableError
 from indexer.core.native import torch
 from indexer.imaging.decode import decode_photo
-from indexer.model import backbones, joint_text
+from indexer.model import backbones, joint_encoder, joint_text
 from indexer.model.bundle import TEXT_FILES, Bundle, load_bundle
 from indexer.model.gradcam import category_direction, category_map, pair_maps
-from indexer.model.joint_text import JointEncoder, read_text_tower
+from indexer.model.joint_encoder import JointEncoder
+from indexer.model.joint_text import read_text_tower
 from indexer.model.open_runtime import open_embedder
+from indexer.model.text_packages import CLEANINGS, cleaner
 from indexer.training.export import export
 from indexer.training.options import TrainingOptions
 from indexer.training.train import train
@@ -109,11 +113,58 @@ def test_texts_are_encoded_as_open_clip_does(bundle: Bundle, weights: Path) -> N
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def fast(bundle: Bundle, photos: Path) -> Bundle:
+    """The trained pair, exported."""
+    made = export(bundle.path, photos, photos.parent / "fast", numeric="fp32")
+    return load_bundle(made["model"])
+
+
+def test_an_exported_pair_reads_words_without_torch(
+    bundle: Bundle, fast: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph gives the tower's vectors; where it gives others, the tower itself is asked."""
+    texts = ["Red!", "a photo of  blue", "", "zebra_thing &amp; red", "a photo of red thing " * 9]
+    wanted = JointEncoder(bundle).encode(texts)
+    encoder = JointEncoder(fast)
+    assert encoder.network is None
+    np.testing.assert_allclose(encoder.encode(texts), wanted, atol=1e-5)
+    script = (
+        "import sys\n"
+        "from indexer.model.bundle import load_bundle\n"
+        "from indexer.model.joint_encoder import JointEncoder\n"
+        "print(JointEncoder(load_bundle(sys.argv[1])).encode(['red']).shape)\n"
+        "print({'torch', 'open_clip', 'transformers'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(fast.path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["(1, 24)", "set()"]
+    monkeypatch.setattr(Bundle, "text_probes", lambda _: np.ones((4, 24), np.float32))
+    other = JointEncoder(fast)
+    assert other.network is not None
+    np.testing.assert_array_equal(other.encode(texts), wanted)
+
+
+@pytest.mark.parametrize("kind", CLEANINGS)
+def test_texts_are_cleaned_as_open_clip_cleans_them(kind: str) -> None:
+    """Marks, entities, broken letters, spaces of any kind and capitals."""
+    own, theirs = cleaner(kind), open_clip.tokenizer.get_clean_fn(kind)
+    for text in (
+        "",
+        " A  Photo_of\u00a0Red!\n",
+        "&amp;lt;b&amp;gt;",
+        "schÃ¶n",
+        "ÉCLAIR İ",
+        "红色_T恤",
+    ):
+        assert own(text) == theirs(text)
+
+
 def test_an_export_keeps_the_tower_and_explanations_work(
-    bundle: Bundle, photos: Path, tmp_path: Path
+    bundle: Bundle, photos: Path, fast: Bundle
 ) -> None:
     """The graph gives torch's vectors, text files travel, and heat maps have the tower's cells."""
-    fast = load_bundle(export(bundle.path, photos, tmp_path / "fast", numeric="fp32")["model"])
     assert {name: fast.checksums[name] for name in TEXT_FILES} == {
         name: bundle.checksums[name] for name in TEXT_FILES
     }
@@ -181,7 +232,7 @@ def test_clips_own_tokenizer_gives_its_own_pieces() -> None:
     own = open_clip.tokenizer.SimpleTokenizer()
     clean = open_clip.tokenizer.get_clean_fn("lower")
     config = {"text_cfg": {}, "pad_id": 0}
-    made = joint_text._tokenizer(joint_text._clip_tokenizer(), config, "a model")
+    made = joint_encoder.open_tokenizer(joint_text._clip_tokenizer(), config, "a model")
     for text in (
         "a photo of a cat",
         "Don't  WORRY: crème brûlée, 50%!",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from indexer.core.errors import BadModelError
-from indexer.model import joint_text
+from indexer.model import joint_encoder, joint_text
 from indexer.model.tokenizer_check import check_tokenizer
 
 CONFIG = {"text_cfg": {}, "pad_id": 0}
@@ -60,7 +60,7 @@ def packed(*texts: bytes) -> str:
 def test_steps_that_make_much_of_little_are_refused(parts: dict[str, Any], words: str) -> None:
     """Before any text is read, with what is too much of it."""
     with pytest.raises(BadModelError, match=words):
-        joint_text._tokenizer(tokenizer(**parts), CONFIG, "a model")
+        joint_encoder.open_tokenizer(tokenizer(**parts), CONFIG, "a model")
 
 
 def test_steps_of_published_tokenizers_pass() -> None:
@@ -80,10 +80,10 @@ def test_a_panic_of_the_package_is_a_refusal(capfd: pytest.CaptureFixture[str]) 
     where a text is taken apart."""
     empty = {"type": "Precompiled", "precompiled_charsmap": ""}
     with pytest.raises(BadModelError, match="Cannot parse precompiled_charsmap"):
-        joint_text._tokenizer(tokenizer(normalizer=empty), CONFIG, "a model")
+        joint_encoder.open_tokenizer(tokenizer(normalizer=empty), CONFIG, "a model")
     slow = {"type": "Replace", "pattern": {"Regex": "(a+)+$b"}, "content": ""}
-    encoder = object.__new__(joint_text.JointEncoder)
-    encoder._tokenizer = joint_text._tokenizer(tokenizer(normalizer=slow), CONFIG, "a model")
+    encoder = object.__new__(joint_encoder.JointEncoder)
+    encoder._tokenizer = joint_encoder.open_tokenizer(tokenizer(normalizer=slow), CONFIG, "a model")
     encoder._clean, encoder._where, encoder._foreign = str, "a model", None
     with pytest.raises(BadModelError, match=r"a model: its tokenizer\.json fails at a text"):
         encoder.pieces("a" * 200)

@@ -54,7 +54,7 @@ def test_titles_choose_the_share(
             found = np.random.default_rng(9).normal(size=(len(texts), DIM))
             return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
-    monkeypatch.setattr("indexer.model.joint_text.JointEncoder", Pair)
+    monkeypatch.setattr("indexer.model.joint_encoder.JointEncoder", Pair)
     told = products()
     tower = fit_tower(told, BLOCKS)
     found = with_joint_share(tower, told, bundle())
@@ -74,7 +74,7 @@ def test_a_share_is_stored_and_a_tower_that_cannot_be_used_leaves_none(
     def refuse(bundle: Any) -> None:
         raise WeightsUnavailableError("needs open_clip")
 
-    monkeypatch.setattr("indexer.model.joint_text.JointEncoder", refuse)
+    monkeypatch.setattr("indexer.model.joint_encoder.JointEncoder", refuse)
     told = products()[:200]
     tower = fit_tower(told, BLOCKS)
     assert tower is not None

@@ -19,7 +19,7 @@ from indexer.core.errors import BadModelError, BadRequestError, WeightsUnavailab
 from indexer.core.timer import StageTimer
 from indexer.index.hybrid_ranking import KeywordShare
 from indexer.index.query_weighting import vector_query
-from indexer.model.joint_text import JointEncoder
+from indexer.model.joint_encoder import JointEncoder
 from indexer.model.spec import Block
 from indexer.text.keyword_index import KeywordHits
 from indexer.text.open_words import joint_query
@@ -171,7 +171,7 @@ def test_a_tower_that_cannot_be_used_leaves_keywords_and_is_logged_once(
     def refuse(bundle: Any) -> None:
         raise error("a text tower needs the package open_clip")
 
-    monkeypatch.setattr("indexer.model.joint_text.JointEncoder", refuse)
+    monkeypatch.setattr("indexer.model.joint_encoder.JointEncoder", refuse)
     lines: list[str] = []
     log = SimpleNamespace(error=lambda text, **fields: lines.append(fields["reason"]))
     with Engine(Settings(home=engine.home.path), watch=False) as other:
