@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from indexer.core.errors import BadRequestError
+from indexer.core.vectors import log_sum_exp
 from indexer.model.few_shot import LinearRow
 from indexer.text.zero_shot import DescribedKind, rare_score
 
@@ -36,7 +36,7 @@ def fit_described_category(
     bias = -float(np.median(scores))
     threshold, over = 0.0, scores + bias
     if logits is not None:
-        over = over - temperature * logsumexp(logits / temperature, axis=1)
+        over = over - temperature * log_sum_exp(logits / temperature, axis=1)
         threshold = rare_score(over)
     row = _row(kind, temperature, bias, threshold)
     return DescribedRow(row, float((over > threshold).mean()))

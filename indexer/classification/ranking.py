@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import logsumexp
 
+from indexer.core.vectors import log_sum_exp
 from indexer.model.calibration import remove_label_smoothing, softmax
 from indexer.model.decision_layer import Category, Decision, FewShot
 from indexer.model.few_shot import few_shot_scores
@@ -39,7 +39,7 @@ def category_logits(
             parts[int(entry.category or 0)].append(scores[:, number])
     t = decision.temperature
     together = [
-        t * logsumexp(np.stack(parts[category.id]) / t, axis=0)
+        t * log_sum_exp(np.stack(parts[category.id]) / t, axis=0)
         if parts[category.id]
         else np.full(len(vectors), -1e9)
         for category in decision.categories

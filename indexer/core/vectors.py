@@ -85,3 +85,13 @@ def check_unit(vectors: np.ndarray, dim: int) -> None:
                 f"vector {start + row} has {what}: give L2-normalised vectors, they are not "
                 "normalised for you"
             )
+
+
+def log_sum_exp(values: np.ndarray, axis: int, *, keepdims: bool = False) -> np.ndarray:
+    """Log of the sum of exponentials along ``axis``, float64.
+
+    SciPy's asks torch's types where torch is in the process, and fails while another thread loads
+    it, which a service does with the first question that needs it.
+    """
+    total = np.asarray(np.logaddexp.reduce(values, axis=axis, dtype=np.float64, keepdims=True))
+    return total if keepdims else total.squeeze(axis)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
+
+from indexer.core.vectors import log_sum_exp
 
 # Of a probability that is less than what smoothing added.
 _KEPT = 0.1
@@ -34,7 +35,7 @@ def remove_label_smoothing(logits: np.ndarray, smoothing: float) -> np.ndarray:
     smoothed = softmax(given)
     corrected = np.maximum(smoothed - smoothing / given.shape[-1], _KEPT * smoothed)
     corrected /= corrected.sum(axis=-1, keepdims=True)
-    total = logsumexp(given, axis=-1, keepdims=True)
+    total = log_sum_exp(given, axis=-1, keepdims=True)
     return np.asarray(total + np.log(np.maximum(corrected, 1e-30)), np.float32)
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
-from scipy.special import logsumexp
 
+from indexer.core.vectors import log_sum_exp
 from indexer.model.decision_layer import FewShot
 from indexer.model.spec import Block
 
@@ -86,7 +85,13 @@ def background(
         residual[groups == group] -= residual[groups == group].mean(0)
     covariance = residual.T @ residual / max(len(residual), 1)
     sphere = np.trace(covariance) / width
-    ball = block_diag(*[_ball(block, general) for block in blocks])
+    ball = np.zeros((width, width))
+    start = 0
+    for block in blocks:
+        part = _ball(block, general)
+        end = start + len(part)
+        ball[start:end, start:end] = part
+        start = end
     if sphere <= 1e-9:
         covariance = ball * _ALONE / width
         sphere = _ALONE / width
@@ -113,7 +118,7 @@ def fit_category(
     bias = bias * temperature
     threshold = 0.0
     if logits is not None and len(catalog):
-        of_head = temperature * logsumexp(logits / temperature, axis=1)
+        of_head = temperature * log_sum_exp(logits / temperature, axis=1)
         threshold = float(np.quantile(catalog @ weight + bias - of_head, _RARE))
     return LinearRow(
         examples.mean(0).astype(np.float32), weight.astype(np.float32), bias, threshold

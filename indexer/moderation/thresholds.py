@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
+from indexer.core.vectors import log_sum_exp
 from indexer.model.few_shot import Background, fit_tag
 
 Verdict = Literal["allow", "review", "block"]
@@ -88,7 +89,7 @@ class Rivals:
         """Log of the kinds' summed likelihoods float [N] of embeddings [N, D]; 0 without kinds."""
         if not len(self.bias):
             return np.zeros(len(vectors))
-        return np.asarray(logsumexp(vectors @ self.weight.T + self.bias, axis=1))
+        return np.asarray(log_sum_exp(vectors @ self.weight.T + self.bias, axis=1))
 
 
 def fit_rivals(catalog: np.ndarray, groups: np.ndarray, behind: Background) -> Rivals:

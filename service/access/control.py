@@ -11,7 +11,7 @@ from indexer.core.home import Home
 from service.access.addresses import TrustedProxies, network_of
 from service.access.caller import Caller
 from service.access.key_ring import KeyHolder, KeyRing
-from service.access.origin import check_host, check_origin
+from service.access.origin import check_host, check_origin, is_web_origin
 from service.access.rate_limit import RateLimit, RateLimiter
 from service.access.refusal import RequestRefusedError
 from service.access.roles import PUBLIC, roles_for
@@ -101,7 +101,8 @@ class AccessControl:
         origin = foreign_origin(headers, self._settings)
         if origin is None or not is_shared(method, rule):
             named = headers.get("origin", "")
-            what = f"{method} is not for pages of other sites" if origin else f"add {named}"
+            what = f"add {named}" if is_web_origin(named) else "that is no address of a site"
+            what = f"{method} is not for pages of other sites" if origin else what
             raise RequestRefusedError(
                 403,
                 "forbidden-origin",

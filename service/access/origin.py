@@ -31,7 +31,7 @@ def check_origin(headers: Mapping[str, str], settings: Settings, *, shared: bool
     origin = headers.get("origin")
     if origin is not None and not is_own_origin(origin, headers, settings):
         detail = f"requests from pages of {origin} are not taken"
-        if _netloc(origin):
+        if is_web_origin(origin):
             detail += (
                 "; if that is this service behind a reverse proxy, start it with --public-url "
                 f"{origin} (setting public_url)"
@@ -54,6 +54,11 @@ def is_own_origin(origin: str, headers: Mapping[str, str], settings: Settings) -
     return (public != "" and origin.lower() == public) or _netloc(origin) == headers.get(
         "host", ""
     ).lower()
+
+
+def is_web_origin(origin: str) -> bool:
+    """Whether it is the address of a site, which can be allowed: not `null`, say."""
+    return bool(_netloc(origin))
 
 
 def _host_name(host: str) -> str:

@@ -17,7 +17,6 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
 from indexer.core.errors import BadSettingsError, BusyError
 from service.logging import make_log
@@ -111,7 +110,7 @@ class WebServer:
         self.check = check
         self.bodies = BodyBudget(limits.bodies_bytes)
         self.probes = frozenset({*_PROBES, *(prefix + path for path in _PROBES)})
-        self.probe_tasks = ThreadedTaskDispatcher()
+        self.probe_tasks = FairDispatcher()
         self.accepted = 0
         self.thread = 0  # of the loop
         self.newest: HttpChannel

@@ -127,7 +127,9 @@ def test_other_origins_are_refused_with_the_options_name(
     web = open_web(allowed_origins=(SHOP,))
     refused = preflight(web, "/v1/search", "POST", origin)
     assert_problem(refused, 403, "forbidden-origin")
-    assert "--allow-origin" in refused.get_json()["detail"]
+    detail = refused.get_json()["detail"]
+    assert "--allow-origin" in detail
+    assert (f"add {origin}" in detail) == origin.startswith("http")  # others cannot be allowed
     headers = {"Origin": origin, "Authorization": f"Bearer {key}"}
     answer = web.post("/v1/search", json=QUESTION, headers=headers)
     assert_problem(answer, 403, "forbidden-origin")
