@@ -48,6 +48,7 @@ PROBED = 4000  # photos at most that go through the backbone, chosen by product
 # of neck and heads, per photo and epoch of the linear recipe (measured on two Zen 4 cores)
 _LINEAR_S = 1e-4
 _TIMED = 8  # photos that speed is measured with
+_QUIET = 0.5  # of one core: what measuring uses less of has to share the machine
 _FEW = 300  # training photos below which unfreezing a network overfits
 _FEW_JUDGES = 30  # validation photos below which folds of all photos say more
 _RIDGE = 0.3  # of the mean eigenvalue
@@ -249,6 +250,12 @@ def recommend(
     took = (
         f"the recipe linear takes up to {_time(cost['linear'])} here, less once features are cached"
     )
+    reasons = [judged, reason, took]
+    if found.get("speed", {}).get("crowded"):
+        reasons.append(
+            "these times are of a machine that other programs kept busy: ask again when it is "
+            "idle, they may fall and allow another recipe"
+        )
     seconds = cost["linear"]
     command = f"{_command(data, backbone, weights)} --recipe {recipe}"
     if recipe == "finetune":
@@ -260,7 +267,7 @@ def recommend(
         "epochs": epochs if recipe == "finetune" else RECIPES["linear"].epochs,
         "seconds": seconds,
         "command": command,
-        "reasons": [judged, reason, took],
+        "reasons": reasons,
     }
 
 
@@ -393,7 +400,8 @@ def frozen_features(rows: Sequence[DatasetRow], *, progress: OnStage = no_progre
 
 def measure_speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str, Any]:
     """Photos/s here: decoded and seen, and in a training step (whole network, full size); sizes on
-    the way."""
+    the way. ``crowded``: other programs had the processor meanwhile."""
+    begun, used = time.perf_counter(), time.process_time()
     started = time.perf_counter()
     decoded = decode_some(runtime, rows)
     decoding = time.perf_counter() - started
@@ -405,9 +413,12 @@ def measure_speed(runtime: TorchRuntime, rows: Sequence[DatasetRow]) -> dict[str
         started = time.perf_counter()
         runtime.extract_features(decoded)
         passes.append(time.perf_counter() - started)
+    step = _step_seconds(runtime, decoded)
+    share = (time.process_time() - used) / (time.perf_counter() - begun)
     return {
         "forward_per_s": len(decoded) / (decoding + min(passes)),
-        "training_per_s": len(decoded) / (_step_seconds(runtime, decoded) + decoding),
+        "training_per_s": len(decoded) / (step + decoding),
+        "crowded": runtime.device == "cpu" and share < _QUIET,
         "short_side_px": {
             "min": min(sides),
             "median": float(np.median(sides)),

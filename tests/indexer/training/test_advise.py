@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from indexer.core.errors import BadDataError
-from indexer.training.advise import advise, costs, probe, recommend, sampled
+from indexer.training.advise import (
+    advise,
+    costs,
+    frozen_runtime,
+    measure_speed,
+    probe,
+    recommend,
+    sampled,
+)
+from indexer.training.problem import read_problem
 from indexer.training.train import RECIPES
 from tests.indexer.conftest import KINDS, draw
 from tests.indexer.training.test_label_errors import row
@@ -87,6 +98,28 @@ def test_costs_come_from_the_measured_speed() -> None:
     assert cost["linear"] == pytest.approx((800 * 4 + 400 * 2) / 50 + fit)
     few = costs({"train": 80, "validation": 10, "test": 9}, speed)
     assert few["linear"] == few["finetune_start"] == pytest.approx(90 / 50 + 80 * 20 * 1e-4)
+
+
+def test_times_of_a_crowded_machine_are_told_as_such() -> None:
+    """Where other programs had the processor while speed was measured, the advice says so."""
+    cost = {"linear": 70.0, "finetune_start": 30.0, "finetune_epoch": 400.0}
+    for crowded in (True, False):
+        advice = recommend(
+            found(cost_s=cost, speed={"crowded": crowded}), "efficientnet_lite0", Path("d"), 15.0
+        )
+        assert any("kept busy" in reason for reason in advice["reasons"]) is crowded
+
+
+@pytest.mark.parametrize(("spent", "crowded"), [(0.1, True), (30.0, False)])
+def test_a_crowded_machine_is_known_by_the_processor_time(
+    spent: float, crowded: bool, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some twenty seconds pass, in which this process computes for so many."""
+    clock, used = itertools.count(0.0, 2.0), iter([0.0, spent])
+    clocks = SimpleNamespace(perf_counter=lambda: next(clock), process_time=lambda: next(used))
+    monkeypatch.setattr("indexer.training.advise.time", clocks)
+    rows = read_problem(shapes, 0).of("train")[:2]
+    assert measure_speed(frozen_runtime(), rows)["crowded"] is crowded
 
 
 def test_probe_judges_held_photos_only() -> None:
