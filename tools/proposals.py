@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from indexer.imaging.parallel import in_order
 from indexer.model.open_runtime import open_embedder
 from indexer.text.alt_text import alt_texts
 from service.engine import Engine
+from service.query.predictions import AttributePrediction
 from service.query.query import Query
 from tools.audit import audit
 
@@ -87,9 +88,7 @@ def _ask(engine: Engine, product: Product) -> Proposal:
         if seen.categories and not seen.unknown:
             category = tuple(seen.categories[0].path)
             probability = seen.categories[0].probability
-        attributes = {
-            entry.name: ProposedValue(entry.value, entry.probability) for entry in seen.attributes
-        }
+        attributes = _attributes(product, seen.attributes)
     except NoCategoriesError:
         pass
     tags = engine.tags(query).content.tags
@@ -104,6 +103,20 @@ def _ask(engine: Engine, product: Product) -> Proposal:
     )
 
 
+def _attributes(product: Product, shown: Sequence[AttributePrediction]) -> dict[str, ProposedValue]:
+    """The surest value of each attribute; of several of a list those that the product has not,
+    joined as lists are in a manifest, as sure as the least of them."""
+    found: dict[str, ProposedValue] = {}
+    for entry in shown:
+        stated = product.attributes.get(entry.name)
+        if isinstance(stated, list) and entry.value in map(str, stated):
+            continue
+        before = found.get(entry.name)
+        value = entry.value if before is None else f"{before.value}|{entry.value}"
+        found[entry.name] = ProposedValue(value, entry.probability)
+    return found
+
+
 def _alt_text(product: Product, proposal: Proposal) -> dict[str, str]:
     """Alt texts, from what the shop says and, where it does not, what is proposed."""
     category = product.category or proposal.category
@@ -115,7 +128,7 @@ def _alt_text(product: Product, proposal: Proposal) -> dict[str, str]:
     for name in _DETAILS:
         value = product.attributes.get(name)
         if value is None and name in proposal.attributes:
-            value = proposal.attributes[name].value
+            value = proposal.attributes[name].value.replace("|", ", ")
         if value:
             details.append(str(value))
     kind = category[-1] if category else None

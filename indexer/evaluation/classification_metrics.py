@@ -169,7 +169,8 @@ def attribute_head_figures(
     *,
     leaked: np.ndarray | None = None,
 ) -> FigureGroup:
-    """Figures of every attribute head over the query photos that have a value: {name: {key: f}}.
+    """Figures of every attribute head of one value over the query photos that have one: {name:
+    {key: f}}.
 
     ``head``: accuracy; a value the head does not know counts as wrong, also for the ECE, while the
     NLL leaves it out. ``answered``: the share that reaches the head's floor;
@@ -180,7 +181,7 @@ def attribute_head_figures(
     values: dict[str, dict[str, float | None]] = {}
     intervals: dict[str, list[float]] = {}
     for head in bundle.spec.heads:
-        if head.name not in bundle.decision.attributes:
+        if head.several or head.name not in bundle.decision.attributes:
             continue
         names = bundle.decision.attributes[head.name]
         numbers = [

@@ -18,6 +18,7 @@ from indexer.evaluation.classification_metrics import (
     category_figures,
     classify,
 )
+from indexer.evaluation.label_metrics import label_figures
 from indexer.evaluation.results import (
     FEW_PHOTOS,
     Classified,
@@ -84,7 +85,7 @@ def measure(
     problem = read_whole(data) if split == ALL else read_trained(data, bundle.training)
     photos = _load_photos(problem, data, split, embedder, cache, progress)
     queries = photos.sets[split]
-    logits = embedder.logits(queries.vectors) if bundle.spec.heads else {}
+    logits = embedder.logits(queries.vectors)
     classified = _classify(bundle, logits, photos)
     retrieval, nearest = _retrieval(bundle, problem, queries, photos.gallery)
     leaked = photos.leaks.leaked[photos.masks[split]]
@@ -111,6 +112,7 @@ def measure(
         FigureGroup({}, heads.intervals),
         instance_figures(embedder, queries, searched, cache=cache, progress=progress),
         tags,
+        label_figures(embedder, bundle.decision, photos.sets, split),
     ]
     figures: dict[str, Any] = {
         **_model_figures(bundle),
@@ -121,11 +123,9 @@ def measure(
         "notes": [*notes, *photos.features.notes, *photos.leaks.notes],
         "skipped": [asdict(row) for row in (*problem.dataset.skipped, *photos.features.skipped)],
     }
-    intervals: dict[str, list[float]] = {}
     for group in groups:
         figures |= group.values
-        intervals |= group.intervals
-    figures["intervals"] = intervals
+    figures["intervals"] = {name: one for group in groups for name, one in group.intervals.items()}
     return EvaluationResults(figures, queries, photos.gallery, classified, nearest, tagged)
 
 

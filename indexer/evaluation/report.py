@@ -77,6 +77,7 @@ def render(evidence: EvaluationResults, *, model: str, data: str) -> str:
         reliability=_reliability(found) if found else None,
         tag_rows=_tag_rows(evidence),
         tag_count=len(evidence.tagged.tags) if evidence.tagged else 0,
+        lists=_lists(evidence.figures),
         map=_map(evidence),
         neighbours=neighbours,
         photos=small_photos(files, _PHOTO_SIDE),
@@ -188,6 +189,18 @@ def _attributes(figures: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name in names
     ]
+
+
+def _lists(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Heads of several labels, each with its most frequent ones."""
+    return [
+        dict(found, name=name.replace("_", " "), rows=_label_rows(found["per_label"]))
+        for name, found in (figures.get("labels") or {}).items()
+    ]
+
+
+def _label_rows(per_label: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": label, **row} for label, row in list(per_label.items())[:_TAG_ROWS]]
 
 
 def _classes(figures: dict[str, Any], found: Classified | None) -> list[dict[str, Any]]:

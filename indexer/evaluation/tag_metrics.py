@@ -50,12 +50,17 @@ def tag_figures(
         "macro_f1": float(counts.macro_f1()),
         "map": tag_map(tested.actual, confidence),
         "ece": pair_calibration_error(confidence, tested.actual),
-        "votes_only_f1": _refitted(votes_only(validation), votes_only(tested), columns),
+        "votes_only_f1": None,
+        "votes_only_macro_f1": None,
         "heads_only_f1": None,
+        "heads_only_macro_f1": None,
         "baseline_f1": None,
     }
-    if decision.tag_heads:
-        values["heads_only_f1"] = _refitted(heads_only(validation), heads_only(tested), columns)
+    ways = {"votes": votes_only, **({"heads": heads_only} if decision.tag_heads else {})}
+    for name, change in ways.items():
+        alone = _refitted(change(validation), change(tested), columns)
+        if alone is not None:
+            values[f"{name}_only_f1"], values[f"{name}_only_macro_f1"] = alone
     if (before := frozen()) is not None:
         values["baseline_f1"] = _baseline(before, split)
     drawn = bootstrap(np.arange(len(tested.actual)))
@@ -90,6 +95,7 @@ def sample_by(
         runtime.spec.blocks,
         logits=logits,
         tag_heads=decision.tag_heads if logits else None,
+        several=runtime.spec.several,
         also=named,
         fitting=fitting,
     )
@@ -115,16 +121,17 @@ def heads_only(sample: TagSample | None) -> TagSample | None:
 
 def _refitted(
     validation: TagSample | None, tested: TagSample | None, columns: Mapping[str, Sequence[str]]
-) -> float | None:
-    """Micro-F1 on ``tested`` of the rule fitted on ``validation``."""
+) -> tuple[float, float] | None:
+    """Micro- and macro-F1 on ``tested`` of the rule fitted on ``validation``."""
     if validation is None or tested is None:
         return None
-    return _micro_f1(tested, fit_rule(validation, columns))
+    return _f1(tested, fit_rule(validation, columns))
 
 
-def _micro_f1(tested: TagSample, rule: TagRule) -> float:
+def _f1(tested: TagSample, rule: TagRule) -> tuple[float, float]:
     suggested = tested.suggested(tested.confidence(rule), rule)
-    return float(TagCounts(tested.actual, suggested).micro()[2])
+    counts = TagCounts(tested.actual, suggested)
+    return float(counts.micro()[2]), float(counts.macro_f1())
 
 
 def _baseline(sets: Mapping[str, TaggedPhotos], split: str) -> float | None:
@@ -135,4 +142,4 @@ def _baseline(sets: Mapping[str, TaggedPhotos], split: str) -> float | None:
     tested = sample_of(sets[split], sets["train"], [block])
     if validation is None or tested is None:
         return None
-    return _micro_f1(tested, fit_equal_votes(validation))
+    return _f1(tested, fit_equal_votes(validation))[0]

@@ -112,7 +112,7 @@ class Heads(nn.Module):
         self.linear = nn.ModuleList([nn.Linear(spec.dim, len(head.classes)) for head in spec.heads])
         # A single class has nothing to be told from: 0, against which few-shot rows stand.
         for head, linear in zip(spec.heads, self.linear, strict=True):
-            if len(head.classes) == 1:
+            if len(head.classes) == 1 and not head.several:
                 for weight in linear.parameters():
                     nn.init.zeros_(weight)
 

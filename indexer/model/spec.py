@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,6 +15,8 @@ FORMAT = 1
 LOOKS_FORMAT = 2
 # Of specs with a later version of the colour statistics than the first.
 COLOURS_FORMAT = 3
+# Of specs with a head of ``several`` labels.
+LABELS_FORMAT = 4
 NUMERICS = ("fp32", "bf16", "int8")
 # px, side of an input
 _LONGEST = 4096
@@ -25,6 +28,8 @@ INTERPOLATIONS = ("bicubic", "bilinear", "bicubic-u8", "bilinear-u8")
 _WIDEST = 1 << 16
 _MOST_SHAPES = 64
 _BLOCKS = ("a", "c", "g", "t")
+# Name of the head of tags that no column holds; no attribute can be called so.
+FREE_TAGS = "tags"
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,11 @@ def _shape(stored: Any) -> tuple[int, int]:
     return width, height
 
 
-def format_of(preprocess: Preprocess, colours: int) -> int:
-    """The least format that can say this preprocessing and version of the colour statistics."""
+def format_of(preprocess: Preprocess, colours: int, heads: Sequence[Head] = ()) -> int:
+    """The least format that can say this preprocessing, version of the colour statistics, and
+    heads."""
+    if any(head.several for head in heads):
+        return LABELS_FORMAT
     if colours > 1:
         return COLOURS_FORMAT
     return LOOKS_FORMAT if preprocess.shapes or preprocess.both else FORMAT
@@ -107,9 +115,19 @@ class Head:
     The classes' names stand in the decision layer.
     """
 
-    # "category", or an attribute's name.
+    # "category", an attribute's name, or "tags" (``FREE_TAGS``).
     name: str
     classes: tuple[int, ...]
+    # Whether any number of its classes may be true: each has a sigmoid of its own, calibrated as it
+    # is stored. Else one is, by a softmax over them.
+    several: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; of one class alone those that there always were, so that ids stay."""
+        fields = asdict(self)
+        if not self.several:
+            del fields["several"]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -140,11 +158,23 @@ class ModelSpec:
 
     def with_preprocess(self, preprocess: Preprocess) -> ModelSpec:
         """The same model on other pixels."""
-        return replace(self, format=format_of(preprocess, self.colours), preprocess=preprocess)
+        found = format_of(preprocess, self.colours, self.heads)
+        return replace(self, format=found, preprocess=preprocess)
 
     def with_colours(self, version: int) -> ModelSpec:
         """The same model with another version of the colour statistics."""
-        return replace(self, format=format_of(self.preprocess, version), colours=version)
+        found = format_of(self.preprocess, version, self.heads)
+        return replace(self, format=found, colours=version)
+
+    def with_heads(self, heads: Sequence[Head]) -> ModelSpec:
+        """The same model with other heads."""
+        found = format_of(self.preprocess, self.colours, heads)
+        return replace(self, format=found, heads=tuple(heads))
+
+    @property
+    def several(self) -> frozenset[str]:
+        """Names of the heads of which several labels may be true."""
+        return frozenset(head.name for head in self.heads if head.several)
 
     def block(self, name: str) -> Block | None:
         return next((block for block in self.blocks if block.name == name), None)
@@ -163,14 +193,18 @@ class ModelSpec:
 
     def embedding_part(self) -> dict[str, Any]:
         """Return all that the vector depends on beside tensors: everything but the heads."""
-        whole = self.to_json()
+        whole = self.with_heads(()).to_json()
         del whole["heads"]
         return whole
 
     def to_json(self) -> dict[str, Any]:
         """The fields; of what there always was the fields that there always were, so that ids
         stay."""
-        fields = {**asdict(self), "preprocess": self.preprocess.to_json()}
+        fields = {
+            **asdict(self),
+            "preprocess": self.preprocess.to_json(),
+            "heads": tuple(head.to_json() for head in self.heads),
+        }
         if self.colours == 1:
             del fields["colours"]
         return fields
@@ -184,10 +218,9 @@ class ModelSpec:
         if not isinstance(stored, dict):
             raise BadModelError(f"{where}: not an object")
         found = stored.get("format")
-        if isinstance(found, int) and found > COLOURS_FORMAT:
+        if isinstance(found, int) and found > LABELS_FORMAT:
             raise NewerFormatError(
-                f"{where} has format {found}, this Catalens knows up to {COLOURS_FORMAT}: "
-                "upgrade it"
+                f"{where} has format {found}, this Catalens knows up to {LABELS_FORMAT}: upgrade it"
             )
         try:
             fields = dict(stored)
@@ -199,7 +232,8 @@ class ModelSpec:
             pre.setdefault("both", False)
             blocks = tuple(Block(**block) for block in fields.pop("blocks"))
             heads = tuple(
-                Head(head["name"], tuple(head["classes"])) for head in fields.pop("heads")
+                Head(head["name"], tuple(head["classes"]), head.get("several", False))
+                for head in fields.pop("heads")
             )
             fields.setdefault("colours", 1)
             spec = cls(preprocess=Preprocess(**pre), blocks=blocks, heads=heads, **fields)
@@ -216,8 +250,10 @@ def _fault(spec: ModelSpec) -> str | None:
         return f"numeric class {ascii(spec.numeric)[:40]} is none of {', '.join(NUMERICS)}"
     if type(spec.colours) is not int or spec.colours not in WIDTHS:
         return f"colours {ascii(spec.colours)[:40]} are no version of the colour statistics"
-    if spec.format != format_of(spec.preprocess, spec.colours):
-        return f"format {ascii(spec.format)[:40]} does not fit its preprocessing and colours"
+    if not all(type(head.several) is bool for head in spec.heads):
+        return "several of a head is neither true nor false"
+    if spec.format != format_of(spec.preprocess, spec.colours, spec.heads):
+        return f"format {ascii(spec.format)[:40]} does not fit its preprocessing, colours and heads"
     if not isinstance(spec.backbone, str) or not _is_number(spec.feature_dim, _WIDEST):
         return "backbone or feature_dim is none"
     names = [block.name for block in spec.blocks]

@@ -20,6 +20,8 @@ _RIDGE = 0.003
 # Products at which a tag's own threshold counts half.
 _SHRINK = (10.0, 30.0, 100.0, 300.0)
 _FOLDS = 5
+# Pairs of product and tag that three strengths are fitted on; of more those of a draw of products.
+_PAIRS = 1_000_000
 
 
 def fit_rule(sample: TagSample, groups: Mapping[str, Sequence[str]]) -> TagRule:
@@ -208,6 +210,12 @@ def _fit_independent(
     from scipy.optimize import minimize  # slow to load, and serving does without
 
     about = (evidence.shares > 0) | evidence.known
+    # What nothing was said of cannot be suggested; as many misses of it cost each option alike at
+    # this bound.
+    silent = -np.log(0.01) * truth[~about].sum() / len(truth)
+    if (pairs := int(about.sum())) > _PAIRS:
+        drawn = _draw(len(truth), _PAIRS / pairs)
+        evidence, truth, about = evidence.of(drawn), truth[drawn], about[drawn]
     headed = bool(evidence.known.any())
     start = np.array([0.5 if headed else 0.0, 0.5 if headed else 1.0, 0.0])
     free = np.array([headed, True, True])
@@ -228,7 +236,10 @@ def _fit_independent(
         loss, start, jac=True, bounds=[(0, None), (0, None), (None, None)], method="L-BFGS-B"
     )
     head, vote, bias = (float(value) for value in found.x)
-    # What nothing was said of cannot be suggested; as many misses of it cost each option alike at
-    # this bound.
-    silent = -np.log(0.01) * truth[~about].sum() / len(truth)
     return float(found.fun + silent), replace(rest, head=head, vote=vote, bias=bias)
+
+
+def _draw(count: int, share: float) -> np.ndarray:
+    """Places of a share of ``count`` products, always the same ones; one at least."""
+    order = np.random.default_rng(0).permutation(count)
+    return np.sort(order[: max(int(share * count), 1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,15 +14,15 @@ from indexer.model.bundle import Bundle
 from indexer.model.tag_rule import TagRule
 from indexer.tagging.fit import fit_rule, fit_thresholds
 from indexer.tagging.samples import (
-    MAX_QUERIES,
     MAX_VOTERS,
     ProductPhotos,
     TagSample,
     attribute_values,
     find_tag_groups,
+    most_queries,
     tag_sample,
 )
-from indexer.tagging.voting import tag_probabilities
+from indexer.tagging.voting import head_words, mean_by_product
 
 # Tagged products below which only the threshold is fitted.
 _LEAST = 50
@@ -51,7 +51,9 @@ def refit_tags(
         return None
     rng = np.random.default_rng(seed)
     voting = np.sort(rng.permutation(pids)[:MAX_VOTERS])
-    asked = np.sort(rng.permutation(voting)[:MAX_QUERIES])
+    tags = set(chain.from_iterable(tags_of[pid] for pid in voting.tolist()))
+    limit = most_queries(len(tags | bundle.decision.tag_heads.keys()))
+    asked = np.sort(rng.permutation(voting)[:limit])
     rule = bundle.decision.tagging()
     given = list(chain.from_iterable(tags_of[pid] for pid in asked.tolist()))
     known = sum(tag in rule.seen for tag in given) >= _KNOWN * len(given)
@@ -93,21 +95,19 @@ def _sample(
     voters: ProductPhotos,
 ) -> TagSample:
     products, starts = np.unique(queries.products, return_index=True)
-    probabilities: list[dict[str, float]] = [{} for _ in products]
+    words = None
     heads = bundle.decision.tag_heads
     if heads and any(part.head for part in rule.parts):
         # By numpy, so that a build with nothing to embed does without torch and its memory.
         logits = bundle.numpy_network().logits(queries.vectors)
-        bounds = np.append(starts, len(queries.products))
-        for number, (start, stop) in enumerate(pairwise(bounds)):
-            mean = {name: rows[start:stop].mean(0) for name, rows in logits.items()}
-            probabilities[number] = tag_probabilities(mean, heads)
+        means = {name: mean_by_product(rows, starts) for name, rows in logits.items()}
+        words = head_words(means, heads, bundle.spec.several)
     return tag_sample(
         queries,
         [tags_of[pid] for pid in products.tolist()],
         voters,
         [tags_of[pid] for pid in np.unique(voters.products).tolist()],
         bundle.spec.blocks,
-        probabilities=probabilities,
+        words=words,
         extra_tags=chain.from_iterable(group.tags for group in rule.groups),
     )

@@ -15,6 +15,7 @@ from indexer.index.query_weighting import view_queries
 from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule, View
 from indexer.tagging.voting import (
+    HeadWords,
     KnnVote,
     TagEvidence,
     best_mask,
@@ -27,6 +28,8 @@ from indexer.tagging.voting import (
 # Products that a rule is fitted on, and that vote; of more a sample is drawn, to stay quick.
 MAX_QUERIES = 2000
 MAX_VOTERS = 100_000
+# Pairs of a product and a tag that a rule is fitted on: of thousands of tags fewer products.
+_PAIRS = 4_000_000
 # Products kept per query: above the largest k, with room for near-duplicates.
 NEAREST = 60
 # F1 at which a tag and a value are the same thing.
@@ -145,6 +148,15 @@ class TagSample:
         return (keep_best(confidence, self.places(rule)[:-1]) >= bars) & (confidence > 0)
 
 
+def most_queries(tags: int) -> int:
+    """How many products a rule for so many ``tags`` is fitted on, at most.
+
+    >>> most_queries(100), most_queries(5000)
+    (2000, 800)
+    """
+    return min(MAX_QUERIES, _PAIRS // max(tags, 1))
+
+
 def no_neighbours(count: int) -> Neighbours:
     """Return ``count`` products on which nobody votes."""
     none = np.zeros((count, 0, 0))
@@ -158,21 +170,22 @@ def tag_sample(
     voter_tags: Sequence[Sequence[str]],
     blocks: Sequence[Block],
     *,
-    probabilities: Sequence[Mapping[str, float]],
+    words: HeadWords | None = None,
     extra_tags: Iterable[str] = (),
 ) -> TagSample:
     """Build a sample: products of ``queries`` with those of ``voters`` as their neighbours.
 
-    Tags and ``probabilities`` (by heads) go product by product. The sample's tags are all that
-    occur, those that heads know, and ``extra_tags``.
+    Tags and ``words`` (by heads) go product by product. The sample's tags are all that occur, those
+    that heads know, and ``extra_tags``.
     """
+    told = () if words is None else words.tags
     tags = sorted(
-        set(chain.from_iterable((*query_tags, *voter_tags, *probabilities))) | set(extra_tags)
+        set(chain.from_iterable((*query_tags, *voter_tags))) | set(told) | set(extra_tags)
     )
     number = {tag: place for place, tag in enumerate(tags)}
     by_head = np.full((len(query_tags), len(tags)), np.nan)
-    for row, known in zip(by_head, probabilities, strict=True):
-        row[[number[tag] for tag in known]] = list(known.values())
+    if words is not None:
+        by_head[:, [number[tag] for tag in words.tags]] = words.values
     return TagSample(
         tags=tags,
         actual=incidence_matrix(query_tags, number).toarray() > 0,

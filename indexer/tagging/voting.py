@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, count
@@ -60,15 +61,59 @@ class Voters:
 
 
 def tag_probabilities(
-    logits: Mapping[str, np.ndarray], tag_heads: Mapping[str, tuple[str, int]]
+    logits: Mapping[str, np.ndarray],
+    tag_heads: Mapping[str, tuple[str, int]],
+    several: AbstractSet[str] = frozenset(),
 ) -> dict[str, float]:
     """Return what the heads say of each tag they know: tag -> probability in [0, 1].
 
     ``logits``: head name -> [C] of one photo; ``tag_heads``: tag -> (head name, class).
+    ``several``: the heads of which several labels may be true.
     """
-    heads = {head for head, _ in tag_heads.values()}
-    by_head = {head: softmax(logits[head]) for head in heads}
-    return {tag: float(by_head[head][number]) for tag, (head, number) in tag_heads.items()}
+    one = {name: row[np.newaxis] for name, row in logits.items()}
+    said = head_words(one, tag_heads, several)
+    return dict(zip(said.tags, said.values[0].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class HeadWords:
+    """What heads say of m tags of P photos or products."""
+
+    tags: Sequence[str]
+    # float64 [P, m], probabilities
+    values: np.ndarray
+
+
+def head_words(
+    logits: Mapping[str, np.ndarray],
+    tag_heads: Mapping[str, tuple[str, int]],
+    several: AbstractSet[str] = frozenset(),
+) -> HeadWords:
+    """As ``tag_probabilities``, of logits [P, C] of many photos; arrays, since tags may be
+    thousands."""
+    known: dict[str, list[tuple[str, int]]] = {}
+    for tag, (head, number) in tag_heads.items():
+        known.setdefault(head, []).append((tag, number))
+    tags: list[str] = []
+    columns = []
+    for head, mine in known.items():
+        places = [number for _, number in mine]
+        if head in several:
+            columns.append(expit(np.asarray(logits[head][:, places], np.float64)))
+        else:
+            columns.append(softmax(logits[head])[:, places])
+        tags += [tag for tag, _ in mine]
+    return HeadWords(tags, np.concatenate(columns, axis=1) if columns else np.zeros((1, 0)))
+
+
+def mean_by_product(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Average rows [N, C] of photos, those of one product together from ``starts`` [P] on: [P, C].
+
+    All photos of a product count alike.
+    """
+    sums = np.add.reduceat(rows, starts, axis=0) if len(starts) else rows[:0]
+    counts = np.diff(np.append(starts, len(rows)))
+    return np.asarray(sums / np.maximum(counts, 1)[:, None], rows.dtype)
 
 
 @dataclass(frozen=True)
@@ -144,6 +189,15 @@ class TagEvidence:
     seen: np.ndarray
     # Of how many products; 0: not known, heads are trusted.
     size: int
+
+    def of(self, rows: np.ndarray) -> TagEvidence:
+        """The evidence of some of the photos."""
+        return replace(
+            self,
+            shares=self.shares[rows],
+            voted=self.voted[rows],
+            probabilities=self.probabilities[rows],
+        )
 
     @property
     def known(self) -> np.ndarray:

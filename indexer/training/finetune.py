@@ -40,7 +40,6 @@ from indexer.training.linear import (
     FittedModel,
     category_temperature,
     rank_of,
-    validation_metrics,
 )
 from indexer.training.optimiser import Optimiser, Rank
 from indexer.training.options import ACCURACY, BEST, TrainingOptions
@@ -210,8 +209,7 @@ class _Judges:
 
     def figures(self, network: Any) -> dict[str, Any]:
         """Compute what a history says of an epoch."""
-        examples = self._examples
-        return validation_metrics(self.logits(network), examples.targets, examples.validation_mask)
+        return self._examples.judge(self.logits(network))
 
     def rank(self, network: Any) -> Rank | None:
         """Rank a network as epochs are ranked."""
@@ -235,7 +233,7 @@ class _Trainer:
         self._network = network
         self._options = options
         self._team = team
-        self._mixes = bool(examples.targets)
+        self._mixes = bool(examples.targets or examples.labels)
         self._backbone = find(network.spec.backbone)
         self._groups = parameter_groups(network, schedule.lr, options.unfreeze)
         self.optimiser = Optimiser(
@@ -249,7 +247,13 @@ class _Trainer:
         )
         bank = FrozenBank(fitted, examples.features, rows, self.pool, options.seed, options.device)
         self._objective = Objective(
-            network, examples.targets, bank, options.finetuning, self.pool, team.size
+            network,
+            examples.targets,
+            bank,
+            options.finetuning,
+            self.pool,
+            team.size,
+            examples.labels,
         )
         self._kinds = photo_kinds(rows, examples.targets, self.pool)
         # of every judged epoch, where more than the best one is asked for

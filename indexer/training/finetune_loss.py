@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from indexer.feeds.dataset import DatasetRow
 from indexer.model.network import Network
 from indexer.training.contrastive_loss import LabelledMemory
 from indexer.training.cpu_kernels import quick_depthwise
+from indexer.training.label_loss import labels_loss
+from indexer.training.label_targets import LabelTarget
 from indexer.training.linear import FittedModel, heads_loss, log_priors, one_hot
 from indexer.training.options import FinetuneOptions
 from indexer.training.targets import Target
@@ -85,10 +87,12 @@ class Objective(torch.nn.Module):
         parts: FinetuneOptions,
         pool: np.ndarray,
         size: int = 1,
+        labels: Sequence[LabelTarget] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self._targets = targets
+        self._several = labels
         self._bank = bank
         self._parts = parts
         # of the team
@@ -118,6 +122,7 @@ class Objective(torch.nn.Module):
         counts = [float((target.labels[batch] >= 0).sum()) / self._size for target in self._targets]
         heads = self.network.heads
         loss = heads_loss(heads, blocks, truth, self._targets, counts=counts, priors=self._priors)
+        loss = loss + self._labels_loss(blocks, batch, mine, share)
         if share < 1:  # a mixture is no photo to be found again, and of no one kind
             # DistributedDataParallel wants a part of every parameter in each loss.
             return loss + 0.0 * blocks["g"].sum()
@@ -136,6 +141,17 @@ class Objective(torch.nn.Module):
                 kept = kept + self._parts.joint * self._bank.drifts(blocks["t"], places)
             return loss + kept.sum() * self._size / len(batch)
         return loss + 0.0 * blocks["g"].sum()
+
+    def _labels_loss(
+        self, blocks: Mapping[str, Any], batch: np.ndarray, mine: slice, share: float
+    ) -> Any:
+        device = next(iter(blocks.values())).device
+        truth = [one.truth(batch[mine]).to(device) for one in self._several]
+        if share < 1:
+            truth = [share * true + (1 - share) * true.roll(1, 0) for true in truth]
+        counts = [float(one.weights[batch].sum()) / self._size for one in self._several]
+        heads, shaping = self.network.heads, self._parts.shaping
+        return labels_loss(heads, blocks, truth, self._several, shaping=shaping, counts=counts)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from indexer.model.calibration import (
 )
 from indexer.model.network import Heads, Neck, unit
 from indexer.model.spec import FORMAT, Block, Head, ModelSpec
+from indexer.training.label_loss import label_metrics, labels_loss, start_labels
+from indexer.training.label_targets import LabelTarget
 from indexer.training.metrics import class_counts
 from indexer.training.optimiser import Optimiser, Rank
 from indexer.training.options import ACCURACY, MEASURES, LinearOptions, Schedule
@@ -51,6 +53,11 @@ class Examples:
     train_mask: np.ndarray  # bool [N], photos that teach
     validation_mask: np.ndarray  # bool [N], photos that judge
     pairs: Pairs | None = None  # of training photos
+    labels: Sequence[LabelTarget] = ()  # heads of which several labels may be true
+
+    def judge(self, logits: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Figures of the validation photos by their ``logits``."""
+        return validation_metrics(logits, self.targets, self.validation_mask, self.labels)
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,17 @@ class FittedModel:
             return {name: unit(part).numpy() for name, part in parts.items()}
 
 
-def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> ModelSpec:
+def linear_spec(
+    backbone: Any,
+    targets: Sequence[Target],
+    train_photos: int,
+    labels: Sequence[LabelTarget] = (),
+) -> ModelSpec:
     """Build the spec of a model on ``backbone`` (a ``backbones.Backbone``) for ``targets``.
 
-    The category comes first. Blocks: a and g, and c where a target names a colour; c is small and
-    taken from a. Without a target g alone. Block t beside them where a text tower shares the
-    features' space.
+    The category comes first, ``labels`` last. Blocks: a and g, and c where a target names a colour;
+    c is small and taken from a. Without either g alone. Block t beside them where a text tower
+    shares the features' space.
     """
     coloured = colour_target(targets) is not None
     half = NECK_DIM // 2
@@ -97,23 +109,26 @@ def linear_spec(backbone: Any, targets: Sequence[Target], train_photos: int) -> 
             Block("c", COLOUR_DIM, 0.3),
             Block("g", general, 0.3),
         ]
-    if not targets:
+    if not targets and not labels:
         blocks = [Block("g", general, 1.0)]
     if backbone.joint:
         blocks = [
             *(replace(block, weight=block.weight * (1 - JOINT_WEIGHT)) for block in blocks),
             Block("t", backbone.feature_dim, JOINT_WEIGHT),
         ]
-    return ModelSpec(
+    spec = ModelSpec(
         format=FORMAT,
         backbone=backbone.name,
         feature_dim=backbone.feature_dim,
         numeric="fp32",
         preprocess=backbone.preprocess,
         blocks=tuple(blocks),
-        heads=tuple(Head(target.name, tuple(range(len(target.values)))) for target in targets),
+        heads=(),
         colours=1,
     )
+    heads = [Head(one.name, tuple(range(len(one.values))), several=False) for one in targets]
+    heads += [Head(one.name, tuple(range(len(one.values))), several=True) for one in labels]
+    return spec.with_heads(heads)
 
 
 def fit(
@@ -129,7 +144,7 @@ def fit(
 ) -> FittedModel:
     """Fit neck and heads; the epoch that validation ranks first by ``measure`` is kept.
 
-    The targets are in the order of ``spec.heads``. ``g`` is fitted without labels
+    Targets, and labels behind them, are in the order of ``spec.heads``. ``g`` is fitted without any
     (``general_projection``), or with ``general`` it is that neck's; ``a`` and ``c`` are small MLPs;
     every head reads the whole embedding, but only its own block learns from it (colour shapes c,
     all else a). Against overfitting: mixed features, dropout, label smoothing and a moving average
@@ -142,13 +157,14 @@ def fit(
     neck = Neck(spec, dropout=DROPOUT)
     heads = Heads(spec)
     fit_statistics(neck, photos[examples.train_mask], examples.pairs, general)
-    targets = examples.targets
+    targets, labels = examples.targets, examples.labels
     validation_mask = examples.validation_mask
-    if not targets:
+    if not targets and not labels:
         history = [validation_metrics({}, (), validation_mask)]
         return FittedModel(spec, neck.eval(), heads.eval(), 1.0, 1, history, measure)
     module = torch.nn.ModuleList([neck, heads])
     pool = torch.from_numpy(np.flatnonzero(examples.train_mask))
+    start_labels(heads, labels, pool.numpy())
     optimiser = Optimiser(
         module,
         [weight for name, weight in module.named_parameters() if not name.endswith("general")],
@@ -165,7 +181,7 @@ def fit(
         losses = [optimiser.step(loss.of(chosen), epoch) for chosen in batches]
         averaged_neck, averaged_heads = optimiser.average
         logits = _logits(averaged_neck, averaged_heads, photos[validation_mask])
-        entry = validation_metrics(logits, targets, validation_mask)
+        entry = examples.judge(logits)
         history.append({"loss": float(np.mean(losses)), **entry})
         optimiser.keep_if_better(rank_of(entry, measure), epoch)
         progress("epochs", epoch + 1, schedule.epochs)
@@ -191,6 +207,7 @@ class _LinearLoss:
         self._heads = heads
         self._photos = photos
         self._targets = examples.targets
+        self._several = examples.labels
         self._options = options
         self._rng = np.random.default_rng(seed)
         self._labels = [torch.from_numpy(target.labels) for target in examples.targets]
@@ -208,6 +225,7 @@ class _LinearLoss:
         parts = self._neck.parts(self._photos[chosen])
         truth = [one_hot(target, chosen) for target in self._targets]
         loss = heads_loss(self._heads, parts, truth, self._targets, priors=self._priors)
+        loss = loss + self._labels_loss(parts, [one.truth(chosen) for one in self._several])
         labels = [values[chosen] for values in self._labels]
         loss = loss + self._options.contrastive.loss(parts, self._targets, labels)
         if self._recaptures is None or self._colour is None:
@@ -225,7 +243,15 @@ class _LinearLoss:
             for target in self._targets
         ]
         parts = self._neck.parts(mixture)
-        return heads_loss(self._heads, parts, truth, self._targets, priors=self._priors)
+        carried = [
+            share * one.truth(chosen) + (1 - share) * one.truth(other) for one in self._several
+        ]
+        loss = heads_loss(self._heads, parts, truth, self._targets, priors=self._priors)
+        return loss + self._labels_loss(parts, carried)
+
+    def _labels_loss(self, parts: dict[str, Any], truth: Sequence[Any]) -> Any:
+        shaping = self._options.shaping
+        return labels_loss(self._heads, parts, truth, self._several, shaping=shaping)
 
 
 def _shaded(pairs: Pairs, colour: Target, width: int) -> tuple[Any, Any] | None:
@@ -369,9 +395,15 @@ def log_priors(targets: Sequence[Target], pool: np.ndarray, share: float) -> lis
 
 
 def validation_metrics(
-    logits: dict[str, np.ndarray], targets: Sequence[Target], validation_mask: np.ndarray
+    logits: dict[str, np.ndarray],
+    targets: Sequence[Target],
+    validation_mask: np.ndarray,
+    several: Sequence[LabelTarget] = (),
 ) -> dict[str, Any]:
-    """Compute validation figures for the history; nothing by head without labels."""
+    """Compute validation figures for the history; nothing by head without labels.
+
+    ``several``: heads of which several labels may be true.
+    """
     accuracy: dict[str, float] = {}
     macro: dict[str, float] = {}
     entry: dict[str, Any] = {
@@ -393,24 +425,26 @@ def validation_metrics(
         if target.name == CATEGORY:
             entry["validation_accuracy"] = accuracy[CATEGORY]
             entry["validation_nll"] = negative_log_likelihood(scores, labels)
+    if several:
+        entry["validation_labels"] = label_metrics(logits, several, validation_mask)
     return entry
 
 
 def rank_of(entry: Mapping[str, Any], measure: str) -> Rank | None:
     """Rank an entry of a history: mean of the heads' ``measure`` (of ``MEASURES``), then -NLL of
-    the category; None without labels."""
-    found = list(entry[MEASURES[measure]].values())
+    the category; heads of several labels rank where there are no others. None without labels."""
+    by_head = entry[MEASURES[measure]] or entry.get("validation_labels") or {}
+    found = list(by_head.values())
     return (float(np.mean(found)), -(entry["validation_nll"] or 0.0)) if found else None
 
 
 def judged_again(fitted: FittedModel, examples: Examples) -> FittedModel:
     """Judge a model by validation photos shown otherwise: a last entry of its history, and its
     temperature."""
-    if not examples.targets:
+    if not examples.targets and not examples.labels:
         return fitted
-    features = torch.from_numpy(examples.features[examples.validation_mask].astype(np.float32))
-    logits = _logits(fitted.neck, fitted.heads, features)
-    entry = validation_metrics(logits, examples.targets, examples.validation_mask)
+    logits = head_logits(fitted, examples.features[examples.validation_mask])
+    entry = examples.judge(logits)
     history = [*fitted.history, {**fitted.history[fitted.best_epoch - 1], **entry}]
     temperature = category_temperature(logits, examples.targets, examples.validation_mask)
     return replace(fitted, temperature=temperature, history=history, best_epoch=len(history))
@@ -445,6 +479,11 @@ def one_hot(target: Target, chosen: Any) -> Any:
     labels = torch.from_numpy(target.labels)[chosen]
     hot = functional.one_hot(labels.clamp_min(0), len(target.values)).float()
     return hot * (labels >= 0)[:, None]
+
+
+def head_logits(fitted: FittedModel, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits of all heads of features [N, F + K]: head name -> float32 [N, C]."""
+    return _logits(fitted.neck, fitted.heads, torch.from_numpy(features.astype(np.float32)))
 
 
 def _logits(neck: Neck, heads: Heads, photos: Any) -> dict[str, np.ndarray]:

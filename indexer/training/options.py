@@ -77,6 +77,8 @@ class LinearOptions:
     recaptured: float = 0.0
     # share of the log frequency of values that is added to their logits while training (Menon)
     adjustment: float = 0.0
+    # share of the loss of tags and lists that block a learns from, not their heads alone
+    shaping: float = 1.0
 
 
 NO_CONTRASTIVE = ContrastiveLosses(0.0, 0.0, 0.0, 0.0)
@@ -114,6 +116,8 @@ class FinetuneOptions:
     adjustment: float = 0.0
     # one of KEPT; all but BEST hold the weights of each judged epoch in memory
     kept: str = BEST
+    # share of the loss of tags and lists that block a learns from, not their heads alone
+    shaping: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,11 +148,11 @@ def categories_of(rows: Sequence[DatasetRow]) -> tuple[Category, ...]:
 
 
 def require_lesson(
-    categories: Sequence[Category], attributes: Collection[str], notes: Sequence[str]
+    categories: Sequence[Category], attributes: Sequence[object], notes: Sequence[str]
 ) -> None:
     """Raise ``TrainingError`` where one category and no attribute leave nothing to tell apart.
 
-    ``attributes``: names of those that have a head; ``notes`` say why others have none.
+    ``attributes``: those that have a head, tags among them; ``notes`` say why others have none.
     """
     if len(categories) != 1 or attributes:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,6 @@ from indexer.model.spec import Block
 from indexer.model.tag_rule import TagGroup, TagRule
 from indexer.tagging.fit import best_threshold, f1_scores, fit_rule
 from indexer.tagging.samples import (
-    MAX_QUERIES,
     MAX_VOTERS,
     SAME,
     ProductPhotos,
@@ -22,9 +22,10 @@ from indexer.tagging.samples import (
     attribute_values,
     find_tag_groups,
     incidence_matrix,
+    most_queries,
     tag_sample,
 )
-from indexer.tagging.voting import tag_probabilities
+from indexer.tagging.voting import head_words, mean_by_product
 from indexer.training.metrics import RankedGallery
 from indexer.training.sampling import sample_indices
 from indexer.training.targets import Target
@@ -66,8 +67,7 @@ def tags_by_head(
 ) -> dict[str, tuple[str, int]]:
     """Map tags that a head predicts to (head name, class).
 
-    Both mark the same training photos (F1 >= 0.9). ``targets`` have one label per row. ``targets``
-    have one label per row.
+    Both mark the same training photos (F1 >= 0.9). ``targets`` have one label per row.
     """
     tags = sorted({tag for row in rows for tag in row.tags})
     tagged = incidence_matrix(
@@ -109,6 +109,7 @@ def sample_of(
     *,
     logits: Mapping[str, np.ndarray] | None = None,
     tag_heads: Mapping[str, tuple[str, int]] | None = None,
+    several: AbstractSet[str] = frozenset(),
     also: Iterable[str] = (),
     fitting: bool = False,
 ) -> TagSample | None:
@@ -116,12 +117,13 @@ def sample_of(
     either has none.
 
     Queries that an earlier split has shown are left out. ``logits`` (head name -> [N, C] of the
-    query photos) and ``tag_heads`` add the heads' mean
-    probabilities over a product's photos; ``also`` are tags that the rule to be judged names; for
-    ``fitting`` a rule a draw of many products will do.
+    query photos) and ``tag_heads`` add what the heads say of a product's photos together;
+    ``several``: those of which several labels may be true. ``also`` are tags that the rule to be
+    judged names; for ``fitting`` a rule a draw of many products will do.
     """
     rules = gallery_rules(queries, gallery)
-    asked_limit = MAX_QUERIES if fitting else len(queries.rows)
+    tags = {tag for row in (*queries.rows, *gallery.rows) for tag in row.tags}
+    asked_limit = most_queries(len(tags)) if fitting else len(queries.rows)
     voter_limit = MAX_VOTERS if fitting else len(gallery.rows)
     asked, asked_rows = _side(
         queries, queries.judging, rules.query_group, rules.query_pixels, asked_limit
@@ -132,17 +134,20 @@ def sample_of(
     )
     if not len(asked_rows) or not len(voter_rows):
         return None
-    probabilities: list[dict[str, float]] = []
-    for places in np.split(asked_rows, _starts(asked)[1:]):
-        mean = {name: values[places].mean(0) for name, values in (logits or {}).items()}
-        probabilities.append(tag_probabilities(mean, tag_heads or {}))
+    words = None
+    if logits and tag_heads:
+        means = {
+            name: mean_by_product(values[asked_rows], _starts(asked))
+            for name, values in logits.items()
+        }
+        words = head_words(means, tag_heads, several)
     return tag_sample(
         asked,
         [queries.rows[asked_rows[start]].tags for start in _starts(asked)],
         voters,
         [gallery.rows[voter_rows[start]].tags for start in _starts(voters)],
         blocks,
-        probabilities=probabilities,
+        words=words,
         extra_tags=also,
     )
 

@@ -105,16 +105,21 @@ def colour_target(targets: Sequence[Target]) -> Target | None:
 
 def _probe(train: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Fit ridge regression onto one-hot labels; returns classes [M] of ``asked`` [M, F]."""
+    return ridge_scores(train, np.eye(int(labels.max()) + 1)[labels], asked).argmax(1)
+
+
+def ridge_scores(train: np.ndarray, truth: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Fit ridge regression from features [N, F] onto ``truth`` [N, C]; scores [M, C] of ``asked``
+    [M, F]."""
     mean = train.mean(0, dtype=np.float64)
     spread = train.std(0, dtype=np.float64) + 1e-6
     x = (train - mean) / spread
-    y = np.eye(int(labels.max()) + 1)[labels]
     # lambda grows with the number of photos, so that the same strength holds for small and large
     # catalogs
     solved = np.linalg.solve(
-        x.T @ x + _RIDGE * len(x) / 100 * np.eye(x.shape[1]), x.T @ (y - y.mean(0))
+        x.T @ x + _RIDGE * len(x) / 100 * np.eye(x.shape[1]), x.T @ (truth - truth.mean(0))
     )
-    return np.asarray((((asked - mean) / spread) @ solved + y.mean(0)).argmax(1))
+    return np.asarray(((asked - mean) / spread) @ solved + truth.mean(0))
 
 
 def _text(value: object) -> str | None:

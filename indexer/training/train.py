@@ -9,18 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from indexer.classification.open_set import fit_unknown
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.vectors import unit_rows
 from indexer.feeds.notice import Notice
 from indexer.model import backbones
 from indexer.model.bundle import Bundle, check_out, load_bundle, write_bundle
-from indexer.model.calibration import (
-    fit_temperature,
-    least_confidence,
-    remove_label_smoothing,
-    softmax,
-)
 from indexer.model.decision_layer import Decision
 from indexer.model.joint_text import TextTowerFiles, read_text_tower
 from indexer.model.network import Neck, Network
@@ -29,13 +22,15 @@ from indexer.model.spec import ModelSpec, Preprocess
 from indexer.model.torch_runtime import TorchRuntime, choose_device
 from indexer.training.block_weights import choose_weights
 from indexer.training.colour_column import colour_statistics_for
+from indexer.training.decision_fit import fit_decision
 from indexer.training.distributed import ALONE, TrainingProcesses
 from indexer.training.finetune import checkpoint_file, finetune_within_memory
+from indexer.training.label_calibration import calibrate_labels
 from indexer.training.label_errors import LabelIssue
 from indexer.training.linear import (
-    LABEL_SMOOTHING,
     FittedModel,
     fit,
+    head_logits,
     judged_again,
     linear_spec,
     set_block_weights,
@@ -50,17 +45,9 @@ from indexer.training.look import (
 )
 from indexer.training.options import RECIPES, Schedule, TrainingOptions
 from indexer.training.problem import SPLIT_RULE, TrainingProblem, read_problem
-from indexer.training.tag_samples import (
-    TaggedPhotos,
-    fit_tags,
-    sample_of,
-    tag_columns,
-    tags_by_head,
-)
-from indexer.training.targets import CATEGORY, colour_target
+from indexer.training.targets import colour_target
 from indexer.training.training_set import TrainingSet, load_training_set
 
-_RIGHT = 0.8  # share of the attribute values answered that is to be right
 _MOST = 3  # times the epochs of ``linear``, for catalogs with many attributes
 
 
@@ -134,7 +121,8 @@ def train(
     )
     features_at = time.perf_counter()
     count = int((photos.split == "train").sum())
-    spec = linear_spec(backbone, photos.targets, count).with_colours(network.spec.colours)
+    spec = linear_spec(backbone, photos.targets, count, photos.labels)
+    spec = spec.with_colours(network.spec.colours)
     spec = spec.with_preprocess(network.spec.preprocess)
     linear, schedule = _schedules(options, spec)
     fitted = _fit(spec, photos, linear, options, progress)
@@ -142,10 +130,10 @@ def train(
     checkpoint = checkpoint_file(out)
     if options.recipe == "finetune":
         stage = _fine_tune(stage, linear, options, checkpoint, progress, team)
-    fitted = _weigh_blocks(stage)
+    fitted = _calibrated(_weigh_blocks(stage), stage.photos)
     network = assemble_network(fitted, stage.network.backbone)
     runtime = TorchRuntime(network, device=options.device)
-    decision, tags_f1 = _decide(stage.photos, fitted, runtime, options.seed)
+    decision, tags_f1 = fit_decision(stage.photos, fitted, runtime, options.seed)
     validation = _validation(fitted, tags_f1)
     with team.first() as writes:
         if writes:
@@ -262,7 +250,8 @@ def _fine_tune(
 ) -> _Stage:
     """Fine-tune the backbone, choose what it is shown, then fit neck and heads once more on its
     features."""
-    square = _square(stage.fitted.spec.preprocess, options.look, bool(stage.photos.targets))
+    labelled = bool(stage.photos.targets or stage.photos.labels)
+    square = _square(stage.fitted.spec.preprocess, options.look, labelled)
     fitted = replace(stage.fitted, spec=stage.fitted.spec.with_preprocess(square))
     network = assemble_network(fitted, stage.network.backbone)
     if not options.resume:
@@ -329,84 +318,12 @@ def _weigh_blocks(stage: _Stage) -> FittedModel:
     return fitted if weights is None else set_block_weights(fitted, weights)
 
 
-def _decide(
-    photos: TrainingSet, fitted: FittedModel, runtime: TorchRuntime, seed: int
-) -> tuple[Decision, float | None]:
-    """Fit the decision layer on validation photos; also its tags' micro-F1 there."""
-    checked = photos.embed_split("validation", runtime.embed_features)
-    learned = photos.embed_split("train", runtime.embed_features)
-    of_train = photos.split == "train"
-    tag_heads = tags_by_head(
-        learned.rows,
-        [replace(target, labels=target.labels[of_train]) for target in photos.targets],
-    )
-    logits = runtime.logits(checked.vectors)
-    tag_rule, tags_f1 = fit_tags(
-        sample_of(
-            checked, learned, fitted.spec.blocks, logits=logits, tag_heads=tag_heads, fitting=True
-        ),
-        tag_columns(learned.rows),
-    )
-    attributes = {
-        target.name: target.values for target in photos.targets if target.name != CATEGORY
-    }
-    decision = Decision(
-        categories=photos.categories,
-        temperature=fitted.temperature,
-        smoothing=LABEL_SMOOTHING,
-        tag_rule=tag_rule,
-        tag_heads=tag_heads,
-        unknown=_open_set(photos, fitted, learned, checked, logits, seed),
-        attributes=attributes,
-    )
-    return _with_attribute_rules(decision, photos, logits), tags_f1
-
-
-def _with_attribute_rules(
-    decision: Decision, photos: TrainingSet, logits: dict[str, Any]
-) -> Decision:
-    """Fit a temperature and a floor for each attribute head, on validation photos with a value."""
-    of_validation = photos.split == "validation"
-    judges = photos.validation_mask[of_validation]
-    temperatures: dict[str, float] = {}
-    floors: dict[str, float] = {}
-    for target in photos.targets:
-        if target.name == CATEGORY:
-            continue
-        labels = target.labels[of_validation]
-        use = judges & (labels >= 0)
-        scores = remove_label_smoothing(logits[target.name][use], LABEL_SMOOTHING)
-        temperature = fit_temperature(scores, labels[use])
-        probability = softmax(scores, temperature)
-        right = probability.argmax(1) == labels[use]
-        temperatures[target.name] = temperature
-        floors[target.name] = least_confidence(probability.max(1), right, _RIGHT)
-    return replace(decision, attribute_temperatures=temperatures, attribute_floors=floors)
-
-
-def _open_set(
-    photos: TrainingSet,
-    fitted: FittedModel,
-    learned: TaggedPhotos,
-    checked: TaggedPhotos,
-    logits: dict[str, Any],
-    seed: int,
-) -> dict[str, Any] | None:
-    """Fit the rule that rejects unknown kinds; None without categories."""
-    if not photos.categories:
-        return None
-    train = photos.category[photos.split == "train"]
-    of_validation = photos.split == "validation"
-    validation = photos.category[of_validation]
-    judges = (validation >= 0) & photos.validation_mask[of_validation]
-    return fit_unknown(
-        learned.vectors[train >= 0],
-        train[train >= 0],
-        checked.vectors[judges],
-        logits[CATEGORY][judges],
-        general=fitted.spec.block_slice("g"),
-        seed=seed,
-    )
+def _calibrated(fitted: FittedModel, photos: TrainingSet) -> FittedModel:
+    """Make what the heads of several labels say probabilities, by validation photos."""
+    if not photos.labels or not photos.validation_mask.any():
+        return fitted
+    logits = head_logits(fitted, photos.features[photos.validation_mask])
+    return calibrate_labels(fitted, logits, photos.labels, photos.validation_mask)
 
 
 def _validation(fitted: FittedModel, tags_f1: float | None) -> dict[str, Any]:

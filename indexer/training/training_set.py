@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from indexer.training.feature_cache import (
     recapture_features,
 )
 from indexer.training.label_errors import NO_LABELS, LabelCheck, check_labels, issue_notes
+from indexer.training.label_targets import LabelTarget, label_targets
 from indexer.training.linear import Examples, FittedModel, Pairs
 from indexer.training.options import TrainingOptions
 from indexer.training.problem import (
@@ -59,6 +61,7 @@ class TrainingSet:
     frozen: float  # share of the validation recaptures that find their photo by frozen features
     notes: list[str]
     checked: LabelCheck
+    labels: list[LabelTarget]  # heads of which several labels may be true
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -86,7 +89,12 @@ class TrainingSet:
     def examples(self) -> Examples:
         """What the recipes learn from."""
         return Examples(
-            self.features, self.targets, self.train_mask, self.validation_mask, self.pairs
+            self.features,
+            self.targets,
+            self.train_mask,
+            self.validation_mask,
+            self.pairs,
+            self.labels,
         )
 
     def recapture_queries(self, fitted: FittedModel) -> RecaptureQueries | None:
@@ -155,25 +163,22 @@ def load_training_set(
     with team.first():
         groups = [(train, PAIRS), (validation, VALIDATION_RECAPTURES)]
         recaptures = _recaptures(extracted, groups, runtime, options, progress)
+    masks = train, validation
     width = runtime.spec.feature_dim
     checked = _check_labels(extracted, category, categories, width)
     features = extracted.values.astype(np.float32)
     attributes, dropped, colours = _attributes(
-        problem, extracted.rows, features, (train, validation), width, options
+        problem, extracted.rows, features, masks, width, options
     )
-    notes += [*leaks.notes, *issue_notes(checked), *dropped, *colours]
-    require_lesson(categories, [target.name for target in attributes], dropped)
     targets = [*([category] if categories else []), *attributes]
-    train, validation = _labelled(targets, train, validation)
-    taught = [row for row, use in zip(extracted.rows, train, strict=True) if use]
-    require_rows(taught, "labelled train", data)
+    labels, untold = label_targets(extracted.rows, features, masks, problem.dataset.types, targets)
+    notes += [*leaks.notes, *issue_notes(checked), *dropped, *colours, *untold]
+    require_lesson(categories, [*attributes, *labels], [*dropped, *untold])
+    train, validation = _labelled(targets, labels, masks)
+    require_rows(list(compress(extracted.rows, train)), "labelled train", data)
     with team.first():
         targets, unable = teach(extracted, width, targets, train, options, progress=progress)
-    notes += unable
-    if targets and not (validation & (targets[0].labels >= 0)).any():
-        notes.append(
-            "no validation photos: the last epoch is kept, probabilities are not calibrated"
-        )
+    notes += [*unable, *_unjudged(targets, labels, validation)]
     return TrainingSet(
         extracted,
         recaptures,
@@ -186,17 +191,36 @@ def load_training_set(
         _frozen_rate(recaptures.of(validation), features, extracted.pixels, width),
         notes,
         checked,
+        labels,
     )
 
 
 def _labelled(
-    targets: Sequence[Target], train: np.ndarray, validation: np.ndarray
+    targets: Sequence[Target],
+    labels: Sequence[LabelTarget],
+    masks: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photos that have a label, of those that teach and that judge; without targets all."""
-    if not targets:
+    train, validation = masks
+    known = _known(targets, labels)
+    if not known:
         return train, validation
-    labelled = np.logical_or.reduce([target.labels >= 0 for target in targets])
+    labelled = np.logical_or.reduce(known)
     return train & labelled, validation & labelled
+
+
+def _unjudged(
+    targets: Sequence[Target], labels: Sequence[LabelTarget], validation: np.ndarray
+) -> list[str]:
+    known = _known(targets, labels)
+    if not known or (validation & known[0]).any():
+        return []
+    return ["no validation photos: the last epoch is kept, probabilities are not calibrated"]
+
+
+def _known(targets: Sequence[Target], labels: Sequence[LabelTarget]) -> list[np.ndarray]:
+    """Which photos each head is taught by, bool [N] each."""
+    return [*(one.labels >= 0 for one in targets), *(one.known for one in labels)]
 
 
 def _attributes(

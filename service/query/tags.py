@@ -206,7 +206,8 @@ def _vote(snapshot: Snapshot, vectors: np.ndarray, ballot: _Ballot) -> list[TagS
     if decision.tag_heads and any(part.head for part in rule.parts):
         logits = snapshot.embedder.logits(vectors)
         means = {name: rows.mean(axis=0) for name, rows in logits.items()}
-        probabilities = tag_probabilities(means, decision.tag_heads)
+        several = snapshot.bundle.spec.several
+        probabilities = tag_probabilities(means, decision.tag_heads, several)
     voted = suggest_tags(
         ballot.voters, ballot.tags, rule, snapshot.bundle.spec.blocks, probabilities=probabilities
     )

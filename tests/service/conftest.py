@@ -107,7 +107,10 @@ def _labelled(home: Home) -> Bundle:
     }
     kinds = [_mean([vectors[kind, colour] for colour in COLOURS]) for kind in KINDS]
     colours = [_mean([vectors[kind, colour] for kind in KINDS]) for colour in COLOURS]
-    heads = (Head("category", tuple(range(len(kinds)))), Head("colour", tuple(range(len(colours)))))
+    heads = (
+        Head("category", tuple(range(len(kinds))), several=False),
+        Head("colour", tuple(range(len(colours))), several=False),
+    )
     spec = dataclasses.replace(bare.spec, heads=heads)
     network = Network(spec, backbones.build(bare.spec.backbone))
     with torch.no_grad():

@@ -10,7 +10,7 @@ all). ``CATALENS_BENCH_RECAPTURES``: held-out photos of a fold that are taken ag
 ``CATALENS_BENCH_BEFORE``: the JSON document of the same command at another commit, to compare with.
 ``CATALENS_BENCH_SIZES`` (100,200,300,1200,0) and ``CATALENS_BENCH_DRAWS`` (5): of ``curve`` and, as
 photos of each kind (5,12), of ``vote``: the nearest train photos vote on the category beside the
-head.
+head. ``labels``: tags that no column holds, by votes, by their head and by both.
 
 Variants of ``finetune`` that only choose among the epochs of one training (``last``, ``uniform``,
 ``greedy``, ``macro``) share it: it is run once.
@@ -64,6 +64,7 @@ from tools.bench.data.fold_split import (
 )
 from tools.bench.harness.framework import BenchRow, Goal, knob, real_data
 from tools.bench.parts.fold_outcomes import Outcomes, difference, figures, merged, outcomes_of
+from tools.bench.parts.label_folds import joined_tags, measure_labels
 from tools.bench.parts.neighbour_vote import measure_vote
 from tools.output import log
 
@@ -73,6 +74,7 @@ PARTS = (
     "tail-linear",
     "curve",
     "vote",
+    "labels",
     "clothing-finetune",
     "fashion-finetune",
 )
@@ -102,6 +104,7 @@ VARIANTS: dict[str, TrainingOptions] = {
     "rect": TrainingOptions(look="rect"),
     "both": TrainingOptions(look="both"),
     "adjusted": TrainingOptions(linear=LinearOptions(adjustment=1.0)),
+    "heads-alone": TrainingOptions(linear=LinearOptions(shaping=0.0)),
     "recaptured-colours": TrainingOptions(linear=LinearOptions(recaptured=0.5)),
     "macro": TrainingOptions(measure=MACRO_F1),
     **_TAUGHT,
@@ -207,7 +210,20 @@ def measure(part: str, work: Path) -> BenchRow:
             knob("DRAWS", 5),
             work.absolute(),
         )
+    if part == "labels":
+        return _labels(work.absolute())
     return _folds(part, work.absolute())
+
+
+def _labels(work: Path) -> BenchRow:
+    """The row of ``labels``, by the one variant that was asked for."""
+    variant = _chosen(VARIANTS)[0]
+    data = joined_tags(read_folds(_data("fashion"), photos=knob("PHOTOS", 0)))
+    options = VARIANTS[variant]
+    made_from = f"{_code_digest()} {data.digest()} {options}"
+    key = f"{variant}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
+    folds = range(min(knob("FOLDS", FOLDS), FOLDS))
+    return {"variant": variant, **measure_labels(data, folds, options, work, key)}
 
 
 def _folds(part: str, work: Path) -> BenchRow:

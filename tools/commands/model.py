@@ -72,7 +72,8 @@ def show(path: Path, as_json: bool) -> None:
     from indexer.model.bundle import load_bundle
 
     bundle = load_bundle(path)
-    print_result({**_document(bundle), "training": dict(bundle.training)}, as_json, _show_origins)
+    document = {**_document(bundle), "heads": _heads(bundle), "training": dict(bundle.training)}
+    print_result(document, as_json, _show_origins)
 
 
 @model.command("fetch")
@@ -127,6 +128,11 @@ def export(path: Path, data: Path, out: Path, as_json: bool, **options: Any) -> 
 
 def _show_origins(found: dict[str, Any]) -> None:
     training = found.pop("training")
+    told = [
+        f"{head['name']} ({head['classes']}{', any number of them' if head['several'] else ''})"
+        for head in found.pop("heads")
+    ]
+    found["heads"] = ", ".join(told) or "none"
     origin = training.pop("weights_origin", None) or {}
     rows = [*found.items(), *training.items()]
     rows += [(f"weights: {name}", value) for name, value in origin.items() if value is not None]
@@ -175,6 +181,14 @@ def _document(bundle: Bundle) -> dict[str, Any]:
         "categories": len(bundle.decision.categories),
         "path": bundle.path,
     }
+
+
+def _heads(bundle: Bundle) -> list[dict[str, Any]]:
+    """What the model tells of a photo: the category, attributes, tags."""
+    return [
+        {"name": head.name, "classes": len(head.classes), "several": head.several}
+        for head in bundle.spec.heads
+    ]
 
 
 def _show(found: dict[str, Any]) -> None:

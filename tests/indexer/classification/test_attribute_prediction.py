@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,11 @@ from indexer.model.decision_layer import Decision
 from indexer.model.spec import Head
 
 SPEC: Any = SimpleNamespace(
-    heads=(Head("category", (0, 1)), Head("colour", (0, 1, 2)), Head("material", (1, 0)))
+    heads=(
+        Head("category", (0, 1), several=False),
+        Head("colour", (0, 1, 2), several=False),
+        Head("material", (1, 0), several=False),
+    )
 )
 
 
@@ -58,3 +63,19 @@ def test_a_value_below_the_floor_of_its_head_is_not_said() -> None:
     # Models from before it answer all.
     old = {key: value for key, value in decision.to_json().items() if key != "attribute_floors"}
     assert len(predict_attributes(logits, Decision.from_json(old, where="test"), SPEC)) == 2
+
+
+def test_of_a_list_every_value_that_is_probable_enough_is_said() -> None:
+    """Each for itself, over all photos of the product; none below the head's floor, nor one that is
+    less probable than not, and never a thousand of them."""
+    spec: Any = SimpleNamespace(heads=(Head("fabric", tuple(range(40)), several=True),))
+    logits = np.full((2, 40), -9.0, np.float32)
+    logits[:, :3] = [[2.0, 0.5, -0.5], [4.0, 1.5, 0.3]]
+    decision = Decision(attributes={"fabric": tuple(f"f{n}" for n in range(40))})
+    found = predict_attributes({"fabric": logits}, decision, spec)
+    assert [(entry.name, entry.value) for entry in found] == [("fabric", "f0"), ("fabric", "f1")]
+    assert found[0].probability == pytest.approx(1 / (1 + np.exp(-3)))
+    bar = replace(decision, attribute_floors={"fabric": 0.9})
+    assert [one.value for one in predict_attributes({"fabric": logits}, bar, spec)] == ["f0"]
+    many = predict_attributes({"fabric": np.full((1, 40), 9.0)}, decision, spec)
+    assert len(many) == 20

@@ -43,7 +43,7 @@ def make_network(
         "fp32",
         found.preprocess,
         (Block("a", 24, 0.5), Block("g", 16, 0.5)),
-        (Head("category", tuple(range(classes))),),
+        (Head("category", tuple(range(classes)), several=False),),
         colours=1,
     )
     torch.manual_seed(seed)

@@ -45,7 +45,7 @@ def read(**changes: Any) -> None:
 
 
 def test_what_training_writes_is_taken() -> None:
-    assert SPEC.head("category") == Head("category", (0, 1, 2))
+    assert SPEC.head("category") == Head("category", (0, 1, 2), several=False)
     read()
     read(tag_rule=GROUPS)
     read(unknown=FOUR)

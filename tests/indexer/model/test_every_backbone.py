@@ -70,7 +70,10 @@ def settle(network: Any, batch: Any) -> None:
 
 def random_model(name: str) -> Network:
     found = backbones.find(name)
-    blocks, heads = (Block("a", 24, 0.5), Block("g", 16, 0.5)), (Head("category", (0, 1)),)
+    blocks, heads = (
+        (Block("a", 24, 0.5), Block("g", 16, 0.5)),
+        (Head("category", (0, 1), several=False),),
+    )
     spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads, 1)
     torch.manual_seed(0)
     network = Network(spec, backbones.build(name, random=True))

@@ -63,7 +63,7 @@ def by_means() -> TorchRuntime:
     shows that.
     """
     network = Network.frozen("efficientnet_lite0")
-    spec = replace(network.spec, heads=(Head("category", (0, 1)),))
+    spec = replace(network.spec, heads=(Head("category", (0, 1), several=False),))
     network = Network(spec, network.backbone)
     runtime = TorchRuntime(network, device="cpu")
     empty = Photo(Image.new("RGB", (224, 224), (235, 235, 235)), "PNG", 224, 224, "empty")
@@ -275,7 +275,10 @@ def test_explaining_changes_nothing(embedder: TorchRuntime) -> None:
 def test_the_last_feature_map_is_found_in_other_families(name: str) -> None:
     """Random weights: only that there is a map of the network's own grid, finite and in [0, 1]."""
     found = backbones.find(name)
-    blocks, heads = (Block("g", found.feature_dim, 1.0),), (Head("category", (0, 1)),)
+    blocks, heads = (
+        (Block("g", found.feature_dim, 1.0),),
+        (Head("category", (0, 1), several=False),),
+    )
     spec = ModelSpec(FORMAT, name, found.feature_dim, "fp32", found.preprocess, blocks, heads, 1)
     torch.manual_seed(0)
     network = Network.empty(spec).eval()

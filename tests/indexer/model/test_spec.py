@@ -20,7 +20,7 @@ SPEC = ModelSpec(
         "draft2", 256, 224, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True, (), False
     ),
     blocks=(Block("a", 16, 0.25), Block("g", 32, 0.75)),
-    heads=(Head("category", (0, 1, 2)),),
+    heads=(Head("category", (0, 1, 2), several=False),),
     colours=1,
 )
 COLOURED = dataclasses.replace(
@@ -61,8 +61,8 @@ def test_a_missing_or_unknown_field_is_refused(change: dict[str, object]) -> Non
 
 
 def test_a_newer_format_says_upgrade() -> None:
-    with pytest.raises(NewerFormatError, match="format 4"):
-        ModelSpec.from_json({**SPEC.to_json(), "format": 4}, where="spec.json")
+    with pytest.raises(NewerFormatError, match="format 5"):
+        ModelSpec.from_json({**SPEC.to_json(), "format": 5}, where="spec.json")
 
 
 def test_block_weights_must_sum_to_one() -> None:
@@ -152,3 +152,18 @@ def test_numbers_that_no_network_has_are_refused(change: dict[str, object]) -> N
     """A stranger's spec takes memory by its numbers, so they are looked at first."""
     with pytest.raises(BadModelError, match=r"spec\.json"):
         ModelSpec.from_json({**SPEC.to_json(), **change}, where="spec.json")
+
+
+def test_a_head_of_several_labels_has_a_format_of_its_own_and_changes_no_vector() -> None:
+    """A Catalens that would take its sigmoids for a softmax refuses the model by its format; specs
+    without one are written as before there were any."""
+    several = SPEC.with_heads((*SPEC.heads, Head("tags", (0, 1), several=True)))
+    assert several.format == 4
+    assert several.several == {"tags"}
+    assert ModelSpec.from_json(several.to_json(), where="spec.json") == several
+    assert several.embedding_part() == SPEC.embedding_part()
+    assert [set(head) for head in SPEC.to_json()["heads"]] == [{"name", "classes"}]
+    assert COLOURED.with_heads(several.heads).embedding_part() == COLOURED.embedding_part()
+    wrong = {**several.to_json(), "format": 1}
+    with pytest.raises(BadModelError, match="format"):
+        ModelSpec.from_json(wrong, where="spec.json")

@@ -20,7 +20,7 @@ from indexer.tagging.samples import (
     nearest_products,
     tag_sample,
 )
-from indexer.tagging.voting import Voters, suggest_tags
+from indexer.tagging.voting import HeadWords, Voters, suggest_tags
 
 BLOCKS = (Block("a", 16, 0.5), Block("c", 16, 0.5))
 KINDS, COLOURS = ("bag", "cap", "mug"), ("blue", "green", "red")
@@ -56,10 +56,9 @@ def sample() -> TagSample:
     """150 products asked, 400 that vote; a head that knows two of three colours."""
     vectors, tags = catalog(150, 1)
     voters, voter_tags = catalog(400, 0)
-    says = [{colour: 0.8 if colour in held else 0.1 for colour in COLOURS[:2]} for held in tags]
-    return tag_sample(
-        side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, probabilities=says
-    )
+    says = [[0.8 if colour in held else 0.1 for colour in COLOURS[:2]] for held in tags]
+    words = HeadWords(COLOURS[:2], np.array(says))
+    return tag_sample(side(vectors, 1000), tags, side(voters, 0), voter_tags, BLOCKS, words=words)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,6 @@ def test_confidences_are_honest(sample: TagSample, rule: TagRule) -> None:
         side(voters, 0),
         voter_tags,
         BLOCKS,
-        probabilities=[{} for _ in tags],
     )
     assert pair_calibration_error(fresh.confidence(rule), fresh.actual) < 0.06
 
@@ -149,7 +147,6 @@ def test_thresholds_of_rare_tags_stay_near_the_common_one() -> None:
         side(voters, 0),
         voter_tags,
         BLOCKS,
-        probabilities=[{} for _ in tags],
     )
     shared = fit_thresholds(sample, TagRule())
     confidence = sample.confidence(shared)

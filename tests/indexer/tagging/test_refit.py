@@ -31,6 +31,7 @@ DIM = 12
 class Spec:
     blocks: tuple[Block, ...] = (Block("g", DIM, 1.0),)
     dim: int = DIM
+    several: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,7 @@ def test_a_model_that_knows_no_tags_gets_a_rule_of_the_catalog(tmp_path: Path) -
     assert (set(rule.seen), rule.size) == ({"blue", "green", "red", "offer"}, 240)
     everyone = ProductPhotos(vectors.astype(np.float32), rows[:, 0], rows[:, 1])
     held = [catalog.given_tags()[pid] for pid in rows[:, 0].tolist()]
-    sample = tag_sample(
-        everyone, held, everyone, held, Spec().blocks, probabilities=[{} for _ in held]
-    )
+    sample = tag_sample(everyone, held, everyone, held, Spec().blocks)
     scores = [
         f1_scores(sample.actual, sample.suggested(sample.confidence(one), one))[0]
         for one in (rule, TagRule())

@@ -195,6 +195,18 @@ def test_tag_probabilities_are_the_softmax_of_the_class_that_stands_for_the_tag(
     }
 
 
+def test_of_a_head_of_several_labels_each_tag_has_a_probability_of_its_own() -> None:
+    """By its sigmoid, whatever the others' are; a head of one value beside it keeps its softmax."""
+    logits = {"tags": np.array([0.0, 9.0, -1.0]), "category": np.array([0.0, 0.0])}
+    heads = {"wool": ("tags", 0), "lace": ("tags", 2), "mug": ("category", 0)}
+    assert tag_probabilities(logits, heads, {"tags"}) == {
+        "wool": pytest.approx(0.5),
+        "lace": pytest.approx(1 / (1 + np.e)),
+        "mug": pytest.approx(0.5),
+    }
+    assert tag_probabilities({}, {}) == {}
+
+
 def test_a_block_without_weight_says_nothing_in_any_view() -> None:
     """It holds zeros: the score is that of the other blocks, and there is a score."""
     blocks = [Block("a", 3, 1.0), Block("c", 2, 0.0)]
