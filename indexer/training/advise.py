@@ -30,6 +30,7 @@ from indexer.training.cpu_kernels import kept_memory
 from indexer.training.feature_cache import Features, photo_features
 from indexer.training.finetune_loss import lower_precision
 from indexer.training.label_errors import check_labels, issue_notes
+from indexer.training.label_targets import label_targets
 from indexer.training.look import JUDGED, LEAST_PHOTOS, MOST_PHOTOS, ridge_hits
 from indexer.training.metrics import clopper_pearson
 from indexer.training.options import RECIPES
@@ -192,10 +193,13 @@ def _probe_attributes(
     targets, dropped = attribute_targets(
         features.rows, values, train_mask, validation_mask, problem.dataset.types
     )
+    masks = train_mask, validation_mask
+    labels, untold = label_targets(features.rows, values, masks, problem.dataset.types, targets)
+    dropped += untold
     document["leaks"]["photos"] = int(leaks.leaked.sum())
     document["notes"] += [*label_notes(problem, categories), *leaks.notes, *dropped]
     document["categories"] = _categories(problem)
-    require_lesson(categories, [target.name for target in targets], dropped)
+    require_lesson(categories, [*targets, *labels], dropped)
     heads = {
         target.name: probe(
             values,
@@ -206,7 +210,7 @@ def _probe_attributes(
         )
         for target in targets
     }
-    for name in ("validation_accuracy", "majority"):
+    for name in ("validation_accuracy", "majority") if heads else ():
         document["probe"][name] = float(np.mean([found[name] or 0.0 for found in heads.values()]))
     document["probe"]["attributes"] = heads
 
