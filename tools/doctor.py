@@ -240,6 +240,7 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
     from indexer.catalog.presence import has_catalog
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
+    from indexer.core.home_clock import clock_fault
     from indexer.index.version import Versions
     from indexer.model.registry import registered
     from indexer.operations.verification import verify_home
@@ -278,6 +279,8 @@ def _home(path: Path, problems: list[str]) -> dict[str, Any]:
         home = Home(path)
     except CatalensError:
         return found
+    if (fault := clock_fault(home)) is not None:
+        problems.append(fault)
     if _is_open(home.path):
         problems.append(
             f"other users of this machine may read {home.path}, its keys and photos too: chmod 700 "

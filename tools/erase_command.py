@@ -116,6 +116,8 @@ def _show_erased(found: dict[str, Any]) -> None:
         click.echo(f"{old} is now {new}")
     for name, reason in found["failed"].items():
         log(f"not rewritten: {name}: {reason}")
+    if found["held"]:
+        log(f"held: {found['held']}")
     if found["strays"]:
         log(describe_strays(found["strays"]))
     rest = {

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import orjson
 
 from indexer.catalog.product_rows import StoredContent, texts_in
-from indexer.core.errors import StaleVersionError
+from indexer.core.atomic_files import seal_of
+from indexer.core.errors import BadHomeError, StaleVersionError
 from indexer.core.sqlite import (
     META_TABLE,
     Connection,
@@ -31,6 +32,7 @@ TOMBSTONE_DAYS = 30
 _DAY_S = 86_400.0
 _DIGEST = 16
 _SALT = "tombstone_salt"
+_SALT_CHECK = "tombstone_salt_check"
 # The last change that took a text from a product that stays.
 TEXT_REMOVED = "text_removed"
 # Ids and texts stand here as salted digests: enough to know them where they are met, and no text.
@@ -156,9 +158,10 @@ class DeletionWriter:
             self._salt is None and not has_table(self._sql, "tombstones")
         ):
             return
-        query = "SELECT external_version FROM tombstones WHERE digest = ? AND until >= ?"
-        digest = self._salted().digest(product_id)
-        row = self._sql.execute(query, (digest, time.time())).fetchone()
+        # Whatever the clock says: one that came to its end goes with the next clean-up, which asks
+        # whether the clock is right.
+        query = "SELECT external_version FROM tombstones WHERE digest = ?"
+        row = self._sql.execute(query, (self._salted().digest(product_id),)).fetchone()
         if row is not None and row[0] is not None and external_version < row[0]:
             raise StaleVersionError(
                 f"product {product_id!r} was deleted at external_version {row[0]}, "
@@ -176,7 +179,9 @@ class Deletions:
         """The digests of this catalog; None where nothing was ever deleted."""
         with self._database.read() as sql:
             salt = read_meta(sql, _SALT)
-            return None if salt is None else Salted(bytes.fromhex(salt))
+            if salt is None and has_table(sql, "tombstones"):
+                _require_no_digests(sql)
+            return None if salt is None else _checked_salt(sql, salt)
 
     def pending(self) -> list[DeletedProduct]:
         """Products that may still be named in other files."""
@@ -220,12 +225,18 @@ class Deletions:
             return sql.execute(query, (time.time(),)).fetchone() is not None
 
     def settle(self, pids: Sequence[int]) -> None:
-        """Forget products that were erased everywhere, and tombstones that came to their end."""
+        """Forget products that were erased everywhere."""
         with self._database.transaction() as sql:
             if not has_table(sql, "deletions"):
                 return
             for part, marks in chunks(pids):
                 sql.execute(f"DELETE FROM deletions WHERE pid IN ({marks})", part)
+
+    def end(self) -> None:
+        """Forget tombstones that came to their end."""
+        with self._database.transaction() as sql:
+            if not has_table(sql, "tombstones"):
+                return
             for table in ("tombstones", "erased_photos"):
                 sql.execute(f"DELETE FROM {table} WHERE until < ?", (time.time(),))
 
@@ -235,9 +246,8 @@ class Deletions:
         if salted is None:
             return False
         with self._database.read() as sql:
-            query = "SELECT 1 FROM tombstones WHERE digest = ? AND until >= ?"
-            found = sql.execute(query, (salted.digest(product_id), time.time())).fetchone()
-            return found is not None
+            query = "SELECT 1 FROM tombstones WHERE digest = ?"
+            return sql.execute(query, (salted.digest(product_id),)).fetchone() is not None
 
 
 def _bytes(text: str) -> bytes:
@@ -254,9 +264,39 @@ def salted_digests(sql: Connection) -> Salted:
     if salt is None:
         for statement in _SCHEMA:
             sql.execute(statement)
+        _require_no_digests(sql)
         salt = os.urandom(32).hex()
-        sql.execute("INSERT INTO meta VALUES (?, ?)", (_SALT, salt))
-    return Salted(bytes.fromhex(salt))
+        write_meta(sql, _SALT, salt)
+        write_meta(sql, _SALT_CHECK, seal_of(salt))
+    return _checked_salt(sql, salt)
+
+
+def _checked_salt(sql: Connection, salt: str) -> Salted:
+    """Those of a salt that is as it was written; of releases before it has no checksum."""
+    check = read_meta(sql, _SALT_CHECK)
+    if check is not None and check != seal_of(salt):
+        raise _lost_salt()
+    try:
+        return Salted(bytes.fromhex(salt))
+    except ValueError as error:
+        raise _lost_salt() from error
+
+
+def _require_no_digests(sql: Connection) -> None:
+    """Raise ``BadHomeError`` where digests stand there whose salt is lost: a new one would know no
+    deleted product again."""
+    queries = [f"SELECT 1 FROM {table}" for table in ("tombstones", "deletions", "erased_photos")]
+    if "salted" in {row[1] for row in sql.execute("PRAGMA table_info(orders)")}:
+        queries.append("SELECT 1 FROM orders WHERE salted")
+    if any(sql.execute(f"{query} LIMIT 1").fetchone() is not None for query in queries):
+        raise _lost_salt()
+
+
+def _lost_salt() -> BadHomeError:
+    return BadHomeError(
+        "catalog.sqlite3 has lost the salt of its deletions, so no deleted product is known again: "
+        "restore a backup (catalens restore FROM)"
+    )
 
 
 def _texts_of(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import DamagedIndexError, NewerFormatError
 from indexer.core.file_names import is_plain_name
+from indexer.core.manifest_values import odd_values
 from indexer.core.regular_files import parse_json, read_small
 
 FORMAT = 1
@@ -141,13 +142,19 @@ def read_manifest(folder: Path) -> Manifest:
         kinds += [
             isinstance(said[name], kind) for name, kind in _SOURCE_KINDS.items() if name in said
         ]
-    if not all(kinds) or type(manifest.format) is not int or manifest.metric != METRIC:
+    numbers = (manifest.format, manifest.dim, manifest.last_sequence)
+    whole = all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+    if not all(kinds) or not whole or manifest.metric != METRIC:
         raise DamagedIndexError(
             f"index version {folder.name}: {MANIFEST} holds a value of another kind than it should"
         )
-    if odd := _odd_name(manifest):
+    if odd := odd_values(manifest.counts, manifest.params, manifest.recall):
         raise DamagedIndexError(
-            f"index version {folder.name}: {MANIFEST} names {odd!a}, which is no plain file name "
+            f"index version {folder.name}: {MANIFEST} holds {odd[0]} of another kind than it should"
+        )
+    if name := _odd_name(manifest):
+        raise DamagedIndexError(
+            f"index version {folder.name}: {MANIFEST} names {name!a}, which is no plain file name "
             "with a size and a checksum: it was made by somebody else, so do not use it"
         )
     return manifest

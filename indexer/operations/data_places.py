@@ -101,6 +101,7 @@ PLACES: Sequence[DataPlace] = (
         "settings of the shop",
         (
             "home.json",
+            "CLOCK",
             "moderation.json",
             "duplicates.json",
             "quality.json",

@@ -95,6 +95,8 @@ class Erased:
     failed: dict[str, str] = field(default_factory=dict)
     # photos that no product has though no deletion of them was recorded: left alone
     strays: int = 0
+    # why nothing came to its end by its term; None: it did
+    held: str | None = None
     seconds: float = 0.0
 
 
@@ -124,7 +126,7 @@ def erase(
     with open_catalog(home) as catalog:
         try:
             # Not tied to deletions: where these cannot be erased, it has been done.
-            end_terms(home, catalog, terms)
+            done.held = end_terms(home, catalog, terms).held
         except BusyError as error:
             done.failed[home.reviews_file.name] = str(error)
         # before anything is erased: it may say that this is the wrong catalog
@@ -348,6 +350,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if done.strays:
         print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)
+    if done.held:
+        print(f"catalens: {done.held}", file=sys.stderr)
     # Last, since the service logs the last line.
     for name, reason in done.failed.items():
         print(f"catalens: {name} still holds what was erased: {reason}", file=sys.stderr)

@@ -49,6 +49,8 @@ class Tidied:
     models: list[str] = field(default_factory=list)  # superseded revisions of a decision layer
     leftovers: int = 0  # half-written files and folders
     attributes: int = 0  # names of attributes that no product has
+    # why nothing came to its end by its term; None: it did
+    held: str | None = None
 
 
 def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
@@ -60,12 +62,15 @@ def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     an erasure runs, whose new versions are in nobody's history yet, and what ``open_catalog``
     raises where the home's catalog is not there.
     """
+    held = None
     if has_catalog(home):
         with open_catalog(home) as catalog, suppress(BusyError):
             # The file of reviews remembers what is still to be done.
-            end_terms(home, catalog, terms)
+            held = end_terms(home, catalog, terms).held
     with home.lock("build"):
-        return tidy_locked(home)
+        done = tidy_locked(home)
+    done.held = held
+    return done
 
 
 def tidy_locked(home: Home) -> Tidied:

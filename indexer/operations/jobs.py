@@ -265,6 +265,11 @@ class Jobs:
             remove_folder(self.folder / job.job_id)
         return len(doomed)
 
+    def have_ended(self, before: float) -> bool:
+        """Whether a job ended before that time (seconds since 1970)."""
+        ended = (job for job in self.list() if job.state in ENDED)
+        return any((job.ended or job.created) < before for job in ended)
+
     def redact(self) -> None:
         """Take out of the reports of ended jobs what may name a product, such as rows of a feed.
 

@@ -14,12 +14,10 @@ from indexer.core.atomic_files import (
     foreign_failure,
     remove_folder,
     replace_file,
-    write_sealed_json,
 )
 from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
-from indexer.core.home import FORMAT, Home
+from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.regular_files import read_json
 from indexer.core.sqlite import PASSING
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
@@ -27,7 +25,7 @@ from indexer.index_build.pipeline import BuildOptions, build_index
 from indexer.model.registry import by_version
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.garbage_collection import stray_photos
-from indexer.operations.state_files import check_state
+from indexer.operations.state_files import check_state, remake_marker
 from indexer.operations.verification import (
     database_damages,
     file_damages,
@@ -38,8 +36,6 @@ from indexer.operations.verification import (
 
 # Databases that are made again from the catalog and its photos.
 _DERIVED = ("keywords.sqlite3", "signatures.sqlite3", "fetch.sqlite3")
-# What a home is marked with, by the beginnings of the files' names.
-_MARKS = ("keys", "reviews", "alert-secret")
 
 
 def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
@@ -79,20 +75,9 @@ def _marker(path: Path, done: list[str]) -> Home:
         if catalog.exists():
             # A newer home has a newer catalog, which is refused here.
             Catalog.open(catalog).close()
-        said = _said_marks(path / "home.json")
-        held = {name: True for name in _MARKS if name in said or list(path.glob(f"{name}*"))}
-        write_sealed_json(path / "home.json", {"format": FORMAT, **held})
+        remake_marker(path)
         done.append("home.json was written anew")
         return Home(path)
-
-
-def _said_marks(marker: Path) -> set[str]:
-    """The marks that what is left of a damaged marker names."""
-    try:
-        stored = read_json(marker)
-        return {name for name, value in stored.items() if value is True}
-    except (OSError, ValueError, AttributeError):
-        return set()
 
 
 def _reviews(home: Home, done: list[str]) -> None:

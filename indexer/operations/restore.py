@@ -21,6 +21,7 @@ from indexer.core.errors import (
     BadRequestError,
     CatalensError,
     DiskFullError,
+    NewerFormatError,
 )
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
@@ -37,12 +38,12 @@ from indexer.operations.backup_files import (
     remove_leftovers,
 )
 from indexer.operations.jobs import ENDED, JobProblem, Jobs
+from indexer.operations.state_files import remake_marker
 from indexer.operations.verification import foreign_damages
 
 _SPARE_BYTES = 64 * 2**20
 _MOST_NAMED = 5
-# Without these there is no home.
-_NEEDED = (CATALOG, "home.json")
+_MARKER = "home.json"
 
 
 @dataclass
@@ -132,10 +133,15 @@ class _Restore:
             self._progress("files", number, len(files))
             if not self._copied(name, known.sha256) or self._is_foreign(name):
                 (self.left_out if is_derived(name) else self._damaged).append(name)
-        if any(name not in files or name in self._damaged for name in _NEEDED):
+        if CATALOG not in files or CATALOG in self._damaged:
             raise BadBackupError(
                 f"{self._backup / CATALOG} is missing or damaged: take another backup"
             )
+        if _MARKER not in files or _MARKER in self._damaged:
+            # All that it says can be seen in the other files.
+            remake_marker(self._aside)
+            self._damaged = [name for name in self._damaged if name != _MARKER]
+            self.left_out.append(_MARKER)
         self._copy_photos()
         if self._damaged and not partial:
             named = ", ".join(self._damaged[:_MOST_NAMED])
@@ -197,8 +203,16 @@ class _Restore:
 
 def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) -> RestoreReport:
     """Open the new home as a service would, and have its first erasure look at everything."""
-    home = Home(aside)
-    with closing(open_catalog(home)) as catalog:
+    try:
+        home = Home(aside)
+        opened_catalog = open_catalog(home)
+    except NewerFormatError:
+        raise
+    except CatalensError as error:
+        # What it names to mend is of a folder that is gone in a moment.
+        reason = str(error).partition("; ")[0].replace(str(aside), str(backup))
+        raise BadBackupError(f"{reason}; take another backup (catalens restore BACKUP)") from error
+    with closing(opened_catalog) as catalog:
         if catalog.last_sequence() != made.sequence:
             raise BadBackupError(
                 f"{backup / CATALOG} ends with change {catalog.last_sequence()}, not "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.portions import pause_since
@@ -11,6 +12,7 @@ from indexer.catalog.store import Catalog
 from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
 from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
 from indexer.core.home import Home
+from indexer.core.home_clock import clock_fault, note_time
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import Jobs
 from indexer.reviews.redaction import redact_before
@@ -38,26 +40,30 @@ class RetentionTerms:
 
 @dataclass
 class EndedTerms:
-    """How much came to its end."""
+    """How much came to its end. ``held``: why nothing did, where the clock jumped."""
 
     review_photos: int = 0
     review_texts: int = 0
     jobs: int = 0
     undo: int = 0
+    held: str | None = None
 
 
 def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None) -> EndedTerms:
     """Delete what came to its end, and write the file of reviews anew where something went.
 
-    Raises ``BusyError`` where another process reads that file: the next run tries again.
+    Nothing where the clock is far from what the home has seen: what went does not come back. Raises
+    ``BusyError`` where another process reads that file: the next run tries again.
     """
     terms = terms or RetentionTerms()
-    done = EndedTerms()
+    done = EndedTerms(held=note_clock(home, catalog))
+    if done.held is not None:
+        return done
     if terms.jobs:
         ended_before = time.time() - terms.jobs * _DAY_S
         done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
         done.jobs += len(remove_damaged_jobs(home, changed_before=ended_before))
-    Deletions(catalog.database).settle([])
+    Deletions(catalog.database).end()
     if is_undo_due(catalog, terms):
         done.undo = _expire_undo(catalog, terms.undo or ENDLESS_DAYS)
     if not home.reviews_file.exists():
@@ -86,6 +92,10 @@ def _expire_undo(catalog: Catalog, days: float) -> int:
 
 def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
     """Whether ``end_terms`` would find something; cheap."""
+    if clock_fault(home, known=_last_action(catalog)) is not None:
+        return False
+    if terms.jobs and Jobs(home).have_ended(time.time() - terms.jobs * _DAY_S):
+        return True
     if Deletions(catalog.database).has_ended():
         return True
     if is_undo_due(catalog, terms):
@@ -94,6 +104,20 @@ def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
         return False
     with open_reviews(home) as reviews:
         return _is_review_due(reviews, terms)
+
+
+def note_clock(home: Home, catalog: Catalog) -> str | None:
+    """Note that the home is in use now; why nothing in it may end by time, None where it may."""
+    return note_time(home, known=_last_action(catalog))
+
+
+def _last_action(catalog: Catalog) -> float:
+    """When the last thing was done to a catalog, in seconds since 1970; 0 where nothing was."""
+    actions = catalog.actions.actions(limit=1)
+    try:
+        return datetime.fromisoformat(actions[0].at).timestamp() if actions else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def is_undo_due(catalog: Catalog, terms: RetentionTerms) -> bool:

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import read_sealed_json, read_sealed_lines, read_sealed_texts
+from indexer.core.atomic_files import (
+    read_sealed_json,
+    read_sealed_lines,
+    read_sealed_texts,
+    write_sealed_json,
+)
 from indexer.core.errors import BadHomeError
-from indexer.core.home import SECRET_FILE, Home
+from indexer.core.home import FORMAT, SECRET_FILE, Home
+from indexer.core.home_clock import CLOCK_FILE
 from indexer.core.manifest import version_number
 from indexer.core.regular_files import read_json
 from indexer.index.pushed import pushed_folders
@@ -17,11 +23,20 @@ from indexer.operations.damaged_jobs import job_damage, job_folders
 from indexer.operations.made_backups import made_backups
 
 # Made again when they are needed; a repair takes damaged ones away.
-DERIVED = ("duplicates.json", "moderation.json", "alerts.json", "quality.json", "start/state.json")
+DERIVED = (
+    "duplicates.json",
+    "moderation.json",
+    "alerts.json",
+    "quality.json",
+    "start/state.json",
+    CLOCK_FILE,
+)
 # As ``DERIVED``, of every feed that is kept in step.
 FETCHED = "sync/*.state.json"
 FOLDED = "indexes/FOLDED"
 COUNTER = "indexes/LAST"
+# What a home is marked with, by the beginnings of the files' names.
+_MARKS = ("keys", "reviews", SECRET_FILE)
 _SYNC = "delete it, and add the feed again (catalens sync add)"
 _MEND_KEYS = (
     "put keys.json of a backup's folder in its place, or move away what is left of it and make "
@@ -64,7 +79,7 @@ def check_state(home: Home) -> StateCheck:
 
 def _paths(home: Home) -> Iterator[Path]:
     yield from job_folders(home)
-    patterns = ("*.json", "sync/*.json", "start/state.json", SECRET_FILE)
+    patterns = ("*.json", "sync/*.json", "start/state.json", SECRET_FILE, CLOCK_FILE)
     for pattern in (*patterns, "indexes/ACTIVATIONS", FOLDED, COUNTER):
         yield from home.path.glob(pattern)
 
@@ -124,6 +139,20 @@ def _missing(home: Home) -> Iterator[StateDamage]:
     if home.has_mark(SECRET_FILE) and not home.secret_file.exists():
         what = "is missing, though receivers of webhooks have it: no webhook is sent"
         yield StateDamage(home.secret_file, what, _secret_mend(home))
+
+
+def remake_marker(folder: Path) -> None:
+    """Write ``home.json`` anew, with the marks of what is left of it and of what is there.
+
+    Raises ``OSError``.
+    """
+    marker = folder / "home.json"
+    try:
+        said = {name for name, value in read_json(marker).items() if value is True}
+    except (OSError, ValueError, AttributeError):
+        said = set()
+    held = {name: True for name in _MARKS if name in said or list(folder.glob(f"{name}*"))}
+    write_sealed_json(marker, {"format": FORMAT, **held})
 
 
 def _secret_mend(home: Home) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.catalog.checksums import changed_rows
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.integrity import check_catalog, page_damages
 from indexer.catalog.photo_keys import known_state
 from indexer.catalog.presence import has_catalog
@@ -194,6 +195,8 @@ def _catalog(check: _Check) -> None:
                 _photos(check, catalog)
                 _vectors(check, catalog)
                 _foreign_reviews(check, catalog)
+            # That its salt is there: without it an erasure finds nothing.
+            Deletions(catalog.database).salted()
         if not state.damages:
             # Also whether it is the catalog that the versions were built from.
             open_catalog(home).close()

@@ -12,6 +12,7 @@ from typing import Any
 from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import BadHomeError, BadSettingsError
 from indexer.core.home import Home
+from indexer.core.home_clock import latest_time
 from service.access.keys import AccessKey, KeyFile, hash_key
 from service.access.roles import Role
 from service.settings import Settings, read_api_keys
@@ -51,6 +52,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._fixed = _unnamed(settings.api_keys)
         self._stamps = self._look()
+        self._latest = latest_time(home)
         self._from_file = {} if self._file is None else _unnamed(read_api_keys(self._file))
         keys = self._home_keys.read()
         self._from_home = _by_hash(keys)
@@ -74,9 +76,11 @@ class KeyRing:
         self.follow()
         # By its hash: how long that takes says nothing about the keys that are known.
         digest = hash_key(key)
+        # A clock that goes back revives no secret that ended.
+        self._latest = now = max(self._latest, time.time())
         for known in (self._from_home, self._from_file, self._fixed):
             holder = known.get(digest)
-            if holder is not None and (holder.until is None or holder.until > time.time()):
+            if holder is not None and (holder.until is None or holder.until > now):
                 return holder
         return None
 

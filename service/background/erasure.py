@@ -11,7 +11,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.operations import erasure
 from indexer.operations.garbage_collection import IN_FLIGHT_S
-from indexer.operations.retention import RetentionTerms, is_due
+from indexer.operations.retention import RetentionTerms, is_due, note_clock
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
 
@@ -50,6 +50,7 @@ class Eraser:
         self._check_at = 0.0
         # When to act on what is found; None: nothing found yet.
         self._due: float | None = time.monotonic()
+        self._clock_fault: str | None = None
 
     def poll(self) -> None:
         """Note a deletion, start a rewrite that is due, or note that one ended."""
@@ -73,6 +74,11 @@ class Eraser:
 
     def _is_due(self) -> bool:
         """Whether a deletion left something, or something came to its end by its term."""
+        fault = note_clock(self._home, self._catalog)
+        if fault != self._clock_fault:
+            self._clock_fault = fault
+            if fault is not None:
+                self._log.error("clock jumped", reason=fault)
         return is_due(self._home, self._catalog, self._terms) or erasure.needs_erasing(
             self._home, self._catalog
         )

@@ -304,25 +304,38 @@ def rollback(home: Path, as_json: bool) -> None:
 @index.command("gc")
 @home_option
 @config_option
+@click.option(
+    "--accept-clock",
+    is_flag=True,
+    help="The clock is right, though it is far from what the home has seen.",
+)
 @json_option
-def gc(home: Path, config: Path | None, as_json: bool) -> None:
+def gc(home: Path, config: Path | None, accept_clock: bool, as_json: bool) -> None:
     """Delete the versions that are not needed.
 
     Those that are neither active nor kept for rollback, and what only they needed. The change log
     is compacted below the oldest version left; embeddings and decision layers that no version needs
     are deleted, and so is what killed processes left half-written. What came to its end by the
     settings review_photos_days, open_review_photos_days, review_texts_days, job_days and undo_days
-    goes too.
+    goes too; nothing where the clock is more than 7 days ahead of what the home has seen, or an
+    hour behind: by --accept-clock it is taken as right.
     """
     from indexer.core.home import Home
+    from indexer.core.home_clock import accept_time
     from indexer.operations.garbage_collection import tidy
 
+    if accept_clock:
+        accept_time(Home(home))
     print_result(tidy(Home(home), retention_terms(home, config)), as_json, _show_tidied)
 
 
 def _show_tidied(found: dict[str, Any]) -> None:
     say(f"removed: {', '.join(found['removed']) or 'nothing'}")
-    rest = {name: value for name, value in found.items() if name != "removed" and value}
+    if found["held"]:
+        log(f"held: {found['held']}")
+    rest = {
+        name: value for name, value in found.items() if name not in ("removed", "held") and value
+    }
     if rest:
         print_table(("also", ""), rest.items())
 

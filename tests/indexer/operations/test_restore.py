@@ -128,6 +128,28 @@ def test_deep_nesting_is_refused(backup: Path, tmp_path: Path, name: str) -> Non
         restore(backup, tmp_path / "new")
 
 
+def test_a_marker_that_is_no_good_is_made_anew_or_named(backup: Path, tmp_path: Path) -> None:
+    """All that it says stands in the other files; nothing is named that is gone by then."""
+    whole = (backup / "home.json").read_bytes()
+    for content in (whole.replace(b"1", b"7"), None):
+        if content is None:
+            (backup / "home.json").unlink()
+        else:
+            (backup / "home.json").write_bytes(content)
+        new = tmp_path / f"new{content is None}"
+        report = restore(backup, new)
+        assert (report.left_out, report.products) == (["home.json"], 2)
+        assert verify_home(new).intact
+    (backup / "home.json").write_text("[]")
+    reseal(backup)
+    with pytest.raises(BadBackupError) as refused:
+        restore(backup, tmp_path / "third")
+    assert str(refused.value) == (
+        f"{backup}/home.json is not readable: it holds no object; take another backup (catalens "
+        "restore BACKUP)"
+    )
+
+
 @pytest.mark.parametrize("name", ["reviews.sqlite3", "signatures.sqlite3"])
 def test_other_databases_hold_no_strangers_program(backup: Path, tmp_path: Path, name: str) -> None:
     """A trigger in the reviews is refused by name; a derived file with one is left out."""

@@ -14,12 +14,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog import undo_journal
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.records import Patch
 from indexer.catalog.store import open_catalog
 from indexer.classification.taxonomy import TaxonomyMap, apply_taxonomy
 from indexer.core.actor import acting, doing
+from indexer.core.atomic_files import write_sealed_json
 from indexer.core.errors import NotUndoableError, UnknownActionError
 from indexer.core.home import Home
+from indexer.core.home_clock import accept_time
 from indexer.feeds.import_options import ImportOptions
 from indexer.index.active_model import active_model
 from indexer.index.version import Versions
@@ -209,6 +212,33 @@ def test_what_was_kept_ends_with_its_term(
     assert is_due(own.home, own.catalog, RetentionTerms())
     assert (end_terms(own.home, own.catalog).undo, len(pauses)) == (2, 2)
     assert list_actions(own.home, own.catalog)[0].state == "expired"
+
+
+def test_a_clock_that_jumped_ends_nothing(
+    own: Engine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A year ahead all that is kept would be gone for good: tombstones, undos, photos of reviews,
+    reports of jobs. Said to be right, it ends them."""
+    own.catalog.patch("ring-blue", {"title": "x"})
+    own.catalog.delete("ring-tan")
+    end_terms(own.home, own.catalog)
+    own.home.path.joinpath("CLOCK").unlink()
+    year_ago = datetime.now(UTC) - timedelta(days=365)
+    write_sealed_json(own.home.path / "CLOCK", {"seen": year_ago.timestamp()})
+    with own.catalog.database.transaction() as sql:
+        sql.execute("UPDATE actions SET at = ?", (year_ago.isoformat(timespec="milliseconds"),))
+        sql.execute("UPDATE tombstones SET until = 1")
+    assert not is_due(own.home, own.catalog, RetentionTerms())
+    held = end_terms(own.home, own.catalog).held
+    assert held is not None
+    assert "catalens index gc --accept-clock" in held
+    assert Deletions(own.catalog.database).was_deleted("ring-tan")
+    assert list_actions(own.home, own.catalog)[-1].state == "undoable"
+    accept_time(own.home)
+    assert is_due(own.home, own.catalog, RetentionTerms())
+    assert end_terms(own.home, own.catalog).undo > 0
+    assert not Deletions(own.catalog.database).was_deleted("ring-tan")
 
 
 def test_the_term_of_an_undo_is_a_setting(

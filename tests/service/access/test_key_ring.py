@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from indexer.core.errors import BadHomeError
 from indexer.core.home import Home
+from indexer.core.home_clock import note_time
 from service.access import key_ring
 from service.access.key_ring import KeyRing
 from service.access.keys import KeyFile
@@ -150,3 +151,22 @@ def test_a_lost_file_of_keys_opens_nothing(home: Home) -> None:
     home.keys_file.write_text("{")
     with pytest.raises(BadHomeError, match="damaged"):
         ring_of(home)
+
+
+def test_a_clock_that_goes_back_revives_no_secret(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the process that saw it end, nor in one that starts later."""
+    keys = KeyFile(home)
+    old = keys.create("jane", "review").key
+    new = keys.rotate("jane", overlap_s=60.0).key
+    ring = ring_of(home)
+    assert ring.find(old) is not None
+    now = time.time()
+    monkeypatch.setattr(key_ring.time, "time", lambda: now + 61)
+    assert ring.find(old) is None
+    note_time(home)
+    monkeypatch.setattr(key_ring.time, "time", lambda: now)
+    for later in (ring, ring_of(home)):
+        assert later.find(old) is None
+        assert later.find(new) is not None

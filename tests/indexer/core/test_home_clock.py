@@ -1,0 +1,98 @@
+"""A clock that jumped ends nothing that would not come back, and revives nothing that ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.deletions import TOMBSTONE_DAYS
+from indexer.core import home_clock
+from indexer.core.atomic_files import read_sealed_json
+from indexer.core.home import Home
+from indexer.core.home_clock import (
+    MOST_BEHIND_S,
+    MOST_JUMP_S,
+    accept_time,
+    clock_fault,
+    latest_time,
+    note_time,
+)
+
+NOW = 1_700_000_000.0
+DAY_S = 86_400.0
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(home_clock, "time", made)
+    return made
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: Clock) -> None:
+    """Ahead by more than a week, whatever time passes then; the mend is named and works."""
+    assert MOST_JUMP_S < TOMBSTONE_DAYS * DAY_S
+    assert note_time(home) is None
+    clock.now += MOST_JUMP_S
+    assert note_time(home) is None
+    clock.now += 365 * DAY_S
+    for _ in range(3):
+        fault = note_time(home)
+        assert fault is not None
+        assert f"catalens index gc --accept-clock --home {home.path}" in fault
+        clock.now += 120
+    accept_time(home)
+    assert note_time(home) is None
+
+
+def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: Clock) -> None:
+    """What has ended by the latest time that was seen stays so; what is written now would end too
+    early, and that is said."""
+    note_time(home)
+    clock.now -= MOST_BEHIND_S
+    assert note_time(home) is None
+    assert latest_time(home) == NOW
+    clock.now -= DAY_S
+    fault = note_time(home)
+    assert fault is not None
+    assert "set the clock" in fault
+    assert latest_time(home) == NOW
+
+
+def test_what_the_data_bear_stands_for_a_time_that_was_never_noted(
+    home: Home, clock: Clock
+) -> None:
+    """Of a home of a release before, and one whose note is lost: it may have lain still for long,
+    but not been used in time to come."""
+    assert clock_fault(home, known=NOW - 300 * DAY_S) is None
+    assert clock_fault(home, known=NOW + DAY_S) is not None
+    assert not (home.path / "CLOCK").exists()
+    note_time(home)
+    (home.path / "CLOCK").write_text("{")
+    assert clock_fault(home, known=NOW + DAY_S) is not None
+
+
+def test_the_time_is_noted_once_a_minute(home: Home, clock: Clock) -> None:
+    note_time(home)
+    clock.now += 59
+    note_time(home)
+    assert read_sealed_json(home.path / "CLOCK")["seen"] == NOW
+    clock.now += 1
+    note_time(home)
+    assert read_sealed_json(home.path / "CLOCK")["seen"] == NOW + 60
