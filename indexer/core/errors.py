@@ -65,6 +65,7 @@ The four kinds carry no code; the service answers each with one status (422, 404
     * StorageError
       * DamagedFileError
       * DiskFullError
+      * ReplacedFileError
   * UrlFailedError
   * WeightsUnavailableError
 """
@@ -394,6 +395,13 @@ class DiskFullError(StorageError):
     is room."""
 
     code = "disk-full"
+
+
+class ReplacedFileError(StorageError):
+    """The home was moved, or another was put in its place, while it was in use: nothing is read or
+    written until the service is started again."""
+
+    code = "replaced-file"
 
 
 class UnknownClassError(NotFoundError):

@@ -28,6 +28,7 @@ from indexer.core.errors import (
     ReadOnlyError,
     StorageError,
 )
+from indexer.core.file_identity import FileIdentity
 from indexer.core.sqlite_files import has_log
 from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
 from indexer.core.sqlite_rewrite import copy_database, rewrite
@@ -191,6 +192,7 @@ class Database:
         self._using = threading.RLock()
         # The one connection of all threads, or the one that writes.
         self._common: Connection | None = None
+        self._identity = FileIdentity(path, is_kept=not schema.remedy and not self.in_memory)
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +210,7 @@ class Database:
             if self._common is not None:
                 self._common.close()
                 self._common = None
+            self._identity.forget()
 
     # -- reading and writing
 
@@ -232,7 +235,10 @@ class Database:
     def statements(self) -> Iterator[Connection]:
         """For what needs no more than each statement's own snapshot, and for what is no query."""
         with self._turn(), self.failures():
-            yield self.connection
+            connection = self.connection
+            if not connection.in_transaction:
+                self._identity.require()
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -252,6 +258,7 @@ class Database:
         executed inside, gives all of it up.
         """
         with self._using, self.failures():
+            self._identity.require()
             before = getattr(self._local, "connection", None)
             self._local.connection = self._common_connection()
             try:
@@ -413,6 +420,7 @@ class Database:
             connection = library.connect(":memory:", **options)
         else:
             connection = connect(self.path, timeout=_BUSY_MS / 1000, **options)
+            self._identity.note()
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.schema.remedy else 'FULL'}")
         connection.execute("PRAGMA secure_delete = ON")
         # What a schema of somebody else may do, and what a damaged page may make SQLite read.

@@ -14,6 +14,7 @@ from indexer.core.errors import (
     BusyError,
     NewerFormatError,
     ReadOnlyError,
+    ReplacedFileError,
     StorageError,
 )
 from indexer.core.sqlite import META_TABLE, Database, Schema, connect, read_meta, write_meta
@@ -197,3 +198,29 @@ def test_a_strangers_schema_is_not_trusted(tmp_path: Path) -> None:
             for name in ("trusted_schema", "cell_size_check")
         ]
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_nothing_is_written_to_a_home_that_was_moved(tmp_path: Path, is_there: bool) -> None:
+    """What is written to the file that is open would be lost with it, and other threads would read
+    another home; what is made again whenever it goes is no such file."""
+    for schema in (TRUTH, DERIVED):
+        home = tmp_path / schema.noun
+        with prepared(home / "f.sqlite3", schema) as database:
+            with database.transaction() as sql:
+                sql.execute("INSERT INTO t VALUES (1)")
+            home.rename(tmp_path / f"{schema.noun} elsewhere")
+            if is_there:
+                prepared(home / "f.sqlite3", schema).close()
+            for use in (database.transaction, database.read, database.statements):
+                refused = (
+                    pytest.raises(ReplacedFileError, match="home was moved")
+                    if schema is TRUTH
+                    else suppress(StorageError)
+                )
+                with refused, use() as sql:
+                    sql.execute("SELECT 1")
+        if is_there:
+            with database.read() as sql:
+                assert sql.execute("SELECT count(*) FROM t").fetchone() == (0,)
+        database.close()

@@ -42,6 +42,7 @@ STATUS_OF_CODE = {
     "changed": 412,
     "cursor-gone": 410,
     "damaged-file": 503,
+    "replaced-file": 503,
     "damaged-home": 500,
     "damaged-index": 409,
     "deadline-exceeded": 503,
