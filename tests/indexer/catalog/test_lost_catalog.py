@@ -311,10 +311,10 @@ def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> 
     build(home)
     names = Versions(home).names()
     record, current = home.indexes / "ACTIVATIONS", home.current_file
-    # As an older Catalens wrote it, which repeats no record.
+    # As an older Catalens wrote it, which repeats no record and has no checksum of it.
     home.activate(Active("v000002", "m1"))
-    stored = json.loads(current.read_text())
-    current.write_text(json.dumps({name: stored[name] for name in stored if name != "before"}))
+    stored, later = json.loads(current.read_text()), ("before", "seal")
+    current.write_text(json.dumps({name: stored[name] for name in stored if name not in later}))
     for path in (record, current, home.indexes / "v000002"):
         path.rename(home.path.parent / "away")
         assert garbage_collection.tidy(home).removed == []
