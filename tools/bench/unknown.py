@@ -1,9 +1,10 @@
 """Benchmark ``unknown``: rejection of kinds never taught, on frozen features.
 
-``near`` and ``far`` ask test photos. ``galleries`` and ``named`` ask validation photos: how many of
-known kinds are refused in catalogs of three sizes, and how much that is unknown gets a name.
-``signals`` asks the same photos as ``named`` by each signal that was tried, alone and beside the
-rule as it was without ``typicality``.
+``near`` and ``far`` ask test photos, or validation photos with ``CATALENS_BENCH_SPLIT=validation``
+(the spread of the signals is of the same photos then). ``galleries`` and ``named`` ask validation
+photos: how many of known kinds are refused in catalogs of three sizes, and how much that is unknown
+gets a name. ``signals`` asks the same photos as ``named`` by each signal that was tried, alone and
+beside the rule as it was without ``typicality``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from indexer.training.problem import TrainingProblem, read_problem
 from indexer.training.training_set import PAIRS
 from tools.bench.data.strange_photos import draw_strange
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
+from tools.bench.parts.taught_kinds import asked_split
 from tools.bench.parts.unknown_signals import BEFORE, TaughtPhotos, combined, signals_of
 from tools.output import log
 
@@ -99,7 +101,7 @@ def measure(part: str, work: Path) -> BenchRow:
         if near
         else np.array([str(row.attributes.get("sub_category")) for row in features.rows])
     )
-    names, counts = np.unique(family[split == "test"], return_counts=True)
+    names, counts = np.unique(family[split == asked_split()], return_counts=True)
     if near:
         draws = [[str(name)] for name in names]
     else:
@@ -111,10 +113,12 @@ def measure(part: str, work: Path) -> BenchRow:
         "recipe": f"{_held(near)}; efficientnet_lite0 frozen, the block g ({_DIM} numbers) of the "
         "train "
         "photos that are left; signals chosen on train classes held out in turn, threshold at 5% "
-        "of validation photos; "
-        "AUROC of test photos held out against all others, mean over draws; reference: how far the "
+        "of the catalog, the train photos; "
+        "AUROC of photos held out against all others, mean over draws; reference: how far the "
         "nearest train photo is by the frozen features alone",
+        "asked": asked_split(),
         "photos": _counts(problem),
+        "interval": _interval_of_draws([row["auroc"] for row in rows]),
         "auroc": float(np.mean([row["auroc"] for row in rows])),
         "caught": float(np.mean([row["caught"] for row in rows])),
         "false_alarms": float(np.mean([row["false_alarms"] for row in rows])),
@@ -131,8 +135,8 @@ def hold_out(
     split: np.ndarray,
     recaptures: Recaptures,
 ) -> BenchRow:
-    """One draw: everything is fitted without the families ``out``, then asked about all test
-    photos."""
+    """One draw: everything is fitted without the families ``out``, with the train photos that are
+    left for the catalog, then asked about all photos of the split."""
     strange = np.isin(family, out)
     train = (split == "train") & ~strange
     names, labels = np.unique(kind[train], return_inverse=True)
@@ -145,23 +149,19 @@ def hold_out(
     if rule is None or "weights" not in rule:
         raise ValueError(f"nothing can be fitted without {out}")
 
-    def score(chosen: np.ndarray) -> np.ndarray:
-        asked = block[chosen]
-        logits, near = rule_logits(asked, np.empty(0), rule), closeness(asked, block[train], whole)
-        return unknown_score(logits, near, rule, typicality(asked, rule))
-
+    catalog = _Catalog.build(rule, block[train])
     frozen = unit_rows(values.astype(np.float32))
-    others, known = (split == "test") & strange, (split == "test") & ~strange
+    others, known = (split == asked_split()) & strange, (split == asked_split()) & ~strange
     apart = [1 - (frozen[asked] @ frozen[train].T).max(axis=1) for asked in (others, known)]
-    above, below = score(others), score(known)
+    above, below = catalog.scores(block[others]), catalog.scores(block[known])
     return {
         "out": list(out),
         "unknown": len(above),
         "known": len(below),
         "auroc": auroc(above, below),
         "reference_auroc": auroc(*apart),
-        "caught": float((above > rule["threshold"]).mean()),
-        "false_alarms": float((below > rule["threshold"]).mean()),
+        "caught": float((above > catalog.fitted["threshold"]).mean()),
+        "false_alarms": float((below > catalog.fitted["threshold"]).mean()),
         "mix": rule["mix"],
         "rehearsed_auroc": rule["auroc"],
     }
@@ -403,6 +403,15 @@ def general_block(values: np.ndarray, train: np.ndarray, recaptures: Recaptures)
     return np.asarray(
         block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12), np.float32
     )
+
+
+def _interval_of_draws(values: Sequence[float]) -> list[float]:
+    """The 95% interval of the mean over draws of kinds (Student's t)."""
+    from scipy.stats import t  # slow to load
+
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5)
+    reach = float(t.ppf(0.975, len(values) - 1)) * error
+    return [float(np.mean(values)) - reach, float(np.mean(values)) + reach]
 
 
 def _held(near: bool) -> str:
