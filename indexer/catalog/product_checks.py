@@ -17,6 +17,7 @@ from indexer.catalog.records import (
     checked_tags,
 )
 from indexer.core.category_path import CategoryPath
+from indexer.core.doubles import as_double
 from indexer.core.errors import BadProductError
 
 # Characters of a text field; an address may be longer.
@@ -127,10 +128,11 @@ def _amount(name: str, value: Any) -> float:
         raise BadProductError(
             f"{name} must be a number (the currency stands in currency), got {value!a}"
         )
-    if not math.isfinite(value) or value < 0:
+    amount = as_double(value)
+    if not math.isfinite(amount) or amount < 0:
         raise BadProductError(f"{name} must be 0 or more, got {value!a}")
     # -0.0 is 0.0.
-    return float(value) + 0.0
+    return amount + 0.0
 
 
 def _currency(name: str, value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from indexer.core.actor import doing
 from indexer.core.category_path import CategoryPath, format_path
 from indexer.core.errors import BadDataError, BadProductError, CatalensError, ChangedError
 from indexer.core.home import Home
+from indexer.core.regular_files import read_small
 from indexer.index.active_model import serve_decision
 from indexer.model.decision_layer import Category, Decision
 from indexer.model.registry import by_version
@@ -95,7 +97,7 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
     moves: dict[CategoryPath, CategoryPath] = {}
     lines: dict[CategoryPath, int] = {}
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
+        with io.StringIO(read_small(file).decode("utf-8-sig"), newline="") as stream:
             reader = csv.DictReader(stream)
             if not {"from", "to"} <= set(reader.fieldnames or ()):
                 raise BadDataError(f"{file} needs the columns from,to")
@@ -113,6 +115,8 @@ def read_map(file: Path, known: Container[CategoryPath] = ()) -> TaxonomyMap:
                 if before != after:
                     moves[before] = after
                     lines[before] = reader.line_num
+    except OSError as error:
+        raise BadDataError(f"{file} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadDataError(f"{file} is not a CSV file in UTF-8: {error}") from error
     mapped = TaxonomyMap(moves)

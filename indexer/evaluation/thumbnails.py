@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_file import read_photo
 
 _QUALITY = 70
 
@@ -38,7 +39,7 @@ def small_photos(files: Sequence[Path], side: int) -> dict[Path, str]:
     """File -> data URI of at most ``side`` px; a photo that is gone or unreadable by now is left
     out."""
     found: dict[Path, str] = {}
-    for file, photo in decode_all(list(dict.fromkeys(files)), Path.read_bytes, shrink_to=side // 2):
+    for file, photo in decode_all(list(dict.fromkeys(files)), read_photo, shrink_to=side // 2):
         if isinstance(photo, Photo):
             picture = photo.pixels.copy()
             picture.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -52,7 +53,7 @@ def photo_sheet(files: Sequence[Path], side: int) -> PhotoSheet:
     rows = max(1, -(-len(files) // columns))
     sheet = Image.new("RGB", (columns * side, rows * side), (200, 200, 200))
     for number, photo in decode_all(
-        range(len(files)), lambda n: files[n].read_bytes(), shrink_to=side // 2
+        range(len(files)), lambda n: read_photo(files[n]), shrink_to=side // 2
     ):
         if isinstance(photo, Photo):
             square = ImageOps.pad(

@@ -149,7 +149,7 @@ def _unpack_entry(archive: zipfile.ZipFile, entry: _Entry, target: Path, most: i
                 chunk = next(chunks, b"")
     except (FileExistsError, NotADirectoryError) as error:
         raise BadDataError(
-            f"archive entry {entry.name[:200]!a} is a file and a folder at once"
+            f"archive entry {entry.name[:200]!a} has a name that this disk takes for another's"
         ) from error
     except OSError as error:
         raise storage_failure(target, error) from error
@@ -184,9 +184,14 @@ def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[_Entry]:
     seen: set[str] = set()
     for entry in entries:
         _check(entry)
-        if entry.name in seen:
+        # "./a.jpg" and "a.jpg" are one.
+        name = str(PurePosixPath(entry.name))
+        if name in seen:
             raise BadDataError(f"archive entry {entry.name[:200]!a} stands in it twice")
-        seen.add(entry.name)
+        seen.add(name)
+    for name in seen:
+        if not seen.isdisjoint(map(str, PurePosixPath(name).parents)):
+            raise BadDataError(f"archive entry {name[:200]!a} lies in a file, as in a folder")
     _check_folders(sorted(seen))
     tiny = sum(entry.info.file_size < _LEAST_BYTES for entry in entries)
     if tiny > _MOST_TINY:

@@ -397,6 +397,9 @@ def _body(response: BaseHTTPResponse, most: int, deadline: float) -> bytes:
                 piece = unpack.decompress(piece, most + 1 - len(parts))
             except zlib.error as error:
                 raise UrlFailedError("the answer's compression is damaged") from error
+            if unpack.unused_data:
+                # All of it would be kept, however long the server goes on.
+                raise UrlFailedError("the answer goes on behind the end of its compression")
         parts += piece
         if len(parts) > most:
             raise too_large

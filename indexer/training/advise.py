@@ -20,6 +20,7 @@ from indexer.core.vectors import unit_rows
 from indexer.feeds.dataset import SPLITS, DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_file import read_photo
 from indexer.model import backbones
 from indexer.model.decision_layer import Category
 from indexer.model.network import Network
@@ -465,7 +466,7 @@ def _step_seconds(runtime: TorchRuntime, photos: Sequence[Photo]) -> float:
 
 
 def _read(row: DatasetRow) -> bytes:
-    return row.image.read_bytes()
+    return read_photo(row.image)
 
 
 def _duplicates(features: Features) -> dict[str, int]:

@@ -14,6 +14,7 @@ from indexer.core.errors import BadDataError, CatalensError, TrainingError
 from indexer.core.native import torch
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_file import read_photo
 from indexer.imaging.recapture import PLAIN_SPREAD
 from indexer.model.preprocessing import to_pixels
 from indexer.model.spec import Preprocess
@@ -69,7 +70,7 @@ def decode_squares(rows: Sequence[DatasetRow], preprocess: Preprocess, file: Pat
         file, mode="w+", dtype=np.uint8, shape=(len(rows), side, side, 3)
     )
     forms = np.ones(len(rows), np.float32)
-    decoded = decode_all(rows, lambda row: row.image.read_bytes(), shrink_to=preprocess.resize)
+    decoded = decode_all(rows, lambda row: read_photo(row.image), shrink_to=preprocess.resize)
     for number, (row, photo) in enumerate(decoded):
         if isinstance(photo, CatalensError):
             raise BadDataError(f"{row.where}: {row.image} can no longer be read: {photo}")

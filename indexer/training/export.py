@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from indexer.core.vectors import evenly_spaced
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_file import read_photo
 from indexer.imaging.photo_sequence import PhotoSequence
 from indexer.model.bundle import (
     GRAPH,
@@ -251,9 +253,11 @@ def _drawn(
     """Draw up to ``limit`` readable photos spread evenly over ``rows``, each with its row."""
     picked = [rows[place] for place in evenly_spaced(len(rows), limit)]
     # All of them are decoded here, to tell which can be; held, they would take a gigabyte.
-    found = decode_all(picked, lambda row: row.image.read_bytes(), shrink_to=shrink_to)
+    found = decode_all(picked, lambda row: read_photo(row.image), shrink_to=shrink_to)
     good = [row for row, photo in found if isinstance(photo, Photo)]
-    return PhotoSequence([row.image.read_bytes for row in good], shrink_to=shrink_to), good
+    return PhotoSequence(
+        [partial(read_photo, row.image) for row in good], shrink_to=shrink_to
+    ), good
 
 
 def _best(network: Network, numeric: str, references: _References) -> tuple[dict[str, Any], Any]:

@@ -24,6 +24,7 @@ from indexer.imaging.decode import (
     hash_content,
 )
 from indexer.imaging.parallel import in_order
+from indexer.imaging.photo_file import read_photo
 from indexer.imaging.recapture import recapture
 from indexer.model.feature_store import FeatureCache, default_cache, features_id, to_halves
 from indexer.model.runtime_base import Runtime
@@ -226,7 +227,7 @@ class _Extraction:
         first: dict[str, DatasetRow] = {}
         for number, row in enumerate(self._rows):
             try:
-                key = hash_content(row.image.read_bytes())
+                key = hash_content(read_photo(row.image))
             except OSError as error:
                 reason = f"{row.image} cannot be read: {error.strerror or error}"
                 self._skipped.append(Notice(row.where, reason))
@@ -283,7 +284,7 @@ class _Extraction:
 
     def _decode(self, one: _Missing) -> dict[int, Photo]:
         """The photo as each look that lacks it has it decoded, once where they agree."""
-        data = one.row.image.read_bytes()
+        data = read_photo(one.row.image)
         if self._recaptured:
             # A recapture is made of the whole photo, as ``instance_hit_rate_at_1`` makes it.
             return dict.fromkeys(one.looks, recapture(decode_photo(data, limits=ImageLimits())))

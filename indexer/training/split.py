@@ -22,6 +22,7 @@ from indexer.duplicates.perceptual_hash import (
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
 from indexer.imaging.parallel import decode_all
+from indexer.imaging.photo_file import read_photo
 
 # Shares of products up to which a place in its category is training, and validation.
 TRAIN_BELOW, VALIDATION_BELOW = 0.70, 0.85
@@ -82,7 +83,7 @@ def near_duplicate_groups(rows: Sequence[DatasetRow]) -> np.ndarray:
     places: list[int] = []
     thumbs: list[np.ndarray] = []
     for place, photo in decode_all(
-        range(len(rows)), lambda number: rows[number].image.read_bytes(), shrink_to=_SIDE
+        range(len(rows)), lambda number: read_photo(rows[number].image), shrink_to=_SIDE
     ):
         if isinstance(photo, Photo):
             places.append(place)

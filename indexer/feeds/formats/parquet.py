@@ -10,6 +10,7 @@ import numpy as np
 
 from indexer.core.errors import BadDataError
 from indexer.feeds.feed_file import FeedFile
+from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
     MOST_COLUMNS,
     MOST_RECORD,
@@ -112,6 +113,7 @@ class ParquetTable(Table):
                             if is_long:
                                 self._lose_long(lost, where, values)
                             else:
+                                _leave_out_far(lost, where, values)
                                 yield Record(where, values)
                 except MemoryError:
                     # Arrow's own is an error of Arrow too.
@@ -148,6 +150,26 @@ class ParquetTable(Table):
             yield values
 
 
+class _Far:
+    """A date or a time beyond the years 1 to 9999, which Python cannot hold."""
+
+
+def _leave_out_far(lost: LostLines, where: str, values: dict[str, Any]) -> None:
+    """Warn of what ``values`` cannot hold, and leave it out."""
+    for name, value in values.items():
+        if value is _Far:
+            values[name] = None
+            reason = f"{name} is a date beyond the years 1 to 9999, which is left out"
+            lost.warn(Notice(where, reason, "date-out-of-range", name))
+
+
+def _held(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return _Far
+
+
 def _values(column: pa.Array) -> list[Any]:
     import pyarrow as pa
 
@@ -170,7 +192,10 @@ def _values(column: pa.Array) -> list[Any]:
     # Nanoseconds do not fit Python's datetime.
     if pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
-    return column.to_pylist()
+    try:
+        return column.to_pylist()
+    except OverflowError:
+        return [_held(scalar) for scalar in column]
 
 
 def _text_sizes(column: pa.Array) -> Any:

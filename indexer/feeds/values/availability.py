@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from indexer.catalog.product_fields import Availability
+from indexer.core.doubles import as_double
 from indexer.core.lru import cache_texts
 from indexer.core.unicode_form import normalize
 
@@ -167,7 +168,8 @@ def _count(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return None if math.isnan(value) else float(value)
+        count = as_double(value)
+        return None if math.isnan(count) else count
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         return float(value.strip().replace(",", "."))
     return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from indexer.core.doubles import as_double
 from indexer.core.lru import cache_texts
 from indexer.core.unicode_form import normalize
 from indexer.feeds.values import currencies
@@ -80,7 +81,7 @@ def parse(
     (Money(amount=1299.0, currency='EUR', unknown_currency=None), 'USD', 'PLN')
     """
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        return Money(_checked(float(value), value), default_currency)
+        return Money(_checked(as_double(value), value), default_currency)
     if not isinstance(value, str):
         raise ValueError(f"expected a price, got {_shown(value)}")
     return _parsed(value, default_currency, mark)

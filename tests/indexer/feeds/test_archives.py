@@ -205,3 +205,24 @@ def test_an_archive_of_empty_photos_is_refused_before_one_is_unpacked(tmp_path: 
         with pytest.raises(BadDataError, match="1001 files of the archive are empty"):
             act()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("./a.jpg", "a.jpg"), "stands in it twice"),
+        (("b//a.jpg", "b/./a.jpg"), "stands in it twice"),
+        (("a", "a/b.jpg"), "'a/b.jpg' lies in a file"),
+        (("a/b.jpg", "a"), "'a/b.jpg' lies in a file"),
+    ],
+)
+def test_names_that_are_one_are_refused_before_anything_is_unpacked(
+    tmp_path: Path, names: tuple[str, str], said: str
+) -> None:
+    """What the disk takes for one name was met halfway, and called a file and a folder at once."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x" * 100)
+    with pytest.raises(BadDataError, match=said):
+        check_archive(path, most_bytes=1000)

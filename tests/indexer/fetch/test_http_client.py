@@ -194,6 +194,7 @@ def test_kept_connections_are_few_and_end(monkeypatch: pytest.MonkeyPatch) -> No
         (response(gzip.compress(PHOTO + bytes(10**7)), "Content-Encoding: gzip"), "more", False),
         (response(b"x", "Content-Encoding: br"), "compressed", False),
         (response(b"nonsense", "Content-Encoding: gzip"), "damaged", False),
+        (response(gzip.compress(PHOTO) + b"x" * 99, "Content-Encoding: gzip"), "behind", False),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n", "", True),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", "", True),
         (b"nonsense\r\n\r\n", "", True),

@@ -145,3 +145,27 @@ def test_values_of_lists_count_as_what_they_take(tmp_path: Path) -> None:
                 open_table(path)
         else:
             assert len(next(open_table(path).records(LostLines())).values["image"]) == count + 1
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        pa.array([2**31 - 1, 0], pa.date32()),
+        pa.array([2**62, 0], pa.timestamp("us")),
+        pa.array([2**61, 0], pa.timestamp("us", "America/New_York")),
+        pa.array([[2**31 - 1], [0]], pa.list_(pa.date32())),
+    ],
+    ids=["date", "time", "zone", "list"],
+)
+def test_a_date_beyond_all_years_is_left_out_by_name(tmp_path: Path, dates: pa.Array) -> None:
+    """An import ended with a traceback; the row's other values and rows are sound."""
+    path = tmp_path / "feed.parquet"
+    pq.write_table(pa.table({"image": ["a.jpg", "b.jpg"], "since": dates}), path)
+    lost = LostLines()
+    first, second = open_table(path).records(lost)
+    assert first.values == {"image": "a.jpg", "since": None}
+    assert second.values["since"]
+    assert [(notice.code, notice.column) for notice in lost.warnings] == [
+        ("date-out-of-range", "since")
+    ]
+    assert not lost.count

@@ -78,6 +78,7 @@ def test_amount_and_currency_are_read(text: object, amount: float, currency: str
         (math.nan, "finite"),
         ("9" * 40, "too large"),
         ("9" * 10_000_000, "too long"),
+        (10**400, "not a finite amount"),
     ],
 )
 def test_what_is_no_price_is_refused_with_a_reason(text: object, reason: str) -> None:
