@@ -100,15 +100,23 @@ def fields_of(result: Any, chosen: frozenset[str] = frozenset()) -> JsonDocument
             continue
         if isinstance(value, list):
             value = [_row(row, chosen) for row in value]
-        elif chosen and isinstance(value, ResultGroup):
-            value = fields_of(value, chosen)
+        elif dataclasses.is_dataclass(value):
+            value = _row(value, chosen)
         found[name] = value
     return found
 
 
 def _row(row: Any, chosen: frozenset[str]) -> Any:
+    if not dataclasses.is_dataclass(row):
+        return row
     lacks = _may_lack(cast(Any, type(row))) or (chosen and isinstance(row, ShownProduct))
-    return fields_of(row, chosen) if lacks else row
+    return fields_of(row, chosen) if lacks or _holds_rows(row) else row
+
+
+def _holds_rows(row: Any) -> bool:
+    """Whether a row has rows of its own, which may lack fields as it may."""
+    values = [getattr(row, name) for name, _ in _fields(cast(Any, type(row)))]
+    return any(isinstance(one, list) or dataclasses.is_dataclass(one) for one in values)
 
 
 @cache

@@ -10,11 +10,24 @@ from flask.testing import FlaskClient
 from indexer.model.spec import Block
 from service.engine import Engine, Query
 from service.query.context import RequestContext
+from service.query.predictions import CategoryPrediction
 from service.query.query import SearchOptions
+from service.query.response import FoundObject, fields_of
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of
 from tests.service.query.test_search import search
+
+
+def test_an_optional_field_is_left_out_at_every_depth() -> None:
+    """Of an object's category as of a photo's: what photos judge has no ``stands_on``, not null."""
+    mug = CategoryPrediction("mug", ["mug"], 0.5)
+    words = replace(mug, stands_on="text")
+    inner = [fields_of(FoundObject([0, 0, 9, 9], 0.5, one, []))["category"] for one in (mug, words)]
+    assert inner == [
+        {"label": "mug", "path": ["mug"], "probability": 0.5},
+        {"label": "mug", "path": ["mug"], "probability": 0.5, "stands_on": "text"},
+    ]
 
 
 def test_explain_adds_each_block_s_cosine(web: FlaskClient) -> None:
