@@ -194,7 +194,7 @@ def test_cells_that_say_nothing_are_bounded(
     assert len(list(table.records(lost))) == 1
     assert not lost.count
     inside = header + b"<row>" + b"<c/>" * 20_000 + b"</row>" + product
-    with pytest.raises(BadDataError, match="more cells than 20,000, or 0 for each of its bytes"):
+    with pytest.raises(BadDataError, match="more elements than 20,000, or 0 for each of its bytes"):
         open_table(sheet(tmp_path / "bomb.xlsx", inside))
 
 
