@@ -184,8 +184,8 @@ class _PartCheck:
             )
         if self._left < 0:
             raise BadDataError(
-                f"{path} has more elements than {FREE_ELEMENTS:,}, or {MOST_ELEMENTS} for each of its "
-                f"bytes, as no feed does: {_INSTEAD} if you trust it"
+                f"{path} has more elements than {FREE_ELEMENTS:,}, or {MOST_ELEMENTS} for each of "
+                f"its bytes, as no feed does: {_INSTEAD} if you trust it"
             )
         if has_too_many_names(self._expat):
             raise refuse_names(path)
