@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from indexer.core.atomic_files import write_atomic
 from indexer.core.proportions import clopper_pearson
 from indexer.imaging.decode import Photo, decode_photo
 from indexer.moderation.alarm_budget import BUDGET, share_budget
@@ -221,7 +223,9 @@ def _score(label: Path, emblems: Sequence[Emblem], photos: Sequence[Shown]) -> S
         ]
         part = _joined(each)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, scores=part.scores, spent=part.spent)
+        stream = io.BytesIO()
+        np.savez(stream, scores=part.scores, spent=part.spent)
+        write_atomic(file, stream.getvalue())
         parts.append(part)
     return _joined(parts)
 
