@@ -46,9 +46,13 @@ class Neighbourhood:
 
 @dataclass(frozen=True)
 class CatalogNeighbourhood:
-    """The neighbourhood that stands for a catalog, and where its photos lie in the row table."""
+    """The neighbourhood that stands for a catalog, and where its photos lie in the row table.
+
+    Each photo stands in it once, whatever number of products has it.
+    """
 
     rows: np.ndarray  # int64 [R], ascending
+    photos: np.ndarray  # int64 [R]
     products: Neighbourhood
     # float32 [R, k + 1], cosines of each to its nearest others, falling.
     nearest: np.ndarray
@@ -59,34 +63,36 @@ class CatalogNeighbourhood:
     ) -> CatalogNeighbourhood | None:
         """Take at most ``MOST`` products evenly, by their first photos; None below ``FEWEST``.
 
-        ``table``: int64 [N, 2], pid and photo_id, by pid; ``vectors`` [N, D]. Copies of one photo
-        are no neighbours of each other.
+        ``table``: int64 [N, 2], pid and photo_id, by pid; ``vectors`` [N, D]. Of products with one
+        first photo the first stands for all: copies of a photo would have each other for nearest.
         """
-        pids, first = np.unique(table[:, 0], return_index=True)
-        if len(pids) < FEWEST:
+        first = np.unique(table[:, 0], return_index=True)[1]
+        first = first[np.sort(np.unique(table[first, 1], return_index=True)[1])]
+        if len(first) < FEWEST:
             return None
-        places = evenly_spaced(len(pids), MOST)
-        rows = first[places]
+        rows = first[evenly_spaced(len(first), MOST)]
+        pids, photos = table[rows, 0], table[rows, 1]
         block = unit_rows(to_float32(np.asarray(vectors[rows, slice(*columns)])))
-        nearest = nearest_cosines(block, block, table[rows, 1], NEIGHBOURS + 1)
+        nearest = nearest_cosines(block, block, photos, NEIGHBOURS + 1)
         own = nearest[:, :-1].mean(1)
-        return cls(rows, Neighbourhood(pids[places], block, own), nearest)
+        return cls(rows, photos, Neighbourhood(pids, block, own), nearest)
 
     @property
     def column(self) -> np.ndarray:
         """What a version keeps: float64 [R, 2], row numbers and ``own``."""
         return np.stack([self.rows, self.products.own], 1).astype(np.float64)
 
-    def judge_own(self, pids: np.ndarray, block: np.ndarray) -> np.ndarray:
-        """Compute ``local_closeness`` [Q] of products of the catalog as if each were not in it.
+    def judge_own(self, photos: np.ndarray, block: np.ndarray) -> np.ndarray:
+        """Compute ``local_closeness`` [Q] of photos of the catalog as if each were not in it.
 
-        ``block``: unit rows [Q, G]. Neither are they their own neighbours, nor those of others.
+        ``photos``: int64 [Q], photo_ids; ``block``: unit rows [Q, G]. Neither are they their own
+        neighbours, nor those of others.
         """
         found = np.zeros(len(block))
         last, spare = self.nearest[:, -2], self.nearest[:, -1]
         for at in range(0, len(block), _CHUNK):
             cosines = block[at : at + _CHUNK] @ self.products.block.T
-            is_self = pids[at : at + _CHUNK, None] == self.products.pids
+            is_self = photos[at : at + _CHUNK, None] == self.photos
             places = _best(np.where(is_self, -2.0, cosines), NEIGHBOURS)
             near = np.take_along_axis(cosines, places, 1)
             # A neighbour that has it among its own nearest has the next one instead.

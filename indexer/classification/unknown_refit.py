@@ -79,7 +79,7 @@ def refit_unknown(
         if around is None:
             near = product_closeness(rows, vectors, asked, rule)
         else:
-            near = around.judge_own(pids[drawn], unit_rows(queries[:, slice(*rule["columns"])]))
+            near = around.judge_own(rows[asked, 1], unit_rows(queries[:, slice(*rule["columns"])]))
             local = local_rule(rule, near)
         logits = rule_logits(queries, _head_logits(bundle, rule, queries), rule)
         typical = typicality(queries, rule)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-
 from indexer.core.container import usable_memory
 from indexer.core.errors import BadImageError, CatalensError
 from indexer.core.native import THREADS
@@ -34,10 +32,11 @@ def decoding_threads(most: int) -> int:
 
 
 def held_bytes(result: object) -> int:
-    """Return the bytes of a decoded photo or of an array, 0 of anything else."""
+    """Return the bytes of a decoded photo, or what an array or another result says as ``nbytes``; 0
+    of anything else."""
     if isinstance(result, Photo):
         return 4 * result.pixels.width * result.pixels.height
-    return result.nbytes if isinstance(result, np.ndarray) else 0
+    return int(getattr(result, "nbytes", 0))
 
 
 def _held(waiting: Iterable[tuple[object, Future[DecodedT]]]) -> int:

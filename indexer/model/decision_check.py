@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.core.errors import BadModelError
 from indexer.model.decision_layer import Decision
-from indexer.model.spec import ModelSpec
+from indexer.model.spec import FREE_TAGS, Head, ModelSpec
 from indexer.model.tag_rule import is_vote
 
 # Ids and revisions count up by one.
@@ -73,6 +73,18 @@ def _head_fault(decision: Decision, spec: ModelSpec) -> str | None:
     for name, values in decision.attributes.items():
         if not _are_texts(values) or len(values) > classes.get(name, len(values)):
             return f"attribute {name!a} has values that its head has not"
+    return next(filter(None, (_labels_fault(decision, head) for head in spec.heads)), None)
+
+
+def _labels_fault(decision: Decision, head: Head) -> str | None:
+    """A class of a head of several labels that has no name."""
+    if not head.several:
+        return None
+    named = set(range(len(decision.attributes.get(head.name, ()))))
+    if head.name == FREE_TAGS:
+        named = {number for name, number in decision.tag_heads.values() if name == FREE_TAGS}
+    if set(head.classes) - named:
+        return f"head {head.name!a} has a label without a name"
     return None
 
 
@@ -93,7 +105,9 @@ def _is_rule(rule: Mapping[str, Any], spec: ModelSpec) -> bool:
         # What could not be measured of a rule is None.
         given = {name: value for name, value in rule.items() if value is not None}
         found = {name: np.asarray(value, np.float64) for name, value in given.items()}
-        sides = [found[name].shape for name in ("mean", "spread", "mix")]
+        # Models from before it have no mix for the local closeness.
+        names = ("mean", "spread", "mix", *(("local_mix",) if "local_mix" in rule else ()))
+        sides = [found[name].shape for name in names]
         classes = next((len(head.classes) for head in spec.heads if head.name == "category"), 0)
         start, stop = (int(one) for one in rule.get("columns", (0, spec.dim)))
         if "weights" in found:

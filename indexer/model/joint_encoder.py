@@ -196,6 +196,8 @@ def open_tokenizer(text: str, config: Mapping[str, Any], where: str) -> Any:
     """A tokenizer that gives rows of the tower's length. Raises ``BadModelError``."""
     length = config["text_cfg"].get("context_length", 77)
     known = config["text_cfg"].get("vocab_size", 49408)
+    if type(known) is not int:
+        raise BadModelError(f"{where}: a text tower of {ascii(known)[:40]} pieces is none")
     try:
         found = parse_tokenizer(text)
         found.enable_truncation(max_length=length)

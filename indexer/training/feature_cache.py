@@ -23,14 +23,15 @@ from indexer.imaging.decode import (
     decoded_alike,
     hash_content,
 )
-from indexer.imaging.parallel import in_order
+from indexer.imaging.parallel import held_bytes, in_order
 from indexer.imaging.photo_file import read_photo
 from indexer.imaging.recapture import recapture
 from indexer.model.feature_store import FeatureCache, default_cache, features_id, to_halves
 from indexer.model.runtime_base import Runtime
 from indexer.training.frozen_graph import FrozenGraph, frozen_graph
 
-_BATCH = 64
+# Photos that go through the network together, and the bytes from which fewer do.
+_BATCH, _BATCH_BYTES = 64, 256 * 2**20
 # names what ``recapture`` does: another number where that changes
 RECAPTURE = "reshot 1"
 _CACHE_FAILURES = (CatalensError, OSError)
@@ -201,6 +202,12 @@ class _Computed:
     photos: dict[int, Photo]
     features: dict[int, np.ndarray]
 
+    @property
+    def nbytes(self) -> int:
+        """What it holds; a photo that looks share is one."""
+        distinct = {id(photo): photo for photo in self.photos.values()}
+        return sum(map(held_bytes, (*distinct.values(), *self.features.values())))
+
 
 class _Extraction:
     """One run of ``features_of_looks``: what is cached, what has to go through the network."""
@@ -246,13 +253,14 @@ class _Extraction:
         return missing
 
     def _compute(self, missing: Sequence[_Missing], progress: OnStage) -> None:
-        """Compute features of what is not cached, committed every 64 photos."""
+        """Compute what is not cached, committed every 64 photos, of large ones sooner."""
         inputs = sum(len(one.looks) for one in missing)
         self._graph = frozen_graph([look.runtime for look in self._looks], inputs)
         total = len(set(self._keys.values()))
         done = total - len(missing)
         workers = min(4, THREADS) if self._graph is None else self._graph.workers
         found: list[tuple[_Missing, _Computed]] = []
+        held = 0
         # One BLAS thread for each worker: small products of several threads wait for a shared team.
         with threadpool_limits(1, "blas"):
             for number, (one, computed) in enumerate(
@@ -262,9 +270,10 @@ class _Extraction:
                     self._broken[one.key] = str(computed)
                 else:
                     found.append((one, computed))
-                if len(found) == _BATCH or number == len(missing):
+                    held += held_bytes(computed)
+                if len(found) == _BATCH or held > _BATCH_BYTES or number == len(missing):
                     self._keep(found)
-                    found = []
+                    found, held = [], 0
                     progress("features", done + number, total)
 
     def _prepare(self, one: _Missing) -> _Computed:

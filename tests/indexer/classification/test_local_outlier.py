@@ -59,13 +59,20 @@ def test_a_product_of_the_catalog_is_judged_as_if_it_were_not_in_it() -> None:
 
 
 def test_copies_of_a_photo_make_no_product_close() -> None:
-    """Two products of one photo: how near each is to its own is told by the others."""
-    block, table = drawn(FEWEST), table_of(FEWEST)
-    block[1], table[1, 1] = block[0], table[0, 1]
-    around = CatalogNeighbourhood.build(table, block, (0, DIM))
+    """Variants of one photo, three each, are judged as the catalog of the photos is: neither is how
+    near they are to their own told by each other, nor how near each is to the catalog."""
+    block = drawn(FEWEST)
+    alone = CatalogNeighbourhood.build(table_of(FEWEST), block, (0, DIM))
+    table = np.stack([np.arange(3 * FEWEST), np.repeat(np.arange(FEWEST), 3)], 1)
+    around = CatalogNeighbourhood.build(table, np.repeat(block, 3, axis=0), (0, DIM))
+    assert alone is not None
     assert around is not None
-    cosines = np.sort(block[2:] @ block[0])[-NEIGHBOURS:]
-    assert around.products.own[:2] == pytest.approx([cosines.mean()] * 2, abs=1e-5)
+    np.testing.assert_array_equal(around.rows, 3 * alone.rows)
+    np.testing.assert_array_equal(around.products.own, alone.products.own)
+    last = table[2::3, 1]
+    np.testing.assert_array_equal(around.judge_own(last, block), alone.judge_own(last, block))
+    few = np.stack([np.arange(FEWEST), np.arange(FEWEST) // 2], 1)
+    assert CatalogNeighbourhood.build(few, block, (0, DIM)) is None
 
 
 def test_only_a_catalog_of_some_size_has_one_and_a_large_one_is_drawn_from(

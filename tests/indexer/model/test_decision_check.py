@@ -3,6 +3,7 @@ and no question is where it is noticed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def test_what_training_writes_is_taken() -> None:
     read()
     read(tag_rule=GROUPS)
     read(unknown=FOUR)
+    read(unknown={**FOUR, "local_mix": [1.0] * 4})
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,26 @@ def test_what_training_writes_is_taken() -> None:
         {"unknown": {**RULE, "centre": [0.0] * 32, "variance": [1.0] * 32}},
         {"unknown": {**FOUR, "variance": [0.0] * 32}},
         {"unknown": {**FOUR, "centre": [0.0]}},
+        {"unknown": {**FOUR, "local_mix": [1.0] * 3}},
+        {"unknown": {**FOUR, "local_mix": None}},
     ],
 )
 def test_absurd_numbers_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(BadModelError, match="here"):
         read(**changes)
+
+
+def test_every_label_of_a_head_of_several_has_a_name() -> None:
+    """It is asked for where such a head is judged: a list's in its attribute, tags' in the map."""
+    heads = (Head("fabric", (0, 1), several=True), Head("tags", (0, 1), several=True))
+    spec = SPEC.with_heads((*SPEC.heads, *heads))
+    tags = {"lace": ("tags", 0), "wool": ("tags", 1)}
+    whole = replace(DECISION, tag_heads=tags, attributes={"fabric": ("silk", "jute")})
+    check_decision(whole, spec, where="here")
+    for wrong in (
+        replace(whole, tag_heads={"lace": ("tags", 0)}),
+        replace(whole, attributes={"fabric": ("silk",)}),
+        replace(whole, attributes={}),
+    ):
+        with pytest.raises(BadModelError, match="a label without a name"):
+            check_decision(wrong, spec, where="here")

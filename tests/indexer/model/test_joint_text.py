@@ -254,6 +254,7 @@ def test_a_damaged_text_tower_is_refused_by_name(bundle: Bundle, tmp_path: Path)
         # The mask of this length would take four terabytes, and no tensor of a file shows it.
         ({"context_length": 2**20}, "pieces is none"),
         ({"context_length": "77"}, "pieces is none"),
+        ({"vocab_size": "60"}, "pieces is none"),
         ({"width": 64}, "not the text tower"),
         ({"nonsense": 1}, "cannot be built"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from indexer.feeds.dataset import DatasetRow
 from indexer.imaging.decode import Photo
+from indexer.imaging.parallel import held_bytes
+from indexer.model.torch_runtime import TorchRuntime
 from indexer.training import feature_cache, frozen_graph
 from indexer.training.advise import frozen_runtime
 from indexer.training.feature_cache import (
@@ -127,3 +130,27 @@ def test_looks_share_a_photo_and_give_what_each_gives_alone(
         features_of_looks(rows, runtimes, cache=tmp_path / f"{least}")
         photo_features(rows, runtimes[1], cache=tmp_path / f"{least}")
         assert decoded == []
+
+
+def test_large_photos_wait_in_bounded_memory(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decoded ahead is counted with all its looks, a photo that they share once; beyond
+    the bound it goes through the network before more is decoded."""
+    rows = read_problem(shapes, 0).of("train")[:5]
+    runtime = frozen_runtime()
+    passed: list[int] = []
+    extract = TorchRuntime.extract_features
+
+    def counted(self: TorchRuntime, photos: Sequence[Photo]) -> np.ndarray:
+        passed.append(len(photos))
+        return extract(self, photos)
+
+    monkeypatch.setattr(TorchRuntime, "extract_features", counted)
+    monkeypatch.setattr(feature_cache, "_BATCH_BYTES", 1)
+    found = photo_features(rows, runtime, cache=tmp_path)
+    assert (len(found.rows), passed) == (5, [1] * 5)
+    image = Image.new("RGB", (100, 50))
+    photo, other = (Photo(image, "JPEG", 100, 50, "0" * 64) for _ in range(2))
+    row = feature_cache._Computed({}, {0: photo, 1: photo, 2: other}, {0: np.zeros(8, np.float32)})
+    assert held_bytes(row) == 2 * 4 * 100 * 50 + 32
