@@ -45,6 +45,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
         named.uniform_filter(SQUARE, 3),
         named.find_objects((SQUARE > 0.5).astype(int)),
     ],
+    "rankdata": lambda named: named(SQUARE, axis=0),
     "rfft2": lambda named: named(SQUARE),
     "squareform": lambda named: named(DISTANCES),
 }

@@ -23,7 +23,7 @@ def test_a_copy_of_a_training_photo_judges_no_attribute_head() -> None:
         for number, value in enumerate(values)
     ]
     queries = TaggedPhotos(rows, np.zeros((5, 2), np.float32), np.arange(5))
-    head = SimpleNamespace(name="colour", classes=(0, 1))
+    head = SimpleNamespace(name="colour", classes=(0, 1), several=False)
     decision = Decision(attributes={"colour": ("blue", "red")})
     bundle = cast(Bundle, SimpleNamespace(spec=SimpleNamespace(heads=[head]), decision=decision))
     logits = {"colour": np.array([[0, 1], [0, 1], [0, 1], [1, 0], [0, 1]], np.float32)}

@@ -267,7 +267,7 @@ def test_links_take_no_room_and_nothing_that_changes_is_linked(home: Home, tmp_p
     ("how", "pattern", "kind"),
     [
         ("flipped", "catalog.sqlite3", "needed"),
-        ("missing", "home.json", "needed"),
+        ("missing", "home.json", "derived"),
         ("flipped", "BACKUP.json", "list"),
         ("missing", "BACKUP.json", "list"),
         ("flipped", "CURRENT", "part"),

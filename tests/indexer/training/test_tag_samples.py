@@ -30,7 +30,7 @@ def test_a_tag_rule_is_fitted_on_a_draw_of_products_and_judged_on_all(
 ) -> None:
     """Of 30 asked and 40 voting products 7 and 20 fit a rule, with all of their photos; who judges
     sees all."""
-    monkeypatch.setattr("indexer.training.tag_samples.MAX_QUERIES", 7)
+    monkeypatch.setattr("indexer.tagging.samples.MAX_QUERIES", 7)
     monkeypatch.setattr("indexer.training.tag_samples.MAX_VOTERS", 20)
     rng = np.random.default_rng(0)
 
