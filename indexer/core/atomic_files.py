@@ -275,6 +275,8 @@ def read_sealed_lines(path: Path) -> list[str]:
     lines = read_small(path).decode("ascii").split()
     if lines and lines[-1].startswith(_LINE_SEAL) and lines.pop() != _line_seal(lines):
         raise ValueError("it does not match its checksum")
+    if not lines:
+        raise ValueError("it holds nothing")
     if not all(map(str.isalnum, lines)):
         # A checksum whose name was changed, for one.
         raise ValueError("it holds something else than letters and digits")

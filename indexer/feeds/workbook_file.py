@@ -24,9 +24,15 @@ _MOST_TEXTS = 96 << 20
 _MOST_SHEETS = 500
 # Of a part that is neither a sheet nor texts.
 _MOST_PART = 32 << 20
-# Elements of a part, each of which costs microseconds: this, or so many for each byte of the file.
+# Elements of all parts that are read, each of which costs microseconds, as often as it is read: all
+# sheets may be one part. This, or so many for each byte of the file.
 FREE_ELEMENTS = 2_000_000
 MOST_ELEMENTS = 4
+# Rows of a sheet (and merged cells, and more of the kind), of each of which a trace is held, and
+# elements of one, which is held whole. A spreadsheet has half as many rows, and 16,384 columns.
+MOST_ROWS = 2_000_000
+MOST_IN_ROW = 500_000
+_ROW_DEPTH = 3
 _INSTEAD = "save it as CSV"
 # What is read of a sheet to open a workbook: its dimensions, for which one that does not say them
 # would be read to its end.
@@ -112,23 +118,25 @@ class _CheckedZip(zipfile.ZipFile):
         super().__init__(source.path)
         self.unread: frozenset[str] = frozenset()
         self._source = source
+        self._budget = _ElementBudget(source)
 
     def open(self, name: Any, *args: Any, **options: Any) -> IO[bytes]:
         """Open a part. Reading it raises ``BadDataError``."""
         part = name if isinstance(name, zipfile.ZipInfo) else self.getinfo(name)
         if part.filename in self.unread:
             return io.BytesIO(_NO_SHEET)
-        checked: Any = _CheckedPart(self._source, super().open(part, *args, **options))
+        file = super().open(part, *args, **options)
+        checked: Any = _CheckedPart(self._source, file, self._budget)
         return checked
 
 
 class _CheckedPart(io.RawIOBase):
     """A part of a workbook."""
 
-    def __init__(self, source: FeedFile, file: IO[bytes]) -> None:
+    def __init__(self, source: FeedFile, file: IO[bytes], budget: _ElementBudget) -> None:
         self._file = file
         self._chunks = check_namespaces(self._read_chunks(), source.path)
-        self._check = _PartCheck(source)
+        self._check = _PartCheck(source, budget)
 
     def readable(self) -> bool:
         return True
@@ -149,10 +157,17 @@ class _CheckedPart(io.RawIOBase):
             yield chunk
 
 
+class _ElementBudget:
+    """Elements that may still be read of a workbook, in whichever of its parts."""
+
+    def __init__(self, source: FeedFile) -> None:
+        self.left = max(FREE_ELEMENTS, MOST_ELEMENTS * source.held)
+
+
 class _PartCheck:
     """Follows the elements of a part. What is no XML is left to whoever reads it."""
 
-    def __init__(self, source: FeedFile) -> None:
+    def __init__(self, source: FeedFile, budget: _ElementBudget) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
 
         self._source = source
@@ -162,7 +177,8 @@ class _PartCheck:
         self._expat.EndElementHandler = self._end
         self._expat.DefaultHandlerExpand = None
         self._depth = 0
-        self._left = max(FREE_ELEMENTS, MOST_ELEMENTS * source.held)
+        self._budget = budget
+        self._rows = self._in_row = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Raises ``BadDataError``."""
@@ -176,16 +192,26 @@ class _PartCheck:
 
     def _start(self, *_: Any) -> None:
         self._depth += 1
-        self._left -= 1
+        self._budget.left -= 1
+        if self._depth == _ROW_DEPTH:
+            self._rows += 1
+        if self._depth < _ROW_DEPTH:
+            self._rows = 0
+        self._in_row = self._in_row + 1 if self._depth > _ROW_DEPTH else 0
         path = self._source.path
         if self._depth > MOST_DEPTH:
             raise BadDataError(
                 f"{path} has elements nested deeper than {MOST_DEPTH} levels, as no workbook has"
             )
-        if self._left < 0:
+        if self._budget.left < 0:
             raise BadDataError(
                 f"{path} has more elements than {FREE_ELEMENTS:,}, or {MOST_ELEMENTS} for each of "
                 f"its bytes, as no feed does: {_INSTEAD} if you trust it"
+            )
+        if self._rows > MOST_ROWS or self._in_row > MOST_IN_ROW:
+            raise BadDataError(
+                f"{path} has more than {MOST_ROWS:,} rows, or a row of more than {MOST_IN_ROW:,} "
+                f"elements, as no workbook has: {_INSTEAD} if you trust it"
             )
         if has_too_many_names(self._expat):
             raise refuse_names(path)

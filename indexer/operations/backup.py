@@ -38,6 +38,7 @@ from indexer.core.errors import (
     NewerFormatError,
 )
 from indexer.core.home import Active, Home
+from indexer.core.home_clock import CLOCK_FILE
 from indexer.core.manifest import read_manifest, version_number
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Connection, chunks, copy_file, opened, read_meta
@@ -59,8 +60,9 @@ from indexer.operations.backup_files import (
 from indexer.operations.made_backups import note_backup
 
 # Work under way, locks, what is made on demand; photos are those that the catalog names. Of jobs
-# what they say of themselves: their uploads may be large, and end with them.
-_NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS})
+# what they say of themselves: their uploads may be large, and end with them. When the home was in
+# use last: of a restored one that is no sign of a clock that jumped.
+_NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS, CLOCK_FILE})
 _JOBS = "jobs/[0-9a-f]*/job.json"
 # Folders whose files are never changed, only replaced: another name for one is a copy of it.
 _UNCHANGED = ("indexes", "models", PHOTOS)

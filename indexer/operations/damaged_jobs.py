@@ -7,7 +7,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from indexer.core.atomic_files import remove_folder
 from indexer.core.home import Home
@@ -39,11 +39,12 @@ def remove_damaged_jobs(home: Home, *, changed_before: float = math.inf) -> list
     """Remove folders that hold no job that can be read, that no service waits for and that nobody
     changed since that time (seconds since 1970); their names.
 
-    Rows of a feed and an upload may lie in them, which no erasure could look through.
+    Rows of a feed and an upload may lie in them, which no erasure could look through. What this
+    user may not read or remove stays, and ends nothing else.
     """
     removed = []
     for folder in job_folders(home):
-        with suppress(FileNotFoundError, Timeout):
+        with suppress(OSError):
             if job_damage(folder) is None or _changed(folder) >= changed_before:
                 continue
             with FileLock(folder / OWNER_LOCK, timeout=0):

@@ -138,8 +138,8 @@ class _Restore:
                 f"{self._backup / CATALOG} is missing or damaged: take another backup"
             )
         if _MARKER not in files or _MARKER in self._damaged:
-            # All that it says can be seen in the other files.
-            remake_marker(self._aside)
+            # All that it says can be seen in the other files, also in those that are no good.
+            remake_marker(self._aside, files)
             self._damaged = [name for name in self._damaged if name != _MARKER]
             self.left_out.append(_MARKER)
         self._copy_photos()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,17 +141,17 @@ def _missing(home: Home) -> Iterator[StateDamage]:
         yield StateDamage(home.secret_file, what, _secret_mend(home))
 
 
-def remake_marker(folder: Path) -> None:
-    """Write ``home.json`` anew, with the marks of what is left of it and of what is there.
-
-    Raises ``OSError``.
-    """
+def remake_marker(folder: Path, known: Iterable[str] = ()) -> None:
+    """Write ``home.json`` anew, with the marks of what is left of it, of what is there, and of
+    ``known``: names of files that were there. Raises ``OSError``."""
+    names = [*known, *(path.name for path in folder.iterdir())]
     marker = folder / "home.json"
     try:
         said = {name for name, value in read_json(marker).items() if value is True}
     except (OSError, ValueError, AttributeError):
         said = set()
-    held = {name: True for name in _MARKS if name in said or list(folder.glob(f"{name}*"))}
+    there = {mark for mark in _MARKS for name in names if name.startswith(mark)}
+    held = {mark: True for mark in _MARKS if mark in said | there}
     write_sealed_json(marker, {"format": FORMAT, **held})
 
 

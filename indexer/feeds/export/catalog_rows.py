@@ -208,7 +208,7 @@ class CatalogRows:
             found["tags"] = [tag.tag for tag in product.tags if tag.source == "merchant"] + new
         for name, value in proposal.attributes.items():
             present = product.attributes.get(name)
-            # Of a list only what it lacks is proposed.
+            # A list stays: only what it lacks is proposed, which is not all of it.
             other = str(present) != value.value and not isinstance(present, list)
             free = present is None or (options.replace and other)
             if free and name in self._types and options.wants_attribute(name):

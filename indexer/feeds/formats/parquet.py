@@ -189,8 +189,8 @@ def _values(column: pa.Array) -> list[Any]:
                 places, places[1:], column.is_valid().to_pylist(), strict=False
             )
         ]
-    # Nanoseconds do not fit Python's datetime.
-    if pa.types.is_timestamp(kind):
+    # Nanoseconds do not fit Python's datetime; seconds of far years would wrap around.
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
     try:
         return column.to_pylist()

@@ -35,6 +35,7 @@ from indexer.core.errors import (
     NewerFormatError,
 )
 from indexer.core.home import Home
+from indexer.core.home_clock import note_time
 from indexer.core.sqlite import opened
 from indexer.index.version import Versions
 from indexer.operations import backup as backup_module
@@ -174,6 +175,7 @@ def made(report: BackupReport) -> BackupList:
 def test_a_restored_home_is_the_home_that_was_backed_up(home: Home, tmp_path: Path) -> None:
     """The drill: the home is lost; products, photos, versions, what serves and its undo come back,
     nothing is embedded again, and the first erasure looks at everything."""
+    assert note_time(home) is None
     report = back_up(home, tmp_path / "backups")
     assert (report.photos, report.left_out, report.removed) == (PRODUCTS + 1, [], [])
     shutil.move(home.path, tmp_path / "lost")
@@ -199,6 +201,9 @@ def test_a_restored_home_is_the_home_that_was_backed_up(home: Home, tmp_path: Pa
     assert embedder.seen == []
     assert (back.path / "glossary.csv").read_text() == "shirt,Hemd\n"
     assert not back.thumbnails.exists()
+    # How long it lay in its backup is no jump of the clock.
+    assert (lost.path / "CLOCK").exists()
+    assert not (back.path / "CLOCK").exists()
     assert {path.name for path in back.path.parent.iterdir() if path.name.startswith(".")} == set()
     query = live(lost, "v000002").base.stored[:1]
     assert np.array_equal(live(back, "v000002").base.stored[:1], query)

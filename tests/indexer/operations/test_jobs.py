@@ -130,3 +130,8 @@ def test_a_damaged_job_goes_with_an_erasure_and_with_its_term(tmp_path: Path) ->
         assert remove_damaged_jobs(home, changed_before=now + 60) == [folders[1].name]
     assert remove_damaged_jobs(home) == [folders[0].name]
     assert [job.job_id for job in jobs.list()] == [folders[2].name]
+    folders[0].mkdir()
+    (folders[0] / "job.json").mkdir()  # as one that this user may not read
+    (folders[2] / "job.json").write_bytes(b"{")
+    assert remove_damaged_jobs(home) == [folders[2].name]
+    assert folders[0].exists()

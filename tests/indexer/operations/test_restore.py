@@ -150,6 +150,20 @@ def test_a_marker_that_is_no_good_is_made_anew_or_named(backup: Path, tmp_path: 
     )
 
 
+@pytest.mark.usefixtures("backup")
+def test_a_marker_made_anew_knows_of_keys_that_are_lost(tmp_path: Path) -> None:
+    """Else a service of the home would ask nobody for a key: what is left out was there."""
+    home = Home(tmp_path / "home")
+    home.keys_file.write_text("{}")
+    backup = back_up(home, tmp_path / "more").path
+    for name in ("keys.json", "home.json"):
+        (backup / name).write_text("damaged")
+    report = restore(backup, tmp_path / "new", partial=True)
+    assert sorted(report.left_out) == ["home.json", "keys.json"]
+    assert Home(report.home).has_mark("keys")
+    assert [damage.where for damage in verify_home(report.home).damages] == ["keys.json"]
+
+
 @pytest.mark.parametrize("name", ["reviews.sqlite3", "signatures.sqlite3"])
 def test_other_databases_hold_no_strangers_program(backup: Path, tmp_path: Path, name: str) -> None:
     """A trigger in the reviews is refused by name; a derived file with one is left out."""

@@ -157,8 +157,9 @@ def test_a_lost_secret_is_not_made_anew_without_a_word(tmp_path: Path) -> None:
     assert "catalens alerts secret --rotate" in damage.mend
     assert rotate_secret(home).current not in (first, "")
     assert verify_home(home.path).intact
-    home.secret_file.write_bytes(home.secret_file.read_bytes().replace(b"a", b"b"))
-    assert [damage.where for damage in verify_home(home.path).damages] == ["alert-secret"]
+    for data in (home.secret_file.read_bytes().replace(b"a", b"b"), b""):
+        home.secret_file.write_bytes(data)
+        assert [damage.where for damage in verify_home(home.path).damages] == ["alert-secret"]
 
 
 @pytest.mark.parametrize(

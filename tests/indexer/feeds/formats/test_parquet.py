@@ -152,10 +152,11 @@ def test_values_of_lists_count_as_what_they_take(tmp_path: Path) -> None:
     [
         pa.array([2**31 - 1, 0], pa.date32()),
         pa.array([2**62, 0], pa.timestamp("us")),
+        pa.array([18446744073709552, 0], pa.timestamp("ms")),
         pa.array([2**61, 0], pa.timestamp("us", "America/New_York")),
         pa.array([[2**31 - 1], [0]], pa.list_(pa.date32())),
     ],
-    ids=["date", "time", "zone", "list"],
+    ids=["date", "time", "wraps", "zone", "list"],
 )
 def test_a_date_beyond_all_years_is_left_out_by_name(tmp_path: Path, dates: pa.Array) -> None:
     """An import ended with a traceback; the row's other values and rows are sound."""

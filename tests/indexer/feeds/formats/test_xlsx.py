@@ -226,12 +226,8 @@ def with_parts(replaced: dict[str, tuple[bytes, bytes]], more: dict[str, bytes])
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("sheets", "size"), [(600, 0), (400, 1000)], ids=["many", "large"])
-def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
-    sheets: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """15 KB of a thousand sheets that all are one part were read for an hour."""
-    monkeypatch.setattr(workbook_file, "_MOST_BYTES", 300_000)
+def of_one_part(sheets: int, inside: str) -> bytes:
+    """The workbook with that many more sheets, which all are one part with that in its data."""
     space = "http://schemas.openxmlformats.org"
     named = "".join(
         f'<sheet xmlns:r="{space}/officeDocument/2006/relationships" name="s{number}" '
@@ -242,18 +238,61 @@ def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
         f'<Relationship Id="rX" Type="{space}/officeDocument/2006/relationships/worksheet" '
         'Target="/xl/worksheets/sheet9.xml"/></Relationships>'
     )
-    junk = f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{" " * size}'
-    data = with_parts(
+    junk = f'<worksheet xmlns="{space}/spreadsheetml/2006/main"><sheetData>{inside}'
+    return with_parts(
         {
             "xl/workbook.xml": (b"</sheets>", f"{named}</sheets>".encode()),
             "xl/_rels/workbook.xml.rels": (b"</Relationships>", part.encode()),
         },
         {"xl/worksheets/sheet9.xml": f"{junk}</sheetData></worksheet>".encode()},
     )
+
+
+@pytest.mark.parametrize(("sheets", "size"), [(600, 0), (400, 1000)], ids=["many", "large"])
+def test_sheets_that_are_the_same_part_are_counted_before_they_are_opened(
+    sheets: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15 KB of a thousand sheets that all are one part were read for an hour."""
+    monkeypatch.setattr(workbook_file, "_MOST_BYTES", 300_000)
     path = tmp_path / "feed.xlsx"
-    path.write_bytes(data)
+    path.write_bytes(of_one_part(sheets, " " * size))
     with pytest.raises(BadDataError, match=f"has {sheets + 2} sheets"):
         open_table(path)
+
+
+def test_sheets_that_are_the_same_part_share_what_may_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """250 of them took ten seconds each, of 20 KB together: each was counted by itself."""
+    monkeypatch.setattr(workbook_file, "FREE_ELEMENTS", 20_000)
+    monkeypatch.setattr(workbook_file, "MOST_ELEMENTS", 0)
+    path = tmp_path / "feed.xlsx"
+    for sheets, refused in ((5, False), (40, True)):
+        path.write_bytes(of_one_part(sheets, f"<row>{'<c/>' * 1_000}</row>"))
+        if refused:
+            with pytest.raises(BadDataError, match="more elements than 20,000"):
+                open_table(path)
+        else:
+            open_table(path)
+
+
+def test_what_is_held_of_a_sheet_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row is held until its end, and a trace of each row until the sheet's."""
+    names = [b"c%d" % number for number in range(100)]
+    rows = b"".join(row(number, *names) for number in range(1, 31))
+    path = sheet(tmp_path / "feed.xlsx", rows)
+    for name, most, said in (
+        ("MOST_ROWS", 30, "more than 29 rows"),
+        ("MOST_IN_ROW", 300, "a row of more than 299 elements"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(workbook_file, name, most)
+            assert len(open_table(path).columns) == 100
+            patch.setattr(workbook_file, name, most - 1)
+            with pytest.raises(BadDataError, match=said):
+                open_table(path)
 
 
 @pytest.mark.parametrize(
