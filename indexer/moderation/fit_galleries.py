@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from indexer.moderation.gallery import (
     prepare_symbols,
 )
 from indexer.moderation.keypoint_matching import (
+    LEAST_SCORE,
     KeypointBank,
     Keypoints,
     detect_photo,
@@ -127,6 +129,7 @@ def fit_galleries(
                 np.array(held_out),
                 false_alarms=each,
                 review=reviews.get((name, match)),
+                least=LEAST_SCORE if match == "keypoints" else -math.inf,
             )
             if found is not None:
                 bounds[match] = found

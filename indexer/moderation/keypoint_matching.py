@@ -14,7 +14,7 @@ from PIL import Image
 from indexer.imaging.geometry import scaled_size
 
 # Of everything below that a stored point or a fitted threshold depends on.
-VERSION = 1
+VERSION = 2
 # px of the long side of a photo, and of an example's cut-out, on which points are looked for
 PHOTO_SIDE, EXAMPLE_SIDE = 320, 200
 # The strongest that are kept: what a comparison costs is bounded by these.
@@ -29,6 +29,8 @@ _CONTRAST = 0.02
 _LEAST_SIDE = 16
 # Lowe's ratio: distance to the nearest point of an example over that to its second nearest
 _RATIO = 0.8
+# Score below which points agree by chance. A catalog without such photos sets no threshold at all.
+LEAST_SCORE = 1.0
 # An agreeing point lies off by at most this share of the example, is turned and scaled alike.
 _REACH, _TURN, _ZOOM = 0.1, math.radians(40), 2.0
 # The same after the affine fit; poses that are fitted; of the longest to the shortest axis

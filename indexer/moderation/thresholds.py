@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -56,6 +57,7 @@ def fit_bounds(
     *,
     false_alarms: float = FALSE_ALARMS,
     review: float | None = None,
+    least: float = -math.inf,
 ) -> Bounds | None:
     """Fit bounds to the scores of the catalog's photos [N] and of held-out examples [P].
 
@@ -65,12 +67,13 @@ def fit_bounds(
     not the highest there is. It holds only where at least half of ``held_out`` reach it, with a
     precision of ``PRECISION`` over both, and the catalog is large enough for one false alarm: the
     highest of few scores says nothing. Without a catalog nothing is blocked, and everything above
-    the lowest held-out score is for a person. None of nothing at all.
+    the lowest held-out score is for a person. None of nothing at all. ``least``: of ``review``,
+    whatever the catalog says; scores below it mean that nothing was found.
     """
     if not len(catalog):
-        return Bounds(float(held_out.min()), None) if len(held_out) else None
+        return Bounds(max(float(held_out.min()), least), None) if len(held_out) else None
     reached = float(np.quantile(catalog, 1 - false_alarms))
-    review = reached if review is None else review
+    review = max(reached if review is None else review, least)
     highest = max(float(catalog.max()), review)
     block = float(np.nextafter(highest + (highest - reached), np.inf))
     right, wrong = int((held_out >= block).sum()), int((catalog >= block).sum())

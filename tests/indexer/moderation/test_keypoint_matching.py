@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,13 +134,17 @@ def test_a_plain_ring_is_not_found(crest: KeypointBank) -> None:
     assert found is None or found.points < 2 * LEAST_POINTS
 
 
-def checker(file: Path, catalog: int) -> Checker:
-    """A checker of the file's galleries, fitted to drawn products."""
+def products(count: int) -> list[Image.Image]:
+    return [drawn.product(seed).resize((400, 480)) for seed in range(count)]
+
+
+def checker(file: Path, catalog: Sequence[Image.Image], budget: float | None = 0.005) -> Checker:
+    """A checker of the file's galleries, fitted to a catalog."""
     policies = load_policies(file)
-    photos = [drawn.photo(drawn.product(seed).resize((400, 480))) for seed in range(catalog)]
+    photos = list(map(drawn.photo, catalog))
     sample = CatalogSample(np.zeros((0, 8), np.float32), np.zeros(0, int), enumerate(photos))
     fitted = fit_galleries(
-        galleries_of(policies), lambda _: np.zeros((0, 8)), BLOCKS, sample, budget=0.005
+        galleries_of(policies), lambda _: np.zeros((0, 8)), BLOCKS, sample, budget=budget
     )
     return Checker(policies, fitted.galleries)
 
@@ -149,7 +153,7 @@ def test_a_policy_finds_what_symbols_do_not(tmp_path: Path) -> None:
     """The leaning crest: one way asks a person and names example, place, outline and number of
     points; products are allowed, and say that nothing agreed or how little."""
     pytest.importorskip("cv2")
-    made = checker(drawn.write_crests(tmp_path, "symbol, keypoints", 2), 6)
+    made = checker(drawn.write_crests(tmp_path, "symbol, keypoints", 2), products(6))
     part = drawn.leaning(drawn.crest(190))
     image = drawn.with_crest(99, (90, 120), part)
     (result,) = made.check(drawn.photo(image), None, None, None, None)
@@ -171,9 +175,26 @@ def test_a_policy_finds_what_symbols_do_not(tmp_path: Path) -> None:
         assert result.evidence[1]["points"] < points["points"] / 2
 
 
+@pytest.mark.parametrize("budget", [0.005, None])
+def test_where_nothing_agrees_nothing_is_asked(tmp_path: Path, budget: float | None) -> None:
+    """A catalog of plain photos says nothing of how points agree by chance: photos without any that
+    agree are allowed all the same, and the emblem is found."""
+    pytest.importorskip("cv2")
+    plain = [Image.new("RGB", (60, 80), (200, 200, 190))] * 3
+    made = checker(drawn.write_crests(tmp_path, "keypoints", 2), plain, budget)
+    for image in (plain[0], Image.new("RGB", (400, 400), "white")):
+        (result,) = made.check(drawn.photo(image), None, None, None, None)
+        assert result.decision == "allow"
+        assert result.evidence[0]["points"] == 0
+        assert result.evidence[0]["score"] < 0.4
+    image = drawn.with_crest(99, (90, 120), drawn.leaning(drawn.crest(190)))
+    (result,) = made.check(drawn.photo(image), None, None, None, None)
+    assert result.decision == "review"
+
+
 def test_without_the_package_a_person_is_asked(tmp_path: Path, without_library: None) -> None:
     """Never allowed: the reason names the extra; the other way of the gallery works on."""
-    made = checker(drawn.write_crests(tmp_path, "symbol, keypoints", 2), 6)
+    made = checker(drawn.write_crests(tmp_path, "symbol, keypoints", 2), products(6))
     (result,) = made.check(drawn.photo(drawn.product(300)), None, None, None, None)
     symbol, points = result.evidence
     assert 0 < symbol["score"] < 1
@@ -192,7 +213,7 @@ def test_galleries_without_it_load_no_library(
     gallery = "gallery: {photos: banned}"
     before = load_policies(drawn.write(tmp_path, f"  flags:\n    {gallery}\n", photos=1))
     assert galleries_of(before)["flags"].match == ("whole", "symbol")
-    made = checker(drawn.write_crests(tmp_path, "symbol", 1), 3)
+    made = checker(drawn.write_crests(tmp_path, "symbol", 1), products(3))
     (result,) = made.check(drawn.photo(drawn.product(1)), None, None, None, None)
     assert [piece["match"] for piece in result.evidence] == ["symbol"]
 

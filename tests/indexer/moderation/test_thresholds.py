@@ -87,3 +87,18 @@ def test_rivals_take_what_is_theirs() -> None:
     row = FittedGallery(np.ones(2, np.float32), 1.0, rivals, np.eye(2, dtype=np.float32), {})
     vectors = np.array([[1.0, 0.0]], np.float32)
     assert row.scores(vectors)[0] == pytest.approx(2 - np.log(np.exp(5) + 1))
+
+
+@pytest.mark.parametrize("review", [None, 5e-324])
+def test_a_catalog_on_which_nothing_is_found_blocks_nothing_of_the_kind(
+    review: float | None,
+) -> None:
+    """Most scores are the same nothing: bounds stand above the least score that says something."""
+    held_out = np.array([3.0, 4.0, 5.0])
+    found = fit_bounds(np.zeros(250), held_out, review=review, least=1.0)
+    assert found is not None
+    assert found.block == pytest.approx(2.0)
+    assert [found.verdict(score) for score in (0.0, 0.9, 1.0, 2.5)] == [
+        *("allow", "allow", "review", "block"),
+    ]
+    assert fit_bounds(np.zeros(0), np.array([0.0, 4.0]), least=1.0) == Bounds(1.0, None)

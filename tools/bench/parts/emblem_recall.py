@@ -24,7 +24,12 @@ from indexer.moderation.gallery import (
     prepare_for_symbols,
     prepare_keypoints,
 )
-from indexer.moderation.keypoint_matching import KeypointBank, detect_photo, find_keypoints
+from indexer.moderation.keypoint_matching import (
+    LEAST_SCORE,
+    KeypointBank,
+    detect_photo,
+    find_keypoints,
+)
 from indexer.moderation.template_matching import find_match
 from indexer.training.problem import read_problem
 from tools.bench.data.logos import KINDS, PLAIN_KINDS, draw_logo, draw_plain_mark, examples
@@ -36,6 +41,8 @@ _SHARES = (0.10, 0.25)
 _SETS = {"fashion": "fashion/products.csv", "clothing": "clothing"}
 # A policy file's ways to match, as columns of the scores
 FILES: Mapping[str, tuple[int, ...]] = {"symbol": (0,), "keypoints": (1,), "both": (0, 1)}
+# The least threshold of each way
+_LEAST = (-np.inf, LEAST_SCORE)
 STEPS = ("symbol", "detection", "keypoints")
 # photos between two savings: a run that is stopped goes on with the same ``--work``
 _PORTION = 20
@@ -113,7 +120,8 @@ def fit_reviews(scores: np.ndarray) -> dict[str, np.ndarray]:
     for name, columns in FILES.items():
         ways = scores[:, :, list(columns)].reshape(len(scores), -1)
         shared = share_budget(list(ways.T), ways, np.zeros(len(ways), bool), budget=BUDGET)
-        found[name] = np.array(shared.reviews).reshape(scores.shape[1], len(columns))
+        reviews = np.array(shared.reviews).reshape(scores.shape[1], len(columns))
+        found[name] = np.maximum(reviews, [_LEAST[column] for column in columns])
     return found
 
 
