@@ -57,7 +57,7 @@ def make_proposals(
         total = len(catalog)
 
         def ask(product: Product) -> Proposal:
-            return _ask(engine, product)
+            return _ask(engine, product, confidence)
 
         for done, (product, proposal) in enumerate(
             in_order(catalog.iterate(), ask, workers=THREADS), 1
@@ -78,7 +78,7 @@ def make_proposals(
     return Proposals(found, skipped)
 
 
-def _ask(engine: Engine, product: Product) -> Proposal:
+def _ask(engine: Engine, product: Product, confidence: float) -> Proposal:
     query = Query(product_id=product.product_id)
     category = None
     probability = 0.0
@@ -88,7 +88,8 @@ def _ask(engine: Engine, product: Product) -> Proposal:
         if seen.categories and not seen.unknown:
             category = tuple(seen.categories[0].path)
             probability = seen.categories[0].probability
-        attributes = _attributes(product, seen.attributes)
+        sure = [entry for entry in seen.attributes if entry.probability >= confidence]
+        attributes = _attributes(product, sure)
     except NoCategoriesError:
         pass
     tags = engine.tags(query).content.tags

@@ -139,18 +139,23 @@ def _open_file(path: Path) -> int:
     path.parent.mkdir(exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock_file(file, _OPENED_S)
-        whole = os.fstat(file).st_size == _SIZE and os.pread(file, 8, 0) == _MAGIC
-        if not whole:
-            os.ftruncate(file, 0)
-            data = _HEAD.pack(_MAGIC, os.urandom(16)) + bytes(_SETS * _SET_BYTES)
-            if os.pwrite(file, data, 0) != len(data):
-                raise OSError(f"{path}: not written in full")
-        fcntl.flock(file, fcntl.LOCK_UN)
+        # A stopped process may hold one that is whole, for as long as it likes.
+        if not _is_whole(file):
+            _lock_file(file, _OPENED_S)
+            if not _is_whole(file):
+                os.ftruncate(file, 0)
+                data = _HEAD.pack(_MAGIC, os.urandom(16)) + bytes(_SETS * _SET_BYTES)
+                if os.pwrite(file, data, 0) != len(data):
+                    raise OSError(f"{path}: not written in full")
+            fcntl.flock(file, fcntl.LOCK_UN)
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+def _is_whole(file: int) -> bool:
+    return os.fstat(file).st_size == _SIZE and os.pread(file, 8, 0) == _MAGIC
 
 
 def _take(slots: bytearray, name: bytes, rate: float, now: float) -> float:
