@@ -91,14 +91,15 @@ class LiveIndex:
         inside[inside] = self._deleted_at[places[inside]] > self._state.tick
         return inside
 
-    def newer_products(self) -> tuple[np.ndarray, np.ndarray]:
-        """List the products of the delta, oldest first: pids int64 [n], and the vectors float32
-        [n, D] of their first photos."""
+    def newer_products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """List the products of the delta, oldest first: pids int64 [n], and of their first photos
+        the photo_ids int64 [n] and the vectors float32 [n, D]."""
         state = self._state
         rows = np.flatnonzero(state.deleted_at[: state.used] > state.tick)
         pids, first = np.unique(state.table[rows, 0], return_index=True)
         order = np.argsort(first)
-        return pids[order], state.vectors[rows[first[order]]]
+        places = rows[first[order]]
+        return pids[order], state.table[places, 1], state.vectors[places]
 
     def unchanged_since_build(self, pids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the base places of products, and which of them are unchanged: bool [n].

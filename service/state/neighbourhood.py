@@ -39,7 +39,7 @@ class LiveNeighbourhood:
         self._columns = slice(*base.unknown["columns"])
         rows = base.around[:, 0].astype(np.int64)
         block = np.asarray(base.stored[rows, self._columns], np.float32)
-        pids = np.asarray(base.rows[rows, 0])
+        pids, self._photos = np.asarray(base.rows[rows]).T
         self._stored = Neighbourhood(pids, unit_rows(block), base.around[:, 1].astype(np.float32))
         self._stride = -(-len(live.products) // MOST)
         self._lock = threading.Lock()
@@ -59,9 +59,13 @@ class LiveNeighbourhood:
 
     def _next(self, state: _State) -> _State:
         sequence = self._live.sequence
-        stored = self._stored.chosen(self._live.still_stored(self._stored.pids))
-        pids, vectors = self._live.newer_products()
-        taken = np.flatnonzero(pids % self._stride == 0)[-MOST:]
+        there = self._live.still_stored(self._stored.pids)
+        stored = self._stored.chosen(there)
+        pids, photos, vectors = self._live.newer_products()
+        taken = np.flatnonzero(pids % self._stride == 0)
+        # Each photo once, as in the build: its copies would have each other for nearest.
+        taken = taken[np.sort(np.unique(photos[taken], return_index=True)[1])]
+        taken = taken[~np.isin(photos[taken], self._photos[there])][-MOST:]
         pids, block = pids[taken], unit_rows(vectors[taken, self._columns])
         place_of = {pid: place for place, pid in enumerate(state.newer.pids.tolist())}
         places = np.array([place_of.get(pid, -1) for pid in pids.tolist()], np.int64)

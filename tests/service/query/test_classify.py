@@ -143,7 +143,8 @@ def test_the_service_counts_by_what_the_build_measured(world: dict[str, Any]) ->
     live.base.around, live.base.stored, live.base.rows = around.column, vectors, rows
     live.products, live.sequence = rows[:, 0], 1
     live.still_stored = lambda pids: np.ones(len(pids), bool)
-    live.newer_products = lambda: (np.zeros(0, np.int64), np.zeros((0, DIM), np.float32))
+    none = np.zeros(0, np.int64)
+    live.newer_products = lambda: (none, none, np.zeros((0, DIM), np.float32))
     asked = vectors[:40].astype(np.float32)
     block = unit_rows(asked[:, GENERAL])
     near = local_closeness(block, around.products, frozenset())

@@ -108,7 +108,7 @@ def test_many_new_products_are_taken_in_over_several_questions(
     monkeypatch.setattr(neighbourhood, "_AT_ONCE", 8)
     around = LiveNeighbourhood(live)
     new = drawn(20, 2).astype(np.float32)
-    live.apply(sequence=5, upserts={1000 + n: ([n], new[n : n + 1]) for n in range(20)})
+    live.apply(sequence=5, upserts={1000 + n: ([1000 + n], new[n : n + 1]) for n in range(20)})
     assert [len(around.current()) - FEWEST for _ in range(4)] == [8, 16, 20, 20]
 
 
@@ -118,6 +118,24 @@ def test_of_new_products_as_large_a_share_counts_as_of_the_others(
     monkeypatch.setattr(neighbourhood, "MOST", FEWEST // 3)
     around = LiveNeighbourhood(live)
     new = drawn(20, 2).astype(np.float32)
-    live.apply(sequence=5, upserts={900 + n: ([n], new[n : n + 1]) for n in range(20)})
+    live.apply(sequence=5, upserts={900 + n: ([900 + n], new[n : n + 1]) for n in range(20)})
     newer = around.current().pids[FEWEST:]
     assert newer.tolist() == [900, 903, 906, 909, 912, 915, 918]
+
+
+def test_new_products_of_one_photo_are_one_and_those_of_a_known_one_none(live: LiveIndex) -> None:
+    """Twelve variants of one photo would have each other for nearest, and what is like them would
+    be strange."""
+    around = LiveNeighbourhood(live)
+    new = drawn(1, 2).astype(np.float32)
+    live.apply(sequence=5, upserts={1000 + n: ([1000], new) for n in range(12)})
+    known = around.current()
+    assert known.pids[FEWEST:].tolist() == [1000]
+    alone = LiveNeighbourhood(live)
+    live.apply(sequence=6, upserts={}, deletes=range(1001, 1012))
+    np.testing.assert_array_equal(known.own, alone.current().own)
+    stored = np.asarray(live.base.stored[7:8], np.float32)
+    live.apply(sequence=7, upserts={2000: ([7], stored)})
+    assert 2000 not in around.current().pids
+    live.apply(sequence=8, upserts={}, deletes=[7])
+    assert 2000 in around.current().pids
