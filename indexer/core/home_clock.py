@@ -13,6 +13,8 @@ from indexer.core.home import Home
 
 # How far ahead of what a home has seen the clock may be: a home may lie still for so long.
 MOST_JUMP_S = 7 * 86_400.0
+# A clock that stays ahead for so long is right: somebody could have seen and set it by then.
+PROVEN_AFTER_S = 86_400.0
 # How far behind: clocks of two machines differ.
 MOST_BEHIND_S = 3600.0
 CLOCK_FILE = "CLOCK"
@@ -26,13 +28,15 @@ def clock_fault(home: Home, *, known: float = 0.0) -> str | None:
     may have lain still since then, but no clock was ever before it.
     """
     now = time.time()
-    noted = _seen(home.path / CLOCK_FILE)
+    noted, ahead_since = _noted(home.path / CLOCK_FILE)
     seen = noted or known
+    is_proven = 0.0 < ahead_since <= now - PROVEN_AFTER_S
     mend = f"catalens index gc --accept-clock --home {shlex.quote(str(home.path))}"
-    if noted and now - noted > MOST_JUMP_S:
+    if noted and now - noted > MOST_JUMP_S and not is_proven:
         return (
             f"the clock says {_day(now)}, and this home was in use last at {_day(seen)}: nothing "
-            f"that ends by time is deleted until the clock is set, or said to be right ({mend})"
+            "that ends by time is deleted until the clock is set, has stayed so for a day, or is "
+            f"said to be right ({mend})"
         )
     if seen - now > MOST_BEHIND_S:
         return (
@@ -45,36 +49,44 @@ def clock_fault(home: Home, *, known: float = 0.0) -> str | None:
 
 def note_time(home: Home, *, known: float = 0.0) -> str | None:
     """Note that it is now, once a minute, and return what ``clock_fault`` says; of a clock that is
-    at fault nothing is noted."""
+    at fault only since when it is ahead."""
     fault = clock_fault(home, known=known)
-    if fault is None and time.time() - _seen(home.path / CLOCK_FILE) >= _EVERY_S:
-        _write(home)
+    now = time.time()
+    seen, ahead_since = _noted(home.path / CLOCK_FILE)
+    if fault is None:
+        if now - seen >= _EVERY_S:
+            _write(home, {"seen": now})
+    elif seen and now - seen > MOST_JUMP_S and not 0.0 < ahead_since <= now:
+        _write(home, {"seen": seen, "ahead_since": now})
     return fault
 
 
 def accept_time(home: Home) -> None:
     """Take the clock as right, whatever was seen before."""
-    _write(home)
+    _write(home, {"seen": time.time()})
 
 
 def latest_time(home: Home) -> float:
     """The time in seconds since 1970, never before what the home has seen."""
-    return max(time.time(), _seen(home.path / CLOCK_FILE))
+    return max(time.time(), _noted(home.path / CLOCK_FILE)[0])
 
 
-def _write(home: Home) -> None:
+def _write(home: Home, times: dict[str, float]) -> None:
     # A read-only home is not cleared up either.
     with suppress(OSError):
-        write_sealed_json(home.path / CLOCK_FILE, {"seen": time.time()})
+        write_sealed_json(home.path / CLOCK_FILE, times)
 
 
-def _seen(path: Path) -> float:
+def _noted(path: Path) -> tuple[float, float]:
+    """When the home was in use last, and since when the clock is ahead of that; 0 of what is not
+    noted."""
     try:
-        seen = read_sealed_json(path)["seen"]
-        return float(seen) if isinstance(seen, int | float) else 0.0
-    except (OSError, ValueError, KeyError):
+        times = read_sealed_json(path)
+        seen, ahead_since = times["seen"], times.get("ahead_since", 0.0)
+        return float(seen), float(ahead_since)
+    except (OSError, ValueError, KeyError, TypeError):
         # Damaged, which ``verify`` tells, or lost: as before the first.
-        return 0.0
+        return 0.0, 0.0
 
 
 def _day(at: float) -> str:

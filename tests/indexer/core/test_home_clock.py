@@ -46,7 +46,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: Clock) -> None:
-    """Ahead by more than a week, whatever time passes then; the mend is named and works."""
+    """Ahead by more than a week; the mend is named and works."""
     assert MOST_JUMP_S < TOMBSTONE_DAYS * DAY_S
     assert note_time(home) is None
     clock.now += MOST_JUMP_S
@@ -59,6 +59,25 @@ def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: 
         clock.now += 120
     accept_time(home)
     assert note_time(home) is None
+
+
+def test_a_home_that_lay_still_is_believed_after_a_day(home: Home, clock: Clock) -> None:
+    """What is to end by time ends though nobody says anything, and not a day after a jump that was
+    mended meanwhile."""
+    note_time(home)
+    clock.now += 30 * DAY_S
+    assert note_time(home) is not None
+    clock.now += DAY_S - 1
+    assert note_time(home) is not None
+    clock.now = NOW + 60  # the clock is set
+    assert note_time(home) is None
+    clock.now += 30 * DAY_S
+    assert note_time(home) is not None
+    clock.now += DAY_S
+    assert note_time(home) is None
+    assert latest_time(home) == clock.now
+    clock.now += MOST_JUMP_S + 1
+    assert note_time(home) is not None
 
 
 def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: Clock) -> None:
