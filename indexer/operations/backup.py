@@ -27,7 +27,6 @@ from indexer.core.atomic_files import (
     storage_failure,
 )
 from indexer.core.errors import (
-    BadBackupError,
     BadHomeError,
     BadRequestError,
     BusyError,
@@ -45,15 +44,16 @@ from indexer.core.sqlite import Connection, chunks, copy_file, opened, read_meta
 from indexer.operations.backup_files import (
     CATALOG,
     LIST,
+    NAME,
     PHOTOS,
     BackupFile,
     BackupList,
+    backups_of,
     copy_hashed,
     count_photos,
     is_derived,
     kept_photos,
     list_backups,
-    newest_backup,
     read_list,
     remove_leftovers,
 )
@@ -66,7 +66,6 @@ _NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS, CLOCK_FILE})
 _JOBS = "jobs/[0-9a-f]*/job.json"
 # Folders whose files are never changed, only replaced: another name for one is a copy of it.
 _UNCHANGED = ("indexes", "models", PHOTOS)
-_NAME = "%Y%m%dT%H%M%S.%fZ"
 # The home is looked at again where a version or a photo went meanwhile.
 _ROUNDS = 5
 _SPARE_BYTES = 64 * 2**20
@@ -122,8 +121,10 @@ def back_up(
             made = _Backup(home, folder, link, progress).make()
             note_backup(home, made.path, made.at)
             if keep is not None:
-                # The one just made is the newest, whatever others are called.
-                others = [one for one in list_backups(folder) if one != made.path]
+                # The one just made is the newest, whatever others are called; those of other
+                # catalogs, and those that cannot be read, are not ours to delete.
+                own = backups_of(folder, read_list(made.path).identity)
+                others = [one for one in own if one != made.path]
                 for old in others[: len(others) + 1 - keep]:
                     remove_folder(old)
                     made.removed.append(old.name)
@@ -161,9 +162,6 @@ class _Backup:
         self._progress = progress
         self._before: Path | None = None
         self._known: dict[str, BackupFile] = {}
-        with suppress(BadBackupError, NewerFormatError):
-            self._before = newest_backup(folder)
-            self._known = read_list(self._before).files
         self._files: dict[str, BackupFile] = {}
         self._left_out: list[str] = []
         self._copied = 0
@@ -172,6 +170,7 @@ class _Backup:
     def make(self) -> BackupReport:
         """Copy, list, publish."""
         self._require_catalog()
+        self._find_before()
         self._require_room()
         with folder_aside(self._folder / "backup", PRIVATE_MODE) as aside:
             for tries_left in reversed(range(_ROUNDS)):
@@ -202,14 +201,21 @@ class _Backup:
         times = [datetime.fromisoformat(at).replace(tzinfo=None)]
         for other in list_backups(self._folder):
             with suppress(ValueError, OverflowError):
-                times.append(datetime.strptime(other.name, _NAME) + timedelta(microseconds=1))
-        return self._folder / max(times).strftime(_NAME)
+                times.append(datetime.strptime(other.name, NAME) + timedelta(microseconds=1))
+        return self._folder / max(times).strftime(NAME)
 
     def _require_catalog(self) -> None:
         """A home whose catalog is gone must not become the newest backup."""
         if not has_catalog(self._home):
             raise BadRequestError(f"home {self._home.path} has no catalog yet: nothing to back up")
         open_catalog(self._home).close()
+
+    def _find_before(self) -> None:
+        """The newest backup there of this catalog."""
+        with open_catalog(self._home) as catalog:
+            own = backups_of(self._folder, catalog.change_log.identity() or "")
+        if own:
+            self._before, self._known = own[-1], read_list(own[-1]).files
 
     def _require_room(self) -> None:
         needed = _SPARE_BYTES

@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +21,8 @@ from indexer.core.sqlite import Connection
 
 FORMAT = 1
 LIST = "BACKUP.json"
+# Of a backup's folder: the time, UTC.
+NAME = "%Y%m%dT%H%M%S.%fZ"
 CATALOG = "catalog.sqlite3"
 PHOTOS = "photos"
 # Made again by whoever needs them: a damaged one is no reason not to restore the rest.
@@ -122,20 +126,49 @@ def _is_inside(name: str) -> bool:
 
 
 def list_backups(folder: Path) -> list[Path]:
-    """The backups in ``folder``, oldest first, by their names. Raises nothing."""
+    """The backups in ``folder``, oldest first: by their names, and where somebody has named one
+    otherwise, by the time in its list. Raises nothing."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.glob("[!.]*") if (path / LIST).is_file())
+    found = [path for path in folder.glob("[!.]*") if (path / LIST).is_file()]
+    return sorted(found, key=lambda path: (_time_of(path), path.name))
+
+
+def backups_of(folder: Path, identity: str) -> list[Path]:
+    """Those in ``folder`` of one catalog, oldest first; none whose list is damaged."""
+    return [path for path in list_backups(folder) if _identity(path) == identity]
 
 
 def newest_backup(folder: Path) -> Path:
-    """``folder`` itself where it is a backup, else the newest in it. Raises ``BadBackupError``."""
+    """``folder`` itself where it is a backup, else the newest in it. Raises ``BadBackupError``, for
+    backups of several catalogs too."""
     if (folder / LIST).is_file():
         return folder
     found = list_backups(folder)
     if not found:
         raise BadBackupError(f"there is no backup at {folder} (make one: catalens backup FOLDER)")
+    if len({_identity(path) for path in found} - {None}) > 1:
+        raise BadBackupError(
+            f"{folder} holds backups of several catalogs: name one of them, such as {found[-1]}"
+        )
     return found[-1]
+
+
+def _identity(backup: Path) -> str | None:
+    """Of which catalog a backup is; None where its list cannot be read."""
+    try:
+        return read_list(backup).identity
+    except (BadBackupError, NewerFormatError):
+        return None
+
+
+def _time_of(backup: Path) -> datetime:
+    """When it was made, UTC."""
+    with suppress(ValueError, OverflowError):
+        return datetime.strptime(backup.name, NAME)
+    with suppress(BadBackupError, NewerFormatError, ValueError, OverflowError):
+        return datetime.fromisoformat(read_list(backup).at).astimezone(UTC).replace(tzinfo=None)
+    return datetime.min
 
 
 def remove_leftovers(path: Path) -> None:

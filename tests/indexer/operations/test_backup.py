@@ -255,6 +255,33 @@ def test_what_did_not_change_is_shared_with_the_backup_before(home: Home, tmp_pa
     assert restore(backups, tmp_path / "newest").backup == third.path
 
 
+def test_backups_of_two_shops_in_one_folder_are_kept_apart(home: Home, tmp_path: Path) -> None:
+    """--keep counts and ends those of its own catalog; which one is restored is asked for."""
+    backups, other = tmp_path / "backups", Home.create(tmp_path / "other")
+    with open_catalog(other) as catalog:
+        put(catalog, "one", add_photo(other, 500))
+    first = back_up(home, backups)
+    theirs = back_up(other, backups)
+    second = back_up(home, backups, keep=1)
+    assert second.removed == [first.path.name]
+    assert list_backups(backups) == [theirs.path, second.path]
+    assert second.copied_bytes < first.copied_bytes, "shared with its own one before"
+    with pytest.raises(BadBackupError, match="backups of several catalogs: name one of them"):
+        restore(backups, tmp_path / "new")
+    assert restore(theirs.path, tmp_path / "new").products == 1
+
+
+def test_a_backup_under_another_name_is_as_old_as_it_says(home: Home, tmp_path: Path) -> None:
+    """The newest is restored and kept, not the last by the alphabet."""
+    backups = tmp_path / "backups"
+    first = back_up(home, backups)
+    first.path.rename(backups / "monthly")
+    second = back_up(home, backups)
+    assert list_backups(backups) == [backups / "monthly", second.path]
+    assert restore(backups, tmp_path / "new").backup == second.path
+    assert back_up(home, backups, keep=2).removed == ["monthly"]
+
+
 def test_links_take_no_room_and_nothing_that_changes_is_linked(home: Home, tmp_path: Path) -> None:
     """With --link photos and versions are other names of the home's files; databases are copies."""
     report = back_up(home, tmp_path / "backups", link=True)
