@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 from indexer.core.atomic_files import (
     PRIVATE_MODE,
     read_sealed_json,
+    read_sealed_lines,
     seal_of,
     write_sealed_json,
 )
@@ -29,6 +31,7 @@ _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 KEYS_FILE = "keys.json"
 # The secret that signs webhooks; its mark in ``home.json`` has the same name.
 SECRET_FILE = "alert-secret"
+_SECRET = re.compile(r"[0-9a-f]{64}")
 # Whoever writes a mark holds its lock for one small file.
 _MARKED_WITHIN_S = 30.0
 _REPAIR = "activate a version to write it anew (catalens index activate VERSION)"
@@ -268,6 +271,17 @@ class Home:
 
 def _remake(home: Path) -> str:
     return f"write it anew with: catalens verify --repair --home {shlex.quote(str(home))}"
+
+
+def read_secret(path: Path) -> list[str]:
+    """The lines of a secret: it, and after a rotation the one before and when that ends.
+
+    Raises ``OSError``, ``ValueError`` for a damaged file, and one that holds something else.
+    """
+    lines = read_sealed_lines(path)
+    if len(lines) not in (1, 3) or not all(map(_SECRET.fullmatch, lines[:2])):
+        raise ValueError("a secret has 64 hexadecimal digits")
+    return lines
 
 
 def _unreadable(marker: Path, error: Exception) -> BadHomeError:

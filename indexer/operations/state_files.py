@@ -9,12 +9,11 @@ from pathlib import Path
 
 from indexer.core.atomic_files import (
     read_sealed_json,
-    read_sealed_lines,
     read_sealed_texts,
     write_sealed_json,
 )
 from indexer.core.errors import BadHomeError
-from indexer.core.home import FORMAT, SECRET_FILE, Home
+from indexer.core.home import FORMAT, SECRET_FILE, Home, read_secret
 from indexer.core.home_clock import CLOCK_FILE
 from indexer.core.manifest import version_number
 from indexer.core.regular_files import read_json
@@ -92,7 +91,7 @@ def _check(home: Home, path: Path) -> Iterator[StateDamage]:
         elif name == "backups.json":
             made_backups(home)
         elif name == SECRET_FILE:
-            read_sealed_lines(path)
+            read_secret(path)
         elif name == FOLDED:
             read_sealed_texts(path)
         elif name == COUNTER:

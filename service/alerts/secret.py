@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import read_sealed_lines, storage_failure, write_sealed_lines
+from indexer.core.atomic_files import storage_failure, write_sealed_lines
 from indexer.core.errors import BadHomeError, BusyError
-from indexer.core.home import SECRET_FILE, Home
+from indexer.core.home import SECRET_FILE, Home, read_secret
 
 # Receivers may go on with the secret before for this long.
 OVERLAP_S = 7 * 86_400
-_SECRET = re.compile(r"[0-9a-f]{64}")
 
 
 _MEND = (
@@ -100,9 +98,7 @@ def _read(path: Path) -> AlertSecret:
     Those of releases before have no checksum. Raises ``BadHomeError``.
     """
     try:
-        lines = read_sealed_lines(path)
-        if len(lines) not in (1, 3) or not all(map(_SECRET.fullmatch, lines[:2])):
-            raise ValueError("a secret has 64 hexadecimal digits")
+        lines = read_secret(path)
         before = lines[1] if len(lines) == 3 and int(lines[2]) > time.time() else None
         return AlertSecret(lines[0], before)
     except (OSError, ValueError) as error:

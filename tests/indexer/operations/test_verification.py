@@ -396,3 +396,14 @@ def test_a_counter_of_versions_that_went_back_is_named(home: Home) -> None:
             (home.indexes / "LAST").write_text(content)
             assert [damage.path.name for damage in check_state(home).damages] == ["LAST"]
         assert versions.last_given() == 7
+
+
+def test_a_secret_that_is_none_is_named(home: Home) -> None:
+    """A file of before has no checksum: what stands in it says whether it was cut."""
+    for content in ("garbage", "ab" * 31, "ab" * 32 + "\n" + "cd" * 32, ""):
+        (home.path / "alert-secret").write_text(content)
+        (damage,) = check_state(home).damages
+        assert damage.path.name == "alert-secret"
+        assert "alerts secret --rotate" in str(damage.mend)
+    (home.path / "alert-secret").write_text("ab" * 32 + "\n")
+    assert not check_state(home).damages
