@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,11 @@ from tools.options import (
     json_option,
 )
 from tools.output import log, print_result, print_table, stages, to_plain
+
+if TYPE_CHECKING:
+    from indexer.catalog.store import Catalog
+
+_MOST_NAMED = 5
 
 
 @click.command("erase")
@@ -61,7 +66,6 @@ def erase(
     one pulls and erases there too. Backups made before still hold what is erased: they are named,
     and end with `catalens backup --keep`. `catalens where` lists every place.
     """
-    from indexer.catalog.deletions import Deletions
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
     from indexer.core.atomic_files import write_json
@@ -77,10 +81,9 @@ def erase(
         raise click.UsageError("--ticket is of one product: give one ID")
     opened = Home(home)
     with open_catalog(opened) as catalog:
-        for product_id in products:
-            if catalog.pid(product_id) is None and Deletions(catalog.database).was_deleted(
-                product_id
-            ):
+        _require_known(catalog, products)
+        for product_id in dict.fromkeys(products):
+            if catalog.pid(product_id) is None:
                 log(f"product {product_id!r} is deleted already: its erasure goes on")
                 continue
             if ticket is not None:
@@ -107,6 +110,25 @@ def erase(
         name, reason = next(iter(failed.items()))
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise NotErasedError(f"not erased everywhere: {name}: {reason}{more}")
+
+
+def _require_known(catalog: Catalog, products: tuple[str, ...]) -> None:
+    """Raise ``UnknownProductError`` for ids of no product, present or deleted lately."""
+    from indexer.catalog.deletions import Deletions
+    from indexer.core.errors import UnknownProductError
+
+    deletions = Deletions(catalog.database)
+    unknown = [
+        repr(product_id)
+        for product_id in dict.fromkeys(products)
+        if catalog.pid(product_id) is None and not deletions.was_deleted(product_id)
+    ]
+    if unknown:
+        more = f" (and {len(unknown) - _MOST_NAMED} more)" if len(unknown) > _MOST_NAMED else ""
+        raise UnknownProductError(
+            f"there is no product {', '.join(unknown[:_MOST_NAMED])}{more}: nothing was deleted; "
+            "give ids that are there, or were deleted lately"
+        )
 
 
 def _show_erased(found: dict[str, Any]) -> None:

@@ -1,0 +1,35 @@
+"""Command ``index erase``: all ids or none, and what it names beside the erasure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.store import open_catalog
+from indexer.core.home import Home
+from tests.indexer.index_build.test_pipeline import add_photo, put
+from tools import cli
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Three products, no index version."""
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        for i in range(3):
+            put(catalog, f"p{i}", add_photo(home, i))
+    return home
+
+
+def test_one_unknown_id_deletes_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever stands before it: all ids are looked up before the first is deleted."""
+    assert cli.run(["index", "erase", "p0", "typo", "p1", "p9", "--home", str(home.path)]) == 1
+    assert "there is no product 'typo', 'p9': nothing was deleted" in capsys.readouterr().err
+    with open_catalog(home) as catalog:
+        assert len(catalog) == 3
+    assert cli.run(["index", "erase", "p0", "p0", "p1", "--home", str(home.path)]) == 0
+    assert cli.run(["index", "erase", "p1", "p2", "--home", str(home.path)]) == 0
+    assert "'p1' is deleted already" in capsys.readouterr().err
+    with open_catalog(home) as catalog:
+        assert len(catalog) == 0
