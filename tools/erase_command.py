@@ -9,6 +9,7 @@ import click
 
 from tools.options import (
     AnyPath,
+    OutputPath,
     config_option,
     device_option,
     given,
@@ -28,7 +29,7 @@ _MOST_NAMED = 5
 @home_option
 @click.option(
     "--ticket",
-    type=AnyPath,
+    type=OutputPath,
     metavar="FILE",
     help="Write what `verify --erased` can look for; one ID only.",
 )

@@ -14,6 +14,26 @@ from typing import Any
 import click
 
 AnyPath = click.Path(path_type=Path)
+
+
+class _OutputPath(click.Path):
+    """A file or folder to write, not one of a home's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(super().convert(value, param, ctx))
+        place = path.resolve()
+        for folder in (place, *place.parents):
+            if (folder / "home.json").is_file():
+                self.fail(
+                    f"{path} lies in the home {folder}, whose files are its own: name a place "
+                    "outside of it",
+                    param,
+                    ctx,
+                )
+        return path
+
+
+OutputPath = _OutputPath(path_type=Path)
 DEVICE = click.Choice(["auto", "cpu", "cuda"])
 
 

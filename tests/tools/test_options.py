@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
+from indexer.core.home import Home
 from tools import cli
 from tools.options import NumberRange
 
@@ -40,3 +42,24 @@ def test_every_number_has_an_end() -> None:
         with pytest.raises(click.BadParameter, match="no number that has an end"):
             open_range.convert(wrong, None, None)
     assert open_range.convert("0.5", None, None) == 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["duplicates", "--csv", "{home}/catalog.sqlite3", "--home", "{home}"],
+        ["index", "erase", "x", "--ticket", "{home}/catalog.sqlite3", "--home", "{home}"],
+        ["export", "--out", "{home}/photos/new.csv", "--home", "{home}"],
+        ["index", "push", "{home}/indexes", "--home", "{home}"],
+    ],
+)
+def test_no_command_writes_over_what_a_home_holds(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file stays as it is, and the refusal names it and says where to write."""
+    home = Home.create(tmp_path / "home")
+    home.catalog_file.write_bytes(b"what was there")
+    assert cli.run([part.format(home=home.path) for part in command]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "whose files are its own: name a place outside of it" in said
+    assert home.catalog_file.read_bytes() == b"what was there"

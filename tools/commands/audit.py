@@ -8,14 +8,21 @@ from typing import Any
 import click
 
 from tools.local_engine import open_engine
-from tools.options import AnyPath, given, home_option, json_option, policy_option, profile_option
+from tools.options import (
+    OutputPath,
+    given,
+    home_option,
+    json_option,
+    policy_option,
+    profile_option,
+)
 from tools.output import log, print_result, print_table
 
 
 @click.command()
 @click.option(
     "--out",
-    type=AnyPath,
+    type=OutputPath,
     default=Path("catalens-audit"),
     show_default=True,
     help="Folder to write to.",

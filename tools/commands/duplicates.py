@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, NumberRange, given, home_option, json_option
+from tools.options import (
+    FromSignature,
+    NumberRange,
+    OutputPath,
+    given,
+    home_option,
+    json_option,
+)
 from tools.output import log, print_result, print_table, stages
 
 KINDS = ("same_photo", "near_same_photo", "same_product")
@@ -27,7 +34,7 @@ _SUGGESTED = "possible_same_product"
 @click.option(
     "--csv",
     "csv_file",
-    type=AnyPath,
+    type=OutputPath,
     metavar="FILE",
     help="Also write a row for each photo of each group.",
 )

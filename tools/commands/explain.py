@@ -10,7 +10,7 @@ import click
 
 from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, OutputPath, home_option, json_option
 from tools.output import log, print_result, print_table
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SIDE = 360  # px of one photo in the picture
     metavar="IMAGE2",
     help="Explain what makes the two photos similar.",
 )
-@click.option("--out", type=AnyPath, required=True, help="The picture to write (.png).")
+@click.option("--out", type=OutputPath, required=True, help="The picture to write (.png).")
 @home_option
 @json_option
 def explain(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.options import AnyPath, NumberRange, home_option, json_option
+from tools.options import AnyPath, NumberRange, OutputPath, home_option, json_option
 from tools.output import log, print_result, print_table, progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ _FROM_CATALOG = ("csv", "jsonl", "google")
 
 @click.command()
 @home_option
-@click.option("--out", type=AnyPath, required=True, help="The file to write: .csv, .tsv or .jsonl.")
+@click.option(
+    "--out", type=OutputPath, required=True, help="The file to write: .csv, .tsv or .jsonl."
+)
 @click.option(
     "--profile",
     default="csv",

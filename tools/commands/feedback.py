@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, home_option, json_option
+from tools.options import OutputPath, home_option, json_option
 from tools.output import log, print_result
 
 
@@ -18,7 +18,7 @@ def feedback() -> None:
 
 
 @feedback.command("export")
-@click.option("--out", type=AnyPath, required=True, help="The CSV file to write.")
+@click.option("--out", type=OutputPath, required=True, help="The CSV file to write.")
 @home_option
 @json_option
 def export(out: Path, home: Path, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from tools.options import (
     AnyPath,
     FromSignature,
     NumberRange,
+    OutputPath,
     config_option,
     device_option,
     given,
@@ -341,7 +342,7 @@ def _show_tidied(found: dict[str, Any]) -> None:
 
 
 @index.command("push")
-@click.argument("folder", type=AnyPath, metavar="DIR")
+@click.argument("folder", type=OutputPath, metavar="DIR")
 @click.argument("version", required=False)
 @home_option
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.options import AnyPath, FromSignature, OutputPath, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def fetch(name: str, as_json: bool, revision: str | None) -> None:
 @model.command("export")
 @click.argument("path", type=AnyPath, metavar="MODEL")
 @click.argument("data", type=AnyPath)
-@click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
+@click.option("--out", type=OutputPath, required=True, help="The model folder to write.")
 @click.option(
     "--numeric",
     type=click.Choice(["auto", "fp32", "bf16", "int8"]),

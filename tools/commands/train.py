@@ -13,6 +13,7 @@ from tools.options import (
     AnyPath,
     FromSignature,
     NumberRange,
+    OutputPath,
     cache_option,
     device_option,
     given,
@@ -37,7 +38,7 @@ class StageOutput(click.ParamType):
 
 @click.command()
 @click.argument("data", type=AnyPath)
-@click.option("--out", type=AnyPath, required=True, help="The model folder to write.")
+@click.option("--out", type=OutputPath, required=True, help="The model folder to write.")
 @click.option(
     "--backbone",
     cls=FromSignature,
