@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -20,7 +21,7 @@ class _OutputPath(click.Path):
     """A file or folder to write, not one of a home's own."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         place = path.resolve()
         for folder in (place, *place.parents):
             if (folder / "home.json").is_file():
