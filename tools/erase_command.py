@@ -101,6 +101,7 @@ def erase(
         backups = []
         outside.failed["backups.json"] = str(error)
     document = {
+        "products": len(set(products)),
         **to_plain(done),
         "outside": to_plain(outside),
         "backups": [to_plain(made) for made in backups],
@@ -161,7 +162,7 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"not erased: {name}: {reason}")
     for folder in outside["not_named"]:
         log(f"versions were pushed to {folder}: erase there with --pushed {folder}")
-    for made in found["backups"] if rest else ():
+    for made in found["backups"] if rest or found["products"] else ():
         log(f"what was erased may still be in the backup {made['path']}")
 
 

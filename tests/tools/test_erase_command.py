@@ -8,6 +8,7 @@ import pytest
 
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
+from indexer.operations.backup import back_up
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tools import cli
 
@@ -33,3 +34,17 @@ def test_one_unknown_id_deletes_nothing(home: Home, capsys: pytest.CaptureFixtur
     assert "'p1' is deleted already" in capsys.readouterr().err
     with open_catalog(home) as catalog:
         assert len(catalog) == 0
+
+
+def test_backups_that_hold_it_are_named(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nothing else in the home had to be rewritten, and where an erasure goes on; not
+    where no product was named and nothing was erased."""
+    with open_catalog(home) as catalog:
+        put(catalog, "bare", add_photo(home, 0))
+    made = back_up(home, tmp_path / "backups").path
+    said = f"what was erased may still be in the backup {made}"
+    for words, named in ((["bare"], True), (["bare"], True), ([], False)):
+        assert cli.run(["index", "erase", *words, "--home", str(home.path)]) == 0
+        assert (said in capsys.readouterr().err) is named
