@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,11 +33,13 @@ from indexer.operations.backup_files import (
     copy_hashed,
     is_derived,
     kept_photos,
+    list_backups,
     newest_backup,
     read_list,
     remove_leftovers,
 )
 from indexer.operations.jobs import ENDED, JobProblem, Jobs
+from indexer.operations.made_backups import note_backup
 from indexer.operations.state_files import remake_marker
 from indexer.operations.verification import foreign_damages
 
@@ -227,6 +229,7 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
         # As the home had it; activating a version writes it anew.
         active = None
     failed = _fail_jobs(home, made.at)
+    _note_backups(home, backup, made)
     return RestoreReport(
         aside,
         backup,
@@ -240,6 +243,18 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
         failed,
         left_out,
     )
+
+
+def _note_backups(home: Home, backup: Path, made: BackupList) -> None:
+    """Have the new home know this backup, and those of the same catalog beside it: an erasure names
+    them."""
+    note_backup(home, backup, made.at)
+    for other in list_backups(backup.parent):
+        # One that cannot be read is told by whoever restores it.
+        with suppress(BadBackupError, NewerFormatError):
+            found = read_list(other)
+            if other != backup and made.identity and found.identity == made.identity:
+                note_backup(home, other, found.at)
 
 
 def _fail_jobs(home: Home, at: str) -> int:

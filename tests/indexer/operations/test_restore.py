@@ -18,6 +18,7 @@ from indexer.core.home import Home
 from indexer.core.sqlite import connect
 from indexer.duplicates.hash_store import SignatureStore
 from indexer.operations.backup import back_up
+from indexer.operations.made_backups import made_backups
 from indexer.operations.restore import restore
 from indexer.operations.verification import verify_home
 from indexer.reviews.store import open_reviews
@@ -185,3 +186,17 @@ def test_other_databases_hold_no_strangers_program(backup: Path, tmp_path: Path,
         assert restore(made, tmp_path / "new").left_out == [name]
     damages = [found for found in verify_home(home.path).damages if found.where == name]
     assert ["'spy'" in found.what for found in damages] == [True]
+
+
+def test_the_new_home_knows_the_backups_of_its_catalog(tmp_path: Path, backup: Path) -> None:
+    """The one that it came from and those beside it, newer ones too, since what is erased is still
+    in them; none of another catalog, and none that cannot be read."""
+    later = back_up(Home(tmp_path / "home"), backup.parent).path
+    other = Home.create(tmp_path / "other")
+    open_catalog(other).close()
+    back_up(other, backup.parent)
+    (backup.parent / "damaged").mkdir()
+    (backup.parent / "damaged" / "BACKUP.json").write_text("{")
+    restore(backup, tmp_path / "new")
+    known = [made.path for made in made_backups(Home(tmp_path / "new"))]
+    assert known == [str(backup), str(later)]
