@@ -21,9 +21,10 @@ _FREE_VALUES = 2**20
 _MOST_COPIED = 2**28
 # Compressed profiles of a PNG, of which the last one counts and each is unpacked.
 _MOST_PROFILES = 16
-# What a TIFF says of its pixels, once: size, kind, blocks. Of two, Pillow takes the last, libtiff
-# the first.
+# What a TIFF says of its pixels, once: size, kind, blocks, samples. Of two, Pillow takes the last,
+# libtiff the first.
 _TIFF_ONCE = frozenset({256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 323, 324, 325})
+_TIFF_ONCE |= {266, 317, 320, 338, 339, 347, 530}
 _TIFF_STRIPS = frozenset({273, 279})
 _TIFF_TILES = frozenset({322, 323, 324, 325})
 # TIFF 6.0, section 2, and BigTIFF: kind of number -> its bytes
@@ -93,13 +94,17 @@ def _check_directory(data: bytes) -> None:
 
 def _check_chunks(data: bytes) -> None:
     at = 8
-    profiles = 0
+    profiles = headers = 0
     for _ in range(_MOST_PARTS):
         if at + 12 > len(data):
             return
         profiles += data[at + 4 : at + 8] == b"iCCP"
         if profiles > _MOST_PROFILES:
             raise BadImageError(f"damaged PNG: it has more than {_MOST_PROFILES} colour profiles")
+        headers += data[at + 4 : at + 8] == b"IHDR"
+        if headers != 1:
+            # Pillow takes the last of several, wherever it stands.
+            raise BadImageError("damaged PNG: it has not one header at its start")
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     raise _too_many("PNG", "chunks")
 

@@ -19,7 +19,12 @@ _MOST_BOXES = 4096
 _MOST_TABLE = 2**18
 _MOST_LEVELS = 8
 # Of two, libraries take the first, or the last, or both.
-_ONCE = (b"meta", b"iprp", b"ipco", b"iloc", b"iinf", b"iref", b"pitm", b"idat", b"moov")
+_ONCE = frozenset(
+    (
+        *(b"meta", b"iprp", b"ipco", b"iloc", b"iinf", b"iref", b"pitm", b"idat"),
+        *(b"moov", b"mdia", b"minf", b"stbl", b"stsz", b"stco", b"co64"),
+    )
+)
 _TABLES = (b"iloc", b"iinf", b"iref", b"ipma")
 _AV1, _HEVC = b"av01", b"hvc1"
 # of the configuration of HEVC: where it says how many bytes a length has; libheif takes it for four
@@ -241,7 +246,7 @@ def _read_items(name: str, data: bytes, meta: dict[bytes, list[_Span]], file: He
                 raise BadImageError(f"damaged {name}: it has two items {number}")
             file.items[number] = HeifItem(entry.read(4).to_bytes(4, "big"))
     inside = meta.get(b"idat", [(0, 0)])[0][0]
-    for number, part in _parts(table(b"iloc"), inside):
+    for number, part in _parts(name, table(b"iloc"), inside):
         if number in file.items:
             file.items[number].parts.append(part)
     for start, end in meta.get(b"iref", []):
@@ -257,8 +262,12 @@ def _read_items(name: str, data: bytes, meta: dict[bytes, list[_Span]], file: He
         _read_properties(data, _children(name, data, start, end), file)
 
 
-def _parts(table: _Table, inside: int) -> Iterator[tuple[int, _Span]]:
-    """Yield item, and offset and length of each of its parts (ISO 14496-12, 8.11.3)."""
+def _parts(name: str, table: _Table, inside: int) -> Iterator[tuple[int, _Span]]:
+    """Yield item, and offset and length of each of its parts (ISO 14496-12, 8.11.3).
+
+    Raises ``BadImageError`` for an item that is located twice.
+    """
+    seen: set[int] = set()
     sizes = table.read(2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
     wide = 4 if table.version == 2 else 2
@@ -266,6 +275,9 @@ def _parts(table: _Table, inside: int) -> Iterator[tuple[int, _Span]]:
         if not table.left:
             return
         number = table.read(wide)
+        if number in seen:
+            raise BadImageError(f"damaged {name}: it says twice where item {number} lies")
+        seen.add(number)
         method = table.read(2) & 15 if table.version in (1, 2) else 0
         table.read(2)
         start = table.read(base) + (inside if method == 1 else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from indexer.core.errors import BadImageError
@@ -71,10 +71,14 @@ def read_segments(data: bytes) -> Iterator[Segment]:
 
 
 def read_sampling(body: bytes) -> dict[int, tuple[int, int]]:
-    """Component -> (horizontal, vertical) sampling factor of a frame header; {} of a short one."""
+    """Component -> (horizontal, vertical) sampling factor of a frame header; {} of a short one.
+
+    Raises ``BadImageError`` for a component that it names twice: libjpeg takes it for two.
+    """
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         return {}
     places = range(6, 6 + 3 * body[5], 3)
+    _check_once([body[place] for place in places], "frame")
     return {body[place]: (body[place + 1] >> 4, body[place + 1] & 15) for place in places}
 
 
@@ -92,12 +96,16 @@ def read_scan(kind: int, body: bytes) -> Scan | None:
 def count_steps(data: bytes) -> int:
     """Count what the scans of a JPEG cost, 0 where a single scan holds all.
 
-    Raises ``BadImageError`` as soon as they are more than a photo's: the decoder cannot be stopped.
+    Raises ``BadImageError`` as soon as they are more than a photo's: the decoder cannot be stopped;
+    and for headers that can be understood in two ways: a second frame, and components that a scan
+    or frame names twice, or only a scan names.
     """
     kind = steps = scans = 0
     blocks: dict[int, int] = {}
     for segment in read_segments(data):
-        if segment.marker in (*FRAMES, *OTHER_FRAMES) and not blocks:
+        if segment.marker in (*FRAMES, *OTHER_FRAMES):
+            if blocks:
+                raise BadImageError("damaged JPEG: it has two frame headers")
             kind = segment.marker
             blocks = _count_blocks(segment.body)
             if not blocks:
@@ -106,17 +114,27 @@ def count_steps(data: bytes) -> int:
             scan = read_scan(kind, segment.body)
             if scan is None:
                 return steps
+            _check_once(scan.components, "scan")
+            if not blocks.keys() >= set(scan.components):
+                raise BadImageError("damaged JPEG: a scan names a component that it does not have")
+            # libjpeg refuses what follows such a scan, before it reads it.
             if not scans and kind not in PROGRESSIVE and len(scan.components) >= len(blocks):
                 return 0
             scans += 1
             each = max(scan.last - scan.first, 0) + 1 + _BLOCK_STEPS
-            steps += sum(blocks.get(name, 0) for name in scan.components) * each
+            steps += sum(blocks[name] for name in scan.components) * each
             if steps > MOST_STEPS or scans > _MOST_SCANS:
                 raise BadImageError(
                     f"the JPEG has {scans} scans or more, which take too long to decode; save it "
                     "as baseline JPEG, or smaller"
                 )
     return steps
+
+
+def _check_once(names: Sequence[int], header: str) -> None:
+    """Raise ``BadImageError`` for a component that the header of a frame or scan names twice."""
+    if len(set(names)) < len(names):
+        raise BadImageError(f"damaged JPEG: the header of a {header} names a component twice")
 
 
 def _count_blocks(body: bytes) -> dict[int, int]:

@@ -59,19 +59,37 @@ def test_as_many_as_photos_have_are_read(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("twice", "named"),
-    [((322, 64), "tag 322 twice"), ((257, 8), "tag 257 twice"), ((273, 8), "strips and tiles")],
+    [
+        ((322, 64), "tag 322 twice"),
+        ((257, 8), "tag 257 twice"),
+        ((273, 8), "strips and tiles"),
+        ((317, 2), "tag 317 twice"),
+    ],
 )
 def test_a_tiff_that_can_be_read_in_two_ways_is_refused(twice: tuple[int, int], named: str) -> None:
     """Of two values of a tag, Pillow takes the last and libtiff the first: what was counted would
     not be what is unpacked."""
     block = bytes(64 * 64)
-    sound = hostile.same_blocks((64, 64), block, 1, t322=64, t323=64, t65000=9)
+    sound = hostile.same_blocks((64, 64), block, 1, t322=64, t317=1, t323=64, t65000=9)
     assert decode_photo(sound).width == 64
     odd = sound.replace(
         struct.pack("<HHII", 65000, 4, 1, 9), struct.pack("<HHII", twice[0], 4, 1, twice[1])
     )
     with pytest.raises(BadImageError, match=named):
         decode_photo(odd)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_png_with_two_headers_is_refused(before: bool) -> None:
+    """Pillow takes the last one, wherever it stands; what was counted was read of the first."""
+    sound = hostile.chunks(1)
+    other = hostile.chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    at = 8 if before else sound.index(b"prVt") - 4
+    assert decode_photo(sound).width == 8
+    with pytest.raises(BadImageError, match="not one header"):
+        decode_photo(sound[:at] + other + sound[at:])
+    with pytest.raises(BadImageError, match="not one header"):
+        decode_photo(sound[:8] + hostile.chunk(b"prVt") + sound[8:])
 
 
 def test_a_tiff_whose_directory_has_two_places_is_refused() -> None:

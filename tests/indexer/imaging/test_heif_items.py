@@ -153,8 +153,21 @@ def test_a_table_or_an_item_that_is_there_twice_is_refused() -> None:
     twice = Tables({1: item}, [extent(8, 8)], SLICE, more=[box(b"iprp", b"")])
     with pytest.raises(BadImageError, match="two boxes iprp"):
         check_items("HEIC", write(b"heic", twice))
+    hidden = box(b"moov", box(b"trak", box(b"mdia", 2 * box(b"minf", b""))))
+    with pytest.raises(BadImageError, match="two boxes minf"):
+        check_items("HEIC", write(b"heic", Tables({1: item}, [extent(8, 8)], SLICE)) + hidden)
     sound = write(b"heic", Tables({1: item, 2: item}, [extent(8, 8)], SLICE))
     check_items("HEIC", sound)
     entry = struct.pack(">HH4s", 2, 0, b"hvc1")
     with pytest.raises(BadImageError, match="two items 1"):
         check_items("HEIC", sound.replace(entry, struct.pack(">HH4s", 1, 0, b"hvc1")))
+
+
+def test_an_item_that_lies_in_two_places_is_refused() -> None:
+    """One library takes the first place and another both."""
+    item = Item(b"hvc1", [(0, len(SLICE))], (1,))
+    sound = write(b"heic", Tables({1: item, 2: item}, [extent(8, 8)], SLICE))
+    place, again = (struct.pack(">HHHH", number, 0, 0, 1) for number in (2, 1))
+    assert sound.count(place) == 1
+    with pytest.raises(BadImageError, match="twice where item 1"):
+        check_items("HEIC", sound.replace(place, again))
