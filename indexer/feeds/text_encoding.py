@@ -26,8 +26,16 @@ _UTF8_SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
 _HIGH = re.compile(rb"[\x80-\xff]")
+_NO_ASCII = re.compile("[^\x00-\x7f]")
 # The commoner half of GB 2312's characters and its punctuation, and full-width forms.
 _CHINESE = re.compile(rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]")
+# Encodings that begin with a mark -> the same without one.
+_UNMARKED = {
+    "utf-16": ("utf-16-le", "utf-16-be"),
+    "utf-32": ("utf-32-le", "utf-32-be"),
+}
+# Of names, of Python's source, or of nothing: no file is written in them.
+_NO_FILES = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 _NAMES = {"cp1252": "Windows-1252 (cp1252)", "gb18030": "Chinese GB18030"}
 
 
@@ -44,11 +52,19 @@ class TextEncoding:
 
     @contextmanager
     def lines(self, source: FeedFile) -> Iterator[io.TextIOWrapper]:
-        """The decoded text, line ends as they are."""
+        """The decoded text, line ends as they are.
+
+        Raises ``BadDataError`` where it cannot be decoded after all.
+        """
         file = source.open_text()
         try:
             with io.TextIOWrapper(file, self.name, errors=self.errors, newline="") as text:
                 yield text
+        except UnicodeError as error:
+            raise BadDataError(
+                f"{source.name} cannot be read as {self.name} ({error}); name another "
+                "encoding (--encoding)"
+            ) from error
         finally:
             file.close()
 
@@ -59,7 +75,7 @@ def find_encoding(
     """The encoding of all of a file: ``given``, a byte order mark, what the file declares, UTF-8
     where all of it is, else a guess.
 
-    Raises ``BadDataError`` where ``given`` does not exist.
+    Raises ``BadDataError`` where ``given`` does not exist, or needs a mark that is not there.
     """
     if given is not None:
         return _given(source, given)
@@ -83,7 +99,7 @@ def _fits_declared(source: FeedFile, declared: str) -> bool:
         found = codecs.lookup(declared)
     except LookupError:
         return False
-    if not found._is_text_encoding or found.name == "utf-8":
+    if not _is_of_files(found) or found.name == "utf-8":
         return False
     return _first_misfit(source, found.name) is None
 
@@ -95,9 +111,11 @@ def _given(source: FeedFile, given: str) -> TextEncoding:
         raise BadDataError(
             f"--encoding {given}: no such encoding (for example utf-8, utf-16, cp1252, gb18030)"
         ) from None
-    if not found._is_text_encoding:
+    if not _is_of_files(found):
         raise BadDataError(f"--encoding {given}: not an encoding of text")
     name = "utf-8-sig" if found.name == "utf-8" else found.name
+    if name in _UNMARKED:
+        name = _byte_order(source, name)
     line = _first_misfit(source, name)
     if line is None:
         return TextEncoding(name)
@@ -106,6 +124,36 @@ def _given(source: FeedFile, given: str) -> TextEncoding:
         "replace",
         f"is not all {given}, as --encoding says: what does not fit is read as \ufffd",
         line,
+    )
+
+
+def _is_of_files(found: codecs.CodecInfo) -> bool:
+    """Whether files of text are written in an encoding."""
+    return (
+        found._is_text_encoding
+        and found.incrementaldecoder is not None
+        and found.name.replace("-", "_") not in _NO_FILES
+    )
+
+
+def _byte_order(source: FeedFile, name: str) -> str:
+    """``name``, UTF-16 or UTF-32, of a file with its mark; of another the order that it shows.
+
+    Feeds have ASCII, line ends at the least, which is none in the other order. Raises
+    ``BadDataError`` where neither order fits.
+    """
+    with source.open_text() as file:
+        head = read_all(file, 4096)
+    if any(head.startswith(mark) for mark, marked in _MARKS if marked == name):
+        return name
+    little, big = _UNMARKED[name]
+    ascii_ = {each: len(_NO_ASCII.sub("", head.decode(each, "ignore"))) for each in (little, big)}
+    order = little if ascii_[little] >= ascii_[big] else big
+    if not head or (ascii_[order] and _first_misfit(source, order) is None):
+        return order
+    raise BadDataError(
+        f"--encoding {name}: {source.name} has no byte order mark, and is not {name} as it "
+        f"stands; leave --encoding out, or name {little} or {big} if it is one of these"
     )
 
 

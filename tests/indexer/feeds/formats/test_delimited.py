@@ -86,9 +86,24 @@ def test_an_encoding_that_is_given_is_used(tmp_path: Path) -> None:
     """Also against what would be guessed; one that does not exist is an error."""
     data = "id,title\n1,ж\n".encode("cp1251")
     assert read(tmp_path, data, encoding="cp1251").values("title") == ["ж"]
-    for wrong in ("klingon", "zip", ""):
+    for wrong in ("klingon", "zip", "", "undefined", "idna", "punycode", "unicode_escape"):
         with pytest.raises(BadDataError, match="--encoding"):
             read(tmp_path, data, encoding=wrong)
+
+
+@pytest.mark.parametrize("name", ["utf-16", "U32"])
+def test_an_encoding_with_a_mark_is_read_without_one(tmp_path: Path, name: str) -> None:
+    """In the order of bytes in which it has line ends; a file of neither order is refused, with
+    the names of both."""
+    full = codecs.lookup(name).name
+    for order in ("-le", "-be"):
+        found = read(tmp_path, CHINESE.encode(full + order), encoding=name)
+        assert found.values("标题") == ["红色连衣裙", "蓝色衬衫"]
+        assert found.table.notices == []
+    assert read(tmp_path, CHINESE.encode(full), encoding=name).values("编号") == ["1", "2"]
+    for wrong in (b"id,title\n1,hat\n", CHINESE.encode(full + "-le") + b"a"):
+        with pytest.raises(BadDataError, match=f"name {full}-le or {full}-be"):
+            read(tmp_path, wrong, encoding=name)
 
 
 def test_rows_above_the_header(tmp_path: Path) -> None:
