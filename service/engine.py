@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.probe import CatalogProbe
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.core.native import THREADS
@@ -96,6 +97,7 @@ class Engine:
         self.log = log or make_log()
         self.home = Home(settings.home)
         self.catalog = open_catalog(self.home)
+        self._probe = CatalogProbe(self.catalog.database)
         # More threads at work than cores only wait for each other's locks: with 40 of them half as
         # much is answered.
         self.admission = AdmissionGate(
@@ -294,9 +296,11 @@ class Engine:
         return self.catalog.last_sequence()
 
     def ready(self) -> Snapshot:
-        """The snapshot that would answer now. Raises ``NoIndexError`` or ``OverloadedError``."""
+        """The snapshot that would answer now. Raises ``NoIndexError``, ``OverloadedError``, and
+        as ``CatalogProbe.require``."""
         if not self.queue.alive:
             raise OverloadedError("the service is shutting down")
+        self._probe.require()
         return self.snapshots.require()
 
     def frame(self, content: Framed) -> Envelope[Framed]:

@@ -398,8 +398,8 @@ class DiskFullError(StorageError):
 
 
 class ReplacedFileError(StorageError):
-    """The home was moved, or another was put in its place, while it was in use: nothing is read or
-    written until the service is started again."""
+    """The home was moved, or it or its catalog was replaced or overwritten, while it was in use:
+    nothing is read or written until the right one is in its place and the service started again."""
 
     code = "replaced-file"
 

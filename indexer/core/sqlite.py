@@ -174,9 +174,7 @@ def chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
 
 class Database:
     """One file. Each thread has a connection; all share the one that writes, for its cache's sake.
-
-    Opens nothing before the first use. Every failure is a ``CatalensError`` that names the file.
-    """
+    Opens nothing before the first use. Every failure is a ``CatalensError`` that names the file."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
@@ -192,7 +190,7 @@ class Database:
         self._using = threading.RLock()
         # The one connection of all threads, or the one that writes.
         self._common: Connection | None = None
-        self._identity = FileIdentity(path, is_kept=not schema.remedy and not self.in_memory)
+        self.identity = FileIdentity(path, is_kept=not schema.remedy and not self.in_memory)
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +208,7 @@ class Database:
             if self._common is not None:
                 self._common.close()
                 self._common = None
-            self._identity.forget()
+            self.identity.forget()
 
     # -- reading and writing
 
@@ -237,7 +235,7 @@ class Database:
         with self._turn(), self.failures():
             connection = self.connection
             if not connection.in_transaction:
-                self._identity.require()
+                self.identity.require()
             yield connection
 
     @contextmanager
@@ -258,7 +256,7 @@ class Database:
         executed inside, gives all of it up.
         """
         with self._using, self.failures():
-            self._identity.require()
+            self.identity.require()
             before = getattr(self._local, "connection", None)
             self._local.connection = self._common_connection()
             try:
@@ -419,8 +417,9 @@ class Database:
         if self.in_memory:
             connection = library.connect(":memory:", **options)
         else:
+            self.identity.require()
             connection = connect(self.path, timeout=_BUSY_MS / 1000, **options)
-            self._identity.note()
+            self.identity.note()
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.schema.remedy else 'FULL'}")
         connection.execute("PRAGMA secure_delete = ON")
         # What a schema of somebody else may do, and what a damaged page may make SQLite read.

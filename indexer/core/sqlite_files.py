@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
+
+from indexer.core.sqlite_library import library
 
 _PAGE = 4096  # bytes
+_NOT_A_DATABASE = 26  # SQLite's primary code
 
 
 def is_made(path: Path) -> bool:
@@ -21,3 +26,18 @@ def has_log(path: Path) -> bool:
     """Whether writes wait in the log beside the file."""
     log = path.with_name(path.name + "-wal")
     return log.exists() and log.stat().st_size > 0
+
+
+def has_header(path: Path) -> bool:
+    """Whether the file itself, without its log, begins as a database does.
+
+    By SQLite and not by reading, for the locks' sake, as ``is_made`` says.
+    """
+    address = f"file:{quote(str(path))}?mode=ro&immutable=1"
+    try:
+        with closing(library.connect(address, uri=True)) as sql:
+            sql.execute("PRAGMA user_version").fetchone()
+    except library.DatabaseError as error:
+        # Any other failure may be of a log that is being folded in.
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF != _NOT_A_DATABASE
+    return True

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,3 +196,31 @@ def test_a_vector_that_cannot_be_kept_loses_no_write(
         assert first(web, SHOT)["product_id"] != "new"
     own.refresh()
     assert first(web, SHOT)["product_id"] == "new"
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_a_home_that_is_gone_is_said_by_the_probe_and_by_questions(
+    web: FlaskClient, own: Engine, is_moved: bool
+) -> None:
+    """A proxy sends nobody to a service that can answer nothing; the problem is no full disk."""
+    assert web.get("/readyz").status_code == 200
+    if is_moved:
+        own.home.path.rename(own.home.path.with_name("elsewhere"))
+    else:
+        own.catalog.database.checkpoint()
+        with own.home.catalog_file.open("r+b") as file:
+            file.write(b"no database at all " * 2000)
+    problem = assert_problem(web.get("/readyz"), 503, "replaced-file")
+    assert "moved" in problem["detail"]
+    assert str(own.home.path) not in problem["detail"]
+    assert web.get("/livez").status_code == 200
+    if is_moved:
+        found: list[Any] = []
+        # A thread of its own has no connection yet.
+        thread = threading.Thread(
+            target=lambda: found.append(web.post("/v1/search", json={"text": "red ring"}))
+        )
+        thread.start()
+        thread.join()
+        for response in (*found, web.get("/v1/products/cross-red")):
+            assert "moved" in assert_problem(response, 503, "replaced-file")["detail"]
