@@ -49,6 +49,9 @@ class ImportOptions:
     dry_run: bool = False
     # Take a feed that shrank by a fifth, or lost half of its photos, as it is.
     accept: bool = False
+    # The command that does so for a feed that is kept in step, whose deletes are held too; None:
+    # the options of an import do.
+    accepted_by: str | None = None
     # Only this many new or changed products, spread over all categories.
     only_first: int | None = None
     # The feed's name among several of one home, by which it owns fields; None: its path.

@@ -297,7 +297,7 @@ class _Import:
         reason = None if accepted else suspicion(last, self.report.products, self.report.photos)
         if reason is None:
             return
-        reason = f"{reason}: held, nothing was written; if that is meant, accept it (--accept)"
+        reason = f"{reason}: {_held(options.accepted_by or '--accept')}"
         if not options.dry_run:
             raise FeedHeldError(reason)
         self.report.warnings.append(Notice(self.feed.table.name, reason, FeedHeldError.code))
@@ -306,7 +306,7 @@ class _Import:
         """The products that ``sync`` deletes, each with its last change.
 
         What was written since the run began the feed cannot know: it stays. Raises
-        ``SyncRefusedError``.
+        ``SyncRefusedError``; of a feed that is kept in step ``FeedHeldError``.
         """
         assert self.catalog is not None
         listed = sorted(missing_ids(self.catalog, self.mentioned))
@@ -327,9 +327,12 @@ class _Import:
                     f"but {lines} of the feed may name some of them and cannot be read (first: "
                     f"{unnamed[0]})"
                 )
+            why = f"sync would delete {len(doomed)} of {stored} products, {why}"
+            if self.options.accepted_by is not None:
+                raise FeedHeldError(f"{why}: {_held(self.options.accepted_by)}")
             raise SyncRefusedError(
-                f"sync would delete {len(doomed)} of {stored} products, {why}; "
-                f"if that is meant, allow {len(doomed)} deletes (--allow-deletes {len(doomed)})"
+                f"{why}; if that is meant, allow {len(doomed)} deletes "
+                f"(--allow-deletes {len(doomed)})"
             )
         return doomed
 
@@ -436,3 +439,7 @@ def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
             batch, photos = [], 0
     if batch:
         yield batch
+
+
+def _held(accept: str) -> str:
+    return f"held, nothing was written; if that is meant, accept it ({accept})"

@@ -188,7 +188,10 @@ def _options(source: SyncSource, accept: bool) -> ImportOptions:
         photos=source.photos,
         fetch=source.fetch,
         sync=source.deletes,
+        # Whoever accepts a held feed was told how much it deletes.
+        allow_deletes=sys.maxsize if accept else None,
         accept=accept,
+        accepted_by=f"catalens sync run {source.name} --accept",
         source=source.name,
         only=only,
         join=source.join,

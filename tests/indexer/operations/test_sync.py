@@ -121,17 +121,27 @@ def test_what_a_source_says_of_its_feed_holds_in_each_run(home: Home, tmp_path: 
     assert product.category == ("Apparel", "Shirts")
 
 
-def test_a_feed_that_shrank_is_held_until_it_is_accepted(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("left", "deletes"), [(4, True), (8, True), (4, False)])
+def test_a_feed_that_shrank_is_held_until_it_is_accepted(
+    home: Home, tmp_path: Path, left: int, deletes: bool
+) -> None:
+    """Whatever it is held for, the command that its reason names takes it."""
     path = tmp_path / "feed.csv"
     path.write_text(feed(tmp_path, 10))
-    add_source(home, source(path, deletes=True))
+    add_source(home, source(path, deletes=deletes))
     run_source(home, "shop")
-    path.write_text(feed(tmp_path, 4, price=99))
+    path.write_text(feed(tmp_path, left, price=99))
     held = run_source(home, "shop")
-    assert held.outcome in ("held", "failed")
-    assert "--accept" in (held.reason or "") or "--allow-deletes" in (held.reason or "")
-    assert prices(home)["p0"] == 10.0
+    assert held.outcome == "held"
+    assert held.reason is not None
+    assert held.reason.endswith("(catalens sync run shop --accept)")
+    assert not deletes or f"delete {10 - left} of 10 products" in held.reason
+    assert set(prices(home).values()) == {10.0}
     assert len(prices(home)) == 10
+    taken = run_source(home, "shop", accept=True)
+    assert (taken.outcome, taken.counts["replaced"]) == ("done", left)
+    assert taken.counts["deleted"] == (10 - left if deletes else 0)
+    assert len(prices(home)) == (left if deletes else 10)
 
 
 def test_what_cannot_be_read_is_a_failed_run_with_its_reason(home: Home, tmp_path: Path) -> None:
