@@ -115,7 +115,8 @@ SQLITE_LIBRARIES = frozenset(
 
 def test_sqlite_has_one_door() -> None:
     """No code, test, tool or benchmark imports a SQLite library: ``indexer.core.sqlite_library``
-    chooses one, and ``indexer.core.sqlite`` opens files with it, by ``sqlite_rewrite`` and ``sqlite_files`` too."""
+    chooses one, and ``indexer.core.sqlite`` opens files with it, by ``sqlite_rewrite`` and
+    ``sqlite_files`` too."""
     tests = {module_name(path): path for path in sorted((ROOT / "tests").rglob("*.py"))}
     wrong = [
         f"{name} imports {target}"
