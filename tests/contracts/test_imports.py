@@ -127,7 +127,12 @@ def test_sqlite_has_one_door() -> None:
         or target.partition(".")[0] in SQLITE_LIBRARIES
         or (
             target == "indexer.core.sqlite_library.library"
-            and name not in ("indexer.core.sqlite", "indexer.core.sqlite_rewrite")
+            and name
+            not in (
+                "indexer.core.sqlite",
+                "indexer.core.sqlite_rewrite",
+                "indexer.core.sqlite_files",
+            )
         )
     ]
     assert wrong == []

@@ -208,7 +208,10 @@ def test_a_request_without_a_body_waits_for_a_thread_as_who_it_is(serve: MakeSer
         jane.settimeout(5)
         for _ in range(2):
             jane.sendall(asked % b"jane")
-            assert jane.recv(65536).startswith(b"HTTP/1.1 200")
+            answer = b""
+            while b'{"bytes": 0}' not in answer:  # head and body may come one by one
+                answer += jane.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200")
     gate.set()
     for connection in flood:
         connection.close()
