@@ -59,13 +59,13 @@ class FieldsRequest(RequestModel):
         default=None, description="Which one this is, e.g. `Red / M`."
     )
     titles: dict[Label, FieldText] | None = Field(
-        default=None, description="By language, e.g. `de`."
+        default=None, max_length=200, description="By language, e.g. `de`."
     )
     categories: dict[Label, CategoryField] | None = Field(
-        default=None, description="By language, e.g. `de`."
+        default=None, max_length=200, description="By language, e.g. `de`."
     )
     prices: dict[Label, PriceOfMarket] | None = Field(
-        default=None, description="By market, e.g. `CH`."
+        default=None, max_length=200, description="By market, e.g. `CH`."
     )
 
 

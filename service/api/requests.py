@@ -23,6 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from indexer.core.category_path import format_path, parse_path
 from indexer.feeds.column_roles import ColumnRole
+from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS
 from indexer.text.tokenizer import MOST_CHARACTERS
 from service.query.interest_ranking import RecommendOptions
 from service.query.objects import ObjectOptions
@@ -60,6 +61,8 @@ def _category(raw: object) -> object:
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
 Label = Annotated[str, Field(min_length=1, max_length=256)]
+_ColumnName = Annotated[str, Field(max_length=LONGEST_COLUMN)]
+_TypeName = Literal["string", "number", "bool", "datetime", "list"]
 _PROFILE = re.compile(r"\A[a-z][a-z0-9_-]{0,40}\Z")
 Hash = Annotated[str, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z"))]
 
@@ -191,9 +194,9 @@ class ExplainRequest(QueryRequest):
     to another."""
 
     # Under aliases, since the forms' reader takes a field of a model's own name for JSON text.
-    category_: Annotated[str | list[str] | None, BeforeValidator(_list_text)] = Field(
-        default=None, alias="category", description="A path or a label."
-    )
+    category_: Annotated[
+        str | Annotated[list[str], Field(max_length=64)] | None, BeforeValidator(_list_text)
+    ] = Field(default=None, alias="category", description="A path or a label.")
     with_: Annotated[OtherPhoto, JsonText] | None = Field(default=None, alias="with")
 
 
@@ -249,7 +252,7 @@ class FacetsQuery(RequestModel):
     """Query parameters of ``/facets``."""
 
     filter: Annotated[RawFilter, JsonText] | None = None
-    fields: list[Label] = Field(default=[])
+    fields: Annotated[list[Label], Field(max_length=1000)] = Field(default=[])
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
     group_by: GroupBy | None = None
     out_of_stock: OutOfStock | None = None
@@ -406,7 +409,7 @@ class ImportRequest(RequestModel):
         default="auto",
         description="Name of the profile that says what the columns mean; `auto`: found.",
     )
-    map: Annotated[dict[str, ColumnRole], Field(max_length=2000)] | None = Field(
+    map: Annotated[dict[_ColumnName, ColumnRole], Field(max_length=2000)] | None = Field(
         default=None,
         description="What columns mean that the profile takes for something else. With it, also "
         "empty, a feed that no profile fits is read by a draft, and an import keeps the map for "
@@ -439,7 +442,9 @@ class ImportRequest(RequestModel):
         default=False,
         description="Only say what would happen: profile, map, samples, warnings, counts.",
     )
-    types: dict[Label, Literal["string", "number", "bool", "datetime", "list"]] | None = None
+    types: Annotated[dict[Label, _TypeName], Field(max_length=MOST_COLUMNS)] | None = Field(
+        default=None, description="Types of attributes, by name; found unless given."
+    )
 
 
 class BuildRequest(RequestModel):
