@@ -1,6 +1,7 @@
 """Text for terminals: what one would obey instead of showing is escaped.
 
-Titles, tags, ids and names of files come from anybody.
+Titles, tags, ids and names of files come from anybody. So is what no terminal can be sent: bytes
+of a path that are no UTF-8, which Python holds as halves of surrogate pairs.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 # Controls, of C1 too, and what turns the direction of writing or parts lines.
 _OBEYED = {*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, 0x2028, 0x2029}
 _OBEYED |= {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-_LINE = {code: ascii(chr(code))[1:-1] for code in _OBEYED}
+_HALVES = range(0xD800, 0xE000)
+# The byte that one of them stands for (PEP 383).
+_BYTES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+_LINE = {code: ascii(chr(code))[1:-1] for code in (*_OBEYED, *_HALVES)} | _BYTES
 _TEXT = {code: shown for code, shown in _LINE.items() if chr(code) not in "\n\t"}
 # JSON itself has escaped those below 0x20, and knows no other form.
-_JSON = {code: f"\\u{code:04x}" for code in _OBEYED if code >= 0x7F}
+_JSON = {code: f"\\u{code:04x}" for code in (*_OBEYED, *_HALVES) if code >= 0x7F}
 
 
 def plain_text(text: str) -> str:

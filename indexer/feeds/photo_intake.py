@@ -124,7 +124,13 @@ class PhotoIntake:
                     f"the file has {state.st_size:,} bytes, more than the limit of "
                     f"{self._options.limits.max_bytes:,} (CATALENS_MAX_IMAGE_BYTES raises it)"
                 )
-            file = PhotoFile(str(path.absolute()), state.st_size, state.st_mtime_ns)
+            address = str(path.absolute())
+            if self._options.photos == "reference" and printable(address) != address:
+                raise BadImageError(
+                    "its path is no UTF-8, so it cannot be referred to: rename the file or its "
+                    "folder, or keep a copy (--photos copy)"
+                )
+            file = PhotoFile(address, state.st_size, state.st_mtime_ns)
             with self._open(path) as stream:
                 return _Found(reference.where, file, sha256_stream(stream))
         except (OSError, BadImageError) as error:

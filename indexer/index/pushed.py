@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,12 @@ import numpy as np
 
 from indexer.catalog.change_log import Living
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import read_sealed_texts, remove_folder, write_sealed_texts
+from indexer.core.atomic_files import (
+    read_sealed_texts,
+    remove_folder,
+    storage_failure,
+    write_sealed_texts,
+)
 from indexer.core.errors import (
     BadHomeError,
     DamagedIndexError,
@@ -55,14 +59,18 @@ def pushed_folders(home: Home) -> list[Path]:
         raise BadHomeError(f"{home.path / _FILE} cannot be read: {error}; {MEND_PUSHED}") from error
 
 
-def note_pushed(home: Home, folder: Path) -> None:
-    """Remember that a version was pushed to ``folder``; where the home cannot be written, nothing
-    is. Raises ``BadHomeError``."""
+def note_pushed(home: Home, folder: Path) -> str:
+    """Remember that a version was pushed to ``folder``. "" where that is done, else why it is not:
+    an erasure in this home does not ask for that folder. Raises ``BadHomeError`` where those before
+    are not known any more."""
     known = pushed_folders(home)
-    if folder.absolute() not in known:
-        with suppress(OSError):
+    try:
+        if folder.absolute() not in known:
             paths = [str(path) for path in (*known, folder.absolute())]
             write_sealed_texts(home.path / _FILE, sorted(paths))
+    except OSError as error:
+        return str(storage_failure(home.path / _FILE, error))
+    return ""
 
 
 def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:

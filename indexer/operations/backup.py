@@ -89,6 +89,8 @@ class BackupReport:
     left_out: list[str] = field(default_factory=list)
     # Older backups that ``keep`` ended.
     removed: list[str] = field(default_factory=list)
+    # Why the home does not know of it, so that erasures do not name it; "" where it does.
+    not_noted: str = ""
 
 
 class _HomeChangedError(Exception):
@@ -119,7 +121,7 @@ def back_up(
         with FileLock(folder / ".backup.lock", timeout=0):
             remove_leftovers(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
-            note_backup(home, made.path, made.at)
+            made.not_noted = note_backup(home, made.path, made.at)
             if keep is not None:
                 # The one just made is the newest, whatever others are called; those of other
                 # catalogs, and those that cannot be read, are not ours to delete.

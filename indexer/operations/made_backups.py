@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import seal_of, write_json
+from indexer.core.atomic_files import seal_of, storage_failure, write_json
 from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
@@ -37,12 +36,19 @@ def made_backups(home: Home) -> list[MadeBackup]:
     return sorted(found.values(), key=lambda made: made.at)
 
 
-def note_backup(home: Home, path: Path, at: str) -> None:
-    """Remember a backup; where the home cannot be written, nothing is."""
-    with suppress(CatalensError, OSError), home.lock("backups", wait_s=10.0):
-        known = [*made_backups(home), MadeBackup(str(path), at)]
-        stored = [asdict(made) for made in known]
-        write_json(home.path / _FILE, [{**entry, "seal": seal_of(entry)} for entry in stored])
+def note_backup(home: Home, path: Path, at: str) -> str:
+    """Remember a backup. "" where that is done, else why it is not: the backup stands, and an
+    erasure in this home does not name it."""
+    try:
+        with home.lock("backups", wait_s=10.0):
+            known = [*made_backups(home), MadeBackup(str(path), at)]
+            stored = [asdict(made) for made in known]
+            write_json(home.path / _FILE, [{**entry, "seal": seal_of(entry)} for entry in stored])
+    except OSError as error:
+        return str(storage_failure(home.path / _FILE, error))
+    except CatalensError as error:
+        return str(error)
+    return ""
 
 
 def backups_by_folder(home: Home) -> dict[str, list[MadeBackup]]:

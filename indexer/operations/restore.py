@@ -67,6 +67,9 @@ class RestoreReport:
     failed_jobs: int = 0
     # Files that are damaged or missing in the backup, or were when it was made.
     left_out: list[str] = field(default_factory=list)
+    # Why the home does not know of its backups, so that erasures do not name them; "" where it
+    # does.
+    not_noted: str = ""
 
 
 def restore(
@@ -229,7 +232,7 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
         # As the home had it; activating a version writes it anew.
         active = None
     failed = _fail_jobs(home, made.at)
-    _note_backups(home, backup, made)
+    not_noted = _note_backups(home, backup, made)
     return RestoreReport(
         aside,
         backup,
@@ -242,19 +245,21 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
         None if active is None else active.model_version,
         failed,
         left_out,
+        not_noted,
     )
 
 
-def _note_backups(home: Home, backup: Path, made: BackupList) -> None:
+def _note_backups(home: Home, backup: Path, made: BackupList) -> str:
     """Have the new home know this backup, and those of the same catalog beside it: an erasure names
-    them."""
-    note_backup(home, backup, made.at)
+    them. Why it does not, or ""."""
+    not_noted = note_backup(home, backup, made.at)
     for other in list_backups(backup.parent):
         # One that cannot be read is told by whoever restores it.
         with suppress(BadBackupError, NewerFormatError):
             found = read_list(other)
             if other != backup and made.identity and found.identity == made.identity:
-                note_backup(home, other, found.at)
+                not_noted = not_noted or note_backup(home, other, found.at)
+    return not_noted
 
 
 def _fail_jobs(home: Home, at: str) -> int:

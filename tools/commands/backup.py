@@ -42,9 +42,12 @@ def backup(to: Path, home: Path, keep: int | None, link: bool, as_json: bool) ->
 
 
 def _show(found: dict[str, Any]) -> None:
-    rows = [(name, value) for name, value in found.items() if name not in ("left_out", "removed")]
+    hidden = ("left_out", "removed", "not_noted")
+    rows = [(name, value) for name, value in found.items() if name not in hidden]
     print_table(("", "found"), rows)
     for name in found["left_out"]:
         say(f"left out, missing or damaged in the home: {name}")
     for name in found["removed"]:
         say(f"deleted: {name}")
+    if found["not_noted"]:
+        say(f"made, but erasures will not name it: {found['not_noted']}")

@@ -358,8 +358,10 @@ def push(folder: Path, version: str | None, home: Path, as_json: bool) -> None:
 
     with stages() as callback:
         moved = move(Home(home), folder, version, progress=callback)
-    note_pushed(Home(home), folder)
+    reason = note_pushed(Home(home), folder)
     print_result(moved, as_json, _show_moved)
+    if reason:
+        log(f"pushed, but an erasure will not ask for that folder: {reason}")
 
 
 @index.command("pull")

@@ -34,6 +34,9 @@ def restore(source: Path, home: Path, partial: bool, as_json: bool) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    print_table(("", "found"), [(k, value) for k, value in found.items() if k != "left_out"])
+    hidden = ("left_out", "not_noted")
+    print_table(("", "found"), [(k, value) for k, value in found.items() if k not in hidden])
     for name in found["left_out"]:
         say(f"left out, missing or damaged in the backup: {name}")
+    if found["not_noted"]:
+        say(f"restored, but erasures will not name these backups: {found['not_noted']}")

@@ -9,6 +9,8 @@ import pytest
 from indexer.core.printable import plain_json, plain_line, plain_text
 
 OBEYED = ["\x1b[2J", "\x9b31m", "\x07", "\x7f", "\r", "\u202e", "\u2066", "\u200f", "\x00", "\x08"]
+# Of a path that is no UTF-8; of JSON that somebody wrote.
+OBEYED += ["\udce9", "\ud83d"]
 
 
 @pytest.mark.parametrize("sign", OBEYED)

@@ -23,7 +23,7 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Tag
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import BadDataError, BusyError, SyncRefusedError
+from indexer.core.errors import BadDataError, BusyError, NothingImportedError, SyncRefusedError
 from indexer.core.home import Home
 from indexer.core.sqlite import Database
 from indexer.feeds import importer
@@ -300,6 +300,17 @@ def test_sync_deletes_nothing_where_the_feed_is_cut_off(
     with pytest.raises(SyncRefusedError, match=r"would delete 1 of 20 .* may name some of them"):
         run(home, path, sync=True)
     assert run(home, path).unchanged == 18
+
+
+def test_a_path_that_is_no_text_is_not_referred_to(home: Home, tmp_path: Path) -> None:
+    """No row of the catalog can hold it: the photo is left out, and the report says what to do."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    (odd / "rings").mkdir(parents=True)
+    Image.new("RGB", (40, 40), "red").save(odd / "rings" / "a.png")
+    with pytest.raises(NothingImportedError, match=r"caf\\xe9|caf\\udce9") as failed:
+        run(home, odd, photos="reference")
+    assert "--photos copy" in str(failed.value)
+    assert run(home, odd).added == 1
 
 
 def test_references_are_not_copied(home: Home, source: Path) -> None:

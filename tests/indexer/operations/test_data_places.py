@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import UnknownProductError
 from indexer.core.home import Home
 from indexer.fetch.state import FetchState, URLState
-from indexer.index.pushed import note_pushed
+from indexer.index.pushed import note_pushed, pushed_folders
 from indexer.model.feature_store import FeatureCache
 from indexer.operations import erasure
 from indexer.operations.backup import back_up
@@ -148,3 +150,33 @@ def test_a_file_that_no_store_knows_is_found_by_the_id(home: Home) -> None:
 )
 def test_a_file_belongs_to_one_place(path: str, place: str) -> None:
     assert place_of(Path(path)) == place
+
+
+def test_a_folder_that_is_no_utf_8_is_remembered_and_named(
+    home: Home, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the path that it is, and printed with its bytes escaped."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    assert cli.run(["backup", str(odd), "--home", str(home.path)]) == 0
+    note_pushed(home, odd / "depot")
+    assert "caf\\xe9" in capfd.readouterr().out
+    assert [Path(made.path).parent for made in made_backups(home)] == [odd]
+    assert pushed_folders(home) == [odd / "depot"]
+    assert cli.run(["where", "--home", str(home.path)]) == 0
+    assert "caf\\xe9" in capfd.readouterr().out
+    assert cli.run(["where", "--home", str(home.path), "--json"]) == 0
+    places = json.loads(capfd.readouterr().out)
+    assert str(odd) in json.dumps(places, ensure_ascii=False)
+
+
+def test_a_backup_that_the_home_cannot_note_is_told(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is made, and whoever made it knows that no erasure will name it."""
+    (home.path / "backups.json").write_text("[")
+    made = back_up(home, tmp_path / "kept")
+    assert "backups.json cannot be read" in made.not_noted
+    assert "delete it" in made.not_noted
+    assert cli.run(["backup", str(tmp_path / "kept"), "--home", str(home.path)]) == 0
+    assert "erasures will not name it" in capsys.readouterr().out
+    assert (home.path / "backups.json").read_text() == "["
