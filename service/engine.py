@@ -256,9 +256,10 @@ class Engine:
             "columns": self._filters,
         }
         derived = DerivedState(followers, log=self.log)
+        refresh = SnapshotRefresh(self.snapshots, self._probe)
         more = home_tasks(self.home, settings, leadership, self.log)
         self._background = BackgroundRunner(
-            (SnapshotRefresh(self.snapshots), derived, self.folding, self.jobs, self.eraser, *more),
+            (refresh, derived, self.folding, self.jobs, self.eraser, *more),
             leadership,
             poll_s=settings.poll_s,
             log=self.log,

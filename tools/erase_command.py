@@ -69,7 +69,7 @@ def erase(
     """
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
-    from indexer.core.atomic_files import write_json
+    from indexer.core.atomic_files import make_folder, write_json
     from indexer.core.errors import BadHomeError, NotErasedError
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
@@ -88,6 +88,7 @@ def erase(
                 log(f"product {product_id!r} is deleted already: its erasure goes on")
                 continue
             if ticket is not None:
+                make_folder(ticket.parent)
                 write_json(ticket, make_ticket(opened, catalog, product_id))
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))

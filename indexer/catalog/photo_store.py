@@ -40,6 +40,7 @@ class PhotoStore:
     threads and processes."""
 
     def __init__(self, home: Home) -> None:
+        self._home = home
         self._photos = home.photos
         self._thumbnails = home.thumbnails
         self._damaged = home.damaged
@@ -48,12 +49,13 @@ class PhotoStore:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by
         ``put``.
 
-        Raises ``StorageError`` where it cannot be written.
+        Raises ``StorageError`` where it cannot be written, and as ``Home.require``.
         """
         path = photo_file(self._photos, photo.content_hash)
         try:
             # One that was damaged since is replaced.
             if self.read_copy(photo.content_hash) is None:
+                self._home.make_folder(path.parent)
                 write_atomic(path, data)
         except OSError as error:
             raise storage_failure(path, error) from error
@@ -125,6 +127,7 @@ class PhotoStore:
         pixels.save(stream, "JPEG", quality=_QUALITY)
         data = _sealed(stream.getvalue())
         try:
+            self._home.make_folder(path.parent)
             write_atomic(path, data)
         except OSError:
             # Derived: a full disk must not keep an answer back.
@@ -159,7 +162,7 @@ class PhotoStore:
         """Move a copy that is not what its name says out of the way, so that it can come again."""
         path = photo_file(self._photos, content_hash)
         if path.exists():
-            self._damaged.mkdir(exist_ok=True)
+            self._home.make_folder(self._damaged)
             replace_file(path, self._damaged / content_hash)
 
     def _remove_thumbnails(self, content_hash: str) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import ReplacedFileError, StorageError
 from indexer.core.sqlite import Connection, Database, DatabaseError, connect, read_meta
+from indexer.core.sqlite_failures import is_locked, is_overwritten, overwritten
 from indexer.core.sqlite_files import has_header
-
-# SQLite's primary codes of a file that another connection has locked.
-_IN_USE = (5, 6)
 
 
 class CatalogProbe:
@@ -20,38 +18,45 @@ class CatalogProbe:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        database.is_served = True
         with database.read() as sql:
             self._identity, self._sequence = _state(sql)
 
     def require(self) -> None:
         """Raise ``ReplacedFileError`` where the catalog was moved, replaced, or overwritten in
-        place, ``StorageError`` where it cannot be read."""
+        place, ``StorageError`` where it cannot be read. Until it is found sound again, nothing is
+        read or written through ``database`` either: what open connections remember of the file fits
+        no more to what lies there."""
         if self._database.in_memory:
             return
-        self._database.identity.require()
-        path, known = self._database.path, self._sequence
+        identity = self._database.identity
+        identity.require_path()
+        try:
+            self._look(self._database.path)
+        except ReplacedFileError as error:
+            identity.doubt(str(error))
+            raise
+        identity.doubt(None)
+
+    def _look(self, path: Path) -> None:
+        known = self._sequence
         try:
             if not path.stat().st_size or not has_header(path):
-                raise _overwritten(path, "is no database any more")
+                raise overwritten(path, "is no database any more")
             with closing(connect(path, timeout=0)) as sql:
                 identity, sequence = _state(sql)
         except OSError as error:
             raise StorageError(f"{path}: {error}") from error
         except DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _IN_USE:
+            if is_locked(error):
                 return
-            raise _overwritten(path, f"cannot be read any more ({error})") from error
+            if is_overwritten(error):
+                raise overwritten(path, f"cannot be read any more ({error})") from error
+            raise StorageError(f"{path}: {error}") from error
         if identity != self._identity or sequence < known:
-            raise _overwritten(path, "is another catalog, or an older state of it")
+            raise overwritten(path, "is another catalog, or an older state of it")
         self._sequence = max(sequence, known)
 
 
 def _state(sql: Connection) -> tuple[str | None, int]:
     return read_meta(sql, "identity"), last_sequence(sql)
-
-
-def _overwritten(path: Path, what: str) -> ReplacedFileError:
-    return ReplacedFileError(
-        f"{path} {what}: it was overwritten or damaged while it was in use; stop the service, put "
-        "the right catalog back (catalens restore FROM --home NEW), and start it again"
-    )

@@ -91,7 +91,7 @@ def canonical_json(value: Any) -> bytes:
     """One byte form per value (sorted keys, no spaces), so that it can be hashed."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    ).encode("utf-8", "backslashreplace")
 
 
 def fsync_path(path: Path) -> None:
@@ -103,10 +103,11 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
-def make_folder(folder: Path) -> None:
-    """``mkdir -p`` whose new entries survive a power cut."""
+def make_folder(folder: Path, *, below: Path | None = None) -> None:
+    """``mkdir -p`` whose new entries survive a power cut. ``below``: the folder that is not made
+    where it is gone; then ``FileNotFoundError``."""
     missing = []
-    while not folder.is_dir():
+    while folder != below and not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):
@@ -160,11 +161,10 @@ def written_aside(path: Path, *, flush: bool = True, private: bool = False) -> I
 def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """An empty folder beside ``path``, to be published or emptied in the block; gone after it.
 
-    Locked meanwhile, as a file that is ``written_aside``. ``mode``: who may read it, less what the
-    process's mask takes away.
+    The folder of both must be there. Locked meanwhile, as a file that is ``written_aside``.
+    ``mode``: who may read it, less what the process's mask takes away.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    make_folder(aside.parent)
     aside.mkdir(mode)
     handle = os.open(aside, os.O_RDONLY)
     try:
@@ -208,16 +208,16 @@ def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
 
 
 def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Replace ``path`` by ``data``: written aside, flushed, renamed."""
-    make_folder(path.parent)
+    """Replace ``path`` by ``data``: written aside, flushed, renamed. Its folder must be there."""
     with written_aside(path, private=private) as aside, aside.open("wb") as stream:
         stream.write(data)
 
 
 def write_json(path: Path, value: Any, *, private: bool = False) -> None:
-    """``write_atomic`` of readable JSON."""
+    """``write_atomic`` of readable JSON. A path that is no UTF-8 is in it as JSON's escapes, which
+    give the same path again."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, text.encode(), private=private)
+    write_atomic(path, text.encode("utf-8", "backslashreplace"), private=private)
 
 
 def write_sealed_json(path: Path, value: dict[str, Any], *, private: bool = False) -> None:

@@ -398,8 +398,9 @@ class DiskFullError(StorageError):
 
 
 class ReplacedFileError(StorageError):
-    """The home was moved, or it or its catalog was replaced or overwritten, while it was in use:
-    nothing is read or written until the right one is in its place and the service started again."""
+    """The home was moved, or it or its catalog was replaced, overwritten or damaged, while it was
+    in use: nothing is read or written until the right one is in its place and the service started
+    again."""
 
     code = "replaced-file"
 

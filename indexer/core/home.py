@@ -17,12 +17,14 @@ from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import (
     PRIVATE_MODE,
+    make_folder,
     read_sealed_json,
     read_sealed_lines,
     seal_of,
     write_sealed_json,
 )
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
+from indexer.core.file_identity import FileIdentity
 from indexer.core.regular_files import read_json
 
 FORMAT = 1
@@ -70,7 +72,8 @@ class Active:
 
 
 class Home:
-    """Paths and the active pair of one home. Holds no open file; cheap to make.
+    """Paths and the active pair of one home. Holds no open file; cheap to make. The folder that it
+    was made for is the home: what takes its place later is not.
 
     Raises ``BadHomeError`` where there is none, ``NewerFormatError`` where a newer Catalens wrote
     it.
@@ -98,6 +101,8 @@ class Home:
                 f"home {self.path} has format {found}, this Catalens knows up to {FORMAT}: upgrade "
                 "it"
             )
+        self._identity = FileIdentity(self.path, is_kept=True, noun="home")
+        self._identity.note()
 
     @classmethod
     def create(cls, path: Path | str) -> Home:
@@ -121,6 +126,20 @@ class Home:
                     folder.chmod(PRIVATE_MODE)
             write_sealed_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
+
+    def require(self) -> None:
+        """Raise ``ReplacedFileError`` where the home was moved or deleted, or where another folder
+        is in its place, such as that of a disk that is not mounted."""
+        self._identity.require()
+        # Of a folder that was deleted, a new one may have the number.
+        if not (self.path / "home.json").exists():
+            raise self._identity.failure()
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder below the home with those above it, but never the home itself. Raises as
+        ``require``, ``OSError``."""
+        self.require()
+        make_folder(folder, below=self.path)
 
     def mark(self, name: str, *, wait_s: float = _MARKED_WITHIN_S) -> None:
         """Note that the home holds ``name``, so that a lost file is not taken for none at all.
@@ -146,6 +165,7 @@ class Home:
         return self._marker().get(name) is True
 
     def _marker(self) -> dict[str, Any]:
+        self.require()
         marker = self.path / "home.json"
         try:
             return _read_marker(marker)
@@ -218,10 +238,12 @@ class Home:
         return self.path / "CURRENT"
 
     def active(self) -> Active | None:
-        """The active pair, or None before the first activation."""
+        """The active pair, or None before the first activation. Raises ``BadHomeError``, and as
+        ``require``."""
         try:
             return Active.checked(read_sealed_json(self.current_file))
         except FileNotFoundError:
+            self.require()
             return None
         except (KeyError, TypeError) as error:
             raise BadHomeError(
@@ -250,11 +272,11 @@ class Home:
 
     def lock(self, name: str, *, wait_s: float = 0.0) -> FileLock:
         """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``,
-        ``ReadOnlyError``."""
+        ``ReadOnlyError``, and as ``require``."""
         folder = self.path / "locks"
         lock = FileLock(folder / f"{name}.lock")
         try:
-            folder.mkdir(exist_ok=True)
+            self.make_folder(folder)
             lock.acquire(timeout=wait_s)
         except Timeout as error:
             raise BusyError(

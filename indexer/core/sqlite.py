@@ -9,28 +9,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
-from indexer.core.atomic_files import (
-    close_file,
-    foreign_failure,
-    has_room,
-    private_mode,
-    read_only_failure,
-)
+from indexer.core.atomic_files import close_file, private_mode, storage_failure
 from indexer.core.errors import (
     BadHomeError,
     BusyError,
-    CatalensError,
     DamagedFileError,
     DiskFullError,
     NewerFormatError,
     ReadOnlyError,
-    StorageError,
 )
 from indexer.core.file_identity import FileIdentity
-from indexer.core.sqlite_files import has_log
-from indexer.core.sqlite_library import library, may_write, old_library_message, require_sound
+from indexer.core.sqlite_failures import FileInUse, read_only_error
+from indexer.core.sqlite_files import address_of, has_log
+from indexer.core.sqlite_library import library, may_write, require_sound
 from indexer.core.sqlite_rewrite import copy_database, rewrite
 from indexer.core.sqlite_schema import foreign_part
 
@@ -40,16 +32,6 @@ Error = library.Error
 IntegrityError = library.IntegrityError
 OperationalError = library.OperationalError
 
-# Primary result codes (https://sqlite.org/rescode.html), by number: one library has names for
-# them, extended codes and classes that another has not.
-_BUSY = 5
-_LOCKED = 6
-_READONLY = 8
-_IO_FAILED = 10
-_CORRUPT = 11
-_FULL = 13
-_CANNOT_OPEN = 14
-_NOT_A_DATABASE = 26
 # SQLITE_DBCONFIG_DEFENSIVE (https://sqlite.org/c3ref/c_dbconfig_defensive.html).
 _DEFENSIVE = 1010
 
@@ -64,8 +46,6 @@ _WRITER_CACHE_KIB = 32 * 1024
 _WRITER_LOG_PAGES = 4000
 # Bound values of one statement: SQLite's limit was 999 before version 3.32.
 _PORTION = 900
-# To read, SQLite makes a small file beside a database that no process has open.
-_ROOM_TO_READ = 256 * 1024
 # What says nothing of a file: the same read succeeds when there is room, or rights, or a turn.
 PASSING = (BusyError, DiskFullError, ReadOnlyError)
 
@@ -110,25 +90,26 @@ def _is_writable(path: Path) -> bool:
 
 def connect(path: Path, **options: Any) -> Connection:
     """A connection to the file at ``path``; where that cannot be written, to its state as it lies.
+    Where there is none, none is made.
 
     A file on a read-only disk is taken for one that nobody changes. Raises ``ReadOnlyError`` where
     writes wait in a log beside it that only a writer could fold in, and where there is no file yet
     and the SQLite library is one that may not write.
     """
     if not is_read_only(path):
-        return library.connect(path, **options)
+        return library.connect(address_of(path, "rw"), uri=True, **options)
     if not may_write() and _is_writable(path):
         # Another process may write it meanwhile: its log is read too, its locks are kept.
         if not path.exists():
             require_sound(path)
-        return library.connect(f"file:{quote(str(path))}?mode=ro", uri=True, **options)
+        return library.connect(address_of(path, "ro"), uri=True, **options)
     if has_log(path):
         raise ReadOnlyError(
             f"{path} is read-only and has writes in {path.name}-wal that were not folded in: open "
             "the home once where it can be written (catalens migrate --home HOME), then copy or "
             "mount it again"
         )
-    return library.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, **options)
+    return library.connect(address_of(path, "ro&immutable=1"), uri=True, **options)
 
 
 @contextmanager
@@ -190,6 +171,8 @@ class Database:
         self._using = threading.RLock()
         # The one connection of all threads, or the one that writes.
         self._common: Connection | None = None
+        # By a service: what of the truth is damaged later was overwritten meanwhile.
+        self.is_served = False
         self.identity = FileIdentity(path, is_kept=not schema.remedy and not self.in_memory)
 
     def __enter__(self) -> Self:
@@ -271,17 +254,15 @@ class Database:
         try:
             yield
         except library.DatabaseError as error:
-            raise self._failure(error) from error
+            raise self._in_use().failure(error) from error
         except UnicodeDecodeError as error:
-            # SQLite's message quotes a damaged schema, and the library cannot read it.
-            said = f"{self.path} is damaged: its schema is no text; {self.schema.remedy}"
-            kind = DamagedFileError if self.schema.remedy else BadHomeError
-            raise kind(said) from error
+            raise self._in_use().no_text() from error
 
     # -- the file itself
 
     def prepare(self, initialise: Callable[[Connection], None] | None = None) -> None:
-        """Make the file where it is not made yet, in one transaction, and check it.
+        """Make the file where it is not made yet, in one transaction, and check it. Its folder must
+        be there: that of a home which is gone is not made again.
 
         ``initialise`` runs in that transaction. A read-only file is checked only. Raises as
         ``check``.
@@ -307,11 +288,13 @@ class Database:
 
     def _make(self, initialise: Callable[[Connection], None] | None) -> None:
         if not self.in_memory:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             # Catalogs, reviews, orders: SQLite itself would leave it to the process's mask. Its
             # logs take the file's mode.
-            mode = private_mode(self.path.parent)
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
+            try:
+                mode = private_mode(self.path.parent)
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
+            except OSError as error:
+                raise storage_failure(self.path, error) from error
         with self.statements() as sql:
             if not self._is_unmade(sql):
                 return
@@ -377,7 +360,8 @@ class Database:
         if self.in_memory:
             return
         if self.read_only:
-            raise self._read_only_failure()
+            raise read_only_error(self.path)
+        self.identity.require()
         # Threads of this process wait their turn; other processes wait for SQLite's lock.
         with self._using, self.failures():
             rewrite(self.path, self._connect, wait_s=_BUSY_MS / 1000)
@@ -389,6 +373,10 @@ class Database:
             copy_database(source, path)
 
     # -- inside
+
+    def _in_use(self) -> FileInUse:
+        noun, remedy, waited_s = self.schema.noun, self.schema.remedy, _BUSY_MS // 1000
+        return FileInUse(self.path, noun, remedy, waited_s, self.is_served, self.in_memory)
 
     @property
     def _shared(self) -> bool:
@@ -444,39 +432,6 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-    def _read_only_failure(self) -> ReadOnlyError:
-        if not may_write():
-            return ReadOnlyError(f"{self.path} cannot be written: {old_library_message()}")
-        return read_only_failure(self.path)
-
-    def _failure(self, error: DatabaseError) -> CatalensError:
-        # The primary code of extended ones; 0 where the library raised it without asking SQLite.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damaged = code in (_CORRUPT, _NOT_A_DATABASE)
-        if damaged and self.schema.remedy:
-            return DamagedFileError(f"{self.path} is damaged: {error}; {self.schema.remedy}")
-        if damaged or not isinstance(error, library.OperationalError):
-            if self.schema.remedy:
-                return StorageError(f"{self.path} is damaged: {error}; {self.schema.remedy}")
-            return BadHomeError(f"{self.path} is damaged or no {self.schema.noun}: {error}")
-        if code in (_BUSY, _LOCKED):
-            return BusyError(
-                f"{self.path} stayed locked by another process for {_BUSY_MS // 1000} s: try again"
-            )
-        if code == _READONLY:
-            return self._read_only_failure()
-        if code == _FULL:
-            return DiskFullError(f"{self.path}: {error}")
-        if code in (_IO_FAILED, _CANNOT_OPEN) and not self.in_memory:
-            if not has_room(self.path.parent, _ROOM_TO_READ):
-                return DiskFullError(
-                    f"{self.path}: its disk is full, and SQLite needs a little room even to read: "
-                    f"make room ({error})"
-                )
-            if self.path.exists() and not os.access(self.path, os.R_OK):
-                return foreign_failure(self.path)
-        return StorageError(f"{self.path}: {error}")
 
 
 def _refuse_foreign(path: Path, sql: Connection, schema: Schema | None) -> None:

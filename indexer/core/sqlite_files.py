@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +11,12 @@ from indexer.core.sqlite_library import library
 
 _PAGE = 4096  # bytes
 _NOT_A_DATABASE = 26  # SQLite's primary code
+
+
+def address_of(path: Path, mode: str) -> str:
+    """The address by which SQLite opens the file at ``path`` ("rw", "ro"), of whatever bytes its
+    name is, and makes none where there is none (https://sqlite.org/uri.html)."""
+    return f"file://{quote(os.fsencode(path.absolute()))}?mode={mode}"
 
 
 def is_made(path: Path) -> bool:
@@ -33,9 +40,8 @@ def has_header(path: Path) -> bool:
 
     By SQLite and not by reading, for the locks' sake, as ``is_made`` says.
     """
-    address = f"file:{quote(str(path))}?mode=ro&immutable=1"
     try:
-        with closing(library.connect(address, uri=True)) as sql:
+        with closing(library.connect(address_of(path, "ro&immutable=1"), uri=True)) as sql:
             sql.execute("PRAGMA user_version").fetchone()
     except library.DatabaseError as error:
         # Any other failure may be of a log that is being folded in.

@@ -75,6 +75,7 @@ class SignatureStore:
     def __init__(self, home: Home, catalog: Catalog | None = None) -> None:
         self.path = home.signatures_file
         self._database = Database(self.path, _SCHEMA)
+        home.require()
         self._database.prepare_again()
         self._keys = (
             None if catalog is None else PhotoKeys(self._database, "signatures", "thumb", catalog)

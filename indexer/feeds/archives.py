@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from indexer.core.atomic_files import storage_failure
+from indexer.core.atomic_files import make_folder, storage_failure
 from indexer.core.errors import BadDataError
 from indexer.core.progress import OnProgress
 from indexer.core.regular_files import held_bytes
@@ -118,13 +118,13 @@ def unpack(
 
     Bytes are counted as they come out, so an archive that lies about its sizes stops at the limit.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir()
     left = most_bytes
     with open_zip(path) as archive:
         files = _files(archive, most_bytes)
         _check_space(folder, files)
         for number, entry in enumerate(files):
-            left -= _unpack_entry(archive, entry, folder / entry.name, left)
+            left -= _unpack_entry(archive, entry, folder, left)
             if left < 0:
                 raise BadDataError(
                     f"the archive unpacks to more than the {most_bytes} bytes allowed"
@@ -134,14 +134,15 @@ def unpack(
     return len(files)
 
 
-def _unpack_entry(archive: zipfile.ZipFile, entry: _Entry, target: Path, most: int) -> int:
-    """Write an entry to ``target``; how many bytes, of which ``most`` and one more are read."""
+def _unpack_entry(archive: zipfile.ZipFile, entry: _Entry, folder: Path, most: int) -> int:
+    """Write an entry below ``folder``; how many bytes, of which ``most`` and one more are read."""
     written = 0
+    target = folder / entry.name
     chunks = _chunks(archive, entry, most)
     # Before the file is made, which a damaged entry leaves out.
     chunk = next(chunks, b"")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent, below=folder)
         with target.open("xb") as out:
             while chunk:
                 written += len(chunk)

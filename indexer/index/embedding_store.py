@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,9 @@ class EmbeddingStore:
         self._keys = (
             None if catalog is None else PhotoKeys(self.database, "vectors", "vector", catalog)
         )
+        # Of a home, which must be there itself.
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
         self.database.prepare_again(lambda sql: write_meta(sql, "dim", str(dim)))
         if not self.database.read_only:
             with self.database.transaction() as sql:

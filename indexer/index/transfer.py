@@ -139,7 +139,7 @@ def pull(
     _check_catalog(home, manifest)
     versions = Versions(home)
     copy = _Copy(progress)
-    home.indexes.mkdir(exist_ok=True)
+    home.make_folder(home.indexes)
     with locked_folder(home.indexes), _naming(folder):
         copy.model(model, home.models)
         for own in versions.list():

@@ -9,7 +9,6 @@ import structlog
 
 from indexer.core.atomic_files import (
     file_stamp,
-    make_folder,
     publish_folder,
     remove_folder,
     sha256_file,
@@ -40,6 +39,7 @@ class Versions(Activations):
     def names(self) -> Names:
         """Published versions, oldest first, sound or not."""
         if not self.folder.is_dir():
+            self.home.require()
             return []
         found = [
             path.name for path in self.folder.iterdir() if version_number(path.name) is not None
@@ -96,7 +96,7 @@ class Versions(Activations):
         ``StorageError`` naming the file.
         """
         content.check()
-        make_folder(self.folder)
+        self.home.make_folder(self.folder)
         with self.home.lock("publish", wait_s=60.0):
             self._clear_half_built()
             version = self.next_name()

@@ -15,6 +15,7 @@ import numpy as np
 from indexer.core.atomic_files import (
     canonical_json,
     folder_aside,
+    make_folder,
     publish_folder,
     replace_folder,
     sha256_file,
@@ -240,6 +241,7 @@ def write_bundle(
 
     out = out.absolute()
     check_out(out, replace=replace)
+    make_folder(out.parent)
     with folder_aside(out) as aside:
         state = _state(network)
         heads = {name: tensor for name, tensor in state.items() if name.startswith("heads.")}

@@ -38,6 +38,7 @@ def register_model(home: Home, path: Path | str) -> Bundle:
     final = home.models / bundle.model_version
     found = whole_model(final)
     if found is None:
+        home.make_folder(home.models)
         with folder_aside(final) as aside:
             for name in (MANIFEST, *bundle.checksums):
                 shutil.copyfile(bundle.path / name, aside / name)
@@ -192,6 +193,7 @@ def pretrained(home: Home, backbone: str | None = None) -> Bundle:
     from indexer.model.network import Network
 
     network = Network.frozen(backbone or DEFAULT_BACKBONE)
+    home.make_folder(home.models)
     with folder_aside(home.models / "pretrained") as aside:
         made = aside / "model"
         write_bundle(made, network, Decision(), metrics={}, training={"recipe": "pretrained"})

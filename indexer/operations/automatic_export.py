@@ -95,6 +95,7 @@ def _export(home: Home, bundle: Bundle, progress: OnStage) -> ExportChoice:
         photos = ReferencePhotos(calibration, judges, _categories(catalog, rows))
     if len(judges) < LEAST_PHOTOS // 2 or not calibration:
         return ExportChoice(bundle, "not exported: too few photos can be read to judge it by")
+    home.make_folder(home.models)
     try:
         with folder_aside(home.models / "export") as aside:
             report = export_bundle(

@@ -30,6 +30,7 @@ from indexer.catalog.erased_texts import COVER
 from indexer.core.actor import acting, current_actor
 from indexer.core.atomic_files import (
     close_file,
+    file_stamp,
     folder_aside,
     publish_folder,
     read_sealed_json,
@@ -49,6 +50,7 @@ from indexer.core.process_limits import (
 )
 from indexer.core.progress import OnStage
 from indexer.core.regular_files import read_json
+from indexer.core.stamped_cache import StampedCache
 
 JobKind = Literal["import", "build", "undo"]
 # "cancelling" is never stored: it was asked to end and has not yet.
@@ -56,6 +58,9 @@ JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancell
 ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered
+# Of ended ones, what a process keeps in memory: how many, and bytes of their files.
+_KNOWN = 4 * _KEPT
+_KNOWN_BYTES = 16 << 20
 LISTED = 100  # left-out rows that a result names
 _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -162,7 +167,10 @@ class Jobs:
     half of one."""
 
     def __init__(self, home: Home) -> None:
+        self._home = home
         self.folder = home.path / "jobs"
+        # Listed again and again, and written by nobody any more but an erasure.
+        self._ended: StampedCache[Job] = StampedCache(_KNOWN, _KNOWN_BYTES)
 
     def add(
         self,
@@ -176,10 +184,12 @@ class Jobs:
 
         ``upload`` writes the file that it reads, called ``name``, to the path it is given.
 
-        Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``; then nothing of it stays.
+        Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``, and as ``Home.require``; then
+        nothing of it stays.
         """
         job_id = uuid.uuid4().hex
         try:
+            self._home.make_folder(self.folder)
             with folder_aside(self.folder / job_id) as aside:
                 if upload is not None:
                     (aside / UPLOAD).mkdir()
@@ -188,14 +198,18 @@ class Jobs:
                 named = {**options, "by": current_actor()}
                 job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
                 write_sealed_json(aside / _JOB, asdict(job), private=True)
+                # An upload may take minutes: what is acknowledged lies in the home.
+                self._home.require()
                 publish_folder(aside, self.folder / job_id)
         except OSError as error:
             raise storage_failure(self.folder, error) from error
         return job
 
     def path(self, job_id: str) -> Path:
-        """A job's folder. Raises ``UnknownJobError``."""
+        """A job's folder. Raises ``UnknownJobError``, and as ``Home.require``: jobs of a home that
+        is gone are not forgotten."""
         folder = self.folder / job_id
+        self._home.require()
         if not _ID.fullmatch(job_id) or not (folder / _JOB).is_file():
             raise UnknownJobError(f"no job {job_id[:64]!r}")
         return folder
@@ -203,22 +217,35 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """Raises ``UnknownJobError``."""
         folder = self.path(job_id)
+        job = self._ended.get(folder / _JOB)
+        if job is None:
+            stamp = file_stamp(folder / _JOB)
+            job = self._read(folder)
+            if job.state in ENDED:
+                self._ended.put(folder / _JOB, stamp, job)
+        return job
+
+    def _read(self, folder: Path) -> Job:
         try:
             close_file(folder / _JOB)
-            job = Job.read(read_stored(folder), job_id)
+            job = Job.read(read_stored(folder), folder.name)
         except (OSError, ValueError) as error:
-            raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
+            raise UnknownJobError(f"job {folder.name} cannot be read: {_UNREADABLE}") from error
         try:
             made = _progress_type().validate_python(read_json(folder / _PROGRESS))
             return replace(job, **asdict(made))
         except (OSError, ValueError):
             return job  # it has not begun
 
-    def list(self) -> list[Job]:
-        """All that are remembered, the newest first."""
+    def list(self, *, ended: bool = True) -> list[Job]:
+        """All that are remembered, the newest first; ``ended`` False: not those that are known to
+        have ended, which are not read for it. Raises as ``Home.require``."""
+        self._home.require()
         folders = self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ()
-        found = self.known(folder.name for folder in folders)
-        return sorted(found, key=lambda job: (-job.created, job.job_id))
+        names = (
+            folder.name for folder in folders if ended or not self._ended.is_known(folder / _JOB)
+        )
+        return sorted(self.known(names), key=lambda job: (-job.created, job.job_id))
 
     def known(self, job_ids: Iterable[str]) -> Iterator[Job]:
         """Those of ``job_ids`` that are remembered: an erasure forgets ended ones at any time."""
@@ -455,8 +482,8 @@ def main(arguments: list[str]) -> int:
 
 
 def entries(jobs: Jobs, states: tuple[str, ...]) -> Iterator[Job]:
-    """The jobs in one of ``states``, the oldest first."""
-    yield from (job for job in reversed(jobs.list()) if job.state in states)
+    """The jobs in one of ``states`` of those that have not ended, the oldest first."""
+    yield from (job for job in reversed(jobs.list(ended=False)) if job.state in states)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from indexer.core.atomic_files import (
     close_file,
-    make_folder,
     read_sealed_json,
     storage_failure,
     write_atomic,
@@ -113,6 +112,7 @@ class SyncSources:
     """The sources of one home, each in a file of its own below ``sync/``."""
 
     def __init__(self, home: Home) -> None:
+        self._home = home
         self.folder = home.path / "sync"
 
     def all(self) -> list[SyncSource]:
@@ -157,7 +157,7 @@ class SyncSources:
         is none, ``StorageError``."""
         path = self._file(source.name)
         try:
-            make_folder(self.folder)
+            self._home.make_folder(self.folder)
             write_sealed_json(path, asdict(source), private=True)
             # Of an address with another suffix.
             for copy in self.folder.glob(f"{source.name}.feed.*"):

@@ -98,6 +98,7 @@ class Keywords:
     """
 
     def __init__(self, home: Home, catalog: Catalog) -> None:
+        self._home = home
         self.path = home.path / "keywords.sqlite3"
         self._catalog = catalog
         self._database = Database(self.path, SCHEMA)
@@ -173,10 +174,11 @@ class Keywords:
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
+        if not self._is_prepared:
+            self._home.require()
+            self._database.prepare()
+            self._is_prepared = True
         with self._database.statements() as sql:
-            if not self._is_prepared:
-                self._database.prepare()
-                self._is_prepared = True
             yield sql
 
     # -- following the catalog

@@ -20,6 +20,7 @@ from indexer.core.errors import (
     BadRequestError,
     JobEndedError,
     NoMemoryError,
+    ReplacedFileError,
     UnknownJobError,
 )
 from indexer.core.home import Home
@@ -107,10 +108,12 @@ class JobRunner:
         """End what this service runs and give up what it took; both fail as interrupted, what was
         committed stays."""
         with self._mutex:
-            self._release_ended()
+            with suppress(ReplacedFileError):
+                self._release_ended()
             self._interrupt_running()
             for job_id in list(self._owned):
-                with suppress(UnknownJobError):  # forgotten, or damaged
+                # Forgotten, or damaged; or the home is gone, and the job is where it went.
+                with suppress(UnknownJobError, ReplacedFileError):
                     if self._jobs.get(job_id).state == "queued":
                         self._fail(job_id, "interrupted", _INTERRUPTED)
                 self._forget(job_id)
@@ -293,7 +296,8 @@ class JobRunner:
 
     def poll(self) -> None:
         """Note what ended and, where this service leads, end what is to be cancelled and start what
-        waits. Never blocks for long, and never raises for a job's own failure."""
+        waits. Never blocks for long, and never raises for a job's own failure; raises as
+        ``Home.require``."""
         with self._mutex:
             self._release_ended()
             if not self._leadership.holds():
@@ -320,7 +324,8 @@ class JobRunner:
         stopped = list(self._running.items())
         for job_id, process in stopped:
             process.stop()
-            with suppress(UnknownJobError):  # the new leader has forgotten it
+            # The new leader has forgotten it, or the home is gone.
+            with suppress(UnknownJobError, ReplacedFileError):
                 if self._jobs.get(job_id).state not in ENDED:
                     self._fail(job_id, "interrupted", _INTERRUPTED)
             self._forget(job_id)

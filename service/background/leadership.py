@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from indexer.core.errors import ReplacedFileError
 from indexer.core.home import Home
 from service.logging import make_log
 
@@ -23,6 +24,7 @@ class Leadership:
     """
 
     def __init__(self, home: Home, *, eligible: bool = True, log: Any = None) -> None:
+        self._home = home
         self._path = home.path / "locks" / "leader.lock"
         self._lock = FileLock(self._path, thread_local=False)
         self._eligible = eligible
@@ -45,7 +47,7 @@ class Leadership:
                 return self._acquire()
             except Timeout:
                 return False
-            except (OSError, NotImplementedError) as error:
+            except (OSError, NotImplementedError, ReplacedFileError) as error:
                 self._report(error)
                 return False
 
@@ -57,9 +59,10 @@ class Leadership:
 
     def _acquire(self) -> bool:
         """Take the lock; False where its file was replaced meanwhile. Raises ``Timeout`` where
-        another service leads, ``OSError`` or ``NotImplementedError`` where nothing can be locked.
+        another service leads, ``OSError`` or ``NotImplementedError`` where nothing can be locked,
+        and as ``Home.require``.
         """
-        self._path.parent.mkdir(exist_ok=True)
+        self._home.make_folder(self._path.parent)
         if not self._path.exists():
             self._path.touch()
         before = self._path.stat()

@@ -34,4 +34,5 @@ class ReviewDatabase:
         with self._opening:
             if self._opened is None:
                 self._opened = open_reviews(self._home, self._catalog)
+                self._opened.database.is_served = True
             return self._opened

@@ -283,6 +283,7 @@ class SnapshotManager:
         else:
             embedder = open_embedder(bundle, device=self._device, engine=self._engine)
             embedder.configure_threads()
+        self._home.require()
         store = EmbeddingStore(
             self._home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=self._catalog
         )

@@ -76,6 +76,7 @@ FOR_GOOD = {
 COUNTED = {
     "indexer/catalog/product_rows.py": "a tag, of a length that is checked",
     "indexer/core/lru.py": "a text of at most `longest` characters",
+    "indexer/core/stamped_cache.py": "a file's value, weighed by the file",
     "indexer/feeds/column_words.py": "one table",
     "indexer/feeds/photo_files.py": "the names in a folder",
     "indexer/feeds/profile.py": "a profile of the package",

@@ -117,6 +117,7 @@ def _commit(home: Home, work: Path, products: int) -> BenchRow:
     chosen = random.Random(0).sample(range(products), commits)
     bare, ours, seen, asked = [], [], 0, []
     file = work / f"bare-{time.time_ns()}.sqlite3"
+    file.touch()
     sql = connect(file, isolation_level=None)
     sql.execute("PRAGMA journal_mode = WAL")
     sql.execute("PRAGMA synchronous = FULL")

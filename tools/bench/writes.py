@@ -175,6 +175,7 @@ class _Peer:
     """The same facts in plain SQLite."""
 
     def __init__(self, file: Path) -> None:
+        file.touch()
         self._sql: Connection = connect(file, isolation_level=None)
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = FULL")

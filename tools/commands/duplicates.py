@@ -73,8 +73,9 @@ def duplicates(
             **given(print_limit=print_limit),
         )
     if csv_file is not None:
-        from indexer.core.atomic_files import write_atomic
+        from indexer.core.atomic_files import make_folder, write_atomic
 
+        make_folder(csv_file.parent)
         write_atomic(csv_file, _csv(found.groups, found.suggestions).encode())
     print_result(found, as_json, _show)
 

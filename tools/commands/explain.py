@@ -41,7 +41,7 @@ def explain(
 
     With a second photo: what makes the two similar, one row for each block of the embedding.
     """
-    from indexer.core.atomic_files import write_atomic
+    from indexer.core.atomic_files import make_folder, write_atomic
     from service.engine import Query
 
     if category is not None and other is not None:
@@ -52,6 +52,7 @@ def explain(
             found = opened.explain_category(Query(image=photos["image"]), category)
         else:
             found = opened.explain_pair(Query(image=photos["image"]), Query(image=photos["with"]))
+    make_folder(out.parent)
     write_atomic(out, _picture(found.to_json()["maps"], photos))
     print_result(found, as_json, _show)
     log(f"picture: {out}")

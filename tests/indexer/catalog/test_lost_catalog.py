@@ -186,6 +186,7 @@ def test_a_catalog_that_is_all_in_its_log_is_no_missing_one(tmp_path: Path) -> N
     """Killed before SQLite folded its log in once, a catalog is a page and a log; what it holds is
     found there."""
     home = Home.create(tmp_path / "home")
+    home.catalog_file.touch()
     with closing(connect(home.catalog_file, isolation_level=None)) as made:
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA wal_autocheckpoint = 0")

@@ -59,6 +59,23 @@ def test_a_catalog_that_was_taken_away_or_overwritten_is_told(
         harm(path)
         with pytest.raises(ReplacedFileError, match="start it again"):
             probe.require()
+        # What is open may know some of its pages still: they fit to nothing that lies there.
+        with pytest.raises(ReplacedFileError, match="start it again"):
+            catalog.get("p1")
+
+
+def test_a_catalog_that_was_put_back_is_read_again(path: Path) -> None:
+    """What was doubted is asked once more: its disk may have been away for a moment."""
+    with Catalog.create(path) as catalog:
+        put(catalog, product("p1", title="one"))
+        catalog.database.checkpoint()
+        probe, whole = CatalogProbe(catalog.database), path.read_bytes()
+        path.write_bytes(b"")
+        with pytest.raises(ReplacedFileError):
+            probe.require()
+        path.write_bytes(whole)
+        probe.require()
+        assert catalog.get("p1").title == "one"
 
 
 def test_an_older_state_of_the_catalog_is_told(path: Path) -> None:

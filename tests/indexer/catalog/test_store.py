@@ -431,6 +431,7 @@ def test_formats_and_damage_are_told_apart(tmp_path: Path) -> None:
     path.write_bytes(b"no database " * 500)
     with pytest.raises(BadHomeError, match="damaged or no catalog"):
         Catalog.open(path)
+    (tmp_path / "foreign.sqlite3").touch()
     with connect(tmp_path / "foreign.sqlite3") as raw:
         raw.execute("CREATE TABLE t (a)")
     raw.close()

@@ -13,6 +13,7 @@ from indexer.core.atomic_files import (
     file_stamp,
     folder_aside,
     is_claimed,
+    make_folder,
     write_atomic,
     write_json,
     written_aside,
@@ -56,15 +57,30 @@ def test_new_folders_survive_a_power_cut_too(
     what was acknowledged is found again."""
     flushed: list[Path] = []
     monkeypatch.setattr(atomic_files, "fsync_path", lambda path: flushed.append(path))
+    make_folder(tmp_path / "a" / "b")
     write_atomic(tmp_path / "a" / "b" / "file", b"x")
     assert [tmp_path, tmp_path / "a", tmp_path / "a" / "b"] == [
         path for path in flushed if path.is_dir()
     ]
     flushed.clear()
+    make_folder(tmp_path / "jobs", below=tmp_path)
     with folder_aside(tmp_path / "jobs" / "one"):
         assert flushed == [tmp_path]
     write_atomic(tmp_path / "a" / "b" / "other", b"x")
     assert [path for path in flushed if path.is_dir()] == [tmp_path, tmp_path / "a" / "b"]
+
+
+def test_no_folder_is_made_where_one_was_taken_away(tmp_path: Path) -> None:
+    """Whoever writes to a home that is gone makes no new one in its place."""
+    gone = tmp_path / "home"
+    for make in (
+        lambda: make_folder(gone / "photos" / "ab", below=gone),
+        lambda: write_atomic(gone / "CURRENT", b"x"),
+        lambda: folder_aside(gone / "jobs").__enter__(),
+    ):
+        with pytest.raises(FileNotFoundError):
+            make()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stamp_sees_what_time_alone_does_not(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from indexer.core.atomic_files import os, write_json
-from indexer.core.errors import BadHomeError
+from indexer.core.errors import BadHomeError, ReplacedFileError
 from indexer.core.home import Active, Home
 from indexer.index.activation import PastActivation
 
@@ -34,6 +34,32 @@ def test_a_start_killed_before_its_marker_stood_can_be_repeated(
     monkeypatch.undo()
     assert [entry.suffix for entry in (tmp_path / "home").iterdir()] == [".tmp"]
     assert Home.create(tmp_path / "home").active() is None
+
+
+@pytest.mark.parametrize("again", ["nothing", "a folder", "another home"])
+def test_what_takes_the_place_of_a_home_is_not_it(tmp_path: Path, again: str) -> None:
+    """Moved, deleted, unmounted, or another one: nothing is made there, nor is it taken for a home
+    that holds nothing yet."""
+    home = Home.create(tmp_path / "home")
+    home.make_folder(home.photos / "ab" / "cd")
+    home.path.rename(tmp_path / "elsewhere")
+    if again == "a folder":
+        home.path.mkdir()
+    elif again == "another home":
+        Home.create(home.path)
+    before = sorted(tmp_path.rglob("*"))
+    for use in (
+        home.require,
+        lambda: home.make_folder(home.photos / "ab"),
+        lambda: home.lock("publish"),
+        lambda: home.mark("reviews"),
+        lambda: home.has_mark("reviews"),
+        home.active,
+    ):
+        with pytest.raises(ReplacedFileError, match="not the home that this process opened"):
+            use()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert Home(tmp_path / "elsewhere").active() is None
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", ".git", "home.json.bak"])

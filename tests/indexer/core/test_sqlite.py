@@ -24,6 +24,7 @@ DERIVED = Schema(1, (META_TABLE, "CREATE TABLE IF NOT EXISTS t (a)"), remedy="de
 
 
 def prepared(path: Path, schema: Schema) -> Database:
+    path.parent.mkdir(exist_ok=True)
     database = Database(path, schema)
     database.prepare()
     return database
@@ -32,7 +33,7 @@ def prepared(path: Path, schema: Schema) -> Database:
 def test_a_file_is_made_once_and_keeps_what_it_holds(tmp_path: Path) -> None:
     """Tables, numbers and what the caller adds come in one transaction; a second opening changes
     nothing."""
-    path = tmp_path / "folder" / "f.sqlite3"
+    path = tmp_path / "f.sqlite3"
     made: list[int] = []
     for _ in range(2):
         with Database(path, TRUTH) as database:
@@ -90,6 +91,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         sql.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerFormatError, match=r"f\.sqlite3 has format 2, .* up to 1: upgrade it"):
         prepared(tmp_path / "f.sqlite3", TRUTH)
+    (tmp_path / "foreign").touch()
     with connect(tmp_path / "foreign") as sql:
         sql.execute("CREATE TABLE u (a)")
     with pytest.raises(BadHomeError, match="foreign is no truth"):
@@ -198,6 +200,32 @@ def test_a_strangers_schema_is_not_trusted(tmp_path: Path) -> None:
             for name in ("trusted_schema", "cell_size_check")
         ]
     assert found == [0, 1]
+
+
+def test_a_file_that_is_gone_is_not_made_by_whoever_opens_it(tmp_path: Path) -> None:
+    """An empty one would be taken for a store of which nothing is known; nor is its folder made."""
+    gone = tmp_path / "home"
+    for path in (gone / "f.sqlite3", tmp_path / "f.sqlite3"):
+        for schema in (TRUTH, DERIVED):
+            with Database(path, schema) as database, pytest.raises(StorageError):
+                database.read().__enter__()
+    with pytest.raises(StorageError):
+        Database(gone / "f.sqlite3", TRUTH).prepare()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", [b"no database at all ", b"\0"])
+def test_what_is_overwritten_while_it_serves_is_no_bad_home(tmp_path: Path, harm: bytes) -> None:
+    """A service says that it was replaced; a command that it is damaged."""
+    with prepared(tmp_path / "f.sqlite3", TRUTH) as database:
+        database.checkpoint()
+        path = database.path
+        path.write_bytes(harm * (path.stat().st_size // len(harm)))
+    for is_served, kind in ((True, ReplacedFileError), (False, BadHomeError)):
+        with Database(path, TRUTH) as database:
+            database.is_served = is_served
+            with pytest.raises(kind, match="damaged"), database.read() as sql:
+                sql.execute("SELECT * FROM t").fetchall()
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from indexer.core.sqlite import connect
+from indexer.core.sqlite_library import library
 from indexer.core.sqlite_schema import exactly, foreign_part
 
 # A text: before 3.47 SQLite takes no expression there.
@@ -17,7 +16,7 @@ _TRIGGER = (
 
 
 def judge(*statements: str, programs: tuple[str, ...] | None = ()) -> str | None:
-    with closing(connect(Path(":memory:"))) as sql:
+    with closing(library.connect(":memory:")) as sql:
         sql.execute("CREATE TABLE a (b TEXT, c)")
         for statement in statements:
             sql.execute(statement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -12,6 +13,7 @@ from filelock import FileLock
 from indexer.core import atomic_files
 from indexer.core.errors import UnknownJobError
 from indexer.core.home import Home
+from indexer.operations import jobs as job_files
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import OWNER_LOCK, Jobs
 from indexer.operations.repair import repair_home
@@ -135,3 +137,26 @@ def test_a_damaged_job_goes_with_an_erasure_and_with_its_term(tmp_path: Path) ->
     (folders[2] / "job.json").write_bytes(b"{")
     assert remove_damaged_jobs(home) == [folders[2].name]
     assert folders[0].exists()
+
+
+def test_jobs_that_ended_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they are listed; one whose file was written since is read again."""
+    jobs = Jobs(Home.create(tmp_path / "home"))
+    ids = [jobs.add("build", {}).job_id for _ in range(3)]
+    for job_id in ids[:2]:
+        jobs.set(job_id, state="done", result={"skipped": ["row 1"]})
+    read: list[str] = []
+    real = job_files.read_stored
+
+    def count(folder: Path) -> dict[str, Any]:
+        read.append(folder.name)
+        return real(folder)
+
+    jobs.list()
+    monkeypatch.setattr(job_files, "read_stored", count)
+    for _ in range(3):
+        assert len(jobs.list()) == 3
+        assert [job.job_id for job in job_files.entries(jobs, ("queued",))] == ids[2:]
+    assert set(read) == {ids[2]}
+    Jobs(Home(tmp_path / "home")).redact()
+    assert jobs.get(ids[0]).result == {"skipped": []}

@@ -6,17 +6,21 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.core.errors import BusyError
+from indexer.catalog.store import Catalog
+from indexer.core.errors import BusyError, CatalensError, ReplacedFileError
 from indexer.operations import jobs
+from service.background.refresh import SnapshotRefresh
 from service.engine import Engine
 from service.products.versions import IndexVersions
 from tests.service.api.routes.test_products_batch import files
@@ -35,6 +39,14 @@ BODY = {
 @pytest.fixture
 def web(open_web: Callable[..., FlaskClient]) -> FlaskClient:
     return open_web()
+
+
+def _zipped() -> io.BytesIO:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("mugs/a.png", SHOT)
+    archive.seek(0)
+    return archive
 
 
 @contextmanager
@@ -79,13 +91,9 @@ def test_a_job_that_cannot_be_stored_is_refused(
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(jobs, "write_sealed_json", broken)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("mugs/a.png", SHOT)
-    archive.seek(0)
     for response in (
         web.post("/v1/indexes", json={}),
-        web.post("/v1/imports", data={"archive": (archive, "feed.zip")}),
+        web.post("/v1/imports", data={"archive": (_zipped(), "feed.zip")}),
     ):
         assert str(own.home.path) not in assert_problem(response, status, code)["detail"]
     assert list((own.home.path / "jobs").iterdir()) == []
@@ -224,3 +232,90 @@ def test_a_home_that_is_gone_is_said_by_the_probe_and_by_questions(
         thread.join()
         for response in (*found, web.get("/v1/products/cross-red")):
             assert "moved" in assert_problem(response, 503, "replaced-file")["detail"]
+
+
+def _moved(home: Path) -> None:
+    home.rename(home.with_name("elsewhere"))
+
+
+def _deleted(home: Path) -> None:
+    shutil.rmtree(home)
+
+
+def _unmounted(home: Path) -> None:
+    home.rename(home.with_name("elsewhere"))
+    home.mkdir()
+
+
+@pytest.mark.parametrize("harm", [_moved, _deleted, _unmounted])
+def test_nothing_is_acknowledged_or_made_where_the_home_was(
+    web: FlaskClient, own: Engine, harm: Callable[[Path], None]
+) -> None:
+    """What were written to a new folder in the home's place would be lost with it; nor is a home
+    that is gone taken for one without jobs, reviews or an active version."""
+    harm(own.home.path)
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/v1/imports", {"data": {"archive": (_zipped(), "feed.zip")}}),
+        ("POST", "/v1/indexes", {"json": {}}),
+        ("GET", "/v1/jobs", {}),
+        ("GET", f"/v1/jobs/{'0' * 32}", {}),
+        ("DELETE", f"/v1/jobs/{'0' * 32}", {}),
+        ("PUT", "/v1/products/new", {"json": BODY}),
+        ("PATCH", "/v1/products/cross-red", {"json": {"price": 3}}),
+        ("DELETE", "/v1/products/cross-red", {}),
+        ("GET", "/v1/reviews", {}),
+        ("POST", "/v1/review", {"data": {"images": (io.BytesIO(SHOT), "a.png")}}),
+        ("POST", "/v1/indexes:rollback", {"json": {}}),
+        ("POST", "/v1/classes", {"data": {"label": "new", "images": (io.BytesIO(SHOT), "a.png")}}),
+        ("GET", "/readyz", {}),
+    ]
+    answers = {}
+    for method, path, sent in asked:
+        answers[f"{method} {path}"] = web.open(path, method=method, **sent)
+    said = {name: (one.status_code, one.get_json()["code"]) for name, one in answers.items()}
+    assert said == dict.fromkeys(answers, (503, "replaced-file"))
+    for task in own._background._tasks:
+        with suppress(CatalensError):
+            task.poll()
+    own.close()
+    left = sorted(own.home.path.rglob("*")) if own.home.path.exists() else []
+    assert left == []
+    assert own.home.path.exists() == (harm is _unmounted)
+
+
+def _no_database(catalog: Path) -> None:
+    with catalog.open("r+b") as file:
+        file.write(b"no database at all " * (catalog.stat().st_size // 19 + 1))
+
+
+def _of_another(catalog: Path) -> None:
+    other = catalog.with_name("other.sqlite3")
+    Catalog.create(other).close()
+    with catalog.open("r+b") as file:
+        file.write(other.read_bytes())
+        file.truncate()
+
+
+@pytest.mark.parametrize("harm", [_no_database, _of_another])
+def test_a_catalog_that_is_overwritten_in_place_is_no_failure_of_ours(
+    web: FlaskClient, own: Engine, harm: Callable[[Path], None]
+) -> None:
+    """Whatever is asked, and whether what asks knows some of its pages still: 503 and what to do,
+    from the first look on."""
+    assert web.post("/v1/search", json={"text": "red ring"}).status_code == 200
+    own.catalog.database.checkpoint()
+    harm(own.home.catalog_file)
+    for round_number in range(2):
+        for method, path, sent in (
+            ("POST", "/v1/search", {"json": {"text": "red ring"}}),
+            ("GET", "/v1/products", {}),
+            ("GET", "/v1/products/cross-red", {}),
+            ("GET", "/v1/facets", {}),
+            ("PUT", "/v1/products/new", {"json": BODY}),
+        ):
+            response = web.open(path, method=method, **sent)
+            if round_number or response.status_code != 200:
+                assert "start" in assert_problem(response, 503, "replaced-file")["detail"]
+        with pytest.raises(ReplacedFileError):
+            SnapshotRefresh(own.snapshots, own._probe).poll()
+    assert_problem(web.get("/readyz"), 503, "replaced-file")
