@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
 from indexer.core.atomic_files import file_stamp
-from indexer.core.lru import LRUCache
+from indexer.core.lru import LRUCache, ValueT
 
-ValueT = TypeVar("ValueT")
 # Modification time in ns, inode, size.
 FileStamp = tuple[int, int, int]
 

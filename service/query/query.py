@@ -68,7 +68,7 @@ _VERSION = "Answer from this index version and its model instead of the serving 
 
 Whole = Annotated[int, Field(strict=True)]
 Weight = Annotated[float, Field(strict=True, ge=0)]
-Weights = Annotated[dict[Annotated[str, Field(max_length=64)], Weight], Field(max_length=64)]
+WeightsField = Annotated[dict[Annotated[str, Field(max_length=64)], Weight], Field(max_length=64)]
 ProductId = Annotated[str, Field(min_length=1, max_length=256)]
 Collapse = Literal["none", "same_photo", "near_duplicate"]
 OutOfStock = Literal["show", "last", "hide"]
@@ -153,7 +153,7 @@ class SearchFields(GroupFields, ShownFields):
     )
     min_score: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
     filter: FilterField = None
-    weights: Weights | None = Field(default=None, description=_WEIGHTS)
+    weights: WeightsField | None = Field(default=None, description=_WEIGHTS)
     collapse: Collapse = Field(default="none", description=_COLLAPSE)
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description=_EXPLAIN)
     fields: ResultFields = Field(default=[], description=FIELDS_HELP)
@@ -166,7 +166,7 @@ class SearchOptions(SearchFields, SnapshotSelector):
     fingerprint, the client and the command line follow.
     """
 
-    mix: Weights | None = Field(default=None, description=_MIX)
+    mix: WeightsField | None = Field(default=None, description=_MIX)
     cursor: Annotated[str, Field(max_length=1024, description=_CURSOR)] | None = None
 
 
