@@ -161,7 +161,7 @@ def test_a_folder_that_is_no_utf_8_is_remembered_and_named(
     note_pushed(home, odd / "depot")
     assert "caf\\xe9" in capfd.readouterr().out
     assert [Path(made.path).parent for made in made_backups(home)] == [odd]
-    assert pushed_folders(home) == [odd / "depot"]
+    assert odd / "depot" in pushed_folders(home)
     assert cli.run(["where", "--home", str(home.path)]) == 0
     assert "caf\\xe9" in capfd.readouterr().out
     assert cli.run(["where", "--home", str(home.path), "--json"]) == 0

@@ -184,7 +184,7 @@ def test_a_damaged_or_newer_file_is_named(keywords: Keywords) -> None:
     keywords.path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match=r"keywords\.sqlite3 is damaged.*delete it"):
         keywords.search(["blue"])
-    keywords.path.unlink()
+    keywords.path.write_bytes(b"")
     with connect(keywords.path) as sql:
         sql.execute("PRAGMA user_version = 2")
     with pytest.raises(NewerFormatError, match="format 2"):
