@@ -159,6 +159,8 @@ def _show_erased(found: dict[str, Any]) -> None:
             click.echo(f"{folder}: {new} lies there instead of {old}")
         for old in seen["removed"]:
             click.echo(f"{folder}: {old} is gone; push another one")
+        for model in seen["models"]:
+            click.echo(f"{folder}: model {model} is gone, which no version there names")
     for name, reason in outside["failed"].items():
         log(f"not erased: {name}: {reason}")
     for folder in outside["not_named"]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from indexer.catalog.change_log import Living
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import (
     read_sealed_texts,
@@ -26,8 +26,11 @@ from indexer.core.manifest import Manifest, read_manifest, version_number
 from indexer.index.transfer import locked_folder, push
 from indexer.index.version import Versions
 from indexer.index.version_files import ROWS
+from indexer.model.registry import may_hold_classes
 
 _FILE = "pushed.json"
+# What a push or a removal that was killed leaves beside the whole folders.
+_LEFTOVERS = (".incoming-*", ".*.removed")
 MEND_PUSHED = (
     "restore it from a backup's folder, or delete it and push to each folder again (catalens index "
     "push DIR): erasure asks for those that it knows"
@@ -42,6 +45,8 @@ class PushedErasure:
     replaced: dict[str, str] = field(default_factory=dict)
     # Versions of which the home has none any more.
     removed: list[str] = field(default_factory=list)
+    # Models with classes that no version there names any more.
+    models: list[str] = field(default_factory=list)
     # Version -> why it was left alone.
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -73,12 +78,15 @@ def note_pushed(home: Home, folder: Path) -> str:
     return ""
 
 
-def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:
-    """Take the versions that hold deleted products out of ``folder``, for the home's rewrites.
+def erase_pushed(
+    home: Home, catalog: Catalog, folder: Path, held: Set[str] = frozenset()
+) -> PushedErasure:
+    """Take the versions that hold deleted products out of ``folder``, for the home's rewrites, and
+    then the models with classes that none there names any more.
 
-    To be called once the home itself is erased. Versions of another catalog are left alone and
-    named. Raises ``BadHomeError``, ``UnknownVersionError`` where nothing was pushed there,
-    ``BusyError``.
+    To be called once the home itself is erased. ``held``: models with a class of an erased photo.
+    Versions of another catalog are left alone and named. Raises ``BadHomeError``,
+    ``UnknownVersionError`` where nothing was pushed there, ``BusyError``.
     """
     if (folder / "home.json").exists():
         raise BadHomeError(
@@ -87,9 +95,8 @@ def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:
     if not (folder / "indexes").is_dir():
         raise UnknownVersionError(f"{folder} holds no index versions: nothing was pushed there")
     done = PushedErasure()
-    living = catalog.change_log.living()
-    stale = _stale(folder, catalog.change_log.identity(), living, done)
     rewrites = {manifest.root: manifest for manifest in Versions(home).list()}
+    stale = _stale(folder, catalog, held, rewrites, done)
     there = {path.name for path in (folder / "indexes").glob("v*")}
     for manifest in stale:
         rewrite = rewrites.get(manifest.root)
@@ -101,22 +108,63 @@ def erase_pushed(home: Home, catalog: Catalog, folder: Path) -> PushedErasure:
     with locked_folder(folder):
         for manifest in stale:
             remove_folder(folder / "indexes" / manifest.version)
-        for path in (folder / "indexes").glob(".incoming-*"):
-            # A copy that was interrupted may hold them too; a link is somebody else's.
-            if path.is_symlink():
-                path.unlink()
-            else:
-                remove_folder(path)
-    gone = [manifest.version for manifest in stale]
-    done.removed = [name for name in gone if name not in done.replaced]
+        for kind in _LEFTOVERS:
+            for place in ("indexes", "models"):
+                for path in (folder / place).glob(kind):
+                    _remove(path)
+        gone = [manifest.version for manifest in stale]
+        done.removed = [name for name in gone if name not in done.replaced]
+        _remove_models(folder, done, any_gone=bool(gone))
     return done
 
 
+def _remove(path: Path) -> None:
+    """A copy or a removal that was interrupted may hold them too; a link is somebody else's."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        remove_folder(path)
+
+
+def _remove_models(folder: Path, done: PushedErasure, *, any_gone: bool) -> None:
+    """Remove the models there with classes that no version there names: nobody can pull them.
+
+    Where a version cannot be read, or none is there and none was, it is not known what is named:
+    then they stay, and that is said.
+    """
+    models = folder / "models"
+    versions = [
+        path for path in (folder / "indexes").iterdir() if version_number(path.name) is not None
+    ]
+    try:
+        named = {read_manifest(path).model_version for path in versions}
+    except (DamagedIndexError, NewerFormatError) as error:
+        named, unknown = set(), f"it is not known which versions need it: {error}"
+    else:
+        unknown = "no version there says what it is for" if not versions and not any_gone else ""
+    for path in sorted(models.glob("[!.]*")) if models.is_dir() else ():
+        if path.name in named or not path.is_dir() or not may_hold_classes(path):
+            continue
+        if unknown:
+            done.failed[f"models/{path.name}"] = f"{unknown}; delete {path} where nobody pulls it"
+            continue
+        if path.is_symlink():
+            path.unlink()
+        else:
+            remove_folder(path)
+        done.models.append(path.name)
+
+
 def _stale(
-    folder: Path, identity: str | None, living: Living, done: PushedErasure
+    folder: Path,
+    catalog: Catalog,
+    held: Set[str],
+    rewrites: Mapping[str, Manifest],
+    done: PushedErasure,
 ) -> list[Manifest]:
-    """The versions there that hold a deleted product or photo."""
+    """The versions there that hold a deleted product or photo, or name a model that does."""
     found = []
+    identity, living = catalog.change_log.identity(), catalog.change_log.living()
     for path in sorted((folder / "indexes").iterdir()):
         if version_number(path.name) is None:
             continue
@@ -126,10 +174,18 @@ def _stale(
         except (DamagedIndexError, NewerFormatError, OSError, ValueError) as error:
             done.failed[path.name] = f"it cannot be read: {error}"
             continue
+        own = rewrites.get(manifest.root)
         if manifest.version != path.name:
             done.failed[path.name] = f"its manifest is of {manifest.version}"
         elif (manifest.source or {}).get("catalog") != identity:
             done.failed[path.name] = "it is of another catalog: its numbers mean other products"
         elif living.dead_rows(rows).any():
+            found.append(manifest)
+        elif manifest.model_version in held and own is not None and own.model_version in held:
+            done.failed[path.name] = (
+                f"a class of its model {manifest.model_version} was made from an erased photo, "
+                "also in the home: remove the class there, and erase again"
+            )
+        elif manifest.model_version in held:
             found.append(manifest)
     return found

@@ -12,6 +12,7 @@ import structlog
 from indexer.core.atomic_files import folder_aside, replace_folder, sha256_file, written_aside
 from indexer.core.errors import (
     BadModelError,
+    CatalensError,
     DamagedIndexError,
     NewerFormatError,
     UnknownModelError,
@@ -133,6 +134,16 @@ def origin(home: Home, model_version: str) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return model_version
     return str(found) if found else model_version
+
+
+def may_hold_classes(folder: Path) -> bool:
+    """Whether a model has classes that were made from photos or words, or is a revision of another
+    model; also where that cannot be read."""
+    try:
+        stored = read_json(folder / DECISION)
+        return bool(stored["few_shot"]) or stored["origin"] not in (None, folder.name)
+    except (OSError, ValueError, KeyError, TypeError, CatalensError):
+        return True
 
 
 def resolve(home: Home, ref: str | Path | None) -> Bundle:

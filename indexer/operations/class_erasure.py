@@ -50,7 +50,7 @@ def erase_classes(home: Home, catalog: Catalog) -> int:
     ``StorageError``.
     """
     erased = _ErasedPhotos(catalog, Deletions(catalog.database))
-    if home.active() is None or not any(True for _ in _held(home, erased)):
+    if home.active() is None or not any(True for _ in _held(home.models, erased)):
         return 0
     with home.lock("decision", wait_s=30.0):
         active, bundle = active_model(home)
@@ -62,9 +62,9 @@ def erase_classes(home: Home, catalog: Catalog) -> int:
         return changed
 
 
-def models_of_erased(home: Home, catalog: Catalog) -> frozenset[str]:
-    """Models that hold a class of an erased photo."""
-    held = _held(home, _ErasedPhotos(catalog, Deletions(catalog.database)))
+def models_of_erased(models: Path, catalog: Catalog) -> frozenset[str]:
+    """Those in the folder ``models`` that hold a class of an erased photo."""
+    held = _held(models, _ErasedPhotos(catalog, Deletions(catalog.database)))
     return frozenset(model for model, _ in held)
 
 
@@ -73,7 +73,7 @@ def standing_classes(home: Home, catalog: Catalog) -> dict[str, str]:
     return {
         f"models/{model}": f"class {number} was made from an erased photo: "
         f"{class_removal(home, model, number)}"
-        for model, number in _held(home, _ErasedPhotos(catalog, Deletions(catalog.database)))
+        for model, number in _held(home.models, _ErasedPhotos(catalog, Deletions(catalog.database)))
     }
 
 
@@ -95,9 +95,9 @@ def class_number(entry: FewShot) -> int:
     return entry.id if entry.category is None else entry.category
 
 
-def _held(home: Home, erased: _ErasedPhotos) -> Iterator[tuple[str, int]]:
+def _held(models: Path, erased: _ErasedPhotos) -> Iterator[tuple[str, int]]:
     """Model and number of each class that was made from an erased photo."""
-    folders = sorted(home.models.glob("[!.]*")) if home.models.is_dir() else []
+    folders = sorted(models.glob("[!.]*")) if models.is_dir() else []
     for folder in folders:
         for entry in _stored_classes(folder):
             if erased.among(tuple(map(str, entry["photos"]))):

@@ -146,7 +146,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         done.removed = tidy_locked(home).removed
         versions = Versions(home)
         begun_at = catalog.last_sequence()
-        held = models_of_erased(home, catalog)
+        held = models_of_erased(home.models, catalog)
         names = versions.names()
         for number, name in enumerate(names):
             progress("versions", number, len(names))

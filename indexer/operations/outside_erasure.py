@@ -13,6 +13,7 @@ from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.index.pushed import PushedErasure, erase_pushed, pushed_folders
 from indexer.model.feature_store import FeatureCache, default_cache
+from indexer.operations.class_erasure import models_of_erased
 from indexer.training.feature_cache import recapture_key
 
 _FILES = "f" + "[0-9a-f]" * 32 + ".sqlite3"
@@ -47,7 +48,8 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
                 done.failed["cache"] = str(error)
         for folder in folders:
             try:
-                found = done.pushed[str(folder)] = erase_pushed(home, catalog, folder)
+                held = models_of_erased(folder / "models", catalog)
+                found = done.pushed[str(folder)] = erase_pushed(home, catalog, folder, held)
             except CatalensError as error:
                 done.failed[str(folder)] = str(error)
             else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from indexer.core.home import Home
 from indexer.index.pushed import erase_pushed, pushed_folders
 from indexer.index.transfer import pull, push
 from indexer.index.version import Versions
-from indexer.model.bundle import Bundle
+from indexer.model.bundle import Bundle, write_revision
 from indexer.model.feature_store import FeatureCache
 from indexer.operations.erasure import erase
 from indexer.operations.outside_erasure import erase_cached
@@ -60,6 +61,7 @@ def test_the_rewrite_lies_where_the_version_was_pushed(
     assert outside["pushed"][str(depot)] == {
         "replaced": {"v000001": "v000002"},
         "removed": [],
+        "models": [],
         "failed": {},
     }
     assert (outside["not_named"], outside["failed"], outside["cached"]) == ([], {}, None)
@@ -89,6 +91,53 @@ def test_a_version_of_which_the_home_has_none_any_more_goes(
         assert (done.replaced, done.removed, done.failed) == ({}, ["v000001"], {})
         assert held(depot) == []
         assert erase_pushed(home, catalog, depot).removed == []
+
+
+def revise(depot: Path, bundle: Bundle) -> str:
+    """A revision of the model there, as a class that was added or removed makes one."""
+    decision = replace(bundle.decision, origin=bundle.model_version, revision=1)
+    return write_revision(bundle, decision, depot / "models").model_version
+
+
+def test_models_with_classes_that_no_version_there_names_go(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
+    """And what a killed copy or removal left of them. Models of training stay, and so does what a
+    version that cannot be read may name, which is said."""
+    depot = tmp_path / "depot"
+    push(home, depot)
+    old = revise(depot, bundle)
+    for name in (".incoming-m", ".m.01234567.removed"):
+        shutil.copytree(depot / "models" / old, depot / "models" / name)
+    with open_catalog(home) as catalog:
+        done = erase_pushed(home, catalog, depot)
+        assert (done.models, done.removed, done.failed) == ([old], [], {})
+        assert [path.name for path in (depot / "models").iterdir()] == [bundle.model_version]
+        revise(depot, bundle)
+        (depot / "indexes" / "v000001" / "manifest.json").write_text("{")
+        done = erase_pushed(home, catalog, depot)
+        assert "not known which versions need it" in done.failed[f"models/{old}"]
+        shutil.rmtree(depot / "indexes" / "v000001")
+        done = erase_pushed(home, catalog, depot)
+        assert f"delete {depot / 'models' / old}" in done.failed[f"models/{old}"]
+        assert (depot / "models" / old).is_dir()
+
+
+def test_a_version_there_whose_model_holds_an_erased_photo_goes(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Though it has no row of the product: unless the home itself serves with that class."""
+    depot = tmp_path / "depot"
+    push(home, depot)
+    held = {bundle.model_version}
+    with open_catalog(home) as catalog:
+        done = erase_pushed(home, catalog, depot, held)
+        assert "also in the home" in done.failed["v000001"]
+        for _ in range(2):
+            build(home, bundle)
+        Versions(home).gc()
+        done = erase_pushed(home, catalog, depot, held)
+        assert (done.removed, done.failed) == (["v000001"], {})
 
 
 def test_what_is_not_this_home_s_is_left_alone(home: Home, bundle: Bundle, tmp_path: Path) -> None:

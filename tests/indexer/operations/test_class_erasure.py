@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from indexer.catalog.photo_store import PhotoStore
+from indexer.index.transfer import push
 from indexer.index_build.pipeline import build_index
 from indexer.model.decision_layer import FewShot
 from indexer.model.registry import resolve
 from indexer.operations.class_erasure import class_number, class_removal
 from indexer.operations.erasure import Erased, erase
 from indexer.operations.erasure_audit import find_traces, ticket
+from indexer.operations.outside_erasure import erase_outside
 from service.engine import Engine
 from service.products.writer import Draft
 from tests.service.conftest import own, own_home, photo, template  # noqa: F401  (the drawn shop)
@@ -85,6 +87,30 @@ def test_a_class_is_fitted_anew_without_the_erased_photo(own: Engine) -> None:  
     (alone,) = rows(own)
     np.testing.assert_allclose(entry.prototype, alone.prototype, atol=2e-3)
     np.testing.assert_allclose(entry.weight, alone.weight, atol=2e-2)
+
+
+def test_a_folder_of_pushed_versions_keeps_no_removed_class(
+    own: Engine,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Neither its label nor its hashes nor its vectors: the model that held them goes there, too,
+    once no version there names it."""
+    depot = tmp_path / "depot"
+    given = [stored(own, name) for name in ("dots-red", "dots-blue")]
+    number = own.classes.add("Zwielicht", given).content.id
+    build_index(own.home, bundle=resolve(own.home, None), activate=True)
+    own.refresh()
+    held = own.ready().model_version
+    push(own.home, depot)
+    own.classes.remove(number=number)
+    delete(own, "dots-red")
+    assert erased(own).failed == {}
+    done = erase_outside(own.home, cache=False, pushed=[depot])
+    assert (done.failed, done.pushed[str(depot)].models) == ({}, [held])
+    files = [path for path in depot.rglob("*") if path.is_file()]
+    assert not any(b"Zwielicht" in path.read_bytes() for path in files)
+    model = own.ready().model_version
+    assert [path.name for path in (depot / "models").iterdir()] == [model]
 
 
 def test_a_class_of_that_photo_alone_is_no_complete_erasure(
