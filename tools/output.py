@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from operator import itemgetter
@@ -48,6 +49,25 @@ def print_result(document: Any, as_json: bool, human: Callable[[Any], None]) -> 
         click.echo(plain_json(text))
     else:
         human(document)
+
+
+def print_secret(document: Any, name: str, as_json: bool, *, otherwise: str) -> None:
+    """``print_result`` of what is shown once, the value ``name`` of ``document``: out of this
+    process when this returns.
+
+    Raises ``click.ClickException`` where it cannot be, which says ``otherwise``.
+    """
+    try:
+        print_result(document, as_json, lambda found: click.echo(found[name]))
+        sys.stdout.flush()
+    except OSError as error:
+        # Else the interpreter tries, and complains, once more at its exit.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        reason = error.strerror or error
+        raise click.ClickException(
+            f"the secret cannot be written out ({reason}): {otherwise}"
+        ) from error
 
 
 def print_table(

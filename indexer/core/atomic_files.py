@@ -213,16 +213,35 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
         stream.write(data)
 
 
+@contextmanager
+def prepared_file(path: Path, data: bytes, *, private: bool = False) -> Iterator[None]:
+    """``write_atomic`` in two steps: all is written and flushed beside ``path`` before the block,
+    and takes its place when the block ends well."""
+    with written_aside(path, private=private) as aside:
+        aside.write_bytes(data)
+        fsync_path(aside)
+        yield
+
+
 def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """``write_atomic`` of readable JSON. A path that is no UTF-8 is in it as JSON's escapes, which
     give the same path again."""
+    write_atomic(path, _readable_json(value), private=private)
+
+
+def _readable_json(value: Any) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, text.encode("utf-8", "backslashreplace"), private=private)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_sealed_json(path: Path, value: dict[str, Any], *, private: bool = False) -> None:
     """``write_json`` with a checksum under "seal": one changed byte must not be another answer."""
-    write_json(path, {**value, "seal": seal_of(value)}, private=private)
+    write_atomic(path, sealed_json(value), private=private)
+
+
+def sealed_json(value: dict[str, Any]) -> bytes:
+    """The file that ``write_sealed_json`` writes."""
+    return _readable_json({**value, "seal": seal_of(value)})
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
@@ -263,8 +282,12 @@ def read_sealed_texts(path: Path) -> list[str]:
 
 def write_sealed_lines(path: Path, lines: Sequence[str], *, private: bool = False) -> None:
     """``write_atomic`` of lines of ASCII letters and digits, with a checksum as the last one."""
-    text = "\n".join([*lines, _line_seal(lines)]) + "\n"
-    write_atomic(path, text.encode("ascii"), private=private)
+    write_atomic(path, sealed_lines(lines), private=private)
+
+
+def sealed_lines(lines: Sequence[str]) -> bytes:
+    """The file that ``write_sealed_lines`` writes."""
+    return ("\n".join([*lines, _line_seal(lines)]) + "\n").encode("ascii")
 
 
 def read_sealed_lines(path: Path) -> list[str]:

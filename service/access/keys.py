@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shlex
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from indexer.core.atomic_files import (
     canonical_json,
     close_file,
+    prepared_file,
     read_sealed_json,
-    write_sealed_json,
+    sealed_json,
 )
 from indexer.core.errors import (
     BadHomeError,
@@ -119,7 +122,14 @@ class KeyFile:
         return keys
 
     def create(self, name: str, role: Role, *, rate: float | None = None) -> NewKey:
-        """Make a key. A name that was revoked can be given again.
+        """Make a key, as ``creating``."""
+        with self.creating(name, role, rate=rate) as made:
+            return made
+
+    @contextmanager
+    def creating(self, name: str, role: Role, *, rate: float | None = None) -> Iterator[NewKey]:
+        """A key that is shown in the block, and stands once the block ends well: nobody's secret
+        stands that nobody saw. A name that was revoked can be given again.
 
         Raises ``BadRequestError`` for a name that cannot be shown, ``KeyExistsError``.
         """
@@ -139,12 +149,19 @@ class KeyFile:
             made = AccessKey(
                 name=name, role=role, created=secret.made, secrets=(secret,), rate=rate
             )
-            self._write((*(key for key in keys if key.name != name), made))
-        return NewKey(name, role, text)
+            kept = [key for key in keys if key.name != name]
+            with self._prepared((*kept, made)):
+                yield NewKey(name, role, text)
 
     def rotate(self, name: str, *, overlap_s: float = 0.0) -> NewKey:
-        """Give a key a new secret; the old one ends after ``overlap_s``. Raises
-        ``UnknownKeyError``."""
+        """Give a key a new secret, as ``rotating``."""
+        with self.rotating(name, overlap_s=overlap_s) as made:
+            return made
+
+    @contextmanager
+    def rotating(self, name: str, *, overlap_s: float = 0.0) -> Iterator[NewKey]:
+        """A new secret of a key, which is shown in the block and holds once the block ends well;
+        the old one ends after ``overlap_s``. Raises ``UnknownKeyError``."""
         with self._home.lock("keys", wait_s=_WAIT_S):
             keys = self.read()
             key = _find(keys, name)
@@ -158,8 +175,8 @@ class KeyFile:
                 if overlap_s
             ]
             changed = key.model_copy(update={"secrets": (*ending, secret)})
-            self._write(tuple(changed if one.name == name else one for one in keys))
-        return NewKey(name, key.role, text)
+            with self._prepared(tuple(changed if one.name == name else one for one in keys)):
+                yield NewKey(name, key.role, text)
 
     def set_rate(self, name: str, rate: float | None) -> AccessKey:
         """Let a key ask ``rate`` times a second; None: as is set. Raises ``UnknownKeyError``."""
@@ -178,8 +195,15 @@ class KeyFile:
         return ended
 
     def _write(self, keys: tuple[AccessKey, ...]) -> None:
-        stored = _Stored(format=1, keys=keys)
-        write_sealed_json(self.path, stored.model_dump(mode="json"), private=True)
+        with self._prepared(keys):
+            pass
+
+    @contextmanager
+    def _prepared(self, keys: tuple[AccessKey, ...]) -> Iterator[None]:
+        """The keys as they are once the block ends well."""
+        stored = _Stored(format=1, keys=keys).model_dump(mode="json")
+        with prepared_file(self.path, sealed_json(stored), private=True):
+            yield
         self._home.mark(_MARK)
 
     def _had_keys(self) -> bool:
@@ -202,7 +226,12 @@ def _make_secret() -> tuple[str, KeySecret]:
 
 
 def _find(keys: tuple[AccessKey, ...], name: str) -> AccessKey:
-    found = next((key for key in keys if key.name == name and key.revoked is None), None)
+    found = next((key for key in keys if key.name == name), None)
     if found is None:
         raise UnknownKeyError(f"no key is called {name!a}; catalens keys list shows them")
+    if found.revoked is not None:
+        raise UnknownKeyError(
+            f"the key {name!a} was revoked and is not taken any more; make a new one of this name: "
+            f"catalens keys create {shlex.quote(name)} --role {found.role}"
+        )
     return found

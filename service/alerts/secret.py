@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.core.atomic_files import storage_failure, write_sealed_lines
+from indexer.core.atomic_files import prepared_file, sealed_lines, storage_failure
 from indexer.core.errors import BadHomeError, BusyError
 from indexer.core.home import SECRET_FILE, Home, read_secret
 
@@ -67,19 +68,40 @@ def load_secret(home: Home) -> AlertSecret:
 
 def rotate_secret(home: Home) -> AlertSecret:
     """Make a new secret; the one before signs beside it for a week."""
+    with rotating_secret(home):
+        pass
+    return _read(home.secret_file)
+
+
+@contextmanager
+def rotating_secret(home: Home) -> Iterator[str]:
+    """A new secret, which is shown in the block and signs once the block ends well: a failed one
+    does not take the place of that which receivers have. Raises as ``load_secret``."""
     path = home.secret_file
     before = _read(path).current if path.exists() else None
     lines = [secrets.token_hex(32)]
     if before is not None:
         lines += [before, str(int(time.time() + OVERLAP_S))]
-    _write(home, lines)
-    return _read(path)
+    with _written(home, lines):
+        yield lines[0]
 
 
 def _write(home: Home, lines: list[str]) -> None:
+    with _written(home, lines):
+        pass
+
+
+@contextmanager
+def _written(home: Home, lines: list[str]) -> Iterator[None]:
+    """The secrets of the home are ``lines`` once the block ends well."""
     path = home.secret_file
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(prepared_file(path, sealed_lines(lines), private=True))
+        except OSError as error:
+            raise storage_failure(path, error) from error
+        yield
     try:
-        write_sealed_lines(path, lines, private=True)
         path.chmod(0o600)
     except OSError as error:
         raise storage_failure(path, error) from error

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from tools.options import AnyPath, home_option, json_option
-from tools.output import print_result, print_table
+from tools.output import print_result, print_secret, print_table
 
 
 @click.group()
@@ -70,10 +70,17 @@ def test(home: Path, config: Path | None, as_json: bool) -> None:
 def secret(home: Path, rotate: bool, as_json: bool) -> None:
     """Print the secret that signs webhooks."""
     from indexer.core.home import Home
-    from service.alerts.secret import load_secret, rotate_secret
+    from service.alerts.secret import load_secret, rotating_secret
 
-    found = rotate_secret(Home(home)) if rotate else load_secret(Home(home))
-    print_result({"secret": found.current}, as_json, lambda document: print(document["secret"]))
+    if not rotate:
+        known = {"secret": load_secret(Home(home)).current}
+        print_secret(known, "secret", as_json, otherwise="it stands; run the command again")
+        return
+    with rotating_secret(Home(home)) as made:
+        known = {"secret": made}
+        print_secret(
+            known, "secret", as_json, otherwise="no new one was made, the one before signs"
+        )
 
 
 def _show(found: dict[str, Any]) -> None:

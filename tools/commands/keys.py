@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.options import NumberRange, home_option, json_option
-from tools.output import log, print_result, print_table
+from tools.output import log, print_result, print_secret, print_table
 
 if TYPE_CHECKING:
-    from service.access.keys import AccessKey
+    from service.access.keys import AccessKey, NewKey
 
 
 @click.group()
@@ -47,7 +47,9 @@ def create(name: str, home: Path, role: Any, rate: float | None, as_json: bool) 
     from indexer.core.home import Home
     from service.access.keys import KeyFile
 
-    print_result(KeyFile(Home(home)).create(name, role, rate=rate), as_json, _show_new)
+    with KeyFile(Home(home)).creating(name, role, rate=rate) as made:
+        print_secret(made, "key", as_json, otherwise="no key was made")
+    _tell(made, as_json)
 
 
 @keys.command("list")
@@ -78,8 +80,9 @@ def rotate(name: str, home: Path, overlap: str | None, as_json: bool) -> None:
     from service.access.keys import KeyFile
 
     overlap_s = 0.0 if overlap is None else parse_period(overlap)
-    made = KeyFile(Home(home)).rotate(name, overlap_s=overlap_s)
-    print_result(made, as_json, _show_new)
+    with KeyFile(Home(home)).rotating(name, overlap_s=overlap_s) as made:
+        print_secret(made, "key", as_json, otherwise="the key stays as it was")
+    _tell(made, as_json)
 
 
 @keys.command("rate")
@@ -132,9 +135,9 @@ def _document(key: AccessKey) -> dict[str, Any]:
     }
 
 
-def _show_new(found: dict[str, Any]) -> None:
-    click.echo(found["key"])
-    log(f"key of {found['name']} ({found['role']}); it is shown this once: keep it in a safe place")
+def _tell(made: NewKey, as_json: bool) -> None:
+    if not as_json:
+        log(f"key of {made.name} ({made.role}); it is shown this once: keep it in a safe place")
 
 
 def _show_keys(found: dict[str, Any]) -> None:
@@ -144,11 +147,20 @@ def _show_keys(found: dict[str, Any]) -> None:
             key["role"],
             key["rate"],
             _day(key["created"]),
-            f"revoked {_day(key['revoked'])}" if key["revoked"] else "in use",
+            _state(key),
         )
         for key in found["keys"]
     ]
     print_table(("name", "role", "rate", "created", ""), rows)
+
+
+def _state(key: dict[str, Any]) -> str:
+    if key["revoked"]:
+        return f"revoked {_day(key['revoked'])}"
+    if key["old_until"]:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(key["old_until"]))
+        return f"in use, the secret before too, until {until}"
+    return "in use"
 
 
 def _day(seconds: float) -> str:

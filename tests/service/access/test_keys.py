@@ -52,6 +52,37 @@ def test_names_are_given_once_and_can_be_shown(home: Home) -> None:
     assert [(key.name, key.role, key.revoked) for key in keys.read()] == [("jane", "admin", None)]
 
 
+def test_a_secret_that_nobody_saw_stands_nowhere(home: Home) -> None:
+    """Where it could not be shown, there is no key, or the old secret goes on as it was."""
+    keys = KeyFile(home)
+    with pytest.raises(OSError, match="full"), keys.creating("jane", "admin"):
+        raise OSError("full")
+    assert not home.keys_file.exists()
+    assert not home.has_mark("keys")
+    old = keys.create("jane", "write")
+    before = home.keys_file.read_bytes()
+    with pytest.raises(OSError, match="full"), keys.rotating("jane", overlap_s=60.0):
+        raise OSError("full")
+    assert home.keys_file.read_bytes() == before
+    with keys.rotating("jane") as made:
+        pass
+    (stored,) = keys.read()
+    assert [one.sha256 for one in stored.secrets] == [hash_key(made.key)] != [hash_key(old.key)]
+    assert not list(home.path.glob(".*.tmp"))
+
+
+def test_a_revoked_key_is_told_from_one_that_never_was(home: Home) -> None:
+    """The refusal of each change says that it was revoked, and the command that makes it anew."""
+    keys = KeyFile(home)
+    keys.create("jane", "review")
+    keys.revoke("jane")
+    for change in (keys.revoke, keys.rotate, lambda name: keys.set_rate(name, 1.0)):
+        with pytest.raises(UnknownKeyError, match=r"revoked.*keys create jane --role review"):
+            change("jane")  # type: ignore[operator]
+    with pytest.raises(UnknownKeyError, match="no key is called 'joe'"):
+        keys.rotate("joe")
+
+
 def test_a_lost_or_damaged_file_is_not_taken_for_no_keys(home: Home) -> None:
     """Else the service would be open to everybody; the command that is named mends it."""
     keys = KeyFile(home)
