@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from tools.cli import cli
+from tools.options import AnyPath
 
 HEADER = """# Command line
 
@@ -74,7 +75,7 @@ def _cell(text: str) -> str:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=AnyPath)
 def main(file: Path) -> None:
     """Write the page to FILE."""
     file.write_text(cli_page(), encoding="utf-8")

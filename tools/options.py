@@ -14,14 +14,23 @@ from typing import Any
 
 import click
 
-AnyPath = click.Path(path_type=Path)
+_EMPTY = "an empty path names no file or folder (an empty variable of a script?): name one"
 
 
-class _OutputPath(click.Path):
+class _GivenPath(click.Path):
+    """A file or folder. An empty text is none: it would stand for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if value in ("", b""):
+            self.fail(_EMPTY, param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+class _OutputPath(_GivenPath):
     """A file or folder to write, not one of a home's own."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        path = super().convert(value, param, ctx)
         place = path.resolve()
         for folder in (place, *place.parents):
             if (folder / "home.json").is_file():
@@ -34,7 +43,18 @@ class _OutputPath(click.Path):
         return path
 
 
+class _PlaceText(click.types.StringParamType):
+    """A file or folder, or the address or version that may stand instead; never empty."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "":
+            self.fail(_EMPTY, param, ctx)
+        return str(super().convert(value, param, ctx))
+
+
+AnyPath = _GivenPath(path_type=Path)
 OutputPath = _OutputPath(path_type=Path)
+PlaceText = _PlaceText()
 DEVICE = click.Choice(["auto", "cpu", "cuda"])
 
 

@@ -44,6 +44,40 @@ def test_every_number_has_an_end() -> None:
     assert open_range.convert("0.5", None, None) == 0.5
 
 
+def test_no_command_takes_an_empty_path() -> None:
+    """It would stand for the folder that the command happens to run in: a script's empty variable
+    would import or back up that."""
+    places = [
+        (name, parameter)
+        for name, parameter in every_option()
+        if isinstance(parameter.type, click.Path) or parameter.name in ("feed", "model")
+    ]
+    assert len(places) > 80
+    for name, parameter in places:
+        context = click.Context(click.Command(name))
+        with pytest.raises(click.BadParameter, match="names no file or folder"):
+            parameter.type.convert("", parameter, context)
+        assert str(parameter.type.convert("some", parameter, context)) == "some"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["import", ""], ["backup", ""], ["start", ""], ["sync", "add", "x", "", "--every", "1h"]],
+)
+def test_an_empty_argument_touches_nothing(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not the folder that is open, nor a home, and the message says what was empty."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "catalog.csv").write_text("id,title\na,b\n")
+    assert cli.run([*command, "--home", "home"]) == 2
+    assert "an empty path names no file" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.csv"]
+
+
 @pytest.mark.parametrize(
     "command",
     [

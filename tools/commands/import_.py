@@ -12,7 +12,7 @@ import click
 from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.import_page import show_dry_run, show_import
-from tools.options import AnyPath, given, home_option, json_option
+from tools.options import AnyPath, PlaceText, given, home_option, json_option
 from tools.output import log, print_result, stages
 
 
@@ -39,7 +39,10 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 @home_option
 @feed_options
 @click.option(
-    "--model", metavar="M", help="What embeds photos that are not kept; as for index build."
+    "--model",
+    type=PlaceText,
+    metavar="M",
+    help="What embeds photos that are not kept; as for index build.",
 )
 @click.option("--fetch", is_flag=True, help="Fetch photos that the feed names by address.")
 @fetch_options

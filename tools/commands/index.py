@@ -15,6 +15,7 @@ from tools.options import (
     FromSignature,
     NumberRange,
     OutputPath,
+    PlaceText,
     config_option,
     device_option,
     given,
@@ -37,7 +38,10 @@ index.add_command(erase)
 @index.command("build")
 @home_option
 @click.option(
-    "--model", metavar="M", help="A model folder (registered on the way) or a registered version."
+    "--model",
+    type=PlaceText,
+    metavar="M",
+    help="A model folder (registered on the way) or a registered version.",
 )
 @click.option(
     "--recall",

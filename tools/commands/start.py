@@ -12,12 +12,12 @@ import click
 
 from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import given, home_option, json_option
+from tools.options import PlaceText, given, home_option, json_option
 from tools.output import log, print_result, say
 
 
 @click.command()
-@click.argument("feed")
+@click.argument("feed", type=PlaceText)
 @home_option
 @click.option(
     "--serve/--no-serve",

@@ -10,7 +10,7 @@ import click
 
 from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import AnyPath, given, home_option, json_option
+from tools.options import AnyPath, PlaceText, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sync() -> None:
 
 @sync.command("add")
 @click.argument("name")
-@click.argument("feed")
+@click.argument("feed", type=PlaceText)
 @home_option
 @click.option("--every", required=True, metavar="PERIOD", help="How often, such as 15m, 1h or 1d.")
 @click.option(
