@@ -76,6 +76,7 @@ def erase(
     from indexer.operations.erasure_audit import ticket as make_ticket
     from indexer.operations.made_backups import made_backups
     from indexer.operations.outside_erasure import erase_outside
+    from indexer.operations.sync_source import SyncSources
     from indexer.reviews.store import forget_photos
 
     if ticket is not None and len(products) != 1:
@@ -106,6 +107,7 @@ def erase(
         **to_plain(done),
         "outside": to_plain(outside),
         "backups": [to_plain(made) for made in backups],
+        "feeds": SyncSources(opened).makers(),
     }
     print_result(document, as_json, _show_erased)
     failed = {**done.failed, **outside.failed}
@@ -136,6 +138,7 @@ def _require_known(catalog: Catalog, products: tuple[str, ...]) -> None:
 
 def _show_erased(found: dict[str, Any]) -> None:
     from indexer.operations.erasure import describe_strays
+    from indexer.operations.sync_source import describe_return
 
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
@@ -167,6 +170,8 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"versions were pushed to {folder}: erase there with --pushed {folder}")
     for made in found["backups"] if rest or found["products"] else ():
         log(f"what was erased may still be in the backup {made['path']}")
+    if found["feeds"] and (rest or found["products"]):
+        log(describe_return(found["feeds"]))
 
 
 def retention_terms(home: Path, config: Path | None) -> Any:

@@ -67,12 +67,12 @@ class FileInUse:
         if code == _READONLY:
             return read_only_error(self.path)
         if code == _FULL:
-            return DiskFullError(f"{self.path}: {error}")
+            return DiskFullError(f"{self.path}: {error} (catalens index gc makes room first)")
         if code in (_IO_FAILED, _CANNOT_OPEN) and not self.in_memory:
             if not has_room(self.path.parent, _ROOM_TO_READ):
                 return DiskFullError(
                     f"{self.path}: its disk is full, and SQLite needs a little room even to read: "
-                    f"make room ({error})"
+                    f"make room, first by catalens index gc ({error})"
                 )
             if self.path.exists() and not os.access(self.path, os.R_OK):
                 return foreign_failure(self.path)

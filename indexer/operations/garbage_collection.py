@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import is_claimed, remove_folder
-from indexer.core.errors import BusyError, CatalensError, CatalogBehindError
+from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, DiskFullError
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
@@ -61,7 +62,41 @@ def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     stay. What came to its end by its term goes too. Raises ``BusyError`` while an index is built or
     an erasure runs, whose new versions are in nobody's history yet, and what ``open_catalog``
     raises where the home's catalog is not there.
+
+    On a full disk what needs no room to be removed goes first. Raises ``DiskFullError`` where that
+    was not enough, and says what to delete by hand.
     """
+    try:
+        return _tidied(home, terms)
+    except (DiskFullError, OSError) as error:
+        if not _is_full(error):
+            raise
+    # Half-written files and versions, which are found without the catalog; it cannot be opened.
+    with home.lock("build"):
+        removed, leftovers = Versions(home).gc(), sweep(home)
+    try:
+        done = _tidied(home, terms)
+    except (DiskFullError, OSError) as error:
+        if not _is_full(error):
+            raise
+        raise DiskFullError(
+            f"{home.path}: its disk is full ({len(removed)} versions and {leftovers} half-written "
+            "files were removed, which was not enough): delete something on it that is not the "
+            f"home's, or {home.thumbnails}, whose files are made again when they are shown; then "
+            "run catalens index gc again"
+        ) from error
+    done.removed = [*removed, *done.removed]
+    done.leftovers += leftovers
+    return done
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, DiskFullError) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    )
+
+
+def _tidied(home: Home, terms: RetentionTerms | None) -> Tidied:
     held = None
     if has_catalog(home):
         with open_catalog(home) as catalog, suppress(BusyError):

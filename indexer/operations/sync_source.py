@@ -93,6 +93,15 @@ class SyncRun:
     warnings: list[str] = field(default_factory=list)
 
 
+def describe_return(makers: Sequence[str]) -> str:
+    """A sentence on ``SyncSources.makers``."""
+    names = ", ".join(makers)
+    return (
+        f"kept in step with: {names}; a feed that still lists a deleted id makes the product again "
+        "at its next run, so take it out of the feed first"
+    )
+
+
 def parse_period(text: str) -> float:
     """Seconds of ``90s``, ``15m``, ``1h``, ``1d`` or ``1w``. Raises ``BadRequestError``.
 
@@ -177,6 +186,11 @@ class SyncSources:
                 rest.unlink(missing_ok=True)
         # At the end: after a kill it can be removed again.
         path.unlink(missing_ok=True)
+
+    def makers(self) -> list[str]:
+        """The names of feeds that make products, and so make one again that was erased here and is
+        still listed there: a tombstone refuses older versions only, and rows have none."""
+        return [source.name for source in self.all() if source.only is None]
 
     # -- history
 

@@ -17,6 +17,7 @@ from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
+from indexer.operations.sync_source import SyncSources, describe_return
 from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
@@ -83,7 +84,11 @@ class WriteResult:
         field(default=None, metadata=OPTIONAL)
     )
     warnings: Annotated[
-        list[str] | None, Field(description="What the write changed beside the product.")
+        list[str] | None,
+        Field(
+            description="What the write changed beside the product; of a DELETE the feeds kept in "
+            "step that may bring it back."
+        ),
     ] = field(default=None, metadata=OPTIONAL)
 
 
@@ -232,9 +237,14 @@ class ProductCatalog:
         timer = StageTimer()
         written = self._writer.write_one(write, timer)
         self._embedder.forget([written])
-        said = list(written.warnings) or None
+        said = [*written.warnings, *self._feeds(written)] or None
         result = WriteResult(write.product_id, written.outcome, written.sequence, ticket, said)
         return Envelope.around(result, self._snapshots.current, timer)
+
+    def _feeds(self, written: Written) -> list[str]:
+        """What may bring the product back that a write deleted."""
+        makers = SyncSources(self._home).makers() if written.outcome == "deleted" else []
+        return [describe_return(makers)] if makers else []
 
     def _stored(
         self, products: Sequence[Product], view: Presentation = PLAIN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
@@ -48,3 +49,27 @@ def test_backups_that_hold_it_are_named(
     for words, named in ((["bare"], True), (["bare"], True), ([], False)):
         assert cli.run(["index", "erase", *words, "--home", str(home.path)]) == 0
         assert (said in capsys.readouterr().err) is named
+
+
+def test_feeds_that_may_bring_it_back_are_named(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that make products, and they do: a tombstone refuses older versions only, and rows of
+    feeds have none. A feed of prices alone makes none."""
+    feed, prices = tmp_path / "feed.csv", tmp_path / "prices.csv"
+    feed.write_text("product_id,title,image\np0,Anna,a.png\n")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
+    prices.write_text("id,price\np0,3\n")
+    place = ["--home", str(home.path)]
+    every = ["--every", "1h", *place]
+    assert cli.run(["sync", "add", "prices", str(prices), "--only", "price", *every]) == 0
+    capsys.readouterr()
+    assert cli.run(["index", "erase", "p1", *place]) == 0
+    assert "kept in step" not in capsys.readouterr().err
+    assert cli.run(["sync", "add", "daily", str(feed), *every]) == 0
+    capsys.readouterr()
+    assert cli.run(["index", "erase", "p0", *place]) == 0
+    assert "kept in step with: daily; a feed that still lists" in capsys.readouterr().err
+    assert cli.run(["sync", "run", "daily", *place]) == 0
+    with open_catalog(home) as catalog:
+        assert catalog.get("p0").title == "Anna"

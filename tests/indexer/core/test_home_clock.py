@@ -18,24 +18,15 @@ from indexer.core.home_clock import (
     latest_time,
     note_time,
 )
+from tests.set_clock import SetClock
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def time(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    made = SetClock(NOW)
     monkeypatch.setattr(home_clock, "time", made)
     return made
 
@@ -45,7 +36,7 @@ def home(tmp_path: Path) -> Home:
     return Home.create(tmp_path / "home")
 
 
-def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: Clock) -> None:
+def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: SetClock) -> None:
     """Ahead by more than a week; the mend is named and works."""
     assert MOST_JUMP_S < TOMBSTONE_DAYS * DAY_S
     assert note_time(home) is None
@@ -61,7 +52,7 @@ def test_a_jump_is_held_until_somebody_says_that_it_is_right(home: Home, clock: 
     assert note_time(home) is None
 
 
-def test_a_home_that_lay_still_is_believed_after_a_day(home: Home, clock: Clock) -> None:
+def test_a_home_that_lay_still_is_believed_after_a_day(home: Home, clock: SetClock) -> None:
     """What is to end by time ends though nobody says anything, and not a day after a jump that was
     mended meanwhile."""
     note_time(home)
@@ -80,7 +71,7 @@ def test_a_home_that_lay_still_is_believed_after_a_day(home: Home, clock: Clock)
     assert note_time(home) is not None
 
 
-def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: Clock) -> None:
+def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: SetClock) -> None:
     """What has ended by the latest time that was seen stays so; what is written now would end too
     early, and that is said."""
     note_time(home)
@@ -95,7 +86,7 @@ def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: Clock) -> Non
 
 
 def test_what_the_data_bear_stands_for_a_time_that_was_never_noted(
-    home: Home, clock: Clock
+    home: Home, clock: SetClock
 ) -> None:
     """Of a home of a release before, and one whose note is lost: it may have lain still for long,
     but not been used in time to come."""
@@ -107,7 +98,7 @@ def test_what_the_data_bear_stands_for_a_time_that_was_never_noted(
     assert clock_fault(home, known=NOW + DAY_S) is not None
 
 
-def test_the_time_is_noted_once_a_minute(home: Home, clock: Clock) -> None:
+def test_the_time_is_noted_once_a_minute(home: Home, clock: SetClock) -> None:
     note_time(home)
     clock.now += 59
     note_time(home)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from indexer.catalog.records import Patch
-from indexer.catalog.store import open_catalog
+from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import folder_aside, written_aside
-from indexer.core.errors import BusyError, OutdatedVersionError, ReadOnlyError
+from indexer.core.errors import BusyError, DiskFullError, OutdatedVersionError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
@@ -47,6 +47,30 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture
 def home(template: Home, tmp_path: Path) -> Home:
     return copy_home(template, tmp_path)
+
+
+def test_a_full_disk_is_freed_before_anything_is_written(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite needs room even to read: what goes without it goes first. Where that was not enough,
+    what to delete by hand is said."""
+    left = home.photos / ".photo.999999.tmp"
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    enough = True
+
+    def open_full(home: Home) -> Catalog:
+        if left.exists() or not enough:
+            raise DiskFullError("its disk is full")
+        return open_catalog(home)
+
+    monkeypatch.setattr(garbage_collection, "open_catalog", open_full)
+    done = tidy(home)
+    assert (done.removed, done.leftovers) == (["v000001", "v000002"], 1)
+    assert done.changes > 0
+    enough = False
+    with pytest.raises(DiskFullError, match=f"delete something.*{home.thumbnails}"):
+        tidy(home)
 
 
 def test_what_another_container_writes_is_left_alone(

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from indexer.core.home import Home
 from service.access import rate_limit
 from service.access.rate_limit import RateLimit, RateLimiter
+from tests.set_clock import SetClock
 
 SHOP = RateLimit("key", "shop", 2.0)
 
@@ -30,26 +31,14 @@ def limiter(home: Home) -> RateLimiter:
     return RateLimiter(home, structlog.get_logger())
 
 
-class Clock:
-    """A clock that stands still until it is set."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    made = SetClock()
     monkeypatch.setattr(rate_limit, "time", made)
     return made
 
 
-def test_ten_seconds_worth_may_come_at_once(home: Home, clock: Clock) -> None:
+def test_ten_seconds_worth_may_come_at_once(home: Home, clock: SetClock) -> None:
     """Then as many as the rate; the answer is how long to wait. Others are not concerned."""
     counted = limiter(home)
     assert [counted.take(SHOP) for _ in range(20)] == [0.0] * 20
@@ -83,7 +72,7 @@ def test_processes_of_a_home_count_together(home: Home, tmp_path: Path) -> None:
     assert [elsewhere.take(SHOP) for _ in range(15)].count(0.0) == 15
 
 
-def test_a_clock_that_is_set_back_locks_nobody_out(home: Home, clock: Clock) -> None:
+def test_a_clock_that_is_set_back_locks_nobody_out(home: Home, clock: SetClock) -> None:
     """Nor does a file that is damaged; who was at the limit stays there."""
     counted = limiter(home)
     for _ in range(20):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.operations.sync_source import SyncSource, SyncSources
 from service.api.product_requests import ProductPutRequest
 from service.app import create_app
 from service.engine import Engine
@@ -291,3 +293,17 @@ def test_the_price_in_force_stands_beside_the_stored_one(own_web: FlaskClient) -
     assert (found["price"], found["sale_price"], found["current_price"]) == (19.9, None, 19.9)
     own_web.patch("/v1/products/new", json={"attributes": {"sale_price_until": None}})
     assert product(own_web, "new")["current_price"] == 15
+
+
+def test_a_delete_names_the_feeds_that_may_bring_it_back(
+    own: Engine, own_web: FlaskClient, tmp_path: Path
+) -> None:
+    """By name alone: where they lie is the operator's. One that owns prices makes no product."""
+    for name, only in (("prices", ("price",)), ("daily", None)):
+        SyncSources(own.home).add(SyncSource(name, str(tmp_path / "feed.csv"), 3600.0, only=only))
+    deleted = own_web.delete("/v1/products/cross-red").get_json()
+    (said,) = deleted["warnings"]
+    assert said.startswith("kept in step with: daily; ")
+    assert str(tmp_path) not in said
+    SyncSources(own.home).remove("daily")
+    assert "warnings" not in own_web.delete("/v1/products/cross-blue").get_json()
