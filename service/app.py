@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -430,9 +430,15 @@ def _register_routes(app: OpenAPI) -> None:
         models += body_models(blueprint)
         app.register_api(blueprint)
     for model in models:
-        schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
-        for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+        for name, definition in _definitions(model):
             app.components_schemas[name] = Schema(**definition)
+
+
+@lru_cache(maxsize=128)
+def _definitions(model: type[BaseModel]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return the schemas of a model and of those inside it, by name."""
+    schema = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE)
+    return (*schema.pop("$defs", {}).items(), (model.__name__, schema))
 
 
 def _install_documents(app: OpenAPI, prefix: str) -> None:

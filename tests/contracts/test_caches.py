@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-import indexer
+from tests.contracts.source_trees import nodes, package_trees
 
-ROOT = Path(indexer.__file__).parents[1]
 # What grows in a process that serves: attributes that begin empty, and by what each ends.
 SERVICE = {
     "alerts/monitor.py AlertMonitor._not_before": "channels of the settings",
@@ -83,12 +81,14 @@ COUNTED = {
     "indexer/feeds/values/availability.py": "one table",
     "indexer/imaging/srgb.py": "a colour profile, of a size that is checked",
     "indexer/index/live.py": "a mask of the version's entries, counted in bytes",
+    "indexer/model/network_cost.py": "a network without its numbers",
     "indexer/model/timm_networks.py": "a network's figures",
     "indexer/model/open_clip_networks.py": "a network's figures",
     "indexer/moderation/detectors/nudity.py": "one model",
     "indexer/moderation/detectors/text.py": "one model",
     "indexer/moderation/keypoint_matching.py": "one library",
     "indexer/text/keyword_index.py": "products of a question, weighed",
+    "service/app.py": "the schema of a model of a request or an answer",
     "service/query/pair_texts.py": "a model's text tower",
     "service/query/photo_embedder.py": "a vector",
     "service/review/feedback.py": "names of an answer, weighed",
@@ -100,8 +100,8 @@ _EMPTY = ("dict", "set", "list", "OrderedDict", "defaultdict", "deque", "Counter
 
 def _trees(*parts: str) -> Iterator[tuple[str, ast.Module]]:
     for part in parts:
-        for path in sorted((ROOT / part).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+        for path, tree in package_trees(part).items():
+            yield path.as_posix(), tree
 
 
 def _begins_empty(value: ast.expr | None) -> bool:
@@ -136,8 +136,9 @@ def test_whatever_grows_in_the_service_has_an_end() -> None:
     found = set()
     for name, tree in _trees("service"):
         place = name.removeprefix("service/")
-        kinds = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-        found |= {f"{place} {held}" for kind in kinds for held in _held_by(kind)}
+        found |= {
+            f"{place} {held}" for kind in nodes(tree, ast.ClassDef) for held in _held_by(kind)
+        }
         for statement in tree.body:
             if isinstance(statement, ast.Assign | ast.AnnAssign):
                 assert not _begins_empty(statement.value), (name, statement.lineno)
@@ -148,15 +149,22 @@ def test_what_is_remembered_for_good_has_few_arguments() -> None:
     """``@cache`` never forgets: no text or number of a stranger may be its argument."""
     found = set()
     for name, tree in _trees("indexer", "service"):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                kept = [ast.unparse(one) for one in node.decorator_list]
-                assert "lru_cache" not in kept, (name, node.name)
-                if {"cache", "functools.cache"} & set(kept):
-                    found.add(f"{name} {node.name}")
-                    few = FOR_GOOD.get(f"{name} {node.name}", "")
-                    assert bool(node.args.args) == bool(few), (name, node.name)
+        for node in nodes(tree, ast.FunctionDef):
+            kept = [ast.unparse(one) for one in node.decorator_list]
+            assert "lru_cache" not in kept, (name, node.name)
+            if {"cache", "functools.cache"} & set(kept):
+                found.add(f"{name} {node.name}")
+                few = FOR_GOOD.get(f"{name} {node.name}", "")
+                assert bool(node.args.args) == bool(few), (name, node.name)
     assert found == FOR_GOOD.keys()
+
+
+def _called(node: ast.Call) -> str:
+    """The name that is called, with what stands before one dot."""
+    called = node.func
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+        return f"{called.value.id}.{called.attr}"
+    return called.id if isinstance(called, ast.Name) else ""
 
 
 def test_each_cache_counts_its_entries_and_what_they_hold() -> None:
@@ -164,11 +172,8 @@ def test_each_cache_counts_its_entries_and_what_they_hold() -> None:
     strangers wrote is remembered by ``cache_texts``, which passes long texts by."""
     found = set()
     for name, tree in _trees("indexer", "service"):
-        for node in ast.walk(tree):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if isinstance(node, ast.Call) and called in (
-                *("lru_cache", "functools.lru_cache", "LRUCache"),
-            ):
+        for node in nodes(tree, ast.Call):
+            if _called(node) in ("lru_cache", "functools.lru_cache", "LRUCache"):
                 found.add(name)
                 given = [*node.args, *(option.value for option in node.keywords)]
                 assert given, (name, node.lineno)

@@ -9,12 +9,11 @@ import ast
 import collections
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.contracts.source_trees import ROOT, nodes, package_trees
 
 # A room may import only rooms that stand before it in its own package's tuple. Rooms of one
 # nested tuple stand beside each other: none of them imports another.
@@ -64,18 +63,9 @@ def levels(order: tuple[str | tuple[str, ...], ...]) -> dict[str, int]:
 LEVELS = {"indexer": levels(INDEXER), "service": levels(SERVICE)}
 
 
-@cache
-def parsed(package: str) -> dict[Path, ast.Module]:
-    """Path below the root -> syntax tree, of all modules of a package."""
-    return {
-        path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted((ROOT / package).rglob("*.py"))
-    }
-
-
 def imports(tree: ast.Module, package: str) -> Iterator[str]:
     """The rooms of ``package`` that a module imports, at whatever depth, types included."""
-    for node in ast.walk(tree):
+    for node in nodes(tree, ast.ImportFrom, ast.Import):
         if isinstance(node, ast.ImportFrom) and node.module:
             head, _, rest = node.module.partition(".")
             if head == package and rest:
@@ -99,7 +89,7 @@ def test_no_room_imports_upwards_or_sideways(package: str) -> None:
     """Imports between rooms go down only, so there are no circles between folders either."""
     order = LEVELS[package]
     upwards = []
-    for path, tree in parsed(package).items():
+    for path, tree in package_trees(package).items():
         here = room_of(path)
         if here == "__init__":
             continue
@@ -116,7 +106,7 @@ def test_no_room_imports_upwards_or_sideways(package: str) -> None:
 def test_every_module_lives_in_a_room() -> None:
     """``indexer/`` holds no loose module, ``service/`` at most six beside its engine's face."""
     loose = {
-        package: [path.name for path in parsed(package) if len(path.parts) == 2]
+        package: [path.name for path in package_trees(package) if len(path.parts) == 2]
         for package in ("indexer", "service")
     }
     for names in loose.values():
@@ -128,9 +118,8 @@ def test_every_module_lives_in_a_room() -> None:
 
 def type_names(tree: ast.Module) -> Iterator[str]:
     """Classes at any depth and type aliases at top level."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            yield node.name
+    for node in nodes(tree, ast.ClassDef):
+        yield node.name
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id
@@ -142,7 +131,7 @@ def test_a_type_name_means_one_thing() -> None:
     """No class or type alias of the three packages has the name of another one."""
     places: dict[str, list[str]] = collections.defaultdict(list)
     for package in ("indexer", "service", "tools"):
-        for path, tree in parsed(package).items():
+        for path, tree in package_trees(package).items():
             for name in type_names(tree):
                 places[name].append(str(path))
     twice = {name: found for name, found in places.items() if len(found) > 1}
@@ -176,7 +165,7 @@ def callable_fields(tree: ast.Module) -> Iterator[tuple[str, int]]:
             isinstance(part, ast.Name) and part.id in aliases for part in ast.walk(node)
         )
 
-    for node in ast.walk(tree):
+    for node in nodes(tree, ast.arg, ast.AnnAssign):
         if isinstance(node, ast.arg) and counts(node.annotation):
             yield node.arg, node.lineno
         elif isinstance(node, ast.AnnAssign) and counts(node.annotation):
@@ -187,7 +176,7 @@ def test_the_service_injects_no_callbacks() -> None:
     """No parameter and no field of ``service/`` is a function: arrays and objects are passed."""
     found = [
         f"{path}:{line} {name}"
-        for path, tree in parsed("service").items()
+        for path, tree in package_trees("service").items()
         for name, line in callable_fields(tree)
     ]
     print(f"parameters and fields annotated Callable in service/: {len(found)} (goal 0)")
@@ -198,16 +187,15 @@ def loose_dicts(tree: ast.Module) -> int:
     """How often ``dict`` or ``Mapping`` of ``str`` to ``Any`` or ``object`` is written."""
     loose = re.compile(r"(?:dict|Dict|Mapping|MutableMapping)\[str, (?:Any|object)\]")
     found = 0
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript):
-            found += bool(loose.fullmatch(ast.unparse(node)))
+    for node in nodes(tree, ast.Subscript):
+        found += bool(loose.fullmatch(ast.unparse(node)))
     return found
 
 
 def test_results_between_rooms_are_typed() -> None:
     """Of 1,000 lines of ``service/`` at most six name a dict of anything."""
-    total = sum(loose_dicts(tree) for tree in parsed("service").values())
-    lines = sum(len((ROOT / path).read_text().splitlines()) for path in parsed("service"))
+    total = sum(loose_dicts(tree) for tree in package_trees("service").values())
+    lines = sum(len((ROOT / path).read_text().splitlines()) for path in package_trees("service"))
     rate = 1000 * total / lines
     print(f"dict[str, Any] per 1,000 lines of service/: {rate:.1f} (goal <= 6)")
     assert rate <= 6
@@ -217,10 +205,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions(package: str) -> Iterator[tuple[Path, Function]]:
-    for path, tree in parsed(package).items():
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                yield path, node
+    for path, tree in package_trees(package).items():
+        for node in nodes(tree, ast.FunctionDef, ast.AsyncFunctionDef):
+            yield path, node
 
 
 def length(function: Function) -> int:
@@ -254,11 +241,10 @@ def test_functions_stay_small(measure: Callable[[Function], int], limit: int, wh
 def nested_comprehensions(tree: ast.Module) -> Iterator[int]:
     """Lines of comprehensions that stand inside another comprehension."""
     kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds):
-            for inner in ast.walk(node):
-                if inner is not node and isinstance(inner, kinds):
-                    yield inner.lineno
+    for node in nodes(tree, *kinds):
+        for inner in ast.walk(node):
+            if inner is not node and isinstance(inner, kinds):
+                yield inner.lineno
 
 
 def test_no_comprehension_inside_another() -> None:
@@ -266,7 +252,7 @@ def test_no_comprehension_inside_another() -> None:
     found = [
         f"{path}:{line}"
         for package in ("indexer", "service", "tools")
-        for path, tree in parsed(package).items()
+        for path, tree in package_trees(package).items()
         for line in nested_comprehensions(tree)
     ]
     print(f"nested comprehensions: {len(found)} (goal 0)")
@@ -289,10 +275,13 @@ def test_lines_are_at_most_100_columns() -> None:
     assert long == []
 
 
+RENAMES = ("rename", "replace", "renames", "link", "move")
+
+
 def renames(tree: ast.Module) -> Iterator[int]:
     """Lines that rename or replace a file, or look like it: text is replaced by two arguments."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+    for node in nodes(tree, ast.Call):
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in RENAMES:
             continue
         name = node.func.attr
         of = ast.unparse(node.func.value)
@@ -314,7 +303,7 @@ def test_one_place_renames_and_replaces_files() -> None:
     found = {
         str(path)
         for package in ("indexer", "service", "tools")
-        for path, tree in parsed(package).items()
+        for path, tree in package_trees(package).items()
         if any(renames(tree))
     }
     print(f"files that rename: {len(found)} (goal 1 and {len(links)} with links)")
@@ -330,10 +319,9 @@ def test_errors_end_in_error() -> None:
     wrong = [
         f"{path}: {node.name}"
         for package in ("indexer", "service", "tools")
-        for path, tree in parsed(package).items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        and any(is_error(ast.unparse(base)) for base in node.bases)
+        for path, tree in package_trees(package).items()
+        for node in nodes(tree, ast.ClassDef)
+        if any(is_error(ast.unparse(base)) for base in node.bases)
         and not node.name.endswith("Error")
     ]
     assert wrong == []
@@ -345,9 +333,10 @@ def test_json_of_files_is_read_through_one_door() -> None:
     wrong = [
         f"{path}:{node.lineno}"
         for package in ("indexer", "service")
-        for path, tree in parsed(package).items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
+        for path, tree in package_trees(package).items()
+        for node in nodes(tree, ast.Call)
+        if isinstance(node.func, ast.Attribute)
+        and node.func.attr == "loads"
         and ast.unparse(node.func) in ("json.loads", "orjson.loads")
         and re.search(r"\.read(_text|_bytes)?\(", ast.unparse(node))
     ]

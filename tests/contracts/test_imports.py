@@ -7,15 +7,15 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from indexer.core.sqlite_library import LIBRARY
+from tests.contracts.source_trees import ROOT, nodes, read_tree, tree_of
 
-ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "indexer": {"indexer"},
     "service": {"service", "indexer"},
@@ -37,11 +37,16 @@ SOURCES = {
 @cache
 def imported(path: Path, *, top_level_only: bool = False) -> tuple[str, ...]:
     """Modules that the file imports; ``from a import b`` yields both ``a`` and ``a.b``."""
-    return tuple(_imported(parse(path), top_level_only))
+    if top_level_only:
+        return tuple(_imported(_outside_functions(tree_of(path))))
+    if path.relative_to(ROOT).parts[0] not in MAY_IMPORT:
+        # Nothing else is asked of the tests, whose trees are not kept.
+        return tuple(_imported(ast.walk(read_tree(path))))
+    return tuple(_imported(nodes(tree_of(path), ast.Import, ast.ImportFrom)))
 
 
-def _imported(tree: ast.AST, top_level_only: bool) -> Iterator[str]:
-    for node in _outside_functions(tree) if top_level_only else ast.walk(tree):
+def _imported(among: Iterable[ast.AST]) -> Iterator[str]:
+    for node in among:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -60,10 +65,6 @@ def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
             continue
         yield node
         yield from _outside_functions(node)
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def test_imports_go_one_way() -> None:
@@ -143,17 +144,16 @@ def test_every_checkpoint_looks_at_busy() -> None:
     one place, as for a new form of a file: no VACUUM in place, which may hold all in memory."""
     wrong = []
     for name, path in SOURCES.items():
-        tree = parse(path)
+        tree = tree_of(path)
         wrong += [
             f"{name}:{node.lineno} ignores what checkpoint() says"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Call)
+            for node in nodes(tree, ast.Expr)
+            if isinstance(node.value, ast.Call)
             and isinstance(node.value.func, ast.Attribute)
             and node.value.func.attr == "checkpoint"
         ]
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        for node in nodes(tree, ast.Constant):
+            if not isinstance(node.value, str):
                 continue
             if "wal_checkpoint" in node.value and name != "indexer.core.sqlite":
                 wrong.append(f"{name}:{node.lineno} folds a log in by itself")
@@ -173,8 +173,7 @@ def test_ids_are_looked_up_together() -> None:
         for name, path in SOURCES.items()
         # The command that erases deletes each before it asks for the next.
         if not name.startswith("tools.bench") and name != "tools.erase_command"
-        for loop in ast.walk(parse(path))
-        if isinstance(loop, loops)
+        for loop in nodes(tree_of(path), *loops)
         for call in ast.walk(loop)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
@@ -215,7 +214,7 @@ def test_benchmarks_stand_alone_at_the_top() -> None:
     }
     assert top == set(BENCHMARKS)
     for name in sorted(top):
-        tree = parse(ROOT / "tools" / "bench" / f"{name}.py")
+        tree = tree_of(ROOT / "tools" / "bench" / f"{name}.py")
         assert {"PARTS", "GOALS", "measure"} <= set(defined(tree)), name
 
 
@@ -258,7 +257,7 @@ def test_every_file_says_what_it_is_for() -> None:
     it is for."""
     bare = []
     for name, path in SOURCES.items():
-        tree = parse(path)
+        tree = tree_of(path)
         if tree.body and not (ast.get_docstring(tree) or "").strip():
             bare.append(name)
     assert bare == []

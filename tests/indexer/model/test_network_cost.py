@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from indexer.core.errors import BadModelError
-from indexer.model import backbones
+from indexer.model import backbones, network_cost
 from indexer.model.bundle import write_bundle
 from indexer.model.decision_layer import Decision
 from indexer.model.network import Network
@@ -41,6 +41,26 @@ def test_an_input_that_takes_too_much_is_refused() -> None:
     cut = {**own, "features.0.0.weight": np.zeros((16, 3, 3, 1))}
     with pytest.raises(BadModelError, match=r"features.0.0.weight is \[16, 3, 3, 1\], not"):
         check_network(found, found.preprocess, cut, where="m")
+
+
+def test_a_network_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened again, it is compared with its tensors and not run again on shapes; one that is made
+    otherwise under the same name, or sees a larger photo, is."""
+    found = backbones.find("mobilenet_v3_small")
+    own = tensors("mobilenet_v3_small")
+    check_network(found, found.preprocess, own, where="m")
+    runs: list[object] = []
+    real = network_cost._Results
+    monkeypatch.setattr(network_cost, "_Results", lambda: runs.append(1) or real())
+    check_network(found, found.preprocess, own, where="m")
+    assert runs == []
+    with pytest.raises(BadModelError, match="is missing"):
+        check_network(found, found.preprocess, {}, where="m")
+    check_network(found, replace(found.preprocess, resize=320, crop=320), own, where="m")
+    assert len(runs) == 1
+    other = replace(found, make=lambda: found.make())
+    check_network(other, found.preprocess, own, where="m")
+    assert len(runs) == 2
 
 
 def tensors(name: str) -> dict[str, object]:
