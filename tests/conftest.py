@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -35,6 +36,9 @@ def foreign_variables(environ: Iterable[str]) -> list[str]:
         and not name.startswith(_OWN_PREFIXES)
     ]
 
+
+# Until all tests are collected, hardly anything is made that ends before they do.
+gc.disable()
 
 # Here, and not in a fixture: those of a whole session run before any of a single test.
 for _name in foreign_variables(os.environ):
@@ -81,6 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "realdata" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded and collected stays to the end: some million objects, which no search for
+    rubbish need go through again. In all that took a tenth of the processor time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
