@@ -28,6 +28,7 @@ from indexer.model.decision_layer import Decision
 from indexer.model.registry import register_model
 from indexer.operations.erasure import erase
 from indexer.operations.erasure_audit import find_traces, ticket
+from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tests.indexer.model.test_bundle import make_network
 
@@ -106,15 +107,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-@pytest.fixture
-def home(tmp_path: Path, models: list[Path]) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, models: list[Path]) -> Home:
     """200 products, an active version of the first model."""
-    home = Home.create(tmp_path / "home")
+    home = Home.create(tmp_path_factory.mktemp("kills") / "home")
     with open_catalog(home) as catalog:
         for i in range(PRODUCTS):
             put(catalog, f"product-{i}", add_photo(home, i))
     build(home, models[0])
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return copy_home(template, tmp_path)
 
 
 def kill(job: str, home: Home, argument: Path, after_s: float) -> bool:

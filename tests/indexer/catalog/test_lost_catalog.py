@@ -35,6 +35,7 @@ from indexer.operations import erasure, garbage_collection
 from indexer.operations.migrate import migrate
 from service.engine import Engine
 from service.settings import Settings
+from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import (
     FakeBundle,
     FakeEmbedder,
@@ -49,11 +50,11 @@ from tools.doctor import _home
 PRODUCTS = 60
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """60 products, a photo each, two versions of which the second serves; the photos are older than
     any write."""
-    home = Home.create(tmp_path / "home")
+    home = Home.create(tmp_path_factory.mktemp("lost") / "home")
     with open_catalog(home) as catalog:
         for i in range(PRODUCTS):
             put(catalog, f"p{i}", add_photo(home, i))
@@ -62,6 +63,11 @@ def home(tmp_path: Path) -> Home:
     for path in garbage_collection.photo_files(home):
         os.utime(path, (1, 1))
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return copy_home(template, tmp_path)
 
 
 def photo_bytes(number: int) -> bytes:

@@ -63,15 +63,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-@pytest.fixture
-def home(tmp_path: Path, bundle: Bundle) -> Home:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Home:
     """30 products, a registered model, an active version."""
-    home = Home.create(tmp_path / "live")
+    home = Home.create(tmp_path_factory.mktemp("transfer") / "home")
     with open_catalog(home) as catalog:
         for i in range(30):
             put(catalog, f"p{i}", add_photo(home, i))
     build(home, bundle)
     return home
+
+
+@pytest.fixture
+def home(template: Home, tmp_path: Path) -> Home:
+    return Home(shutil.copytree(template.path, tmp_path / "live"))
 
 
 def build(home: Home, bundle: Bundle, recall: float = 0.99) -> str:
