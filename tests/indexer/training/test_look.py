@@ -15,7 +15,6 @@ from indexer.model import backbones
 from indexer.model.bundle import load_bundle
 from indexer.model.preprocessing import with_look
 from indexer.training.look import (
-    LEAST_PHOTOS,
     cheapest_of_best,
     choose_tuned_look,
     nearest_hits,
@@ -25,7 +24,7 @@ from indexer.training.look import (
 )
 from indexer.training.options import FinetuneOptions, TrainingOptions
 from indexer.training.problem import read_problem
-from indexer.training.train import train
+from indexer.training.train import TrainReport, train
 from tests.indexer.model.test_bundle import make_network
 
 
@@ -81,10 +80,9 @@ def test_a_look_that_is_none_is_named() -> None:
 
 
 def test_a_fine_tuned_network_is_shown_what_its_validation_prefers(
-    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes: Path, trained: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its own head and nearest photos; the weights stay, and too few photos judge nothing."""
-    trained = train(shapes, tmp_path / "model", TrainingOptions(device="cpu", epochs=2))
     network = load_bundle(trained.model).network()
     square = with_look(network.spec.preprocess, "whole")
     network = shown_by(network, square)
@@ -129,10 +127,15 @@ def ends(folder: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-def test_train_takes_the_look_that_shows_what_tells_kinds_apart(tmp_path: Path) -> None:
+def test_train_takes_the_look_that_shows_what_tells_kinds_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Chosen, written, said, and served; fewer photos are not judged."""
+    # Each photo goes through the network four times.
+    least = 50
+    monkeypatch.setattr("indexer.training.look.LEAST_PHOTOS", least)
     (tmp_path / "photos").mkdir()
-    data = ends(tmp_path / "photos", LEAST_PHOTOS + 60)
+    data = ends(tmp_path / "photos", least + 30)
     options = TrainingOptions(epochs=2, device="cpu", cache=tmp_path / "cache")
     report = train(data, tmp_path / "model", options)
     bundle = load_bundle(tmp_path / "model")
@@ -141,5 +144,5 @@ def test_train_takes_the_look_that_shows_what_tells_kinds_apart(tmp_path: Path) 
     assert set(bundle.training["look"]["scores"]) == {"crop", "whole", "both"}
     assert any("look 'both'" in note and "2 times as much" in note for note in report.notes)
     (tmp_path / "few").mkdir()
-    few = train(ends(tmp_path / "few", LEAST_PHOTOS // 2), tmp_path / "small", options)
+    few = train(ends(tmp_path / "few", least // 2), tmp_path / "small", options)
     assert (few.look, load_bundle(tmp_path / "small").spec.format) == ("crop", 1)
