@@ -58,6 +58,7 @@ LONGEST_FIRST = (
     "indexer/training/test_distributed.py",
     "indexer/training/test_bad_input.py",
     "indexer/training/test_export.py",
+    "indexer/training/test_look.py",
     "indexer/training/test_train.py",
     "indexer/training/test_finetune.py",
     "indexer/index/test_tuning.py",
