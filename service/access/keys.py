@@ -25,6 +25,7 @@ from indexer.core.errors import (
     BadRequestError,
     BusyError,
     KeyExistsError,
+    ReplacedFileError,
     UnknownKeyError,
 )
 from indexer.core.home import Home
@@ -117,7 +118,7 @@ class KeyFile:
         if keys:
             # Also where whoever wrote the file was killed before it was noted. Whoever answers
             # requests reads keys, and waits for nobody.
-            with suppress(BusyError, BadHomeError):
+            with suppress(BusyError, BadHomeError, ReplacedFileError):
                 self._home.mark(_MARK, wait_s=0.0)
         return keys
 
@@ -211,7 +212,7 @@ class KeyFile:
         taken for empty."""
         try:
             return self._home.has_mark(_MARK)
-        except BadHomeError:
+        except (BadHomeError, ReplacedFileError):
             return True
 
 

@@ -80,6 +80,7 @@ def test_what_another_container_writes_is_left_alone(
     monkeypatch.setattr(garbage_collection, "_runs", lambda process: False)
     path = home.photos / "ab" / "cd" / "photo"
     path.parent.mkdir(parents=True)
+    home.models.mkdir(exist_ok=True)
     with written_aside(path) as file, folder_aside(home.models / "m1") as folder:
         file.write_text("half")
         for aside in (file, folder):

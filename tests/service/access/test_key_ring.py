@@ -84,7 +84,7 @@ def test_a_key_is_given_another_rate_while_it_is_used(
         assert cli.run([*command, "--rate", wrong]) == 2, wrong
     keys.revoke("shop")
     assert cli.run([*command, "--rate", "1"]) == 1
-    assert "no key is called 'shop'; catalens keys list shows them" in capsys.readouterr().err
+    assert "the key 'shop' was revoked and is not taken any more" in capsys.readouterr().err
 
 
 def test_a_key_file_is_followed(home: Home, tmp_path: Path) -> None:

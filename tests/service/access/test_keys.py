@@ -148,6 +148,15 @@ def test_keys_are_not_none_where_the_marker_cannot_be_read(home: Home) -> None:
         keys.read()
 
 
+def test_keys_are_not_none_where_the_home_was(home: Home) -> None:
+    """A home that was moved while it serves has the keys that it had."""
+    keys = KeyFile(home)
+    keys.create("jane", "admin")
+    home.path.rename(home.path.with_name("moved"))
+    with pytest.raises(BadHomeError, match="not there"):
+        keys.read()
+
+
 def test_marks_of_others_stay_beside_the_first_key(home: Home) -> None:
     """Whoever notes something in home.json meanwhile holds its lock, and keys wait for it."""
     with ThreadPoolExecutor(1) as pool, home.lock("marks"):
