@@ -85,10 +85,15 @@ class PhotoUrls:
         ``UrlRefusedError``, ``UrlFailedError`` where its server gives no photo in time or there is
         no memory for it, and ``OverloadedError`` where others that wait for photos are enough.
         """
-        if held.size >= self._most_of_one:
+        share = 2 if held.stranger else 1
+        # The second is a request that would wait for what it holds itself.
+        if (
+            held.size >= self._most_of_one
+            or share * (held.size + self._largest) > self._most_of_all
+        ):
             raise UrlFailedError(
-                "the photos of this request by URL take as many bytes as one request may (setting "
-                "max_body_bytes): ask for fewer at once"
+                "the photos of this request by URL take as many bytes as one request may (settings "
+                "max_body_bytes and max_bodies_bytes): ask for fewer at once"
             )
         client = self._public_client if held.stranger else self._client
         # To look a name up may take as long as its owner likes, too.

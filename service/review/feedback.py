@@ -74,14 +74,14 @@ class _ClickBucket:
 
     def __init__(self, rate: float, most: float) -> None:
         self._rate = rate
-        self._most = most
+        self.most = most
         self._left = most
         self._since = time.monotonic()
 
     def wait_s(self, count: int) -> int:
         """Seconds until there is room for ``count``; 0 where there is."""
         now = time.monotonic()
-        self._left = min(self._most, self._left + (now - self._since) * self._rate)
+        self._left = min(self.most, self._left + (now - self._since) * self._rate)
         self._since = now
         return max(math.ceil((count - self._left) / self._rate), 0)
 
@@ -99,10 +99,17 @@ class _ClickLimit:
         self._lock = threading.Lock()
 
     def take(self, count: int, network: str) -> None:
-        """Raise ``RequestRefusedError`` 429 where it is more than there is room for. ``network``:
-        empty where it is that of many people, who share what there is."""
+        """Raise ``RequestRefusedError`` 429 where it is more than there is room for now, and
+        ``BadRequestError`` where it is more than there ever is. ``network``: empty where it is
+        that of many people, who share what there is."""
         with self._lock:
             own = self._of(network)
+            most = self._all.most if own is None else own.most
+            if count > most:
+                raise BadRequestError(
+                    f"clicked: {count} products, and a key of the role search may say at most "
+                    f"{most:g} in one request: send them in several"
+                )
             if own is not None and (wait_s := own.wait_s(count)):
                 raise _too_many_clicks("an address with a key", _CLICK_RATE / _SHARES, wait_s)
             if wait_s := self._all.wait_s(count):
@@ -195,8 +202,9 @@ class FeedbackLog:
         key that anybody may have, empty where many people have one.
 
         Raises ``UnknownRequestError``, ``UnknownProductError``, ``BadRequestError`` for a tag or
-        product that the answer lacked, or for more feedback than one answer takes, and
-        ``RequestRefusedError`` 429 for more clicks than strangers may say.
+        product that the answer lacked, for more feedback than one answer takes, or for more clicks
+        than strangers may ever say at once, and ``RequestRefusedError`` 429 for more of them than
+        they may say now.
         """
         timer = StageTimer()
         record = self._record(feedback.request_id)
@@ -230,7 +238,12 @@ class FeedbackLog:
             "model_version": record.model_version,
             "index_version": record.index_version,
         }
-        stored = self._database.reviews.add_feedback([entry])
+        try:
+            stored = self._database.reviews.add_feedback([entry])
+        except UnknownProductError as error:
+            raise UnknownProductError(
+                f"product {feedback.product_id!r} was erased meanwhile"
+            ) from error
         return Envelope.around(FeedbackReceipt(stored), self._snapshots.current, timer)
 
     def _count(self, request_id: str) -> None:

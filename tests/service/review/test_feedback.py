@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from indexer.core.errors import (
     BadDataError,
@@ -262,6 +263,36 @@ def test_one_stranger_does_not_say_the_clicks_of_all(
     assert [say(web, "198.51.100.1", clicks) for clicks in (6, 5, 1)] == [429, 200, 429]
     together = open_web(trusted_proxies=("127.0.0.1",))
     assert say(together, "198.51.100.1", 500) == 200
+
+
+def test_more_clicks_than_anybody_may_say_at_once_are_no_excess(
+    own: Engine, open_web: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that no waiting lets in is refused as it is, with the number that one may hold;
+    none of it is taken. So is one of all strangers, whatever their share is."""
+    clock = [100.0]
+    monkeypatch.setattr(feedback, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    own.feedback = FeedbackLog(own.catalog, own.snapshots, own.review_database)
+    key = {"Authorization": f"Bearer {KeyFile(own.home).create('page', 'search').key}"}
+    web = open_web(address_rate=1000.0, trusted_proxies=("127.0.0.1",))
+    found = web.post("/v1/search", json={"product_id": "ring-blue", "k": 1}, headers=key).get_json()
+    clicked = [found["results"][0]["product_id"]]
+
+    def say(clicks: int) -> TestResponse:
+        said = {"request_id": found["request_id"], "clicked": clicked * clicks}
+        return web.post("/v1/feedback", json=said, headers=key)
+
+    for _ in range(2):
+        refused = say(101)
+        assert (refused.status_code, refused.get_json()["code"]) == (422, "bad-request")
+        assert "clicked: 101 products" in refused.get_json()["detail"]
+        assert "at most 100 in one request" in refused.get_json()["detail"]
+        assert "Retry-After" not in refused.headers
+        clock[0] += 3600.0
+    assert say(100).status_code == 200
+    together = Feedback(found["request_id"], clicked=clicked * 1001)
+    with pytest.raises(BadRequestError, match="at most 1000 in one request"):
+        own.feedback.add(together, stranger="")
 
 
 def test_strangers_make_nobody_forget_what_the_shops_people_asked(
