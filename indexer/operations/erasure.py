@@ -61,7 +61,7 @@ from indexer.operations.garbage_collection import (
 from indexer.operations.jobs import Jobs
 from indexer.operations.retention import RetentionTerms, end_terms
 from indexer.recommendation.orders import salt_orders
-from indexer.reviews.store import clean as clean_reviews
+from indexer.reviews.erased_previews import clean as clean_reviews
 from indexer.text.keyword_index import Keywords
 
 log = structlog.get_logger(__name__)
@@ -284,6 +284,7 @@ def _bundle(home: Home, model_version: str) -> Bundle | None:
 def _forget_vectors(home: Home, catalog: Catalog) -> int:
     count = 0
     for store in stored_embeddings(home.embeddings):
+        # To open a store is to write to it: what is being stored right now is there by then.
         stored = store.ids()  # before the catalog is asked: what is newer is not looked at
         dead = catalog.change_log.living().deleted(stored)
         store.delete(dead)

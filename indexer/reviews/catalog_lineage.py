@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer.catalog.births import CatalogHead, catalog_head, holds_head
+from indexer.core.errors import UnknownProductError
 from indexer.core.sqlite import Connection, has_table
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ class CatalogLineage:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog.database
+
+    def require_product(self, pid: int | None) -> None:
+        """Raise ``UnknownProductError`` where a product is erased; None is none.
+
+        Inside the write transaction that is to keep something of it: an erasure that writes the
+        reviews afterwards finds that, and after one that did before nothing is kept.
+        """
+        with self._catalog.read() as sql:
+            query = "SELECT 1 FROM products WHERE pid = ?"
+            if pid is not None and sql.execute(query, (pid,)).fetchone() is None:
+                raise UnknownProductError("the product was erased meanwhile: nothing of it is kept")
 
     def note(self, sql: Connection, entry: int) -> None:
         """Have the entries up to ``entry`` name products of the catalog as it is now; inside a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -74,6 +74,17 @@ def redact_erased(database: Database, erased: ErasedTexts, known: KnownNumbers) 
     return count
 
 
+def redact_reviews(database: Database, review_ids: Sequence[int]) -> int:
+    """Take the free text out of all that was said in these reviews; how many entries changed."""
+    count = 0
+    for part, marks in chunks(review_ids):
+        for entries in _portions(database, f"review_id IN ({marks})", tuple(part)):
+            bodies = {entry.entry: _without_texts(entry.body) for entry in entries}
+            changed = {row.entry for row in entries if bodies[row.entry] != row.body}
+            count += _replace(database, {entry: bodies[entry] for entry in changed})
+    return count
+
+
 def redact_before(database: Database, time: str) -> int:
     """Take the free text out of decided reviews and of feedback from before ``time`` (ISO 8601);
     how many entries changed."""
@@ -131,7 +142,7 @@ def _redact_rows(
 
 
 def _portions(
-    database: Database, where: str = "1", values: tuple[str, ...] = ()
+    database: Database, where: str = "1", values: tuple[str | int, ...] = ()
 ) -> Iterator[list[_LogEntry]]:
     """The entries of the log in order, read a portion at a time, so that writers wait for none."""
     after = 0

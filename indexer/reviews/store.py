@@ -100,9 +100,14 @@ class Reviews:
         name: str | None = None,
         pid: int | None = None,
     ) -> str:
-        """Put a review into the queue; its name. ``body`` is kept in the log as it stands."""
+        """Put a review into the queue; its name. ``body`` is kept in the log as it stands.
+
+        Raises ``UnknownProductError`` where the product ``pid`` is erased, or was while its photos
+        were looked at; then nothing is kept.
+        """
         name = name or uuid.uuid4().hex
         with self.database.transaction() as connection:
+            self._require_product(pid)
             cursor = connection.execute(
                 "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)",
                 (name, _now(), pid),
@@ -166,10 +171,12 @@ class Reviews:
         return self.get(name)
 
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
-        """Append what people accepted, rejected or clicked; how many entries."""
+        """Append what people accepted, rejected or clicked; how many entries. Raises as
+        ``open_review`` for the product that an entry is about."""
         count = last = 0
         with self.database.transaction() as connection:
             for entry in entries:
+                self._require_product(entry.get("pid"))
                 last = self._append("feedback", entry, None)
                 count += 1
             if count:
@@ -380,6 +387,10 @@ class Reviews:
         hash_bodies(sql, [(entry, text)])
         return entry
 
+    def _require_product(self, pid: int | None) -> None:
+        if self._lineage is not None:
+            self._lineage.require_product(pid)
+
     def _note(self, entry: int) -> None:
         """Note which catalog the entries up to this one name products of."""
         if self._lineage is not None:
@@ -469,24 +480,6 @@ def forget_photos(home: Home, hashes: Iterable[str]) -> int:
         return 0
     with open_reviews(home) as reviews:
         return reviews.forget(hashes)
-
-
-def clean(home: Home, catalog: Catalog) -> int:
-    """Delete previews of decided reviews whose photos no product has; how many.
-
-    The file is written anew, so that no deleted byte stays in it. Raises ``BusyError`` where
-    another process reads it: what was deleted is then still in it, and ``Reviews.must_scrub`` says
-    so.
-    """
-    if not home.reviews_file.exists():
-        return 0
-    with open_reviews(home) as reviews:
-        count = reviews.tidy(
-            decided_before="",
-            living=lambda hashes: set(catalog.photos_by_hash(hashes)),
-        )
-        reviews.scrub()
-    return count
 
 
 def days_ago(days: float) -> str:

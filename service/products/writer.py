@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.product_checks import check_product
 from indexer.catalog.product_fields import NO_FIELDS, ProductFields
@@ -24,10 +25,11 @@ from indexer.catalog.records import (
 )
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import CategoryPath
-from indexer.core.errors import BadProductError, CatalensError
+from indexer.core.errors import BadProductError, CatalensError, UnknownProductError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, Photo, hash_content
+from indexer.reviews.erased_previews import forget_erased
 from indexer.reviews.store import forget_photos
 from service.inference.decoder import PhotoDecoder
 from service.inference.queue import InferenceQueue
@@ -287,6 +289,8 @@ class Writer:
             self._log.error(
                 "written, but not searchable yet", pids=[w.pid for w in written], exc_info=error
             )
+        if any(isinstance(found, UnknownProductError) for found in results):
+            self._forget_erased(writes, results)
         self._collect(
             [content_hash for found in written for content_hash in found.orphaned], refused
         )
@@ -306,6 +310,22 @@ class Writer:
             snapshot.store.put(
                 missing, np.stack([vectors[ids[int(photo_id)]] for photo_id in missing])
             )
+
+    def _forget_erased(
+        self, writes: Sequence[Write], results: Sequence[Written | CatalensError]
+    ) -> None:
+        """Of products that are erased again, take away what reviews still keep. Never fails."""
+        asked = [
+            write.product_id
+            for write, found in zip(writes, results, strict=True)
+            if isinstance(write, Delete) and isinstance(found, UnknownProductError)
+        ]
+        deletions = Deletions(self._catalog.database)
+        try:
+            if any(deletions.was_deleted(product_id) for product_id in asked):
+                forget_erased(self._home, self._catalog)
+        except Exception as error:
+            self._log.error("reviews may still show erased products", exc_info=error)
 
     def _collect(self, orphaned: Iterable[str], refused: Iterable[str]) -> None:
         """Remove the files of those photos that no product uses. Never fails: the next write tries

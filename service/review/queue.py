@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog
-from indexer.core.errors import BadRequestError
+from indexer.core.errors import BadRequestError, UnknownProductError
 from indexer.core.timer import StageTimer
 from indexer.reviews.store import OUTCOMES, Preview, Review, ReviewState
 from service.query.response import Envelope, JsonDocument, image_url
@@ -103,14 +103,27 @@ class ReviewQueue:
         previews: Sequence[Preview],
         *,
         product_id: str | None,
+        pid: int | None = None,
         name: ListingName = NAMELESS,
     ) -> str:
-        """Put a review's answer into the queue; its id. ``name``: what the listing is called."""
-        pid = None if product_id is None else self._catalog.pid(product_id)
+        """Put a review's answer into the queue; its id. ``name``: what the listing is called.
+
+        ``pid``: the number of ``product_id`` when its review began; None: the one it has now.
+        Raises ``UnknownProductError`` where that product is erased, and then keeps nothing.
+        """
+        if product_id is not None and pid is None:
+            pid = self._catalog.pid(product_id)
+            if pid is None:
+                raise UnknownProductError(f"there is no product {product_id!r}")
         body = _Anonymizer(self._catalog).rewrite(body)
         named = {key: value for key, value in asdict(name).items() if value is not None}
         body = {**body, _LISTING: named} if named else body
-        return self._database.reviews.open_review(body, previews, pid=pid)
+        try:
+            return self._database.reviews.open_review(body, previews, pid=pid)
+        except UnknownProductError as error:
+            raise UnknownProductError(
+                f"product {product_id!r} was erased while it was reviewed: nothing was queued"
+            ) from error
 
     def list(self, state: ReviewState, *, limit: int, after: str | None) -> Envelope[ReviewPage]:
         """``limit`` reviews of a state behind the one named ``after``."""

@@ -25,7 +25,7 @@ from service.query.context import RequestContext
 from service.query.photo_embedder import EmbeddedQuery, PhotoEmbedder
 from service.query.predictions import AttributePrediction
 from service.query.query import Query
-from service.query.response import Classification, fields_of
+from service.query.response import Classification, JsonDocument, fields_of
 from service.query.tags import TagSuggester, tags_of_look
 from service.review.combine import combine
 from service.review.duplicate_check import DuplicateCheck
@@ -131,13 +131,14 @@ class ListingReviewer:
 
         ``product_id``: a stored product, no duplicate of itself or its variants, whose photos are
         taken where none are given. Raises ``BadImageError`` naming the photo,
-        ``UnknownProductError``.
+        ``UnknownProductError``, also where it was erased before its review could be queued.
         """
-        self_pids: frozenset[int] = frozenset()
+        pid: int | None = None
         if product_id is not None:
             product = self._catalog.get(product_id)
-            self_pids = frozenset({product.pid})
+            pid = product.pid
             photos = photos or self._photos_of(ctx, product)
+        self_pids = frozenset[int]() if pid is None else frozenset({pid})
         duplicates_complete = self.duplicates.is_complete()
         seen = self._review_photos(ctx, photos, self_pids, profile)
         result = combine(
@@ -149,7 +150,11 @@ class ListingReviewer:
         if not queue or result.verdict not in ("review", "block"):
             return result
         with ctx.timer.stage("queue"):
-            return replace(result, review_id=self._enqueue(ctx, result, seen, product_id, name))
+            body, previews = _queued_form(ctx, result, seen)
+            name_in_queue = self._queue.submit(
+                body, previews, product_id=product_id, pid=pid, name=name
+            )
+            return replace(result, review_id=name_in_queue)
 
     def _review_photos(
         self,
@@ -245,20 +250,16 @@ class ListingReviewer:
         )
         return _ReviewedPhoto(review, seen.vector, seen.photo.content_hash, pixels.preview)
 
-    def _enqueue(
-        self,
-        ctx: RequestContext,
-        result: ReviewResult,
-        photos: Sequence[_ReviewedPhoto],
-        product_id: str | None,
-        name: ListingName,
-    ) -> str:
-        body = orjson.loads(orjson.dumps(fields_of(result)))
-        del body["review_id"]
-        body["model_version"] = ctx.snapshot.model_version
-        body["index_version"] = ctx.snapshot.index_version
-        previews = [Preview(seen.content_hash, _to_jpeg(seen.preview)) for seen in photos]
-        return self._queue.submit(body, previews, product_id=product_id, name=name)
+
+def _queued_form(
+    ctx: RequestContext, result: ReviewResult, photos: Sequence[_ReviewedPhoto]
+) -> tuple[JsonDocument, list[Preview]]:
+    """What the queue keeps of a review."""
+    body = orjson.loads(orjson.dumps(fields_of(result)))
+    del body["review_id"]
+    body["model_version"] = ctx.snapshot.model_version
+    body["index_version"] = ctx.snapshot.index_version
+    return body, [Preview(seen.content_hash, _to_jpeg(seen.preview)) for seen in photos]
 
 
 def _by_product(snapshot: Snapshot, vectors: Sequence[np.ndarray]) -> list[list[int]]:

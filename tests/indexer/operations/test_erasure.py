@@ -7,21 +7,26 @@ import base64
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexer.catalog.filters import parse_filter
+from indexer.catalog.photo_keys import PhotoKeys
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.actor import doing
 from indexer.core.errors import BadDataError, BusyError, NoMemoryError
 from indexer.core.home import Active, Home
+from indexer.duplicates.hash_store import SignatureStore
 from indexer.fetch.state import FetchState, URLState
+from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build import publish
@@ -31,7 +36,14 @@ from indexer.operations.audit_findings import read_findings, state_line
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from tests.indexer.conftest import copy_home
-from tests.indexer.index_build.test_pipeline import FakeBundle, add_photo, build, colour, vector_of
+from tests.indexer.index_build.test_pipeline import (
+    DIM,
+    FakeBundle,
+    add_photo,
+    build,
+    colour,
+    vector_of,
+)
 from tools import cli
 
 GONE = "shirt-1"
@@ -129,6 +141,38 @@ def test_nothing_of_an_erased_product_is_left(home: Home) -> None:
     assert traces(home, known, photos=[photo]) == []
     assert traces(home) == []
     server.close()
+
+
+@pytest.mark.parametrize("kind", ["vectors", "signatures"])
+def test_what_is_stored_while_it_is_erased_goes(
+    home: Home, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A build or the service asks whether a photo is there and stores what it made of it: an
+    erasure that begins in between waits for that, and finds it."""
+    with open_catalog(home) as catalog, open_catalog(home) as other:
+        own = catalog.get(GONE).photo_ids[0]
+        if kind == "vectors":
+            store = EmbeddingStore(home.embeddings, "e1", DIM, catalog=catalog)
+            values, forget = store.get(np.array([own])).astype(np.float32), erasure._forget_vectors
+        else:
+            store = SignatureStore(home, catalog)
+            values, forget = np.zeros((1, 32, 32, 3), np.uint8), erasure._forget_signatures
+        store.delete(np.array([own]))
+        keep = PhotoKeys.keep
+
+        def late(self: PhotoKeys, *args: Any) -> Any:
+            kept = keep(self, *args)
+            other.delete(GONE)
+            worker.start()
+            time.sleep(0.5)
+            return kept
+
+        worker = threading.Thread(target=lambda: forget(home, other))
+        monkeypatch.setattr(PhotoKeys, "keep", late)
+        store.put(np.array([own]), values)
+        worker.join()
+        assert own not in store.ids()
+        store.close()
 
 
 def test_addresses_of_its_photos_go(home: Home) -> None:

@@ -28,9 +28,10 @@ from indexer.operations.import_job import import_upload
 from indexer.operations.retention import RetentionTerms, end_terms
 from indexer.operations.verification import verify_home
 from indexer.reviews import store
+from indexer.reviews.erased_previews import clean
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.schema import FORMAT
-from indexer.reviews.store import Preview, clean, days_ago, forget_photos, open_reviews
+from indexer.reviews.store import Preview, days_ago, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
 

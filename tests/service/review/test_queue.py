@@ -107,6 +107,30 @@ def test_an_erased_product_is_in_no_review(own_home: Path) -> None:
     assert content_hash.encode() not in held
 
 
+@pytest.mark.parametrize("way", ["one", "batch"])
+def test_an_erasure_by_http_that_is_asked_for_again_ends_a_late_review(
+    own: Engine, open_web: Callable[..., Any], way: str
+) -> None:
+    """What an older release queued after the first one; the product is unknown all the same."""
+    pid = own.catalog.pid("ring-blue")
+    own.products.delete("ring-blue")
+    with open_reviews(own.home) as reviews:
+        name = reviews.open_review(BODY, [Preview("ab" * 32, b"jpeg")], pid=pid)
+    web = open_web()
+    if way == "one":
+        assert web.delete("/v1/products/never-there").status_code == 404
+        assert own.reviews.preview(name, 0) == b"jpeg"
+        assert web.delete("/v1/products/ring-blue").status_code == 404
+    else:
+        asked = {"items": [{"op": "delete", "product_id": "ring-blue"}]}
+        (row,) = web.post("/v1/products:batch", json=asked).get_json()["results"]
+        assert row["status"] == 404
+    with pytest.raises(UnknownReviewError, match="no photo 0"):
+        own.reviews.preview(name, 0)
+    with open_reviews(own.home) as reviews:
+        assert reviews.must_scrub()
+
+
 def test_free_text_about_an_erased_product_goes(own_home: Path) -> None:
     """Reasons, added tags, texts read from photos: what was said of the product goes whole but for
     codes and counts; where others' entries name it only that is covered."""

@@ -30,11 +30,13 @@ from indexer.model.registry import pretrained
 from indexer.model.runtime_base import ParallelRuntime
 from indexer.model.torch_runtime import TorchRuntime
 from indexer.moderation.gallery_store import fit_home
+from indexer.operations.erasure import erase
 from indexer.quality.findings import FINDINGS
+from indexer.reviews.store import open_reviews
 from service.app import create_app
 from service.engine import Engine, Query
 from service.products.writer import Draft
-from service.review import duplicate_check, policy_check
+from service.review import duplicate_check, policy_check, review
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
 from tools.cli import run
@@ -295,6 +297,35 @@ def test_a_bad_policy_file_stops_the_start(own_home: Path, tmp_path: Path) -> No
     (tmp_path / "policy.yaml").write_text(POLICY.replace("names", "naems"))
     with pytest.raises(BadPolicyError, match="naems"):
         Engine(Settings(home=own_home, policy_file=tmp_path / "policy.yaml"), watch=False)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_product_that_is_erased_while_it_is_reviewed_is_not_queued(
+    strict: Engine, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """404, and nothing of its photos stays, also where another product has its id by now."""
+    combined = review.combine
+
+    def combine(*args: Any, **more: Any) -> Any:
+        if not erased:
+            erased.append(strict.catalog.pid("ring-blue"))
+            strict.products.delete("ring-blue")
+            erase(strict.home)
+        if again and strict.catalog.pid("ring-blue") is None:
+            strict.products.put("ring-blue", Draft(photos=(big("dots", "red"),)))
+        return combined(*args, **more)
+
+    erased: list[int | None] = []
+    monkeypatch.setattr(review, "combine", combine)
+    web = create_app(strict, strict.settings, check_answers=True).test_client()
+    refused = web.post("/v1/review", json={"product_id": "ring-blue"})
+    assert (refused.status_code, refused.get_json(force=True)["code"]) == (404, "unknown-product")
+    assert "erased while it was reviewed" in refused.get_json(force=True)["detail"]
+    assert erased[0] is not None
+    with open_reviews(strict.home) as reviews, reviews.database.read() as sql:
+        for table in ("reviews", "previews", "log"):
+            assert sql.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    assert web.post("/v1/review", json={"product_id": "ring-tan"}).get_json()["review_id"]
 
 
 def test_reviews_over_http(strict: Engine) -> None:
