@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +47,12 @@ _SCHEMA = (
     # Photos that lost their last product.
     "CREATE TABLE IF NOT EXISTS erased_photos (digest BLOB PRIMARY KEY, until REAL NOT NULL) "
     "WITHOUT ROWID",
+)
+# Photos that were given for a class after they were erased: the class may keep them, and nothing
+# else. A catalog of an older release has none.
+_GIVEN_TABLE = (
+    "CREATE TABLE IF NOT EXISTS given_photos (digest BLOB NOT NULL, class_id INTEGER NOT NULL, "
+    "until REAL NOT NULL, PRIMARY KEY (digest, class_id)) WITHOUT ROWID"
 )
 _SET_TOMBSTONE = (
     "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET "
@@ -114,6 +120,10 @@ def record_photos(sql: Connection, hashes: Iterable[str]) -> None:
         salted = salted_digests(sql)
         rows = [(salted.digest(content_hash), _end()) for content_hash in hashes]
         sql.executemany("INSERT OR REPLACE INTO erased_photos VALUES (?, ?)", rows)
+        if has_table(sql, "given_photos"):
+            # Erased once more, since somebody gave them.
+            digests = [(digest,) for digest, _ in rows]
+            sql.executemany("DELETE FROM given_photos WHERE digest = ?", digests)
 
 
 class DeletionWriter:
@@ -201,14 +211,32 @@ class Deletions:
                 return set()
             return {row[0] for row in sql.execute("SELECT digest FROM erased_photos")}
 
-    def forget_photos(self, hashes: Iterable[str]) -> None:
-        """Forget that photos were erased, since somebody gave them again for another purpose."""
+    def erased_among(self, hashes: Iterable[str]) -> frozenset[str]:
+        """Those of these photos that were erased lately."""
+        salted, erased = self.salted(), self.photos()
+        if salted is None or not erased:
+            return frozenset()
+        return frozenset(found for found in hashes if salted.digest(found) in erased)
+
+    def given_among(self, hashes: Iterable[str], class_id: int) -> frozenset[str]:
+        """Those of these photos that were given for this class after they were erased."""
         salted = self.salted()
-        if salted is None or not self.photos():
+        with self._database.read() as sql:
+            if salted is None or not has_table(sql, "given_photos"):
+                return frozenset()
+            query = "SELECT digest FROM given_photos WHERE class_id = ?"
+            given = {row[0] for row in sql.execute(query, (class_id,))}
+        return frozenset(found for found in hashes if salted.digest(found) in given)
+
+    def note_given(self, hashes: Collection[str], class_id: int) -> None:
+        """Note that erased photos were given again for this class, which may keep them."""
+        if not hashes:
             return
         with self._database.transaction() as sql:
-            rows = [(salted.digest(content_hash),) for content_hash in hashes]
-            sql.executemany("DELETE FROM erased_photos WHERE digest = ?", rows)
+            sql.execute(_GIVEN_TABLE)
+            salted = salted_digests(sql)
+            rows = [(salted.digest(content_hash), class_id, _end()) for content_hash in hashes]
+            sql.executemany("INSERT OR REPLACE INTO given_photos VALUES (?, ?, ?)", rows)
 
     def is_pending(self) -> bool:
         """Whether an erasure has something to look for."""
@@ -237,8 +265,9 @@ class Deletions:
         with self._database.transaction() as sql:
             if not has_table(sql, "tombstones"):
                 return
-            for table in ("tombstones", "erased_photos"):
-                sql.execute(f"DELETE FROM {table} WHERE until < ?", (time.time(),))
+            for table in ("tombstones", "erased_photos", "given_photos"):
+                if has_table(sql, table):
+                    sql.execute(f"DELETE FROM {table} WHERE until < ?", (time.time(),))
 
     def was_deleted(self, product_id: str) -> bool:
         """Whether a product of this id was deleted lately; it may be there again."""

@@ -60,6 +60,8 @@ class ClassExamples:
     # Content hashes.
     photos: tuple[str, ...]
     embedding_id: str
+    # Those of ``photos`` that were erased before they were given.
+    erased: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def add_class(
     """Add a category or a tag and serve it at once.
 
     No vector and no weight is touched. One from photos takes the place of one of the same name that
-    words describe. Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos),
+    words describe. Raises ``BadRequestError`` (bad or taken label, not 1 to 20 different photos, or
+    one that was erased since it was given: an erasure that has ended would not see the class),
     ``NoIndexError``, ``IndexMismatchError`` where a model of another embedding became active,
     ``BusyError``.
     """
@@ -170,6 +173,8 @@ def add_class(
                 f"{bundle.model_version} gives embedding {bundle.embedding_id}: try again"
             )
         described = _check_free(bundle.decision, path, kind)
+        if isinstance(examples, ClassExamples):
+            _require_not_erased(catalog, examples)
         if described is not None and isinstance(examples, ClassWords):
             raise BadRequestError(
                 f"{kind} {format_path(path)!r} is described by words already: remove it first, or "
@@ -190,8 +195,20 @@ def add_class(
             _keep(catalog, number, before=None, after=new.model_version)
             if isinstance(examples, ClassExamples):
                 # Of a photo that is given again the home may keep what it is given for.
-                Deletions(catalog.database).forget_photos(examples.photos)
+                Deletions(catalog.database).note_given(examples.erased, number)
         return AddedClass(number, new, suggested)
+
+
+def _require_not_erased(catalog: Catalog, examples: ClassExamples) -> None:
+    """Raise ``BadRequestError`` for a photo that was erased since it was given, under the lock that
+    an erasure takes for classes."""
+    erased = Deletions(catalog.database).erased_among(examples.photos) - examples.erased
+    for place, photo in enumerate(examples.photos, 1):
+        if photo in erased and not catalog.photos_by_hash([photo]):
+            raise BadRequestError(
+                f"photo {place} was erased with its product while the class was made: leave it "
+                "out, or give it again if the class is to have it all the same"
+            )
 
 
 def _fit_row(

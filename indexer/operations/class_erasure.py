@@ -33,12 +33,11 @@ class _ErasedPhotos:
     catalog: Catalog
     deletions: Deletions
 
-    def among(self, hashes: tuple[str, ...]) -> frozenset[str]:
-        salted, erased = self.deletions.salted(), self.deletions.photos()
-        if salted is None or not erased:
-            return frozenset()
-        gone = {name for name in hashes if salted.digest(name) in erased}
-        return frozenset(gone - set(self.catalog.photos_by_hash(gone)))
+    def among(self, hashes: tuple[str, ...], number: int) -> frozenset[str]:
+        """Those of class ``number``, which keeps what was given for it afterwards."""
+        gone = self.deletions.erased_among(hashes)
+        gone -= self.deletions.given_among(gone, number)
+        return gone - frozenset(self.catalog.photos_by_hash(gone))
 
 
 def erase_classes(home: Home, catalog: Catalog) -> int:
@@ -100,9 +99,9 @@ def _held(models: Path, erased: _ErasedPhotos) -> Iterator[tuple[str, int]]:
     folders = sorted(models.glob("[!.]*")) if models.is_dir() else []
     for folder in folders:
         for entry in _stored_classes(folder):
-            if erased.among(tuple(map(str, entry["photos"]))):
-                number = entry["id"] if entry["category"] is None else entry["category"]
-                yield folder.name, int(number)
+            number = int(entry["id"] if entry["category"] is None else entry["category"])
+            if erased.among(tuple(map(str, entry["photos"])), number):
+                yield folder.name, number
 
 
 def _stored_classes(folder: Path) -> list[dict[str, Any]]:
@@ -117,7 +116,7 @@ def _without(
     home: Home, catalog: Catalog, bundle: Bundle, entry: FewShot, erased: _ErasedPhotos
 ) -> FewShot:
     """A class without its erased photos; itself where it has none, or too little would be left."""
-    gone = erased.among(entry.photos)
+    gone = erased.among(entry.photos, class_number(entry))
     others = tuple(name for name in entry.photos if name not in gone)
     if not gone or not others:
         return entry

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog
 from indexer.classification.class_editing import (
     AddedClass,
@@ -104,12 +105,14 @@ class ClassManager:
         """Make a category (a path) or a tag from 1 to 20 photos: its ``id``, and how many
         ``photos`` were different.
 
-        Raises ``BadRequestError`` (label bad or taken, number of photos), ``BadImageError`` naming
-        the photo, ``NoIndexError``, ``BusyError``; then nothing is changed.
+        Raises ``BadRequestError`` (label bad or taken, number of photos, a photo that is erased
+        meanwhile), ``BadImageError`` naming the photo, ``NoIndexError``, ``BusyError``; then
+        nothing is changed.
         """
         ctx = RequestContext.begin(self._snapshots.require(), self._deadline_s)
         class_path(label, kind)
         unique = {hash_content(data): data for data in photos}
+        erased = Deletions(self._catalog.database).erased_among(unique)
         if not 1 <= len(unique) <= MAX_PHOTOS:
             raise BadRequestError(
                 f"a class is made from 1 to {MAX_PHOTOS} different photos, not {len(unique)}"
@@ -120,7 +123,8 @@ class ClassManager:
                 vectors.append(self._embedder.embed_upload(ctx, data, content_hash=content_hash))
             except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
-        examples = ClassExamples(np.stack(vectors), tuple(unique), ctx.snapshot.bundle.embedding_id)
+        embedding_id = ctx.snapshot.bundle.embedding_id
+        examples = ClassExamples(np.stack(vectors), tuple(unique), embedding_id, erased)
         made = self._add(ctx, label, examples, kind)
         return self._changed(ClassChange(made.id, len(unique)), ctx.timer)
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.catalog.deletions import Deletions
 from indexer.catalog.photo_store import PhotoStore
+from indexer.core.errors import BadRequestError
 from indexer.index.transfer import push
 from indexer.index_build.pipeline import build_index
 from indexer.model.decision_layer import FewShot
@@ -19,6 +21,7 @@ from indexer.operations.erasure import Erased, erase
 from indexer.operations.erasure_audit import find_traces, ticket
 from indexer.operations.outside_erasure import erase_outside
 from service.engine import Engine
+from service.products import classes
 from service.products.writer import Draft
 from tests.service.conftest import own, own_home, photo, template  # noqa: F401  (the drawn shop)
 from tools.cli import run
@@ -163,6 +166,47 @@ def test_a_photo_that_is_given_again_is_not_erased(own: Engine) -> None:  # noqa
     assert len(rows(own)) == 2
     delete(own, "dots-blue")
     assert erased(own).failed == {}
+
+
+def test_another_class_keeps_no_photo_that_is_given_again(own: Engine) -> None:  # noqa: F811
+    """What a photo is given for is one class: of the one that was made before, and of caches
+    outside the home, it stays erased; so it does where it is erased once more."""
+    again = stored(own, "dots-red")
+    before = own.classes.add("Only", [again], kind="tag").content.id
+    delete(own, "dots-red")
+    after = own.classes.add("Band", [again]).content.id
+    deletions = Deletions(own.catalog.database)
+    assert deletions.photos()
+    assert f"class remove --id {before} " in next(iter(erased(own).failed.values()))
+    own.classes.remove(number=before)
+    assert erased(own).failed == {}
+    assert len(deletions.photos()) == 2
+    own.products.put("dots-red", Draft(photos=(again,)))
+    delete(own, "dots-red")
+    assert f"class remove --id {after} " in next(iter(erased(own).failed.values()))
+
+
+def test_a_photo_that_is_erased_while_its_class_is_made_comes_into_none(
+    own: Engine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The erasure has ended by then and would not see it; given again it is taken."""
+    given = [stored(own, "dots-blue"), stored(own, "dots-red")]
+    add = classes.add_class
+
+    def late(*args: Any, **more: Any) -> Any:
+        if own.catalog.pid("dots-red") is not None:
+            delete(own, "dots-red")
+            assert erased(own).failed == {}
+        return add(*args, **more)
+
+    monkeypatch.setattr(classes, "add_class", late)
+    with pytest.raises(BadRequestError, match="photo 2 was erased with its product"):
+        own.classes.add("Band", given)
+    assert rows(own) == ()
+    own.classes.add("Band", given)
+    assert erased(own).failed == {}
+    assert len(rows(own)) == 1
 
 
 def test_a_photo_that_another_product_has_stays_in_its_class(own: Engine) -> None:  # noqa: F811
