@@ -117,7 +117,7 @@ class PhotoForgetter:
                     missing = store.missing(ids)
                     skipped = embed_photos(catalog, self._photos, store, embedder, missing)
                     sign_photos(catalog, self._photos, signatures, ids)
-                    self._drop(part)
+                    self._drop(part, catalog)
                     self.report.skipped += skipped
                     done += len(part)
         self.report.forgotten += done
@@ -152,13 +152,17 @@ class PhotoForgetter:
             self._embedder.configure_threads()
         return self._bundle, self._embedder
 
-    def _drop(self, rows: Sequence[PhotoRow]) -> None:
-        """Keep thumbnails, which take longer than the network, and drop the bytes."""
+    def _drop(self, rows: Sequence[PhotoRow], catalog: Catalog) -> None:
+        """Keep thumbnails, which take longer than the network, and drop the bytes; of photos that
+        were erased meanwhile nothing stays."""
         # Two at least: one waits for the disk while the other computes.
         with ThreadPoolExecutor(decoding_threads(max(2, THREADS))) as pool:
             list(pool.map(self._photos.drop, rows))
+        hashes = {row.content_hash for row in rows}
+        if erased := hashes - set(catalog.photos_by_hash(hashes)):
+            self._photos.collect_thumbnails(catalog, erased)
         with self._lock:
-            self._waiting.difference_update(row.content_hash for row in rows)
+            self._waiting -= hashes
 
 
 def _choose(home: Home, model: str | None) -> tuple[str, str | None]:

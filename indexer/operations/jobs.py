@@ -68,6 +68,8 @@ _JOB = "job.json"
 _PROGRESS = "progress.json"
 # Of a build whose version stands, or an undo that is made: such a job is not cancelled any more.
 _MADE = "made"
+# Of a job that ran while products were erased, which its report may name.
+_ERASED = "erased"
 _UNREADABLE = "its file is damaged (catalens verify); start it again"
 _NO_MEMORY = {
     "import": (
@@ -266,6 +268,8 @@ class Jobs:
             for brought in (UPLOAD, "unpacked"):
                 shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
+        if stored.get("state") in ENDED and (folder / _ERASED).exists():
+            stored = _without_names(stored)
         write_sealed_json(folder / _JOB, stored, private=True)
         return self.get(job_id)
 
@@ -298,19 +302,19 @@ class Jobs:
         return any((job.ended or job.created) < before for job in ended)
 
     def redact(self) -> None:
-        """Take out of the reports of ended jobs what may name a product, such as rows of a feed.
+        """Take out of the reports of jobs what may name a product, such as rows of a feed; of those
+        that run when they end.
 
         That there was the job, how it ended and its counts stay: whoever started it finds it.
         """
         for job in self.list():
-            if job.state not in ENDED:
-                continue
             folder = self.folder / job.job_id
             with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged
+                if job.state == "running":
+                    (folder / _ERASED).touch()
+                # Read after the mark: whoever ended it before did not see that.
                 stored = read_stored(folder)
-                redacted = {**stored, "result": _redacted(stored.get("result"))}
-                if job.problem is not None and job.problem.code not in _STOPPED:
-                    redacted["problem"] = {**stored["problem"], "detail": COVER}
+                redacted = _without_names(stored) if stored.get("state") in ENDED else stored
                 if redacted != stored:
                     write_sealed_json(folder / _JOB, redacted, private=True)
 
@@ -319,6 +323,15 @@ def read_stored(folder: Path) -> dict[str, Any]:
     """What ``job.json`` says. Raises ``OSError``, ``ValueError`` where it is damaged: with one
     changed byte a dry run is none."""
     return read_sealed_json(folder / _JOB)
+
+
+def _without_names(stored: dict[str, Any]) -> dict[str, Any]:
+    """What ``job.json`` says of an ended job, without what may name a product."""
+    redacted = {**stored, "result": _redacted(stored.get("result"))}
+    problem = stored.get("problem")
+    if problem is not None and problem["code"] not in _STOPPED:
+        redacted["problem"] = {**problem, "detail": COVER}
+    return redacted
 
 
 def _redacted(value: Any, name: str = "result") -> Any:

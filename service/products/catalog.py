@@ -216,7 +216,7 @@ class ProductCatalog:
         if row is None:
             raise UnknownPhotoError(f"no photo {content_hash}")
         try:
-            return self._photos.thumbnail(row, width)
+            made = self._photos.thumbnail(row, width)
         except CatalensError as error:  # its message may name a file of this machine
             self._log.warning(
                 "photo cannot be shown", hash=content_hash, code=error.code, error=str(error)
@@ -224,6 +224,11 @@ class ProductCatalog:
             raise UnknownPhotoError(
                 f"the file of photo {content_hash} is gone or was changed"
             ) from error
+        if not self.has_photo(content_hash):
+            # Erased meanwhile: the erasure may have ended before the file was there.
+            self._photos.collect_thumbnails(self._catalog, [content_hash])
+            raise UnknownPhotoError(f"no photo {content_hash}")
+        return made
 
     def has_photo(self, content_hash: str) -> bool:
         """Whether a stored product has this photo."""

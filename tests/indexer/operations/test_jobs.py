@@ -15,7 +15,7 @@ from indexer.core.errors import UnknownJobError
 from indexer.core.home import Home
 from indexer.operations import jobs as job_files
 from indexer.operations.damaged_jobs import remove_damaged_jobs
-from indexer.operations.jobs import OWNER_LOCK, Jobs
+from indexer.operations.jobs import OWNER_LOCK, JobProblem, Jobs
 from indexer.operations.repair import repair_home
 from indexer.operations.verification import verify_home
 
@@ -79,6 +79,27 @@ def test_a_job_of_a_damaged_file_is_none(tmp_path: Path, changes: dict[str, obje
                 ask(damaged)
     assert jobs.forget(keep=0) == 1
     assert home.photos.is_dir()
+
+
+@pytest.mark.parametrize("state", ["running", "queued"])
+def test_a_report_of_a_job_that_ran_during_an_erasure_names_no_product(
+    tmp_path: Path, state: Any
+) -> None:
+    """What it read before the erasure it writes afterwards, without its rows; one that begins
+    later reads nothing that is erased."""
+    jobs = Jobs(Home.create(tmp_path / "home"))
+    done, failed = (jobs.add("import", {}).job_id for _ in range(2))
+    for job_id in (done, failed):
+        jobs.set(job_id, state=state)
+    jobs.redact()
+    rows = [{"row": 3, "reason": "no photo of sku-17"}]
+    jobs.set(done, state="done", result={"skipped": rows, "imported": 2, "note": "of sku-17"})
+    jobs.set(failed, state="failed", problem=JobProblem("bad-data", "row 3: sku-17"))
+    stored = "".join(path.read_text() for path in jobs.folder.rglob("*.json"))
+    assert ("sku-17" in stored) is (state == "queued")
+    result = jobs.get(done).result
+    assert result is not None
+    assert (result["imported"], jobs.get(failed).state) == (2, "failed")
 
 
 def test_one_changed_byte_makes_no_other_job(tmp_path: Path) -> None:

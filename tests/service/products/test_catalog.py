@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import PhotoRow
 from indexer.operations.sync_source import SyncSource, SyncSources
 from service.api.product_requests import ProductPutRequest
 from service.app import create_app
@@ -307,3 +309,23 @@ def test_a_delete_names_the_feeds_that_may_bring_it_back(
     assert str(tmp_path) not in said
     SyncSources(own.home).remove("daily")
     assert "warnings" not in own_web.delete("/v1/products/cross-blue").get_json()
+
+
+def test_a_thumbnail_of_a_photo_that_is_erased_while_it_is_made_stays_nowhere(
+    own: Engine, own_web: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The erasure has looked through the folder by the time that the file comes into it."""
+    make = PhotoStore.thumbnail
+
+    def late(self: PhotoStore, row: PhotoRow, width: int) -> bytes:
+        made = make(self, row, width)
+        (file,) = own.home.thumbnails.rglob(f"{row.content_hash}-{width}.jpg")
+        own.products.delete("ring-blue")
+        assert not file.exists()
+        file.write_bytes(made)
+        return made
+
+    monkeypatch.setattr(PhotoStore, "thumbnail", late)
+    digest = own.products.get("ring-blue").content.images[0].hash
+    assert own_web.get(f"/v1/images/{digest}?w=160").status_code == 404
+    assert list(own.home.thumbnails.rglob(f"{digest}*")) == []
