@@ -75,6 +75,25 @@ def torch_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """All networks here have the shipped weights: their graph is traced once for what they see, and
+    each export works on a copy."""
+    traced: dict[object, tuple[Any, Network]] = {}
+    trace = exporting.convert
+
+    def convert(network: Network) -> Any:
+        seen = network.spec.backbone, network.spec.preprocess
+        if seen not in traced:
+            # The graph's numbers may lie in the network's memory.
+            traced[seen] = trace(network), network
+        return traced[seen][0].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "convert", convert)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
