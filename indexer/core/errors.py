@@ -174,7 +174,7 @@ class NotUndoableError(ConflictError):
 
 
 class SyncRefusedError(CatalensError):
-    """``import --sync`` would delete more than the allowed share of the catalog."""
+    """An import with ``sync`` would delete more than the allowed share of the catalog."""
 
     code = "refused-sync"
 

@@ -70,8 +70,8 @@ class AccessControl:
             raise RequestRefusedError(
                 403,
                 "forbidden-origin",
-                f"pages of {origin} ask with a key of the role search (catalens keys create NAME "
-                "--role search): what lies in a page is read by everybody",
+                f"pages of {origin} ask with a key of the role search: what lies in a page is read "
+                "by everybody",
             )
         self.require(caller, method, rule)
         if holder is not None:
@@ -88,8 +88,7 @@ class AccessControl:
                 403,
                 "forbidden",
                 f"the key {caller.name!a} has the role {caller.role}, and this call is for "
-                f"{' or '.join(sorted(roles))}: use a key of that role (catalens keys create NAME "
-                "--role ROLE)",
+                f"{' or '.join(sorted(roles))}: use a key of that role",
             )
 
     def preflight(
@@ -106,8 +105,8 @@ class AccessControl:
             raise RequestRefusedError(
                 403,
                 "forbidden-origin",
-                f"pages of {named} may not call this: {what} (--allow-origin, setting "
-                "allowed_origins: for calls of the role search)",
+                f"pages of {named} may not call this: {what} (setting allowed_origins: for calls "
+                "of the role search)",
             )
         return preflight_headers(origin, method)
 

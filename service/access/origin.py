@@ -14,13 +14,15 @@ def check_host(headers: Mapping[str, str], settings: Settings) -> None:
     if not settings.hosts:
         return
     name = _host_name(headers.get("host", ""))
-    if name not in settings.hosts:
-        raise RequestRefusedError(
-            403,
-            "forbidden-host",
-            f"host {name!r} is not served here: allow it by --allow-host {name} (setting "
-            "allowed_hosts), or name the public address by --public-url",
+    if name in settings.hosts:
+        return
+    detail = "the request names no host: send the header Host"
+    if name:
+        detail = (
+            f"host {name!r} is not served here: allow it (setting allowed_hosts), or name the "
+            "public address (setting public_url)"
         )
+    raise RequestRefusedError(403, "forbidden-host", detail)
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings, *, shared: bool) -> None:
@@ -33,13 +35,12 @@ def check_origin(headers: Mapping[str, str], settings: Settings, *, shared: bool
         detail = f"requests from pages of {origin} are not taken"
         if is_web_origin(origin):
             detail += (
-                "; if that is this service behind a reverse proxy, start it with --public-url "
-                f"{origin} (setting public_url)"
+                f"; if that is this service behind a reverse proxy, set public_url to {origin}"
             )
             if shared:
                 detail += (
-                    "; if that is a shop's page that may search, allow it by --allow-origin "
-                    f"{origin} (setting allowed_origins)"
+                    f"; if that is a shop's page that may search, add {origin} to the setting "
+                    "allowed_origins"
                 )
         raise RequestRefusedError(403, "forbidden-origin", detail)
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):

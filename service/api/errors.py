@@ -16,6 +16,7 @@ from indexer.core import errors
 from indexer.core.atomic_files import storage_failure
 from indexer.core.errors import CatalensError
 from service.access.refusal import RequestRefusedError
+from service.settings import without_options
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -177,7 +178,7 @@ def of_error(error: CatalensError, log: Any) -> tuple[int, str, str]:
         log.error("failed", request_id=g.get("request_id", ""), code=error.code, error=str(error))
         hidden = "the service cannot answer; its log says why"
         return status, error.code, summary(type(error)) if status != 500 else hidden
-    return status, error.code, str(error)
+    return status, error.code, without_options(shorten(str(error), _MOST_DETAIL))
 
 
 def summary(kind: type[CatalensError]) -> str:
@@ -248,7 +249,7 @@ def install(app: Flask, log: Any) -> None:
             if request.path.startswith("/v1/products/"):
                 detail += (
                     "; a slash in an id is sent as %2F, and where a reverse proxy decodes it, "
-                    "--decoded-slashes true (setting decoded_slashes) joins it again"
+                    "the setting decoded_slashes joins it again"
                 )
         elif status == 405:
             detail = (

@@ -36,6 +36,7 @@ from service.background.leadership import Leadership
 from service.background.leftovers import LeftoverSweeper
 from service.background.worker_process import WorkerProcess
 from service.inference.admission import OverloadedError
+from service.settings import reword, without_options
 
 _MOST_WAITING = 20  # jobs that wait or run; the next one is refused
 _AGAIN_S = 2.0  # after "not now": an import on the command line holds the lock
@@ -221,12 +222,13 @@ class JobRunner:
             problem = replace(problem, detail=self._public_detail(job, problem))
         if state not in ENDED and (self._jobs.folder / job.job_id / _CANCEL).exists():
             state = "cancelling"
-        return replace(job, options=options, problem=problem, state=state)
+        result = reword(job.result)
+        return replace(job, options=options, problem=problem, state=state, result=result)
 
     def _public_detail(self, job: Job, problem: JobProblem) -> str:
         if problem.code == "internal":
             return "an unexpected failure; the service's log says why"
-        detail = problem.detail
+        detail = without_options(problem.detail)
         places = {
             self._jobs.folder / job.job_id / "unpacked": "the archive",
             self._jobs.folder / job.job_id / jobs.UPLOAD: "the upload",

@@ -71,8 +71,8 @@ class PairEncoders:
         if bundle.spec.block("t") is None:
             raise NoTextTowerError(
                 f"{what} by a model with a text tower, and {bundle.model_version} "
-                f"({bundle.spec.backbone}) has none: train one with --backbone open_clip:NAME and "
-                "its text tower, or give photos"
+                f"({bundle.spec.backbone}) has none: train one on the backbone open_clip:NAME "
+                "with its text tower, or give photos"
             )
         try:
             return self.of(bundle, ctx)

@@ -217,10 +217,11 @@ class Settings(BaseModel):
     threads: Annotated[
         int, SettingNames(option="--server-threads", variable="CATALENS_SERVER_THREADS")
     ] = Field(
-        default=40,
-        ge=1,
+        default=0,
+        ge=0,
         le=256,
-        description="Threads of the web server; one more runs the network.",
+        description="Threads of the web server; 0: as many as those need who work and wait. Fewer "
+        "let fewer wait. One more runs the network.",
     )
     working: int = Field(
         default=0,

@@ -68,6 +68,7 @@ FOR_GOOD = {
     "service/app.py document": "",
     "service/query/response.py _fields": "types of results",
     "service/query/response.py _may_lack": "types of results",
+    "service/settings/advice.py _setting_names": "",
     "service/settings/description.py describe_settings": "types of settings",
 }
 # Counts of entries, and what one may hold where that is no fixed size.

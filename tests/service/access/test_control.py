@@ -138,7 +138,7 @@ def test_behind_a_proxy_needs_keys(
         ({"prot": 1}, "'prot'"),
         ({"port": 70_000}, "port"),
         ({"port": "8000"}, "port"),
-        ({"threads": 0}, "threads"),
+        ({"threads": -1}, "threads"),
         ({"max_waiting": True}, "max_waiting"),
         ({"device": "tpu"}, "device"),
         ({"poll_s": 0}, "poll_s"),
@@ -233,13 +233,13 @@ def test_a_page_behind_a_proxy_asks_by_its_public_address(
     open_web: Callable[..., FlaskClient],
 ) -> None:
     """Whatever Host the proxy sends, the page of ``public_url`` is this service's own; the refusal
-    of another names the option."""
+    of another names the setting."""
     question = {"product_id": "cross-red", "k": 1}
     origin = {"Origin": "https://search.shop.example:8443"}
     hosts = ("127.0.0.1:8000", "search.shop.example", "search.shop.example:8443")
     refused = open_web().post("/v1/search", json=question, headers=origin)
     assert_problem(refused, 403, "forbidden-origin")
-    assert "--public-url https://search.shop.example:8443" in refused.get_json()["detail"]
+    assert "set public_url to https://search.shop.example:8443" in refused.get_json()["detail"]
     web = open_web(public_url="https://Search.shop.example:8443/", api_keys=(KEY,))
     origin |= {"Authorization": f"Bearer {KEY}"}
     for host in hosts:
@@ -249,7 +249,13 @@ def test_a_page_behind_a_proxy_asks_by_its_public_address(
     assert_problem(web.post("/v1/search", json=question, headers=other), 403, "forbidden-origin")
     foreign = web.post("/v1/search", json=question, headers={"Host": "evil.example"})
     assert_problem(foreign, 403, "forbidden-host")
-    assert "--allow-host evil.example" in foreign.get_json()["detail"]
+    assert (
+        "'evil.example' is not served here: allow it (setting allowed_hosts)"
+        in (foreign.get_json()["detail"])
+    )
+    nameless = web.post("/v1/search", json=question, headers={"Host": ""})
+    assert_problem(nameless, 403, "forbidden-host")
+    assert nameless.get_json()["detail"] == "the request names no host: send the header Host"
 
 
 def test_below_a_path_of_a_proxy_everything_is_found(open_web: Callable[..., FlaskClient]) -> None:
@@ -278,7 +284,7 @@ def test_slashes_that_a_proxy_decoded_are_of_the_id(open_web: Callable[..., Flas
 
     plain, joined = open_web(), open_web(decoded_slashes=True)
     path = "/v1/products/mugs/17"
-    assert "--decoded-slashes" in ask(plain, path).get_json()["detail"]
+    assert "the setting decoded_slashes" in ask(plain, path).get_json()["detail"]
     for asked in (path, "/v1/products/mugs%2F17"):
         problem = ask(joined, asked).get_json()
         assert problem["code"] == "unknown-product"

@@ -120,7 +120,7 @@ def test_what_is_not_for_search_is_not_shared(
         "",
     ],
 )
-def test_other_origins_are_refused_with_the_options_name(
+def test_other_origins_are_refused_with_the_settings_name(
     own: Engine, open_web: Callable[..., FlaskClient], origin: str
 ) -> None:
     key = KeyFile(own.home).create("page", "search").key
@@ -128,7 +128,7 @@ def test_other_origins_are_refused_with_the_options_name(
     refused = preflight(web, "/v1/search", "POST", origin)
     assert_problem(refused, 403, "forbidden-origin")
     detail = refused.get_json()["detail"]
-    assert "--allow-origin" in detail
+    assert "setting allowed_origins" in detail
     assert (f"add {origin}" in detail) == origin.startswith("http")  # others cannot be allowed
     headers = {"Origin": origin, "Authorization": f"Bearer {key}"}
     answer = web.post("/v1/search", json=QUESTION, headers=headers)

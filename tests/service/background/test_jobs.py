@@ -730,3 +730,25 @@ def test_whoever_follows_a_job_is_let_go_at_the_end(own: Engine) -> None:
     ending.set()
     assert list(changes) == []
     stream.close()
+
+
+def test_jobs_advise_fields_of_requests(own: Engine) -> None:
+    """Why one failed, and what a report says of it, names no option of a command; what the feed
+    holds stays as it is."""
+    jobs = Jobs(own.home)
+    failed = jobs.add("import", {}).job_id
+    jobs.set(failed, state="failed", problem=JobProblem("bad-data", "--encoding x: no such one"))
+    line = {"where": "f:2", "reason": "an address, not fetched: add --fetch", "value": "--fetch"}
+    done = jobs.add("import", {}).job_id
+    why = "it was asked for (--profile)"
+    result = {"why": why, "skipped": [line], "warnings": [{**line, "lines": [line]}]}
+    jobs.set(done, state="done", result=result)
+    problem = own.jobs.get(failed).problem
+    assert problem is not None
+    assert problem.detail == "`encoding` x: no such one"
+    told = own.jobs.get(done).result
+    assert told is not None
+    assert told["why"] == "it was asked for (`profile`)"
+    said = {**line, "reason": "an address, not fetched: add `fetch`"}
+    assert told["skipped"] == [said]
+    assert told["warnings"] == [{**said, "lines": [said]}]
