@@ -39,6 +39,14 @@ def sharing_headers(origin: str | None) -> dict[str, str]:
     }
 
 
+def headers_without_route(headers: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """Headers of a refusal that was made before any route was known: it holds nothing of the shop,
+    and a page that cannot read it takes it for a broken network."""
+    if not settings.allowed_origins:
+        return {}
+    return sharing_headers(foreign_origin(headers, settings))
+
+
 def preflight_headers(origin: str, method: str) -> dict[str, str]:
     """Headers of the answer to a browser that asks whether it may call a shared route."""
     return {

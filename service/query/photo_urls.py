@@ -14,7 +14,7 @@ from indexer.fetch.address_check import AddressCheck
 from indexer.fetch.http_client import PhotoClient
 from indexer.fetch.settings import FetchSettings
 from service.inference.admission import OverloadedError
-from service.settings import Settings
+from service.settings import Capacity, Settings
 
 # Requests to all hosts at once: the web server's threads must not all wait for other servers.
 _MOST = 16
@@ -63,9 +63,10 @@ class PhotoUrls:
         check = AddressCheck(public, tells_names=False)
         self._public_client = PhotoClient(public, check=check)
         self._free = threading.Condition()
+        threads = Capacity.of(settings).threads
         self._most_asking = {
-            False: max(settings.threads // 2, 1),
-            True: max(settings.threads // 4, 1),
+            False: max(threads // 2, 1),
+            True: max(threads // 4, 1),
         }
         self._asking = {False: 0, True: 0}  # requests, by whether a stranger's
         self._open: Counter[str] = Counter()

@@ -15,6 +15,7 @@ from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
+from service.access.sharing import headers_without_route
 from service.api.errors import MEDIA_TYPE, document
 from service.api.openapi import ENDING
 from service.api.refusals import ALWAYS, UNLESS_SAID
@@ -47,11 +48,19 @@ class _ProblemTask(ErrorTask):
         request_id = uuid.uuid4().hex
         body = (json.dumps(document(error.code, code, detail, request_id)) + "\n").encode()
         self.status = f"{error.code} {error.reason}"
-        told = {**UNLESS_SAID, **ALWAYS, "X-Request-Id": request_id, "Content-Type": MEDIA_TYPE}
-        self.response_headers += told.items()
+        told = {"X-Request-Id": request_id, "Content-Type": MEDIA_TYPE}
+        shared = headers_without_route(self._asked_headers(), self.channel.server.web.settings)
+        self.response_headers += {**UNLESS_SAID, **shared, **ALWAYS, **told}.items()
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+
+    def _asked_headers(self) -> dict[str, str]:
+        """The headers of the request, by lower-case names, as far as they were read. Of one that
+        the application failed at, Waitress answers another with none."""
+        requests = self.channel.requests
+        asked = requests[0] if requests else self.request
+        return {name.replace("_", "-").lower(): text for name, text in asked.headers.items()}
 
 
 class _RequestTask(WSGITask):

@@ -9,6 +9,7 @@ from typing import Protocol
 from waitress.task import ThreadedTaskDispatcher
 
 from service.access.caller import Asker
+from service.settings import own_share
 
 
 class AskedRequest(Protocol):
@@ -96,8 +97,7 @@ class FairDispatcher(ThreadedTaskDispatcher):
 
     def _choose(self) -> Asker | None:
         """Whose request is next; None where nobody's may be."""
-        threads = len(self.threads)
-        most = threads - threads // 10
+        most = own_share(len(self.threads))
         allowed = [
             asker
             for asker in self._pending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Protocol
 from wsgiref.types import WSGIEnvironment
@@ -29,6 +30,9 @@ ANSWER = "catalens.answer"
 # than its bytes: chunks of one byte cost the server a thousand times what they carry.
 _FRAMING = 64 * 2**10
 _PORTION = 16 * 2**10
+_HEAD_TOO_LARGE = 431
+# What says of a head that is too long to be read whether a page may read its refusal.
+_SITES = re.compile(rb"\n(origin|host):([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 _ENVIRON_NAMES = {"CONTENT_LENGTH": "CONTENT_LENGTH", "CONTENT_TYPE": "CONTENT_TYPE"}
 
 
@@ -77,6 +81,8 @@ class RequestParser(HTTPRequestParser):
     """
 
     error: Error | None
+    headers: dict[str, str]
+    header_plus: bytes
     body_rcv: Any
     chunked: bool
 
@@ -103,7 +109,11 @@ class RequestParser(HTTPRequestParser):
 
     def received(self, data: bytes) -> int:
         """Take what arrived; returns how many bytes of it belong to this request."""
+        before = self.header_plus
         consumed: int = super().received(data)
+        if self.error is not None and self.error.code == _HEAD_TOO_LARGE:
+            for name, text in _SITES.findall(before + data):
+                self.headers[name.decode().upper()] = text.decode("latin-1").strip(" \t")
         if self.body_rcv is not None and not self.error:
             self._hold(len(self.body_rcv))
         if self.completed:

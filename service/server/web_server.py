@@ -24,7 +24,7 @@ from service.server.channel import HttpChannel
 from service.server.dispatcher import FairDispatcher
 from service.server.limits import BodyBudget, ServerLimits
 from service.server.parser import HeadCheck
-from service.settings import Settings
+from service.settings import Capacity, Settings
 
 # Bytes read from a connection at a time: a photo in one or two steps instead of thirty.
 _AT_ONCE = 256 * 1024
@@ -102,13 +102,15 @@ class WebServer:
         adjustments: Adjustments,
         limits: ServerLimits,
         check: HeadCheck,
+        settings: Settings,
         *,
-        prefix: str = "",
         log: Any = None,
     ) -> None:
         self.limits = limits
+        self.settings = settings
         self.check = check
         self.bodies = BodyBudget(limits.bodies_bytes)
+        prefix = settings.public_address.prefix
         self.probes = frozenset({*_PROBES, *(prefix + path for path in _PROBES)})
         self.probe_tasks = FairDispatcher()
         self.accepted = 0
@@ -326,7 +328,7 @@ def make_server(
         adjustments = Adjustments(
             host=settings.host,
             port=settings.port,
-            threads=settings.threads,
+            threads=Capacity.of(settings).threads,
             ident=None,
             backlog=_BACKLOG,
             recv_bytes=_AT_ONCE,
@@ -342,7 +344,7 @@ def make_server(
             adjustments,
             limits,
             check or _NoCheck(),
-            prefix=settings.public_address.prefix,
+            settings,
             log=log,
         )
 

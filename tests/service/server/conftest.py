@@ -47,7 +47,12 @@ def serve(tmp_path: Any) -> Iterator[MakeServer]:
     started: list[tuple[WebServer, threading.Thread]] = []
 
     def start(app: WSGIApplication = echo, check: Any = None, **changes: Any) -> WebServer:
-        settings = Settings(home=tmp_path, port=0, threads=changes.pop("threads", 4))
+        settings = Settings(
+            home=tmp_path,
+            port=0,
+            threads=changes.pop("threads", 4),
+            allowed_origins=changes.pop("origins", ()),
+        )
         server = make_server(app, settings, check, limits=limits(**changes))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -224,3 +224,36 @@ def test_a_ready_answer_keeps_its_place(serve: MakeServer) -> None:
     assert second.startswith(b"503")
     assert b"by the application" in second
     assert check.answered == 0
+
+
+PAGE = b"Host: x\r\nOrigin: https://shop.example\r\n"
+REFUSALS = {
+    400: b"POST / HTTP/1.1\r\n" + PAGE + b"Content-Length: much\r\n\r\n",
+    408: b"POST / HTTP/1.1\r\n" + PAGE + b"Content-Length: 9\r\n\r\n",
+    413: b"POST / HTTP/1.1\r\n" + PAGE + b"Content-Length: 999999\r\n\r\n",
+    431: b"GET / HTTP/1.1\r\n" + PAGE + b"Cookie: " + b"c" * 70_000 + b"\r\n\r\n",
+    500: b"GET / HTTP/1.1\r\n" + PAGE + b"\r\n",
+    501: b"POST / HTTP/1.1\r\n" + PAGE + b"Transfer-Encoding: gzip\r\n\r\n",
+}
+
+
+def broken(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    raise RuntimeError("what no application should do")
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("allowed", ["https://shop.example", "https://other.example", ""])
+def test_a_page_may_read_what_the_server_refuses(
+    serve: MakeServer, status: int, allowed: str
+) -> None:
+    """What is answered before any route is known names the page's origin where that is allowed,
+    else the page takes the refusal for a broken network; caches keep the answers apart."""
+    server = serve(broken, body_s=0.1, origins=(allowed,) if allowed else ())
+    head = exchange(server, REFUSALS[status]).partition(b"\r\n\r\n")[0].lower()
+    assert head.split(b" ", 2)[1] == b"%d" % status
+    named = b"access-control-allow-origin: https://shop.example" in head
+    assert named == (allowed == "https://shop.example")
+    assert (b"access-control-expose-headers" in head) == named
+    policy = b"cross-origin" if named else b"same-origin"
+    assert b"cross-origin-resource-policy: " + policy in head
+    assert (b"vary: origin" in head) == bool(allowed)
