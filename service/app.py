@@ -69,7 +69,10 @@ _REFUSAL = "catalens.refusal"
 # Routes whose answers wait for their turn, and the body from which on it is worth asking before.
 _QUESTIONS = frozenset(
     f"/v1/{name}"
-    for name in ("classify", "search", "tags", "describe", "objects", "recommendations", "review")
+    for name in (
+        *("classify", "search", "tags", "describe", "explain", "objects", "recommendations"),
+        "review",
+    )
 )
 _SMALL = 64 * 1024
 _PAGE_CSP = (

@@ -10,7 +10,6 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.probe import CatalogProbe
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
-from indexer.core.native import THREADS
 from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
@@ -74,7 +73,7 @@ from service.review.quality_check import QualityCheck
 from service.review.queue import NAMELESS, ListingName, ReviewQueue
 from service.review.result import ReviewResult
 from service.review.review import ListingReviewer
-from service.settings import Settings
+from service.settings import Capacity, Settings
 from service.state.pinned_versions import PinnedVersions
 from service.state.snapshot import Snapshot
 from service.state.snapshots import SnapshotManager
@@ -98,11 +97,8 @@ class Engine:
         self.home = Home(settings.home)
         self.catalog = open_catalog(self.home)
         self._probe = CatalogProbe(self.catalog.database)
-        # More threads at work than cores only wait for each other's locks: with 40 of them half as
-        # much is answered.
-        self.admission = AdmissionGate(
-            settings.working or THREADS + 1, settings.max_waiting, settings.deadline_s
-        )
+        self._capacity = capacity = Capacity.of(settings)
+        self.admission = AdmissionGate(capacity.working, capacity.waiting, settings.deadline_s)
         self.queue = InferenceQueue(
             max_batch=settings.max_batch,
             max_waiting=settings.max_waiting,
@@ -149,10 +145,11 @@ class Engine:
             self.snapshots,
             writer,
             self.embedder,
+            deadline_s=settings.deadline_s,
             log=self.log,
         )
-        self.versions = IndexVersions(self.home, self.catalog, self.snapshots)
-        self.actions = ActionHistory(self.home, self.catalog, self.snapshots, settings.undo_days)
+        self.versions = IndexVersions(self.home, self.catalog, self.snapshots, settings.deadline_s)
+        self.actions = ActionHistory(self.home, self.catalog, self.snapshots, settings)
         self.classes = ClassManager(
             self.home,
             self.catalog,
@@ -236,7 +233,7 @@ class Engine:
             fetching=fetch_settings(settings) if settings.allow_urls else None,
             device=settings.device,
             memory=settings.job_memory,
-            streams=max(1, settings.threads // 4),
+            streams=max(1, self._capacity.threads // 4),
             log=self.log,
         )
         self.eraser = Eraser(
@@ -393,16 +390,16 @@ class Engine:
     ) -> Envelope[Facets]:
         """Counts of values among the products that pass ``filter``, or among their groups;
         ``fields``: of these alone."""
-        ctx = self._context(SnapshotSelector.of(at, selector))
-        found = self._facets.count(
-            ctx,
-            filter=filter,
-            fields=fields,
-            limit=limit,
-            group_by=group_by,
-            out_of_stock=out_of_stock,
-        )
-        return ctx.respond(found)
+        with self._begin(SnapshotSelector.of(at, selector)) as ctx:
+            found = self._facets.count(
+                ctx,
+                filter=filter,
+                fields=fields,
+                limit=limit,
+                group_by=group_by,
+                out_of_stock=out_of_stock,
+            )
+            return ctx.respond(found)
 
     def find_objects(
         self, photo: bytes, options: ObjectOptions | None = None, **fields: Any
@@ -430,15 +427,15 @@ class Engine:
         **fields: Any,
     ) -> Envelope[Explanation]:
         """What in a photo speaks for ``category``, None for the most probable one."""
-        ctx = self._context(SnapshotSelector.of(at, fields))
-        return ctx.respond(self._explainer.explain_category(ctx, query, category))
+        with self._begin(SnapshotSelector.of(at, fields)) as ctx:
+            return ctx.respond(self._explainer.explain_category(ctx, query, category))
 
     def explain_pair(
         self, query: Query, other: Query, at: SnapshotSelector | None = None, **fields: Any
     ) -> Envelope[Explanation]:
         """What in two photos makes them similar, by block of the embedding."""
-        ctx = self._context(SnapshotSelector.of(at, fields))
-        return ctx.respond(self._explainer.explain_pair(ctx, query, other))
+        with self._begin(SnapshotSelector.of(at, fields)) as ctx:
+            return ctx.respond(self._explainer.explain_pair(ctx, query, other))
 
     def map(self, *, limit: int = MOST) -> Envelope[MapPoints]:
         """At most ``limit`` products as points in the plane."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -87,6 +87,8 @@ class Transaction:
         # Fields that some product ever had.
         self._used = used_fields(connection)
         self.journal = UndoJournal(connection)
+        # Called before each product that follows a changed type; may raise.
+        self.on_step: Callable[[], object] = lambda: None
         # The last change that took a text from a product that stays.
         self._text_removed = 0
         # Whether orders were ever imported; None before it is asked for.
@@ -303,7 +305,7 @@ class Transaction:
         product and value."""
         self._types.check_room(wanted)
         for _ in self._types.converted({name: wanted[name] for name in later}, pids):
-            pass
+            self.on_step()
         self.convert({name: wanted[name] for name in wanted if name not in later}, pids)
         self._set_types(wanted, given)
 
@@ -319,6 +321,7 @@ class Transaction:
 
     def _rewrite(self, rows: Sequence[ConvertedRow]) -> None:
         for row in rows:
+            self.on_step()
             product_id, stored = self._table.read_at(row.pid)
             content = stored.content._replace(attributes=row.attributes, spellings=row.spellings)
             self.journal.change(row.pid, changed_parts(stored.content, content))

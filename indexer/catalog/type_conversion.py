@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from indexer.catalog.attribute_types import StoredTypes
+from indexer.catalog.attribute_types import ConvertedRow, StoredTypes
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.portions import writing_portion
 from indexer.catalog.undo_journal import KeptType
@@ -26,24 +26,35 @@ PORTION = 200
 _READ_AS_TEXT: frozenset[AttributeType] = frozenset({"number", "bool", "datetime"})
 
 
+def _keep_on() -> None:
+    """Interrupt nothing."""
+
+
 def set_types(
-    catalog: Catalog, wanted: dict[str, AttributeType], given: Iterable[str], *, dry_run: bool
+    catalog: Catalog,
+    wanted: dict[str, AttributeType],
+    given: Iterable[str],
+    *,
+    dry_run: bool = False,
+    on_step: Callable[[], object] = _keep_on,
 ) -> None:
     """Set attribute types; stored values are converted. ``given``: types that a person chose.
 
     What becomes text is converted in portions before its type, and text that becomes something else
     after it, as one action and with what others wrote meanwhile; one that was interrupted is ended
-    by the same call. Raises ``BadProductError`` for a value that does not fit, before anything is
-    written.
+    by the same call. ``on_step`` is called for each product that is read or converted, and may
+    raise, which interrupts it. Raises ``BadProductError`` for a value that does not fit, before
+    anything is written.
     """
     given = list(given)
-    plan = None if dry_run else _Plan.make(catalog, wanted, given)
+    plan = None if dry_run else _Plan.make(catalog, wanted, given, on_step)
     if plan is None:
         with catalog.writing(dry_run) as session:
             session.set_types(wanted, given)
         return
     with doing("types"):
         with plan.switch(catalog) as session:
+            session.on_step = on_step
             session.set_types(wanted, given, plan.left(), later=plan.changed)
         plan.finish(catalog)
 
@@ -71,7 +82,14 @@ class _Plan:
     text and become something else; ``read``: those, and such whose text an interrupted call left;
     ``pids`` and ``read_pids``: products with one."""
 
-    def __init__(self, sql: Connection, wanted: Mapping[str, AttributeType], given: set[str]):
+    def __init__(
+        self,
+        sql: Connection,
+        wanted: Mapping[str, AttributeType],
+        given: set[str],
+        on_step: Callable[[], object],
+    ):
+        self._on_step = on_step
         types = StoredTypes(sql)
         types.check_room(wanted)
         self.texts = {
@@ -91,11 +109,11 @@ class _Plan:
         # Others changed the types, or what they wrote can no longer be told.
         self.is_outdated = False
         self._kinds = _kinds(sql, {**self.texts, **self.changed})
-        self.pids = array("q", (row.pid for row in types.converted(self.texts)))
-        self.read_pids = array("q", (row.pid for row in types.converted(self.changed)))
+        self.pids = array("q", self._pids(types.converted(self.texts)))
+        self.read_pids = array("q", self._pids(types.converted(self.changed)))
         self.has_left = False
-        for row in types.read_from_text(left):
-            self.read_pids.append(row.pid)
+        for pid in self._pids(types.read_from_text(left)):
+            self.read_pids.append(pid)
             self.has_left = True
         # Whether other types change too, which all products are looked at for.
         others = {
@@ -107,18 +125,28 @@ class _Plan:
 
     @classmethod
     def make(
-        cls, catalog: Catalog, wanted: Mapping[str, AttributeType], given: Iterable[str]
+        cls,
+        catalog: Catalog,
+        wanted: Mapping[str, AttributeType],
+        given: Iterable[str],
+        on_step: Callable[[], object] = _keep_on,
     ) -> _Plan | None:
         """None where so few change that one transaction does. Raises ``BadProductError``."""
         with catalog.database.read() as sql:
-            plan = cls(sql, wanted, set(given))
+            plan = cls(sql, wanted, set(given), on_step)
         most = max(len(plan.pids), len(plan.read_pids))
         return plan if most > PORTION or plan.has_left else None
+
+    def _pids(self, rows: Iterable[ConvertedRow]) -> Iterator[int]:
+        for row in rows:
+            self._on_step()
+            yield row.pid
 
     @contextmanager
     def switch(self, catalog: Catalog) -> Iterator[Transaction]:
         """Make text of what becomes text; inside, the types are to be set."""
         for start in range(0, len(self.pids), PORTION):
+            self._on_step()
             with writing_portion(catalog) as session:
                 self.follow(catalog.database.connection)
                 session.convert(self.texts, self.pids[start : start + PORTION])
@@ -131,6 +159,7 @@ class _Plan:
         """Read what was text by the types that are set now."""
         pids = sorted({*self.read_pids, *self.written}) if self.read_pids else []
         for start in range(0, len(pids), PORTION):
+            self._on_step()
             with writing_portion(catalog) as session:
                 session.read_from_text(self.read, pids[start : start + PORTION])
 

@@ -4,7 +4,8 @@ import."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ class OwnProfiles:
 
     def all(self) -> list[FeedProfile]:
         """Those that can be read."""
-        found = []
+        return [*self.iterate()]
+
+    def iterate(self) -> Iterator[FeedProfile]:
+        """Those that can be read, one by one."""
         for name in self.names():
-            try:
-                found.append(self.load(name))
-            except BadDataError:
-                continue
-        return found
+            with suppress(BadDataError):
+                yield self.load(name)
 
     def text(self, name: str) -> str:
         """The YAML of one. Raises ``BadDataError``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
@@ -47,14 +47,16 @@ class Versions(Activations):
         return sorted(found, key=lambda name: version_number(name) or 0)
 
     def list(self) -> Sequence[Manifest]:
+        """All that ``iterate`` gives."""
+        return [*self.iterate()]
+
+    def iterate(self) -> Iterator[Manifest]:
         """Manifests, oldest first; one that cannot be read is left out with a log line."""
-        found = []
         for name in self.names():
             try:
-                found.append(read_manifest(self.folder / name))
+                yield read_manifest(self.folder / name)
             except (DamagedIndexError, NewerFormatError) as error:
                 log.warning("index version left out", version=name, reason=str(error))
-        return found
 
     def manifest(self, version: str) -> Manifest:
         """Raises ``UnknownVersionError``, ``DamagedIndexError``, ``NewerFormatError``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,16 +82,26 @@ class _Abilities:
 _NOTHING: frozenset[str] = frozenset()
 
 
-def compare_versions(home: Home, catalog: Catalog, version: str) -> VersionComparison:
+def compare_versions(
+    home: Home,
+    catalog: Catalog,
+    version: str,
+    *,
+    on_step: Callable[[], object] = lambda: None,
+) -> VersionComparison:
     """What changes where ``version`` is activated now; nothing is opened for searching.
 
-    Raises ``UnknownVersionError``, ``DamagedIndexError``, ``UnknownModelError``.
+    ``on_step`` is called between what each version has, and may raise. Raises
+    ``UnknownVersionError``, ``DamagedIndexError``, ``UnknownModelError``.
     """
     versions = Versions(home)
     manifest = versions.manifest(version)
     then = _abilities(versions, manifest, versions.pair_of(manifest))
+    on_step()
     now = _serving(versions)
+    on_step()
     missing = _missing(versions, manifest, catalog)
+    on_step()
     categories = NameChanges.between(set(now.categories if now else _NOTHING), then.categories)
     tags = NameChanges.between(set(now.tags if now else _NOTHING), then.tags)
     facts = now.facts if now else None

@@ -4,6 +4,7 @@ decisions."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +30,8 @@ ACTIVATION = "activation"
 DECISION = "decision"
 # Products beyond which an undo is long: seconds on a busy machine.
 LONG = 1000
+# Actions that are read at once.
+_PORTION = 500
 # What a report names where the model's categories stay.
 CATEGORIES = "model categories"
 
@@ -91,24 +94,32 @@ def list_actions(
     limit: int = 50,
     writes: bool = True,
     days: float = KEPT_DAYS,
+    on_step: Callable[[], object] = lambda: None,
 ) -> list[ListedAction]:
     """What was done last, the newest first. ``writes``: single writes too; ``days``: how long what
-    was done to products can be undone, 0 for ever."""
+    was done to products can be undone, 0 for ever. ``on_step`` is called now and then, and may
+    raise: a log of single writes is long, and so is what one import changed."""
     found: list[ListedAction] = []
-    before: int | None = None
-    while len(found) < limit:
-        portion = catalog.actions.actions(limit=max(limit, 100), before=before)
-        found += [
-            _listed(action, catalog.actions.counts(action.number), days)
-            for action in portion
-            if writes or action.kind != "write"
-        ]
-        if len(portion) < max(limit, 100):
+    for action in _last_actions(catalog, on_step):
+        if len(found) == limit:
             break
-        before = portion[-1].number
+        if writes or action.kind != "write":
+            on_step()
+            found.append(_listed(action, catalog.actions.counts(action.number), days))
     found += _activations(home)
     found += _decisions(home, limit)
     return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
+
+
+def _last_actions(catalog: Catalog, on_step: Callable[[], object]) -> Iterator[StoredAction]:
+    before: int | None = None
+    while True:
+        on_step()
+        portion = catalog.actions.actions(limit=_PORTION, before=before)
+        yield from portion
+        if len(portion) < _PORTION:
+            return
+        before = portion[-1].number
 
 
 def undo(

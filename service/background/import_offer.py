@@ -8,6 +8,7 @@ from indexer.core.home import Home
 from indexer.feeds.column_roles import ROLES, ColumnRole
 from indexer.feeds.own_profiles import OwnProfiles
 from indexer.feeds.profile import shipped_profiles
+from service.inference.deadline import Deadline
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,14 @@ class ImportOffer:
 
 
 def offer_imports(
-    home: Home, *, folders: bool, addresses: bool, max_body_bytes: int
+    home: Home, deadline: Deadline, *, folders: bool, addresses: bool, max_body_bytes: int
 ) -> ImportOffer:
-    """What ``GET /v1/imports`` says."""
+    """What ``GET /v1/imports`` says. Raises ``DeadlineExceededError``."""
     shipped = [ProfileName(one.name, one.label, own=False) for one in shipped_profiles()]
-    own = [ProfileName(one.name, one.label, own=True) for one in OwnProfiles(home.profiles).all()]
+    own = []
+    for one in OwnProfiles(home.profiles).iterate():
+        deadline.check()
+        own.append(ProfileName(one.name, one.label, own=True))
+    # Of none too: the first is read before it is asked.
+    deadline.check()
     return ImportOffer(folders, addresses, max_body_bytes, [*shipped, *own], list(ROLES))

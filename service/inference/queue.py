@@ -107,10 +107,12 @@ class InferenceQueue:
         vectors: np.ndarray = self._submit(_Job(embedder, photos), patient, within_s)
         return vectors
 
-    def run_exclusive(self, embedder: Runtime, task: NetworkTask[TaskResult]) -> TaskResult:
-        """What ``task`` gives, run by the network's one owner; raises ``OverloadedError`` as
-        ``embed`` does."""
-        outcome: TaskResult = self._submit(_Job(embedder, (), task=task), False, None)
+    def run_exclusive(
+        self, embedder: Runtime, task: NetworkTask[TaskResult], *, within_s: float
+    ) -> TaskResult:
+        """What ``task`` gives, run by the network's one owner; raises ``OverloadedError`` and
+        ``DeadlineExceededError`` as ``embed`` does."""
+        outcome: TaskResult = self._submit(_Job(embedder, (), task=task), False, within_s)
         return outcome
 
     def _submit(self, job: _Job, patient: bool, within_s: float | None) -> Any:

@@ -8,7 +8,9 @@ from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.operations.undo import ListedAction, UndoResult, is_long, list_actions, undo
+from service.inference.deadline import Deadline
 from service.query.response import Envelope
+from service.settings import Settings
 from service.state.snapshots import SnapshotManager
 
 
@@ -23,20 +25,27 @@ class ActionHistory:
     """What was done to a home; safe to call from many threads."""
 
     def __init__(
-        self, home: Home, catalog: Catalog, snapshots: SnapshotManager, undo_days: float
+        self, home: Home, catalog: Catalog, snapshots: SnapshotManager, settings: Settings
     ) -> None:
         self._home = home
-        self._undo_days = undo_days
+        self._undo_days = settings.undo_days
+        self._deadline_s = settings.deadline_s
         self._catalog = catalog
         self._snapshots = snapshots
 
     def list(self, *, limit: int, writes: bool) -> Envelope[ActionList]:
-        """The last ``limit`` actions; ``writes``: single writes too."""
-        timer = StageTimer()
+        """The last ``limit`` actions; ``writes``: single writes too. Raises
+        ``DeadlineExceededError``."""
+        deadline = Deadline(self._deadline_s)
         found = list_actions(
-            self._home, self._catalog, limit=limit, writes=writes, days=self._undo_days
+            self._home,
+            self._catalog,
+            limit=limit,
+            writes=writes,
+            days=self._undo_days,
+            on_step=deadline.check,
         )
-        return Envelope.around(ActionList(found), self._snapshots.current, timer)
+        return Envelope.around(ActionList(found), self._snapshots.current, deadline.timer)
 
     def is_long(self, name: str) -> bool:
         """Whether ``undo`` would take longer than an answer may. Raises ``UnknownActionError``."""

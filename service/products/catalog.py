@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
+from indexer.catalog.attributes import checked_types
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Delete, Patch, PhotoRow, Product, Written
 from indexer.catalog.store import Catalog
+from indexer.catalog.type_conversion import set_types
 from indexer.core.actor import doing
 from indexer.core.errors import CatalensError, UnknownPhotoError
 from indexer.core.home import Home
@@ -18,6 +20,7 @@ from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
 from indexer.operations.sync_source import SyncSources, describe_return
+from service.inference.deadline import Deadline
 from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
 from service.query.photo_embedder import PhotoEmbedder
@@ -111,6 +114,7 @@ class ProductCatalog:
         writer: Writer,
         embedder: PhotoEmbedder,
         *,
+        deadline_s: float,
         log: Any,
     ) -> None:
         self._home = home
@@ -119,6 +123,7 @@ class ProductCatalog:
         self._snapshots = snapshots
         self._writer = writer
         self._embedder = embedder
+        self._deadline_s = deadline_s
         self._log = log
 
     def get(
@@ -198,17 +203,19 @@ class ProductCatalog:
         return Envelope.around(WriteResults(outcomes), self._snapshots.current, timer)
 
     def schema(self) -> Envelope[CatalogSchema]:
-        """Names, types and owners of attributes and fields."""
-        timer = StageTimer()
-        return Envelope.around(read_schema(self._catalog), self._snapshots.current, timer)
+        """Names, types and owners of attributes and fields. Raises ``DeadlineExceededError``."""
+        return self._schema(Deadline(self._deadline_s))
 
     def set_types(self, types: Mapping[str, str]) -> Envelope[CatalogSchema]:
         """Give attributes their types; stored values are converted. Raises ``BadProductError``
-        naming a value that does not fit, ``BadDataError``."""
+        naming a value that does not fit, ``BadDataError``, and ``DeadlineExceededError``: what was
+        converted by then stays so, and the same call goes on with the rest."""
+        deadline = Deadline(self._deadline_s)
         with doing("types"):
-            self._catalog.set_types(types, given=types)
+            set_types(self._catalog, checked_types(types), types, on_step=deadline.check)
         self._snapshots.follow()
-        return self.schema()
+        # It is done: whoever asked is told so.
+        return self._schema(Deadline(self._deadline_s))
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
         """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhotoError``."""
@@ -235,6 +242,10 @@ class ProductCatalog:
         return self._catalog.photo(content_hash) is not None
 
     # -- inside
+
+    def _schema(self, deadline: Deadline) -> Envelope[CatalogSchema]:
+        found = read_schema(self._catalog, deadline)
+        return Envelope.around(found, self._snapshots.current, deadline.timer)
 
     def _write(
         self, write: WriteRequest, ticket: JsonDocument | None = None

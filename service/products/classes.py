@@ -28,6 +28,7 @@ from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, hash_content
 from indexer.model.few_shot import MAX_PHOTOS
 from indexer.text.zero_shot import describe_kind, prompts_for
+from service.inference.deadline import Deadline
 from service.query.context import RequestContext
 from service.query.pair_texts import PairEncoders
 from service.query.photo_embedder import PhotoEmbedder
@@ -93,11 +94,15 @@ class ClassManager:
         self._deadline_s = deadline_s
 
     def list(self) -> Envelope[ClassList]:
-        """Trained classes, and those made from photos. Raises ``NoIndexError``."""
-        timer = StageTimer()
+        """Trained classes, and those made from photos. Raises ``NoIndexError``,
+        ``DeadlineExceededError``."""
+        deadline = Deadline(self._deadline_s)
         snapshot = self._snapshots.require()
-        rows = [ClassSummary(**row) for row in list_classes(snapshot.bundle.decision)]
-        return Envelope.around(ClassList(rows), snapshot, timer)
+        rows = []
+        for row in list_classes(snapshot.bundle.decision):
+            deadline.check()
+            rows.append(ClassSummary(**row))
+        return Envelope.around(ClassList(rows), snapshot, deadline.timer)
 
     def add(
         self, label: str | Sequence[str], photos: Sequence[bytes], *, kind: ClassKind = "category"

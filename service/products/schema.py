@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from indexer.catalog.store import Catalog
+from service.inference.deadline import Deadline
 
 SchemaKind = Literal["string", "number", "bool", "datetime", "list"]
 
@@ -28,11 +29,13 @@ class CatalogSchema:
     ]
 
 
-def read_schema(catalog: Catalog) -> CatalogSchema:
-    """The schema as it is now."""
+def read_schema(catalog: Catalog, deadline: Deadline) -> CatalogSchema:
+    """The schema as it is now. Raises ``DeadlineExceededError``."""
     with catalog.database.read():
         types = catalog.types()
+        deadline.check()
         every = catalog.filter_types()
         used = catalog.used_fields()
+        deadline.check()
         fields = {name: kind for name, kind in every.items() if name in used}
         return CatalogSchema(types, fields, sorted(catalog.given_types()), catalog.owners())

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from indexer.catalog.store import Catalog
 from indexer.core.home import Home
+from indexer.core.manifest import Manifest
 from indexer.core.timer import StageTimer
 from indexer.index.activation import PastActivation
 from indexer.index.version import Versions
 from indexer.index.version_comparison import VersionComparison, compare_versions
+from service.inference.deadline import Deadline
 from service.query.response import Envelope
 from service.state.pinned_versions import check_version_name
 from service.state.snapshots import SnapshotManager
@@ -68,44 +70,37 @@ class Activation:
 class IndexVersions:
     """The index versions of a home; safe to call from many threads."""
 
-    def __init__(self, home: Home, catalog: Catalog, snapshots: SnapshotManager) -> None:
+    def __init__(
+        self, home: Home, catalog: Catalog, snapshots: SnapshotManager, deadline_s: float
+    ) -> None:
+        self._deadline_s = deadline_s
         self._home = home
         self._catalog = catalog
         self._versions = Versions(home)
         self._snapshots = snapshots
 
     def list(self) -> Envelope[VersionList]:
-        """The published versions, and which one serves."""
-        timer = StageTimer()
+        """The published versions, and which one serves. Raises ``DeadlineExceededError``."""
+        deadline = Deadline(self._deadline_s)
         now = self._snapshots.current
         past = {entry.version: entry for entry in self._versions.history()}
-        rows = [
-            VersionSummary(
-                manifest.version,
-                manifest.model_version,
-                manifest.embedding_id,
-                manifest.recipe,
-                manifest.counts,
-                manifest.last_sequence,
-                manifest.recall,
-                manifest.created,
-                now is not None and manifest.version == now.index_version,
-                _note(past.get(manifest.version)),
-            )
-            for manifest in self._versions.list()
-        ]
+        rows = []
+        for manifest in self._versions.iterate():
+            deadline.check()
+            serves = now is not None and manifest.version == now.index_version
+            rows.append(_summary(manifest, serves, past.get(manifest.version)))
         blocks = {block.name: block.weight for block in now.bundle.spec.blocks} if now else {}
         previous = self._versions.previous()
         target = None if previous is None else previous.index_version
-        return Envelope.around(VersionList(rows, blocks, target), now, timer)
+        return Envelope.around(VersionList(rows, blocks, target), now, deadline.timer)
 
     def compare(self, version: str) -> Envelope[VersionComparison]:
         """What changes where ``version`` is activated. Raises ``UnknownVersionError``,
-        ``DamagedIndexError``."""
-        timer = StageTimer()
+        ``DamagedIndexError``, ``DeadlineExceededError``."""
+        deadline = Deadline(self._deadline_s)
         check_version_name(version)
-        found = compare_versions(self._home, self._catalog, version)
-        return Envelope.around(found, self._snapshots.current, timer)
+        found = compare_versions(self._home, self._catalog, version, on_step=deadline.check)
+        return Envelope.around(found, self._snapshots.current, deadline.timer)
 
     def activate(self, version: str) -> Envelope[Activation]:
         """Switch to ``version`` and its model. Raises ``UnknownVersionError``,
@@ -128,6 +123,21 @@ class IndexVersions:
         version = self._versions.rollback(instead_of=instead_of)
         self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)
+
+
+def _summary(manifest: Manifest, serves: bool, past: PastActivation | None) -> VersionSummary:
+    return VersionSummary(
+        manifest.version,
+        manifest.model_version,
+        manifest.embedding_id,
+        manifest.recipe,
+        manifest.counts,
+        manifest.last_sequence,
+        manifest.recall,
+        manifest.created,
+        serves,
+        _note(past),
+    )
 
 
 def _note(past: PastActivation | None) -> ActivationNote | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from indexer.core.timer import StageTimer
 from indexer.index.query_weighting import search_params
 from service.inference.admission import DeadlineExceededError
+from service.inference.deadline import Deadline
 from service.query.response import Envelope, Framed
 from service.query.search_cache import SearchCache
 from service.state.snapshots import Snapshot
@@ -55,18 +56,18 @@ class RequestContext:
         """Say that ``name``, which follows the catalog, is behind it."""
         self._gaps.add(name)
 
+    @property
+    def _deadline(self) -> Deadline:
+        return Deadline(self.deadline_s, self.timer)
+
     def left_s(self) -> float:
         """Seconds to the deadline, not below 0."""
-        return max(self.deadline_s - self.timer.elapsed(), 0.0)
+        return self._deadline.left_s()
 
     def check(self) -> None:
         """Raise ``DeadlineExceededError`` after the deadline; asked in every loop whose length a
         client or the catalog decides."""
-        if not self.left_s():
-            raise DeadlineExceededError(
-                f"not answered within {self.deadline_s:g} s (setting deadline_s): ask for less, or "
-                "try again"
-            )
+        self._deadline.check()
 
     def check_pace(self, done: int, total: int) -> None:
         """As ``check``, and also where ``total`` steps cannot be done by then at the pace of those

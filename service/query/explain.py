@@ -100,7 +100,9 @@ class Explainer:
         embedder = ctx.snapshot.embedder
         task = _CategoryMapTask(embedder, decision, photo, wanted)
         with ctx.timer.stage("explain"):
-            shown, probability, heat = self._queue.run_exclusive(embedder, task)
+            shown, probability, heat = self._queue.run_exclusive(
+                embedder, task, within_s=ctx.left_s()
+            )
         maps = [_heat_map(ctx, "image", query, photo, None, probability, heat)]
         return Explanation(CategoryPrediction.of(shown, probability), maps)
 
@@ -115,8 +117,9 @@ class Explainer:
         finally:
             self._pairing.release()
         embedder = ctx.snapshot.embedder
+        task = _PairMapTask(embedder, (first, second))
         with ctx.timer.stage("explain"):
-            found = self._queue.run_exclusive(embedder, _PairMapTask(embedder, (first, second)))
+            found = self._queue.run_exclusive(embedder, task, within_s=ctx.left_s())
         maps = []
         for entry in found:
             block, cosine = entry.block, entry.cosine

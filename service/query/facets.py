@@ -21,6 +21,10 @@ from service.query.query import OutOfStock, RawFilter
 from service.query.response import Facet, FacetKind, Facets, FacetValue
 from service.query.stock import StockFilter
 
+# Different values of one field that are counted: what has more names products, and is no choice.
+_MOST_VALUES = 200_000
+# Changed products between two looks at the deadline.
+_PORTION = 1000
 # Cells of keys by groups for each pair, up to which pairs are marked in a table.
 _CELLS = 50
 
@@ -46,9 +50,10 @@ class FacetCounter:
         """Counts of the searchable products that pass ``filter``; ``fields``: of these alone.
 
         Of numbers and datetimes min and max are given, of all else the ``limit`` commonest values
-        with their counts. ``group_by``: groups that have such a product are counted, not products.
-        What is out of stock counts unless results hide it. Raises ``BadFilterError`` naming an
-        unknown field.
+        with their counts; unasked, a field of more than ``_MOST_VALUES`` is left out. ``group_by``:
+        groups that have such a product are counted, not products.
+        What is out of stock counts unless results hide it. Raises ``BadFilterError`` naming a
+        field that is unknown or has too many values, ``DeadlineExceededError``.
         """
         ctx.note_pending()
         read = self._filters.fields(ctx.snapshot)
@@ -75,7 +80,18 @@ class FacetCounter:
         with ctx.timer.stage("count"):
             counted = _Counted.of(*ctx.snapshot.live.count_matching(where), codes)
             names = dict.fromkeys(fields or self._filters.counted_unasked(known))
-            found = [_facet(known[name], counted, limit) for name in names]
+            found = []
+            for name in names:
+                ctx.check()
+                column = known[name]
+                if len(column.keys or ()) <= _MOST_VALUES:
+                    found.append(_facet(ctx, column, counted, limit))
+                elif name in fields:
+                    raise BadFilterError(
+                        f"fields: {name!r} has {len(column.keys):,} different values, and those of "
+                        f"a field are counted up to {_MOST_VALUES:,}: leave it out, or search with "
+                        "a filter on it"
+                    )
             return Facets(counted.total(), found)
 
 
@@ -182,9 +198,13 @@ def _distinct(codes: np.ndarray, changed: np.ndarray) -> int:
     return int(alone) + int(np.count_nonzero(np.bincount(every)))
 
 
-def _facet(column: FilterColumn, counted: _Counted, limit: int) -> Facet:
+def _facet(ctx: RequestContext, column: FilterColumn, counted: _Counted, limit: int) -> Facet:
     """One field over the counted products."""
-    newer = [facet_elements(facts, column) for facts in counted.changed]
+    newer: list[tuple[Element, ...]] = []
+    for start in range(0, len(counted.changed), _PORTION):
+        ctx.check()
+        portion = counted.changed[start : start + _PORTION]
+        newer += [facet_elements(facts, column) for facts in portion]
     held = counted.held(column)
     count = counted.having(column, held, newer)
     kind = cast(FacetKind, column.kind)  # product ids have no column

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ def schema(home: Path, as_json: bool) -> None:
     """List attributes, fields, types and owners."""
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
+    from service.inference.deadline import Deadline
     from service.products.schema import read_schema
 
     with open_catalog(Home(home)) as catalog:
-        found = read_schema(catalog)
+        found = read_schema(catalog, Deadline(math.inf))
     print_result(found, as_json, _print_schema)
 
 

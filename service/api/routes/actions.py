@@ -42,7 +42,9 @@ class UndoRequest(RequestModel):
 
 
 @api.get(
-    "/actions", operation_id="list_actions", responses={200: ActionsResponse, **problem_responses()}
+    "/actions",
+    operation_id="list_actions",
+    responses={200: ActionsResponse, **problem_responses(503)},
 )
 def list_actions(query: ActionsQuery) -> JsonResponse:
     """Imports, bulk edits, maps of categories, activations and decisions: by whom, and whether they

@@ -27,7 +27,9 @@ api = APIBlueprint(
 
 
 @api.get(
-    "/indexes", operation_id="list_indexes", responses={200: IndexesResponse, **problem_responses()}
+    "/indexes",
+    operation_id="list_indexes",
+    responses={200: IndexesResponse, **problem_responses(503)},
 )
 def list_indexes() -> JsonResponse:
     """The published index versions."""
@@ -49,7 +51,7 @@ def build_index() -> Any:
 @api.get(
     "/indexes/<string:version>/comparison",
     operation_id="compare_index",
-    responses={200: ComparisonResponse, **problem_responses(404, 409)},
+    responses={200: ComparisonResponse, **problem_responses(404, 409, 503)},
 )
 def compare_index(path: VersionPath) -> JsonResponse:
     """What changes where a version is activated: categories, tags, products it was built without,

@@ -24,6 +24,7 @@ from service.api.parsing import read_import
 from service.api.requests import ImportRequest, JobPath
 from service.api.responses import ImportOfferResponse, JobList, JobResponse, JobsResponse
 from service.background.import_offer import offer_imports
+from service.inference.deadline import Deadline
 
 api = APIBlueprint(
     "jobs", __name__, url_prefix="/v1", abp_tags=[{"name": "jobs"}], abp_security=SECURITY
@@ -78,7 +79,7 @@ def import_products() -> JsonResponse:
 @api.get(
     "/imports",
     operation_id="get_import_offer",
-    responses={200: ImportOfferResponse, **problem_responses()},
+    responses={200: ImportOfferResponse, **problem_responses(503)},
 )
 def get_import_offer() -> JsonResponse:
     """What can be imported here: whether addresses and folders may be named, profiles, and the
@@ -86,6 +87,7 @@ def get_import_offer() -> JsonResponse:
     serving = engine()
     offer = offer_imports(
         serving.home,
+        Deadline(serving.settings.deadline_s),
         folders=serving.jobs.takes_paths,
         addresses=serving.jobs.takes_urls,
         max_body_bytes=serving.settings.max_body_bytes,

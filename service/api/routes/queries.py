@@ -154,7 +154,8 @@ def facets() -> JsonResponse:
 
     Query: `filter` (JSON text, as in a search) counts only products that pass it; `fields`
     (repeatable) only these fields; `limit` (20; 1 to 1000) values of each; `group_by` counts groups
-    instead, such as the parents of variants; `out_of_stock=hide`; `min_sequence`.
+    instead, such as the parents of variants; `out_of_stock=hide`; `min_sequence`. A field of more
+    than 200,000 different values is not counted: 422 where it is named.
     """
     query = _query(FacetsQuery, repeatable="fields")
     return answer(

@@ -49,6 +49,8 @@ def get_schema() -> JsonResponse:
 def patch_schema() -> JsonResponse:
     """Give attributes a type that no value widens; stored values are converted.
 
-    422 names the product and the value that does not fit; then nothing is changed.
+    422 names the product and the value that does not fit; then nothing is changed. Of a large
+    catalog 503 `deadline-exceeded` may come first: what was converted by then stays, and the same
+    request goes on with the rest.
     """
     return answer(engine().products.set_types(read_json(request, SchemaRequest).types))

@@ -12,6 +12,7 @@ from indexer.catalog import portions, type_conversion, undo
 from indexer.catalog.filters import elements
 from indexer.catalog.records import Put
 from indexer.catalog.store import Catalog
+from indexer.catalog.type_conversion import set_types
 from indexer.catalog.undo import undo_action
 from indexer.core.actor import doing
 from indexer.core.errors import BadProductError
@@ -152,6 +153,31 @@ def test_reading_that_was_interrupted_is_ended_by_the_same_call(
     between(monkeypatch, lambda _: None)
     catalog.set_types({"size": "number"}, given=["size"])
     assert sizes(catalog) == {f"p{n}": n + 0.5 for n in range(9)}
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 4))
+def test_whoever_runs_out_of_time_goes_on_by_the_same_call(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Wherever ``on_step`` ends it, no value is lost, and the next call does the rest."""
+    between(monkeypatch, lambda _: None)
+    catalog.set_types({"size": "string"})
+    left = iter(range(steps))
+
+    def step() -> None:
+        if next(left, None) is None:
+            raise TimeoutError
+
+    try:
+        set_types(catalog, {"size": "number", "new": "string"}, ["size", "new"], on_step=step)
+    except TimeoutError:
+        assert {str(value) for value in sizes(catalog).values()} <= {
+            *(f"{n}.5" for n in range(9)),
+            *(f"{n}.50" for n in range(9)),
+        }
+    set_types(catalog, {"size": "number", "new": "string"}, ["size", "new"])
+    assert sizes(catalog) == {f"p{n}": n + 0.5 for n in range(9)}
+    assert (catalog.types()["size"], catalog.types()["new"]) == ("number", "string")
 
 
 @pytest.mark.parametrize(("before", "after"), [("number", "string"), ("string", "number")])

@@ -311,3 +311,23 @@ def test_only_what_can_come_back_is_offered(
     listed = json.loads(capsys.readouterr().out)["actions"][0]
     ends = datetime.fromisoformat(listed["until"]) - datetime.fromisoformat(listed["at"])
     assert ends == timedelta(days=7)
+
+
+def test_a_long_log_is_read_in_steps(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Who may take only so long is asked for each portion of the log and for each action."""
+    monkeypatch.setattr(operations_undo, "_PORTION", 2)
+    for number in range(7):
+        own.products.patch("cross-red", {"title": f"title {number}"})
+    listed = list_actions(own.home, own.catalog, limit=3)
+    assert [action.kind for action in listed] == ["write"] * 3
+    kinds = {action.kind for action in list_actions(own.home, own.catalog, writes=False)}
+    assert "write" not in kinds
+    steps: list[int] = []
+
+    def step() -> None:
+        steps.append(1)
+        if len(steps) == 4:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        list_actions(own.home, own.catalog, writes=False, on_step=step)

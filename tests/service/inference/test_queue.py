@@ -128,7 +128,8 @@ def test_models_are_never_mixed_in_a_batch(queue: InferenceQueue) -> None:
     first, second = Slow(), Slow()
     models: list[Any] = [first, first, second, first]
     asked: list[Callable[[], Any]] = [lambda n=n: queue.embed(models[n], [n]) for n in range(4)]
-    asked.append(lambda: queue.run_exclusive(models[2], AllBatches((first, second))))
+    every = AllBatches((first, second))
+    asked.append(lambda: queue.run_exclusive(models[2], every, within_s=30))
     calls = line_up(queue, first, asked)
     first.gate.set()
     second.gate.set()
@@ -136,6 +137,21 @@ def test_models_are_never_mixed_in_a_batch(queue: InferenceQueue) -> None:
     assert [answer.tolist() for answer in vectors] == [[[n, n]] for n in range(4)]
     assert seen == [[0], [1], [3], [2]]
     assert (first.batches, second.batches) == ([[0], [1], [3]], [[2]])
+
+
+def test_other_work_has_a_deadline_too(queue: InferenceQueue) -> None:
+    """What is not begun by then is not begun at all."""
+    slow: Any = Slow()
+    calls = Calls()
+    calls.start(lambda: queue.embed(slow, [1]))
+    assert slow.begun.wait(10)
+    late = AllBatches((slow,))
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        queue.run_exclusive(slow, late, within_s=0.05)
+    assert time.monotonic() - began < 10
+    slow.gate.set()
+    calls.join()
 
 
 def test_closing_answers_what_waits(queue: InferenceQueue) -> None:
