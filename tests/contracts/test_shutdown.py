@@ -29,13 +29,13 @@ STOPS = int(os.environ.get("CATALENS_LIVE_STOPS", "1"))
 CLIENTS = 32
 BOUNDARY = "b" * 20
 # No overload however slow the machine: its refusals have nothing to do with the end.
-PATIENT = {"CATALENS_WORKING": "8", "CATALENS_DEADLINE_S": "120", "CATALENS_DRAIN_S": "120"}
+PATIENT = {"working": 8, "deadline_s": 120.0, "drain_s": 120.0}
 
 SERVE = """
-import sys
+import json, sys
 from service import app
 from service.settings import Settings
-app.serve(Settings.make(home=sys.argv[1], port=0))
+app.serve(Settings.make(home=sys.argv[1], port=0, **json.loads(sys.argv[2])))
 """
 
 
@@ -112,12 +112,12 @@ def test_whoever_was_heard_is_answered(shop_home: Path, tmp_path: Path) -> None:
         shutil.copytree(shop_home, home)
         with (tmp_path / "log").open("w+") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(home)],
+                [sys.executable, "-c", SERVE, str(home), json.dumps(PATIENT)],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **PATIENT, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
             try:
                 failed.update(_stop(process, seed.uniform(0.5, 2.0)))
