@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from indexer.core import native
-from indexer.core.atomic_files import write_json
+from indexer.core.atomic_files import make_folder, write_json
 from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
@@ -88,6 +88,7 @@ class CostRates:
         self.builds[kind_of(recipe)] = measured
         # a full or read-only disk: the next estimate is as good as this one
         with suppress(OSError):
+            make_folder(self.path.parent, below=self.path.parent.parent)
             write_json(self.path, {"builds": self.builds, "networks": self.networks})
 
     def record_network(self, engine: str, opened: int | None, working: int) -> None:

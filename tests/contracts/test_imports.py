@@ -117,7 +117,7 @@ SQLITE_LIBRARIES = frozenset(
 def test_sqlite_has_one_door() -> None:
     """No code, test, tool or benchmark imports a SQLite library: ``indexer.core.sqlite_library``
     chooses one, and ``indexer.core.sqlite`` opens files with it, by ``sqlite_rewrite`` and
-    ``sqlite_files`` too."""
+    ``sqlite_files`` too; ``sqlite_failures`` knows its exceptions."""
     tests = {module_name(path): path for path in sorted((ROOT / "tests").rglob("*.py"))}
     wrong = [
         f"{name} imports {target}"
@@ -133,6 +133,7 @@ def test_sqlite_has_one_door() -> None:
                 "indexer.core.sqlite",
                 "indexer.core.sqlite_rewrite",
                 "indexer.core.sqlite_files",
+                "indexer.core.sqlite_failures",
             )
         )
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from indexer.core.sqlite_library import library
+from indexer.core.sqlite import connect
 from indexer.core.sqlite_schema import exactly, foreign_part
 
 # A text: before 3.47 SQLite takes no expression there.
@@ -16,7 +18,14 @@ _TRIGGER = (
 
 
 def judge(*statements: str, programs: tuple[str, ...] | None = ()) -> str | None:
-    with closing(library.connect(":memory:")) as sql:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "a.sqlite3")
+        file.touch()
+        return _judge(file, statements, programs)
+
+
+def _judge(file: Path, statements: tuple[str, ...], programs: tuple[str, ...] | None) -> str | None:
+    with closing(connect(file)) as sql:
         sql.execute("CREATE TABLE a (b TEXT, c)")
         for statement in statements:
             sql.execute(statement)
