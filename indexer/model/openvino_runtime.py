@@ -60,6 +60,18 @@ def capabilities() -> frozenset[str]:
     return frozenset(found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+@cache
+def sums_overflow() -> bool:
+    """Whether this CPU adds products of 8 bits in 16, as x86 without VNNI does: sums of large
+    weights are cut off there."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return "avx2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
+
+
 def probes(preprocess: Preprocess) -> list[np.ndarray]:
     """Draw smooth random pictures uint8 [PROBES, H, W, 3] of each size of input, the same on every
     machine."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.model.openvino_runtime import openvino
+from indexer.model.openvino_runtime import openvino, sums_overflow
 
 # How many layers stay in bf16, fewest first. Of a network of BatchNorm convolutions those nearest
 # to the photo: they cost little time, and their few channels of wide range most of the cosine
@@ -110,7 +110,11 @@ def _constant(node: Any) -> bool:
 
 
 def _quantised(model: Any, pixels: np.ndarray, left_out: list[str], *, transformer: bool) -> Any:
-    """Quantise ``model``, symmetric, but for the layers ``left_out``."""
+    """Quantise ``model``, symmetric, but for the layers ``left_out``.
+
+    Where sums overflow, weights use 7 of their 8 bits (EfficientNet-Lite0, drawn shapes, AVX2 and
+    no VNNI: mean cosine .9911 with 8 bits, .9955 with 7).
+    """
     # nncf loads it, and it misses a GPU
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # nncf draws bars of its own
@@ -118,6 +122,7 @@ def _quantised(model: Any, pixels: np.ndarray, left_out: list[str], *, transform
         import nncf
 
         nncf.set_log_level(logging.ERROR)
+        overflow = nncf.OverflowFix.ENABLE if sums_overflow() else nncf.OverflowFix.FIRST_LAYER
         return nncf.quantize(
             model,
             nncf.Dataset([pixels[number : number + 1] for number in range(len(pixels))]),
@@ -125,4 +130,5 @@ def _quantised(model: Any, pixels: np.ndarray, left_out: list[str], *, transform
             preset=nncf.QuantizationPreset.PERFORMANCE,
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             ignored_scope=nncf.IgnoredScope(names=left_out),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
         )

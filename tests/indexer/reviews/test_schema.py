@@ -56,6 +56,7 @@ def write(home: Home, name: str) -> None:
 def home(tmp_path: Path) -> Home:
     home = Home.create(tmp_path / "home")
     open_catalog(home).close()
+    home.reviews_file.touch()
     with connect(home.reviews_file) as sql:
         sql.executescript(BEFORE)
     write(home, "r1")

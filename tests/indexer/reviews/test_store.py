@@ -264,6 +264,7 @@ def test_a_newer_file_is_refused(home: Home) -> None:
 def test_a_file_that_was_being_made_is_made(home: Home) -> None:
     """A process that is killed, or has no room, while it makes the file leaves a page without
     tables: it holds no decision, is no damage, and hinders nobody."""
+    home.reviews_file.touch()
     with connect(home.reviews_file) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
     raw.close()
