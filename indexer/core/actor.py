@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from indexer.core.printable import plain_line
+
 # Letters of a name that is kept.
 _LONGEST_NAME = 120
 # Of what an action is about.
@@ -55,7 +57,8 @@ def doing(kind: str, note: str = "", *, undoes: str | None = None) -> Iterator[W
     if outer is not None:
         yield outer
         return
-    action = WriteAction(kind, current_actor(), note[:_LONGEST_NOTE], undoes)
+    # A name of a file may hold bytes that no database takes.
+    action = WriteAction(kind, current_actor(), plain_line(note)[:_LONGEST_NOTE], undoes)
     before = _action.set(action)
     try:
         yield action

@@ -23,6 +23,7 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
+from indexer.core.printable import plain_line
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -163,8 +164,14 @@ class SyncSources:
 
     def add(self, source: SyncSource) -> None:
         """Store a source; one of its name is replaced. Raises ``BadRequestError`` for a name that
-        is none, ``StorageError``."""
+        is none, and for a path that is no UTF-8, ``StorageError``."""
         path = self._file(source.name)
+        for place in (source.feed, source.photos_root or "", source.taxonomy_file or ""):
+            if not _is_utf8(place):
+                raise BadRequestError(
+                    f"{plain_line(place)} holds bytes that are no UTF-8, so that it cannot be kept "
+                    "in step: give it another name"
+                )
         try:
             self._home.make_folder(self.folder)
             write_sealed_json(path, asdict(source), private=True)
@@ -284,6 +291,14 @@ def _source_type() -> TypeAdapter[SyncSource]:
 @cache
 def _run_type() -> TypeAdapter[SyncRun]:
     return TypeAdapter(SyncRun)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _said(error: Exception) -> str:

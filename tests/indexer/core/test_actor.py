@@ -39,3 +39,10 @@ def test_a_name_is_one_plain_line() -> None:
     """Nothing in it moves a terminal's cursor, and its length is bounded."""
     assert plain_name(" Anna\x1b[2J\n B\u202e ") == "Anna [2J B"
     assert len(plain_name("x" * 1000)) == 120
+
+
+def test_a_note_is_one_plain_line_that_can_be_stored() -> None:
+    """The name of a file may hold bytes that are no UTF-8, and what a terminal obeys."""
+    with doing("import", "caf\udce9\x1b[2J.csv") as action:
+        assert action.note == "caf\\xe9\\x1b[2J.csv"
+        assert action.note.encode()

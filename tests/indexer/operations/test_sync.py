@@ -478,3 +478,11 @@ def test_one_changed_byte_makes_no_other_feed(tmp_path: Path, name: str) -> None
     del old["seal"]
     file.write_text(json.dumps(old))
     assert sources.get("shop") == source
+
+
+def test_a_path_that_cannot_be_kept_is_refused_when_it_is_added(home: Home) -> None:
+    """Bytes that are no UTF-8 would be no source any more when it is read again."""
+    with pytest.raises(BadRequestError, match=r"caf\\xe9\.csv holds bytes that are no UTF-8"):
+        SyncSources(home).add(SyncSource("shop", "/feeds/caf\udce9.csv", 3600.0))
+    assert SyncSources(home).all() == []
+    assert SyncSources(home).damaged() == []
