@@ -44,9 +44,10 @@ class PhotoUrls:
     """Reads photos of requests by URL where ``allow_urls`` permits. Safe from threads; close it.
 
     Photos that were fetched count as bodies do: those of one request take what its body may, all
-    together what all bodies may, and strangers half of that and of the connections. Beyond it comes
-    what is being fetched: a photo a connection. Requests that fetch or wait for it hold a thread of
-    the web server each: they have half of those, strangers a quarter.
+    together what all bodies may, and strangers half of that and of the connections: of all, and of
+    those to one host where it has more than one. Beyond it comes what is being fetched: a photo a
+    connection. Requests that fetch or wait for it hold a thread of the web server each: they have
+    half of those, strangers a quarter.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,7 +71,7 @@ class PhotoUrls:
         }
         self._asking = {False: 0, True: 0}  # requests, by whether a stranger's
         self._open: Counter[str] = Counter()
-        self._strangers = 0  # connections
+        self._strangers: Counter[str] = Counter()  # connections of theirs
         self._held = {False: 0, True: 0}  # bytes, by whether a stranger holds them
 
     def close(self) -> None:
@@ -142,26 +143,33 @@ class PhotoUrls:
         """Wait until this host, and the service, have a connection left, and room for a photo."""
         with self._free:
             if not self._free.wait_for(
-                lambda: self._open[host] < self._connections and self._has_room(held.stranger),
+                lambda: self._is_free(host, held.stranger) and self._has_room(held.stranger),
                 timeout=max(0.0, deadline - time.monotonic()),
             ):
                 raise UrlFailedError("too many photos are being fetched already", transient=True)
             self._open[host] += 1
-            self._strangers += held.stranger
+            self._strangers[host] += held.stranger
         try:
             yield
         finally:
             with self._free:
                 self._open[host] -= 1
-                self._strangers -= held.stranger
-                if not self._open[host]:
-                    del self._open[host]
+                self._strangers[host] -= held.stranger
+                # Which leaves positive ones alone.
+                self._open, self._strangers = +self._open, +self._strangers
                 self._free.notify_all()
+
+    def _is_free(self, host: str, stranger: bool) -> bool:
+        """Whether one more connection to the host may be opened."""
+        most = max(self._connections // 2, 1)
+        if stranger and self._strangers[host] >= most:
+            return False
+        return self._open[host] < self._connections
 
     def _has_room(self, stranger: bool) -> bool:
         """Whether one more photo may come."""
         held = self._held[stranger] if stranger else sum(self._held.values())
-        taken = self._strangers if stranger else self._open.total()
+        taken = self._strangers.total() if stranger else self._open.total()
         share = 2 if stranger else 1
         fits = share * (held + self._largest) <= self._most_of_all
         return fits and share * taken < _MOST and self._open.total() < _MOST

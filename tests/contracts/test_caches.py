@@ -29,6 +29,7 @@ SERVICE = {
     "query/pair_texts.py PairEncoders._made": "_MOST",
     "query/photo_embedder.py PhotoEmbedder._recent": "_REMEMBERED",
     "query/photo_urls.py PhotoUrls._open": "connections that are open",
+    "query/photo_urls.py PhotoUrls._strangers": "connections that are open",
     "query/search_cache.py SearchCache._known": "one request",
     "query/stock.py StockFilter._reported": "rules of the settings",
     "review/feedback.py FeedbackLog._answers": "max_answers, max_names",

@@ -238,6 +238,31 @@ def test_strangers_leave_connections(server: PhotoServer) -> None:
     urls.close()
 
 
+def test_strangers_leave_connections_to_each_host(server: PhotoServer) -> None:
+    """Four questions with a page's key held all connections to the shop's own host, and its own
+    fetches from it failed."""
+    urls = PhotoUrls(Settings(allow_urls=True, fetch_private=(server.endpoint,)))
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(urls._turn(server.endpoint, 0.0, FetchedBytes(stranger=True)))
+        with (
+            pytest.raises(UrlFailedError, match="already"),
+            urls._turn(server.endpoint, 0.0, FetchedBytes(stranger=True)),
+        ):
+            pass
+        with ExitStack() as own:
+            for _ in range(2):
+                own.enter_context(urls._turn(server.endpoint, 0.0, FetchedBytes(stranger=False)))
+            with (
+                pytest.raises(UrlFailedError, match="already"),
+                urls._turn(server.endpoint, 0.0, FetchedBytes(stranger=False)),
+            ):
+                pass
+    assert not urls._open
+    assert not urls._strangers
+    urls.close()
+
+
 def test_strangers_leave_threads(server: PhotoServer) -> None:
     """Whoever waits for a photo holds a thread of the web server: forty who named one slow server
     with a page's key were all of them, and the shop's own questions waited for ten seconds."""
