@@ -6,8 +6,8 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +17,7 @@ from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import replace_file, storage_failure, write_atomic
 from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
+from indexer.core.memory_budget import MemoryBudget, photo_memory
 from indexer.core.regular_files import open_regular
 from indexer.imaging.decode import STORED_PHOTO_LIMITS, Photo, decode_photo, hash_content
 
@@ -33,6 +34,10 @@ _QUALITY = 85
 _DECODED = 1.75
 # Begins the comment of a thumbnail that holds its checksum.
 _SEAL = b"catalens "
+# Of the memory of photos, what files take that are read for questions.
+_READ_SHARE = 4
+# Seconds that a thumbnail waits for it.
+_PATIENCE_S = 30.0
 
 
 class PhotoStore:
@@ -44,6 +49,7 @@ class PhotoStore:
         self._photos = home.photos
         self._thumbnails = home.thumbnails
         self._damaged = home.damaged
+        self._reading = MemoryBudget(photo_memory() // _READ_SHARE)
 
     def add(self, data: bytes, photo: Photo | NewPhoto) -> NewPhoto:
         """Keep a copy of ``data``, the bytes that ``photo`` describes. The catalog learns of it by
@@ -100,11 +106,27 @@ class PhotoStore:
             )
         return data
 
+    @property
+    def roomy(self) -> bool:
+        """Whether a photo may be ``opened`` by one who holds another."""
+        return self._reading.roomy
+
+    @contextmanager
+    def opened(self, row: PhotoRow, *, within_s: float | None = None) -> Iterator[bytes]:
+        """Inside, the photo's bytes are there, within what all that are opened may take of memory.
+
+        Raises ``NoMemoryError`` where there is no room ``within_s``, before anything is read, and
+        as ``read``.
+        """
+        with self._reading.hold(row.bytes, within_s=within_s):
+            yield self.read(row)
+
     def thumbnail(self, row: PhotoRow, width: int) -> bytes:
         """A JPEG at most ``width`` px wide (160, 320 or 640), never enlarged; kept on disk.
 
         Of a photo that was forgotten, it is made from the one of ``KEPT_WIDTH``. Raises
-        ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``.
+        ``BadRequestError`` for another width, ``UnknownPhotoError`` as ``read``, ``NoMemoryError``
+        where others that are made take all that they may for long.
         """
         if width not in THUMBNAIL_WIDTHS:
             raise BadRequestError(
@@ -115,12 +137,17 @@ class PhotoStore:
             return kept
         original = row.storage != "forget" or self.has_copy(row.content_hash)
         width = width if original else min(width, KEPT_WIDTH)
-        data = self.read(row) if original else self._kept_thumbnail(row)
         scale = min(1.0, width / row.width, _TALLEST * width / row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
         # Twice that is decoded at least.
         half = math.ceil(_DECODED / 2 * min(size))
-        pixels = decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=half).pixels
+        with ExitStack() as stack:
+            if original:
+                data = stack.enter_context(self.opened(row, within_s=_PATIENCE_S))
+            else:
+                data = self._kept_thumbnail(row)
+            pixels = decode_photo(data, limits=STORED_PHOTO_LIMITS, shrink_to=half).pixels
+            del data
         if pixels.size != size:
             pixels = pixels.resize(size, Image.Resampling.LANCZOS)
         stream = io.BytesIO()

@@ -14,7 +14,7 @@ from indexer.catalog.records import Delete, Patch, PhotoRow, Product, Written
 from indexer.catalog.store import Catalog
 from indexer.catalog.type_conversion import set_types
 from indexer.core.actor import doing
-from indexer.core.errors import CatalensError, UnknownPhotoError
+from indexer.core.errors import CatalensError, NoMemoryError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
@@ -218,12 +218,15 @@ class ProductCatalog:
         return self._schema(Deadline(self._deadline_s))
 
     def thumbnail(self, content_hash: str, width: int) -> bytes:
-        """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhotoError``."""
+        """A JPEG, ``width`` (160, 320, 640) px wide at most. Raises ``UnknownPhotoError``,
+        ``NoMemoryError`` where others wait for theirs."""
         row = self._catalog.photo(content_hash)
         if row is None:
             raise UnknownPhotoError(f"no photo {content_hash}")
         try:
             made = self._photos.thumbnail(row, width)
+        except NoMemoryError:
+            raise
         except CatalensError as error:  # its message may name a file of this machine
             self._log.warning(
                 "photo cannot be shown", hash=content_hash, code=error.code, error=str(error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from indexer.core.errors import (
     BadRequestError,
     CatalensError,
     NoIndexError,
+    NoMemoryError,
     UnknownPhotoError,
     UnknownProductError,
 )
@@ -109,7 +110,7 @@ class PhotoEmbedder:
     @property
     def roomy(self) -> bool:
         """Whether a photo may be decoded beside one that is held."""
-        return self._decoder.roomy
+        return self._decoder.roomy and self._photos.roomy
 
     # -- queries
 
@@ -167,6 +168,19 @@ class PhotoEmbedder:
         with self._queue.expecting() if expected else nullcontext():
             return DecodedUpload(key, self._decode(ctx, data, None, key[1]), known)
 
+    def decode_stored(
+        self, ctx: RequestContext, row: PhotoRow, vector: np.ndarray | None
+    ) -> DecodedUpload:
+        """As ``decode_upload``, of a stored photo whose ``vector`` may be stored too: its bytes are
+        in memory for as long as they are decoded. Raises ``UnknownPhotoError``,
+        ``DeadlineExceededError``."""
+        key = _key(ctx.snapshot, row.content_hash, None)
+        if vector is not None:
+            self._recent.put(key, vector)
+        with self._stored(ctx, row) as data:
+            found = self.decode_upload(ctx, data)
+        return found if vector is None else replace(found, vector=vector)
+
     def embed_decoded(self, ctx: RequestContext, upload: DecodedUpload) -> np.ndarray:
         """The embedding [D] of a decoded upload. Raises as ``embed_upload``."""
         if upload.vector is not None:
@@ -211,19 +225,12 @@ class PhotoEmbedder:
             return self._decode(ctx, query.image, query.crop, None)
         product = self._catalog.get(query.product_id or "")
         row = self._catalog.photo(product.photos[0])
-        return self._decode(ctx, self.read_stored(row) if row else b"", query.crop, None)
+        if row is None:
+            return self._decode(ctx, b"", query.crop, None)
+        with self._stored(ctx, row) as data:
+            return self._decode(ctx, data, query.crop, None)
 
-    # -- stored photos and the cache
-
-    def read_stored(self, row: PhotoRow) -> bytes:
-        """The bytes of a stored photo. Raises ``UnknownPhotoError`` that names no file of this
-        machine."""
-        try:
-            return self._photos.read(row)
-        except CatalensError as error:
-            raise UnknownPhotoError(
-                f"the file of photo {row.content_hash} is gone or was changed"
-            ) from error
+    # -- the cache
 
     def remember(
         self, snapshot: Snapshot, data: bytes, crop: Crop | None, vector: np.ndarray
@@ -249,6 +256,23 @@ class PhotoEmbedder:
         return len(self._recent)
 
     # -- inside
+
+    @contextmanager
+    def _stored(self, ctx: RequestContext, row: PhotoRow) -> Iterator[bytes]:
+        """Inside, the bytes of a stored photo are in memory. Raises ``UnknownPhotoError`` that
+        names no file of this machine, ``DeadlineExceededError``."""
+        with ExitStack() as stack:
+            try:
+                data = stack.enter_context(self._photos.opened(row, within_s=ctx.left_s()))
+            except NoMemoryError as error:
+                raise DeadlineExceededError(
+                    f"no time to read photo {row.content_hash} before the deadline: {error}"
+                ) from error
+            except CatalensError as error:
+                raise UnknownPhotoError(
+                    f"the file of photo {row.content_hash} is gone or was changed"
+                ) from error
+            yield data
 
     def _alone(self, snapshot: Snapshot) -> bool:
         """Whether this thread embeds by itself: where a pass on all cores would wait, layer by

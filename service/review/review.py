@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from PIL import Image
 
-from indexer.catalog.records import Product
+from indexer.catalog.records import PhotoRow, Product
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
 from indexer.core.errors import BadImageError
@@ -52,13 +52,20 @@ class _PixelReport:
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """One photo of a listing: its bytes, its pixels, its embedding [D], and what is found in its
-    pixels meanwhile."""
+    """One photo of a listing: its pixels, its embedding [D], and what is found in its pixels
+    meanwhile."""
 
-    data: bytes
     photo: Photo
     vector: np.ndarray
     pixels: Future[_PixelReport]
+
+
+@dataclass(frozen=True)
+class _StoredPhoto:
+    """A photo of the catalog, read when its turn comes, and its embedding [D] where it has one."""
+
+    row: PhotoRow
+    vector: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -134,13 +141,14 @@ class ListingReviewer:
         ``UnknownProductError``, also where it was erased before its review could be queued.
         """
         pid: int | None = None
+        wanted: Sequence[bytes | _StoredPhoto] = photos
         if product_id is not None:
             product = self._catalog.get(product_id)
             pid = product.pid
-            photos = photos or self._photos_of(ctx, product)
+            wanted = photos or self._photos_of(ctx, product)
         self_pids = frozenset[int]() if pid is None else frozenset({pid})
         duplicates_complete = self.duplicates.is_complete()
-        seen = self._review_photos(ctx, photos, self_pids, profile)
+        seen = self._review_photos(ctx, wanted, self_pids, profile)
         result = combine(
             [photo.review for photo in seen],
             _by_product(ctx.snapshot, [photo.vector for photo in seen]),
@@ -159,7 +167,7 @@ class ListingReviewer:
     def _review_photos(
         self,
         ctx: RequestContext,
-        photos: Sequence[bytes],
+        photos: Sequence[bytes | _StoredPhoto],
         self_pids: frozenset[int],
         profile: str | None,
     ) -> list[_ReviewedPhoto]:
@@ -167,12 +175,12 @@ class ListingReviewer:
         there is room for both."""
         done: list[_ReviewedPhoto] = []
         held: list[_EmbeddedPhoto] = []
-        for place, data in enumerate(photos):
+        for place, given in enumerate(photos):
             ctx.check_pace(place, len(photos))
             if held and not self._embedder.roomy:
                 done.append(self._review_photo(ctx, held.pop(), self_pids))
             try:
-                held.append(self._embed(ctx, data, profile))
+                held.append(self._embed(ctx, given, profile))
             except BadImageError as error:
                 raise type(error)(f"photo {place}: {error}") from error
             if len(held) > 1:
@@ -180,24 +188,25 @@ class ListingReviewer:
         done.extend(self._review_photo(ctx, photo, self_pids) for photo in held)
         return done
 
-    def _photos_of(self, ctx: RequestContext, product: Product) -> list[bytes]:
-        """A stored product's photos, whose stored embeddings are not computed again. Raises
-        ``UnknownPhotoError``."""
+    def _photos_of(self, ctx: RequestContext, product: Product) -> list[_StoredPhoto]:
+        """A stored product's photos, whose stored embeddings are not computed again."""
         rows = self._catalog.photos_by_id(product.photo_ids)
         held = [photo_id for photo_id in product.photo_ids if photo_id in rows]
-        photos = [self._embedder.read_stored(rows[photo_id]) for photo_id in held]
         vectors, there = ctx.snapshot.live.vectors_at([product.pid] * len(held), held)
-        for data, vector, known in zip(photos, vectors, there.tolist(), strict=True):
-            if known:
-                self._embedder.remember(ctx.snapshot, data, None, vector)
-        return photos
+        found = zip(held, vectors, there.tolist(), strict=True)
+        return [_StoredPhoto(rows[one], vector if known else None) for one, vector, known in found]
 
-    def _embed(self, ctx: RequestContext, data: bytes, profile: str | None) -> _EmbeddedPhoto:
+    def _embed(
+        self, ctx: RequestContext, given: bytes | _StoredPhoto, profile: str | None
+    ) -> _EmbeddedPhoto:
         """What needs the pixels alone is done on another core, beside the network and the
-        searches."""
-        upload = self._embedder.decode_upload(ctx, data)
+        searches. Raises ``UnknownPhotoError``."""
+        if isinstance(given, bytes):
+            upload = self._embedder.decode_upload(ctx, given)
+        else:
+            upload = self._embedder.decode_stored(ctx, given.row, given.vector)
         pixels = self._helpers.submit(self._examine, ctx.snapshot, upload.photo, profile)
-        return _EmbeddedPhoto(data, upload.photo, self._embedder.embed_decoded(ctx, upload), pixels)
+        return _EmbeddedPhoto(upload.photo, self._embedder.embed_decoded(ctx, upload), pixels)
 
     def _examine(self, snapshot: Snapshot, photo: Photo, profile: str | None) -> _PixelReport:
         # In this order: quality wants the interpreter, which waits for the network now; detectors
@@ -210,7 +219,8 @@ class ListingReviewer:
     ) -> _ReviewedPhoto:
         ctx = request.for_photo()
         vectors = seen.vector[np.newaxis]
-        embedded = EmbeddedQuery(Query(image=seen.data), {"image": vectors}, frozenset())
+        # Of the photo no more than its embedding: its bytes need not stay for it.
+        embedded = EmbeddedQuery(Query(), {"image": vectors}, frozenset())
         named = Classification([], False, shown_attributes(ctx.snapshot, vectors))
         known = len(ctx.snapshot.bundle.decision.categories)
         if known:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog.records import PhotoRow
 from indexer.core.errors import (
     BadImageError,
     BadPolicyError,
@@ -35,7 +37,10 @@ from indexer.quality.findings import FINDINGS
 from indexer.reviews.store import open_reviews
 from service.app import create_app
 from service.engine import Engine, Query
+from service.inference.admission import DeadlineExceededError
+from service.inference.decoder import PhotoDecoder
 from service.products.writer import Draft
+from service.query.context import RequestContext
 from service.review import duplicate_check, policy_check, review
 from service.settings import Settings
 from tests.service.conftest import COLOURS, draw, encode, photo
@@ -139,6 +144,40 @@ def test_a_photo_of_the_catalog_is_named_as_a_duplicate_and_its_own_product_neve
     assert len(again.content.photos) == 2, "a stored product is judged by all of its photos"
     with pytest.raises(UnknownProductError):
         own.review([], product_id="nothing")
+
+
+def test_stored_photos_are_read_one_by_one_within_what_they_may_take(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A review by product id holds no more of their bytes than one at a time, its deadline asked
+    between; where no room comes free that is said before anything is read."""
+    own.prepare_reviews()
+    budget = own.photos._reading
+    events: list[str] = []
+    read, decode = PhotoStore.read, PhotoDecoder.decode
+
+    def seen_read(self: PhotoStore, row: PhotoRow) -> bytes:
+        events.append("read" if budget.taken >= row.bytes else "compare")
+        return read(self, row)
+
+    def seen_decode(self: PhotoDecoder, data: bytes, **options: Any) -> Photo:
+        events.append("decode")
+        return decode(self, data, **options)
+
+    monkeypatch.setattr(PhotoStore, "read", seen_read)
+    monkeypatch.setattr(PhotoDecoder, "decode", seen_decode)
+    found = own.review([], product_id="ring-blue", queue=False).content
+    assert len(found.photos) == 2
+    assert events[:4] == ["read", "decode", "read", "decode"]
+    assert budget.taken == 0
+    events.clear()
+    monkeypatch.setattr(RequestContext, "left_s", lambda self: 0.05)
+    with budget.hold(budget.total):
+        with pytest.raises(DeadlineExceededError, match="no time to read photo"):
+            own.review([], product_id="ring-blue", queue=False)
+        with pytest.raises(DeadlineExceededError, match="no time to read photo"):
+            own.explain_category(Query(product_id="ring-blue"), None)
+    assert events == []
 
 
 @pytest.mark.parametrize("claimed", [True, False])
