@@ -56,6 +56,9 @@ class ImportOptions:
     only_first: int | None = None
     # The feed's name among several of one home, by which it owns fields; None: its path.
     source: str | None = None
+    # What a feed is called that was sent, whose place is another one each time: by it the next one
+    # is judged. None: by ``source``.
+    sent_as: str | None = None
     # Names of the fields and attributes that the feed may write, of products that are there; None:
     # whole products.
     only: frozenset[str] | None = None

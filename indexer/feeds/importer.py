@@ -156,7 +156,7 @@ class _Import:
         # Files without a name: the home's disk has room, but a dry run leaves it alone.
         self.folder = None if options.dry_run else home.path
         self.source = options.source or str(Path(data).absolute())
-        self.memory = RunMemory(home, self.source, catalog)
+        self.memory = RunMemory(home, self.source, catalog, sent_as=options.sent_as)
         owners = {} if catalog is None else catalog.owners()
         self.keep = frozenset(name for name, owner in owners.items() if owner != options.source)
         self.join = None if options.join is None else FeedJoin(catalog, options.join)

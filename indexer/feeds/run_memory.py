@@ -32,6 +32,10 @@ from indexer.feeds.spool import Spool
 # Counts as another program where what rows become changed without the version's number.
 _SALT = 1
 _PORTION = 10_000
+# Names of feeds that were sent begin so in the folder; so many of them are remembered, the last
+# ones.
+_SENT = "sent-"
+_MOST_SENT = 100
 
 
 def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str]) -> str:
@@ -57,9 +61,15 @@ def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str]) ->
 class RunMemory:
     """What one feed left in its home when it was imported last, and will leave this time."""
 
-    def __init__(self, home: Home, name: str, catalog: Catalog | None) -> None:
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        self._file = home.feeds / f"{digest}.npz"
+    def __init__(
+        self, home: Home, name: str, catalog: Catalog | None, *, sent_as: str | None = None
+    ) -> None:
+        """``name``: the feed's address or path. ``sent_as``: what whoever sent it calls it, of
+        which the last ``_MOST_SENT`` are remembered."""
+        told = name if sent_as is None else sent_as
+        digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        self._sent = sent_as is not None
+        self._file = home.feeds / f"{_SENT if self._sent else ''}{digest}.npz"
         self._evidence = self._file.with_suffix(".photos")
         self._store = PhotoStore(home)
         self._catalog = catalog
@@ -157,6 +167,16 @@ class RunMemory:
         self._file.unlink(missing_ok=True)
         write_evidence(self._evidence, groups.keys[kept & unchanged], fresh, groups.keys)
         write_last_run(self._file, stored)
+        if self._sent:
+            self._forget_sent()
+
+    def _forget_sent(self) -> None:
+        """Remove what was sent longest ago beyond ``_MOST_SENT``. Raises ``OSError``."""
+        found = list(self._file.parent.glob(f"{_SENT}*.npz"))
+        found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in found[_MOST_SENT:]:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".photos").unlink(missing_ok=True)
 
     def _is_same(self, groups: RowGroups, unchanged: np.ndarray, changes: int) -> bool:
         """Whether what is stored holds for the next run, too."""

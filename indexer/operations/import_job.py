@@ -48,6 +48,7 @@ def import_upload(
     ``UrlRefusedError``, ``UrlFailedError``."""
     fetching = _fetching(options)
     source: str | None = None
+    sent_as: str | None = None
     if options.get("path") is not None:
         root = Path(options["root"])
         data = Path(options["path"])
@@ -56,6 +57,9 @@ def import_upload(
             source = str(options["url"])
             _fetch(source, folder / UPLOAD, fetching, progress)
         data = _sent(folder / UPLOAD)
+        if source is None:
+            # No file's name holds the sign between them.
+            sent_as = f"{data.name}\0{options.get('feed') or ''}"
         root = folder / UPLOAD
         if is_archive(data):
             root = folder / "unpacked"
@@ -65,7 +69,7 @@ def import_upload(
         home,
         data,
         # A feed may name any file of this machine, and a link lead anywhere.
-        ImportOptions(**given, source=source, photos_within=root, scratch=folder),
+        ImportOptions(**given, source=source, sent_as=sent_as, photos_within=root, scratch=folder),
         fetching=fetching if options.get("fetch") else None,
         progress=progress,
     )
