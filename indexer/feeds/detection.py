@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from indexer.core.errors import BadDataError, NoProfileError
 from indexer.feeds.column_words import ColumnMeaning, meaning_of
 from indexer.feeds.columns import ColumnIndex
+from indexer.feeds.own_profiles import CORRECTED
 from indexer.feeds.profile import FeedProfile, Signature, shipped_profiles
 from indexer.feeds.row_plan import RowPlan
 from indexer.feeds.row_values import Notes, shortened
@@ -95,7 +96,11 @@ def detect_own(table: Table, profiles: Sequence[FeedProfile]) -> FeedProfile | N
     header = ColumnIndex(table.columns)
     fits = [_best_fit(profile, header) for profile in profiles if profile.recognise]
     fits = [fit for fit in fits if fit.lacks is None]
-    return max(fits, key=lambda fit: len(fit.found)).profile if fits else None
+    if not fits:
+        return None
+    # Of two that fit as well, what was corrected last counts.
+    best = max(fits, key=lambda fit: (len(fit.found), fit.profile.label.endswith(CORRECTED)))
+    return best.profile
 
 
 def _best_fit(profile: FeedProfile, header: ColumnIndex) -> _ProfileFit:

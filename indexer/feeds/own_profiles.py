@@ -17,6 +17,8 @@ from indexer.feeds.profile import FeedProfile, parse_profile, profile_names, pro
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _LONGEST_NAME = 36
+# Ends the label of a profile that came of a corrected map.
+CORRECTED = "as corrected in this home"
 
 
 class OwnProfiles:
@@ -56,6 +58,13 @@ class OwnProfiles:
         found = yaml.safe_load(self.text(name))
         return dict(found) if isinstance(found, dict) else {}
 
+    def is_corrected(self, name: str) -> bool:
+        """Whether one of ``names`` stands as a corrected map left it. One that somebody wrote, or
+        wrote a comment into, does not. Raises ``BadDataError``."""
+        data = self.data(name)
+        made = str(data.get("label", "")).endswith(CORRECTED)
+        return made and self.text(name) == _dump(data)
+
     def free_name(self, feed: str) -> str:
         """A name for the profile of a feed, by the name of its file; none that is taken."""
         stem = re.sub(r"[^a-z0-9]+", "-", Path(feed).stem.lower()).strip("-")[:_LONGEST_NAME]
@@ -84,10 +93,14 @@ class OwnProfiles:
     def save(self, data: Mapping[str, Any]) -> None:
         """Store a profile under its name. Raises ``StorageError``."""
         assert self.folder is not None
-        text = yaml.safe_dump(dict(data), allow_unicode=True, sort_keys=False)
+        text = _dump(data)
         path = self.folder / f"{data['name']}.yaml"
         try:
             self.folder.mkdir(exist_ok=True)
             write_atomic(path, text.encode())
         except OSError as error:
             raise storage_failure(path, error) from error
+
+
+def _dump(data: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(data), allow_unicode=True, sort_keys=False)

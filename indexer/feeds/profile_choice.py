@@ -15,7 +15,7 @@ from indexer.core.errors import BadDataError, NoProfileError
 from indexer.feeds.columns import EXACT
 from indexer.feeds.detection import detect, detect_own
 from indexer.feeds.import_options import ImportOptions
-from indexer.feeds.own_profiles import OwnProfiles
+from indexer.feeds.own_profiles import CORRECTED, OwnProfiles
 from indexer.feeds.price_list import read_by_words
 from indexer.feeds.profile import (
     FeedProfile,
@@ -127,8 +127,9 @@ def _corrected(
         data = dict(chosen.corrected)
         name = ""
     elif chosen.profile.name in own.names():
-        name = chosen.profile.name
-        data = own.data(name)
+        # One that somebody wrote stays as it is.
+        name = chosen.profile.name if own.is_corrected(chosen.profile.name) else ""
+        data = own.data(chosen.profile.name)
     elif chosen.profile.name in profile_names():
         name = ""
         data = {"base": chosen.profile.name}
@@ -136,15 +137,30 @@ def _corrected(
         name = ""
         data = dict(yaml.safe_load(profile_text(options.profile)))
     if options.save_as is not None:
-        own.check_name(options.save_as)
+        _check_save_as(own, options.save_as, name)
         name = options.save_as
     data["name"] = name or own.free_name(table.name)
-    data["label"] = f"Columns of {table.name}, as corrected in this home"
+    data["label"] = f"Columns of {table.name}, {CORRECTED}"
     data["columns"] = {**data.get("columns", {}), **corrections}
     data["recognise"] = [_signature(table, data["columns"])]
     data.pop("fallback", None)
     profile = parse_profile(_yaml(data), table.name)
     return ChosenProfile(profile, chosen.why, data)
+
+
+def _check_save_as(own: OwnProfiles, name: str, read_by: str) -> None:
+    """Raise ``BadDataError`` for a name that is none, or is taken. ``read_by``: the profile made of
+    a corrected map that the feed was read by, which may be changed."""
+    own.check_name(name)
+    if name == read_by or name not in own.names():
+        return
+    what = "was made of the columns of another feed"
+    change = f", or have the feed read by it to change it (profile {name})"
+    if not own.is_corrected(name):
+        what, change = "was written by hand", ""
+    raise BadDataError(
+        f"save_as: profile {name!r} is there already and {what}: choose another name{change}"
+    )
 
 
 def _signature(table: Table, corrected: Mapping[str, Any]) -> dict[str, Any]:

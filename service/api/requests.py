@@ -416,7 +416,9 @@ class ImportRequest(RequestModel):
         "the next one.",
     )
     save_as: Annotated[str, Field(pattern=_PROFILE)] | None = Field(
-        default=None, description="Name of the profile that a corrected map is kept as."
+        default=None,
+        description="Name of the profile that a corrected map is kept as; refused where another "
+        "feed's, or one written by hand, has it.",
     )
     encoding: Annotated[str, Field(min_length=1, max_length=40)] | None = Field(
         default=None, description="How the feed's text is encoded; found unless given."

@@ -9,6 +9,7 @@ import pytest
 from indexer.core.errors import BadDataError
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.notice import Notice
+from indexer.feeds.own_profiles import OwnProfiles
 from indexer.feeds.product import FeedProduct
 from indexer.feeds.product_reader import ProductReader, read_all
 from indexer.feeds.profile_choice import choose_profile
@@ -68,3 +69,37 @@ def test_a_file_that_is_no_taxonomy(tmp_path: Path, text: str) -> None:
         read(tmp_path / "feed.csv", [SHIRT], taxonomy_file=taxonomy)
     with pytest.raises(BadDataError, match="cannot be read"):
         read(tmp_path / "feed.csv", [SHIRT], taxonomy_file=tmp_path / "none.txt")
+
+
+def test_a_profile_is_overwritten_by_its_own_feed_alone(tmp_path: Path) -> None:
+    """A name given to a corrected map may be that of the profile that the feed was read by, made
+    this way; one that somebody wrote, and one of another feed, stay as they are."""
+    own = OwnProfiles(tmp_path / "profiles")
+    table = open_table(write_rows(tmp_path / "feed.csv", [SHIRT]))
+
+    def keep(save_as: str | None, **options: object) -> str:
+        given = ImportOptions(
+            profiles=own.folder,
+            corrections={"title": "attribute"},
+            save_as=save_as,
+            **options,  # type: ignore[arg-type]
+        )
+        corrected = choose_profile(table, given).corrected
+        assert corrected is not None
+        own.save(corrected)
+        return str(corrected["name"])
+
+    assert (keep("ours"), keep("ours"), keep(None)) == ("ours", "ours", "ours")
+    written = tmp_path / "profiles/acme.yaml"
+    text = own.text("ours").replace("name: ours", "name: acme")
+    written.write_text(f"# Ask Ann before you change it.\n{text}")
+    before = written.read_bytes()
+    with pytest.raises(BadDataError, match="'acme' is there already and was written by hand"):
+        keep("acme")
+    with pytest.raises(BadDataError, match="was written by hand"):
+        keep("acme", profile="acme")
+    assert keep(None, profile="acme") == "feed"
+    with pytest.raises(BadDataError, match=r"'feed' .* of another feed: .* \(profile feed\)"):
+        keep("feed", profile="ours")
+    assert keep("feed", profile="feed") == "feed"
+    assert written.read_bytes() == before
