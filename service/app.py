@@ -331,15 +331,15 @@ def _authorize(access: AccessControl, asked: Request, rule: Rule | None) -> Call
 
 
 def _identify(access: AccessControl) -> Caller:
-    """Who asks, as the server found by the head, or else as it is found now."""
+    """Who asks, as the server found by the head if that still holds, or else as it is found now."""
     refusal = request.environ.get(_REFUSAL)
     if isinstance(refusal, RequestRefusedError):
         raise refusal
     known = request.environ.get(_CALLER)
     if isinstance(known, Caller):
-        rule = request.url_rule
-        access.require(known, request.method, None if rule is None else rule.rule)
-        return known
+        rule = None if request.url_rule is None else request.url_rule.rule
+        key = request.headers.get("Authorization", "")
+        return access.confirm(known, request.method, rule, key)
     return _authorize(access, request, request.url_rule)
 
 

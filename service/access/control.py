@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from indexer.core.errors import BadSettingsError
@@ -56,11 +57,11 @@ class AccessControl:
         address = self._proxies.client(peer, headers)
         if rule in PUBLIC or (rule is None and not _needs_key(path)):
             return Caller("", None, address)
-        holder = self._find_key(headers)
+        holder = self._find_key(headers.get("authorization", ""))
         if holder is None or holder.role == "search":
             self._count_address(address)
         if holder is None and self.keys.is_needed:
-            raise _unknown_key(headers)
+            raise _unknown_key(headers.get("authorization", ""))
         caller = Caller(
             self._name(headers, peer) or ("" if holder is None else holder.name),
             "admin" if holder is None else holder.role,
@@ -76,6 +77,18 @@ class AccessControl:
         self.require(caller, method, rule)
         if holder is not None:
             self._count_key(holder)
+        return caller
+
+    def confirm(self, caller: Caller, method: str, rule: str | None, authorization: str) -> Caller:
+        """``caller``, found by the head of a request a while ago (its body may take an hour), as
+        the keys are now. Nothing is counted. Raises ``RequestRefusedError``: 401 where the key was
+        revoked or its secret ended, 403 where a route is not of the caller's role any more."""
+        if caller.role is not None:
+            holder = self._find_key(authorization)
+            if holder is None and self.keys.is_needed:
+                raise _unknown_key(authorization)
+            caller = replace(caller, role="admin" if holder is None else holder.role)
+        self.require(caller, method, rule)
         return caller
 
     def require(self, caller: Caller, method: str, rule: str | None) -> None:
@@ -110,8 +123,8 @@ class AccessControl:
             )
         return preflight_headers(origin, method)
 
-    def _find_key(self, headers: Mapping[str, str]) -> KeyHolder | None:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+    def _find_key(self, authorization: str) -> KeyHolder | None:
+        scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer" or not self.keys.is_needed:
             return None
         return self.keys.find(given.strip())
@@ -189,8 +202,8 @@ def _needs_key(path: str) -> bool:
     return path in ("/v1", "/metrics") or path.startswith("/v1/")
 
 
-def _unknown_key(headers: Mapping[str, str]) -> RequestRefusedError:
-    known = " " in headers.get("authorization", "")
+def _unknown_key(authorization: str) -> RequestRefusedError:
+    known = " " in authorization
     return RequestRefusedError(
         401,
         "unauthorized",

@@ -12,6 +12,7 @@ from flask_openapi.models import RequestBody
 from pydantic import BaseModel, Field
 
 from service.access.caller import Caller
+from service.access.control import AccessControl
 from service.engine import Engine
 from service.query.response import Envelope, Suggesting
 from service.settings import Settings
@@ -49,6 +50,12 @@ def engine() -> Engine:
 def settings() -> Settings:
     """The settings this app was made with."""
     found: Settings = current_app.extensions["catalens-settings"]
+    return found
+
+
+def access() -> AccessControl:
+    """Who may ask this app what."""
+    found: AccessControl = current_app.extensions["catalens-access"]
     return found
 
 

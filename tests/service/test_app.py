@@ -135,6 +135,44 @@ def test_a_photo_that_would_be_refused_is_not_read(
     assert refused("/v1/nowhere", 10)
 
 
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ("revoke", 401, "unauthorized"),
+        ("rotate", 401, "unauthorized"),
+        ("lesser", 403, "forbidden"),
+    ],
+)
+def test_a_key_that_ended_while_a_body_arrived_writes_nothing(
+    own: Engine, change: str, status: int, code: str
+) -> None:
+    """A head that was let in is judged again when its body is there: revoked or rotated out 401,
+    of a lesser role 403."""
+    keys = KeyFile(own.home)
+    admin(own)
+    key = keys.create("erp", "write").key
+    made = create_app(own, own.settings)
+    builder = EnvironBuilder(
+        "/v1/products:batch",
+        method="POST",
+        base_url="http://127.0.0.1/",
+        headers={"Authorization": f"Bearer {key}"},
+        json={"items": [{"op": "patch", "product_id": "ring-blue", "title": "late"}]},
+    )
+    environ = builder.get_environ()
+    assert not head_check(made).refuses(environ)
+    if change == "revoke":
+        keys.revoke("erp")
+    elif change == "rotate":
+        keys.rotate("erp")
+    else:
+        *others, erp = keys.read()
+        keys._write((*others, erp.model_copy(update={"role": "review"})))
+    answer = made.test_client().open(environ_overrides=environ)
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+    assert own.catalog.actions.actions(limit=1)[0].kind != "batch"
+
+
 def test_a_refusal_by_the_head_is_the_applications_answer(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

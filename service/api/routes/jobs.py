@@ -10,12 +10,15 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
 from indexer.core.errors import BadRequestError
-from indexer.operations.jobs import ENDED, Job
+from indexer.operations.jobs import ENDED, Job, JobKind
+from service.access.refusal import RequestRefusedError
 from service.api.openapi import (
     ENDING,
     SECURITY,
     JsonResponse,
+    access,
     answer,
+    caller,
     engine,
     multipart_or_json,
     problem_responses,
@@ -35,6 +38,12 @@ _OPTIONS = (
     *("feed", "profile", "save_as", "encoding", "delimiter", "photos", "fetch", "accept"),
     *("sync", "allow_deletes", "dry_run", "types"),
 )
+# What starts a job of a kind, and so who may end it.
+_STARTS: dict[JobKind, tuple[str, str]] = {
+    "import": ("POST", "/v1/imports"),
+    "build": ("POST", "/v1/indexes"),
+    "undo": ("POST", "/v1/actions/<string:name>:undo"),
+}
 
 
 @api.post(
@@ -118,11 +127,12 @@ def get_job(path: JobPath) -> JsonResponse:
 )
 def cancel_job(path: JobPath) -> JsonResponse:
     """Cancel a job: batches that an import committed stay, a build leaves no version; one that has
-    published it ends as `done`. 409 for one that ended.
+    published it ends as `done`. 409 for one that ended, 403 for who may start none of its kind.
 
     200 where it ended within a second; else 202, and it is `cancelling` until its process has ended
     (10 seconds later that is killed), then `cancelled`.
     """
+    access().require(caller(), *_STARTS[engine().jobs.get(path.job_id).kind])
     job = engine().jobs.cancel(path.job_id)
     return answer(engine().frame(job)) if job.state in ENDED else accepted(job)
 
@@ -139,14 +149,21 @@ def follow_job(path: JobPath) -> Response:
     """Server-sent events: `progress` with the job at each change; last `done`, `failed` or
     `cancelled`; then the end.
 
-    A stream lasts ten minutes at most, and a few at a time are served (503 beyond); `GET
-    /v1/jobs/{id}` says the same. A client that goes away changes nothing for the job.
+    A stream lasts ten minutes at most, and ends where its key is revoked; a few at a time are
+    served (503 beyond). `GET /v1/jobs/{id}` says the same. A client that goes away changes nothing
+    for the job.
     """
     # The lines are made when this request is over.
     changes = engine().jobs.watch(path.job_id, request.environ.get(ENDING))
+    keys, who, rule = access(), caller(), str(request.url_rule)
+    key = request.headers.get("Authorization", "")
 
     def lines() -> Iterator[str]:
         for job in changes:
+            try:
+                keys.confirm(who, "GET", rule, key)
+            except RequestRefusedError:
+                return
             if job is None:
                 yield ": still there\n\n"
                 continue

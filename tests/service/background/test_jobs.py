@@ -25,9 +25,10 @@ from indexer.index.version import Versions
 from indexer.index_build import pipeline
 from indexer.operations import erasure
 from indexer.operations.jobs import JobProblem, Jobs, run
+from service.access.keys import KeyFile
 from service.app import create_app
+from service.background import job_stream, leftovers, worker_process
 from service.background import jobs as runner
-from service.background import leftovers, worker_process
 from service.background.leadership import Leadership
 from service.engine import Engine
 from service.settings import Settings
@@ -389,6 +390,49 @@ def test_streams_are_bounded_and_given_back(
     again.close()
     assert own.jobs.get(job_id).state == "running"
     assert web.get("/v1/jobs/unknown/events").status_code == 404
+
+
+def test_a_stream_ends_with_its_key(
+    own: Engine,
+    open_web: Callable[..., Any],
+    lasting: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever follows a job with a key that was revoked is told no more of it."""
+    monkeypatch.setattr(job_stream, "_BEAT_S", 0.2)
+    keys = KeyFile(own.home)
+    keys.create("boss", "admin")
+    key = keys.create("erp", "write").key
+    job_id = own.jobs.add_build().job_id
+    stream = open_web().get(f"/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {key}"})
+    events = iter(stream.response)
+    for _ in range(3):
+        assert next(events)
+    keys.revoke("erp")
+    assert len(list(events)) <= 1
+    stream.close()
+    assert own.jobs.get(job_id).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("start", "allowed"),
+    [("import", ["write", "admin"]), ("build", ["admin"]), ("undo", ["admin"])],
+)
+def test_a_job_is_cancelled_by_who_may_start_it(
+    own: Engine, open_web: Callable[..., Any], lasting: list[Any], start: Any, allowed: list[Any]
+) -> None:
+    keys = KeyFile(own.home)
+    web = open_web()
+    for role in ("write", "admin"):
+        key = keys.create(role, role).key
+        options = {"path": "feed", "root": "/"} if start == "import" else {}
+        job_id = own.jobs._add(start, options).job_id
+        answer = web.delete(f"/v1/jobs/{job_id}", headers={"Authorization": f"Bearer {key}"})
+        if role in allowed:
+            assert answer.status_code in (200, 202)
+        else:
+            assert (answer.status_code, answer.get_json()["code"]) == (403, "forbidden")
+            assert own.jobs.get(job_id).state in ("queued", "running")
 
 
 # -- what may be read
