@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -149,6 +149,15 @@ class ActionLog:
         """The action of this name. Raises ``UnknownActionError``."""
         with self._database.read() as sql:
             return find_action(sql, name)
+
+    def has_later(self, number: int, kinds: Sequence[str]) -> bool:
+        """Whether an action of one of ``kinds`` came after this one."""
+        query = (
+            "SELECT 1 FROM actions WHERE action_no > ? AND kind IN "
+            f"({', '.join('?' * len(kinds))}) LIMIT 1"
+        )
+        with self._database.read() as sql:
+            return sql.execute(query, (number, *kinds)).fetchone() is not None
 
     def keep_decision(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """Keep how a model's categories were grouped before the current action changes that."""

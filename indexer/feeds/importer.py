@@ -83,7 +83,8 @@ def import_feed(
     with ExitStack() as stack:
         catalog = None
         if not options.dry_run:
-            stack.enter_context(home.lock("import"))
+            # An undo that asks whether an import runs holds it for a moment.
+            stack.enter_context(home.lock("import", wait_s=0.5))
             catalog = stack.enter_context(open_catalog(home))
         elif has_catalog(home):
             catalog = stack.enter_context(open_catalog(home))

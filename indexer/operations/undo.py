@@ -15,7 +15,7 @@ from indexer.catalog.undo import SkippedUndo, UndoReport, undo_action
 from indexer.catalog.undo_journal import KEPT_DAYS
 from indexer.classification.class_editing import plan_class_undo
 from indexer.core.actor import doing
-from indexer.core.errors import CatalensError, NotUndoableError, UnknownActionError
+from indexer.core.errors import BusyError, CatalensError, NotUndoableError, UnknownActionError
 from indexer.core.home import Home
 from indexer.core.progress import OnProgress
 from indexer.index.active_model import active_model, serve_decision
@@ -32,6 +32,9 @@ DECISION = "decision"
 LONG = 1000
 # Actions that are read at once.
 _PORTION = 500
+# Kinds that are written in many transactions, and the lock that is held until the last of them.
+# Those under the lock "decision" are waited for: an undo takes it too.
+_WRITTEN_UNDER = {"import": "import", "sync": "import", "types": "types"}
 # What a report names where the model's categories stay.
 CATEGORIES = "model categories"
 
@@ -136,14 +139,15 @@ def undo(
     map of categories the model's too, where they are still as the map left them; of the last
     activation as ``Versions.rollback``; of a decision as ``Reviews.reopen``. ``progress`` counts
     products. Raises
-    ``UnknownActionError``, ``NotUndoableError``, ``ChangedError`` where another version was
-    activated since.
+    ``UnknownActionError``, ``NotUndoableError`` also while the action is still written,
+    ``ChangedError`` where another version was activated since.
     """
     if name.startswith(f"{ACTIVATION}-"):
         return UndoResult.of(_undo_activation(home, name, dry_run))
     if name.startswith(f"{DECISION}-"):
         return UndoResult.of(_undo_decision(home, name, dry_run))
     action = catalog.actions.get(name)
+    _require_ended(home, catalog, action)
     with home.lock("decision", wait_s=30.0), doing("undo", action.kind, undoes=name):
         kept = catalog.actions.kept_decision(action.number)
         stands = kept is not None and action.undone is None
@@ -159,14 +163,34 @@ def undo(
     return UndoResult.of(report)
 
 
-def is_long(catalog: Catalog, name: str) -> bool:
+def _require_ended(home: Home, catalog: Catalog, action: StoredAction) -> None:
+    """Raise ``NotUndoableError`` where an action may still be written: what it then adds nothing
+    could take back. Its writer, killed or not, holds its lock no longer than it lives."""
+    lock = _WRITTEN_UNDER.get(action.kind)
+    if lock is None:
+        return
+    try:
+        home.lock(lock).release()
+    except BusyError as error:
+        # They follow each other: where a later one has begun, this one has ended.
+        kinds = [kind for kind, held in _WRITTEN_UNDER.items() if held == lock]
+        if not catalog.actions.has_later(action.number, kinds):
+            raise NotUndoableError(
+                f"action {action.name} ({action.kind}) is still being written, or the next one of "
+                "its kind just begins: cancel its job or wait until that has ended, and undo it "
+                "then"
+            ) from error
+
+
+def is_long(home: Home, catalog: Catalog, name: str) -> bool:
     """Whether an undo of this action would take longer than an answer may. Raises
-    ``UnknownActionError``."""
+    ``UnknownActionError``, and ``NotUndoableError`` while it is still written."""
     if name.startswith((f"{ACTIVATION}-", f"{DECISION}-")):
         return False
     action = catalog.actions.get(name)
     if action.undone is not None or action.expired:
         return False
+    _require_ended(home, catalog, action)
     counts = catalog.actions.counts(action.number)
     return counts.changed + counts.added > LONG
 

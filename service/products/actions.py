@@ -48,8 +48,9 @@ class ActionHistory:
         return Envelope.around(ActionList(found), self._snapshots.current, deadline.timer)
 
     def is_long(self, name: str) -> bool:
-        """Whether ``undo`` would take longer than an answer may. Raises ``UnknownActionError``."""
-        return is_long(self._catalog, name)
+        """Whether ``undo`` would take longer than an answer may. Raises as
+        ``operations.undo.is_long``."""
+        return is_long(self._home, self._catalog, name)
 
     def undo(self, name: str, *, dry_run: bool) -> Envelope[UndoResult]:
         """Take an action back; the next query finds what was before.

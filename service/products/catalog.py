@@ -208,10 +208,12 @@ class ProductCatalog:
 
     def set_types(self, types: Mapping[str, str]) -> Envelope[CatalogSchema]:
         """Give attributes their types; stored values are converted. Raises ``BadProductError``
-        naming a value that does not fit, ``BadDataError``, and ``DeadlineExceededError``: what was
-        converted by then stays so, and the same call goes on with the rest."""
+        naming a value that does not fit, ``BadDataError``, ``BusyError`` while others do that, and
+        ``DeadlineExceededError``: what was converted by then stays so, and the same call goes on
+        with the rest."""
         deadline = Deadline(self._deadline_s)
-        with doing("types"):
+        # Held until the last portion: an undo of it asks for it.
+        with self._home.lock("types", wait_s=self._deadline_s), doing("types"):
             set_types(self._catalog, checked_types(types), types, on_step=deadline.check)
         self._snapshots.follow()
         # It is done: whoever asked is told so.

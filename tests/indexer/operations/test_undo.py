@@ -331,3 +331,45 @@ def test_a_long_log_is_read_in_steps(own: Engine, monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(TimeoutError):
         list_actions(own.home, own.catalog, writes=False, on_step=step)
+
+
+def test_what_is_still_written_is_not_undone(
+    own: Engine,  # noqa: F811
+    open_web: Callable[..., FlaskClient],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Else the rest of a running import could be undone by nobody; the one before it can be."""
+    feed = tmp_path / "feed.jsonl"
+    (tmp_path / "n.png").write_bytes(photo("ring", "red", turn=33))
+    web = open_web()
+    refused: list[str] = []
+
+    def bring(title: str, ask: bool) -> str:
+        feed.write_text(json.dumps({"product_id": "new-one", "image": "n.png", "title": title}))
+
+        def look(stage: str, done: int, *_: object) -> None:
+            if not ask or stage != "import" or not done:
+                return
+            now, before = own.catalog.actions.actions(limit=2)
+            for body in ({}, {"dry_run": True}, {"background": True}):
+                answer = web.post(f"/v1/actions/{now.name}:undo", json=body)
+                assert_problem(answer, 409, "not-undoable")
+                assert "still being written" in answer.get_json()["detail"]
+            with pytest.raises(NotUndoableError, match="cancel its job or wait"):
+                undo(own.home, own.catalog, now.name)
+            undo(own.home, own.catalog, before.name, dry_run=True)
+            refused.append(now.name)
+
+        run_import(own.home, feed, ImportOptions(), progress=look)
+        return own.catalog.actions.actions(limit=1)[0].name
+
+    bring("first", ask=False)
+    name = bring("second", ask=True)
+    assert refused
+    assert set(refused) == {name}
+    assert undo(own.home, own.catalog, name).restored == 1
+    with own.home.lock("types"), doing("types"):
+        own.products.patch("ring-blue", {"title": "x"})
+        kind = own.catalog.actions.actions(limit=1)[0]
+        with pytest.raises(NotUndoableError, match="still being written"):
+            undo(own.home, own.catalog, kind.name)
