@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.core.atomic_files import canonical_json, make_folder
+from indexer.core.atomic_files import canonical_json, make_folder, storage_failure
 from indexer.core.errors import BadModelError, StorageError
 from indexer.core.sqlite import Database, Schema, chunks
 from indexer.model.runtime_base import Runtime
@@ -73,8 +73,12 @@ class FeatureCache:
     its input pixels."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._database = Database(cache_file(folder, name), _SCHEMA)
-        make_folder(self._database.path.parent)
+        path = cache_file(folder, name)
+        self._database = Database(path, _SCHEMA)
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise storage_failure(path, error) from error
         self._database.prepare()
 
     def entries(self, contents: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:

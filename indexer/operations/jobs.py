@@ -59,8 +59,7 @@ ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
 _KEPT = 100  # ended jobs that are remembered
 # Of ended ones, what a process keeps in memory: how many, and bytes of their files.
-_KNOWN = 4 * _KEPT
-_KNOWN_BYTES = 16 << 20
+_KNOWN, _KNOWN_BYTES = 4 * _KEPT, 16 << 20
 LISTED = 100  # left-out rows that a result names
 _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -184,10 +183,8 @@ class Jobs:
     ) -> Job:
         """A new job, queued, of whoever acts (``by`` of its options).
 
-        ``upload`` writes the file that it reads, called ``name``, to the path it is given.
-
-        Raises ``DiskFullError``, ``ReadOnlyError``, ``StorageError``, and as ``Home.require``; then
-        nothing of it stays.
+        ``upload`` writes the file that it reads, called ``name``, to the path it is given. Raises
+        as ``Home.require``, and ``StorageError``; then nothing of it stays.
         """
         job_id = uuid.uuid4().hex
         try:

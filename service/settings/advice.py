@@ -23,8 +23,8 @@ _FIELDS = {
 _PHRASES = (
     (re.compile(r"(?:run )?catalens index build --activate"), "build one (POST /v1/indexes)"),
     (
-        re.compile(r"catalens verify --repair(?: --home (?:'[^']*'|[^\s;,)]+))?"),
-        "a repair of the home",
+        re.compile(r"(catalens verify --repair) --home (?:'[^']*'|[^\s;,)]+)"),
+        r"\1",
     ),
     # "(max_image_bytes: --max-image-bytes or CATALENS_MAX_IMAGE_BYTES raises it)"
     (re.compile(r"\((\w+): --[a-z-]+ or CATALENS_\w+ raises it"), r"(setting \1 raises it"),
@@ -39,7 +39,7 @@ _PHRASES = (
     (
         re.compile(
             r"(catalens(?: [a-z][a-z-]+){1,4}(?: [A-Z]+\b)?)"
-            r"(?: --role \w+| --[a-z-]+(?: [A-Z]+\b| '/[^']*'| /[^\s;,)]+)?)+"
+            r"(?: --role \w+| --(?!repair\b)[a-z-]+(?: [A-Z]+\b| '/[^']*'| /[^\s;,)]+)?)+"
         ),
         r"\1",
     ),

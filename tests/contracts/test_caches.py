@@ -59,6 +59,7 @@ FOR_GOOD = {
     "indexer/imaging/lab_color.py _shares": "lengths of the analysis view",
     "indexer/model/openvino_runtime.py openvino": "",
     "indexer/model/openvino_runtime.py capabilities": "",
+    "indexer/model/openvino_runtime.py sums_overflow": "",
     "indexer/operations/jobs.py _job_type": "",
     "indexer/operations/jobs.py _progress_type": "",
     "indexer/operations/sync_source.py _source_type": "",

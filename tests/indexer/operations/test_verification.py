@@ -13,7 +13,7 @@ from PIL import Image
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core import sqlite
+from indexer.core import sqlite, sqlite_failures
 from indexer.core.atomic_files import (
     read_sealed_json,
     read_sealed_texts,
@@ -317,9 +317,9 @@ def test_what_cannot_be_read_now_is_not_damaged(
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "connect", refuse)
         if why == "room":
-            patch.setattr(sqlite, "has_room", lambda *_: False)
+            patch.setattr(sqlite_failures, "has_room", lambda *_: False)
         else:
-            patch.setattr(sqlite.os, "access", may)
+            patch.setattr(sqlite_failures.os, "access", may)
         for ask in (verify_home, repair_home):
             with pytest.raises(kind, match=words):
                 ask(home.path)

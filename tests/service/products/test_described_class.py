@@ -130,7 +130,7 @@ def test_words_that_cannot_be_asked_are_refused(
 
 def test_a_model_without_a_text_tower_says_what_to_do(shop: Engine) -> None:
     """An image tower asked by words is no server's failure."""
-    with pytest.raises(NoTextTowerError, match=r"has none: train one with --backbone open_clip"):
+    with pytest.raises(NoTextTowerError, match=r"has none: train one on the backbone open_clip"):
         shop.classes.add_described("Lime", ["green"])
 
 

@@ -77,7 +77,12 @@ def test_no_answer_advises_an_option() -> None:
     a new option in a message gets its row in ``service.settings.advice``."""
     found = advice()
     told = {place: without_options(text) for place, text in found.items()}
-    left = {place: text for place, text in told.items() if OPTION.search(text)}
+    # The one command that mends damage stays whole: no request does what it does.
+    left = {
+        place: text
+        for place, text in told.items()
+        if OPTION.search(text.replace("catalens verify --repair", ""))
+    }
     print(f"texts with options: {len(found)}, as answered: {len(left)} (goal 0)")
     assert len(found) > 30
     assert left == {}
@@ -130,7 +135,7 @@ def test_refusals_of_the_service_itself_name_no_option() -> None:
         ),
         (
             "write it anew with: catalens verify --repair --home '/srv/a shop'; then go on",
-            "write it anew with: a repair of the home; then go on",
+            "write it anew with: catalens verify --repair; then go on",
         ),
         (
             "make keys anew (catalens keys create NAME --role admin)",
