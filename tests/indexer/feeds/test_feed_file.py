@@ -79,7 +79,7 @@ def test_gzip_parts_that_hold_nothing_end_a_feed(tmp_path: Path, rest: bytes) ->
     lost = LostLines()
     began = time.process_time()
     found = list(open_table(path).records(lost))
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 8
     assert len(found) == 2
     assert [notice.code for notice in lost.skipped] == ["damaged-file"]
     few = tmp_path / "few.csv.gz"

@@ -96,7 +96,7 @@ def test_metadata_made_to_be_slow_are_not(block: bytes) -> None:
     started = time.process_time()
     assert read_ai_mark("WEBP", marked.with_xmp("WEBP", b"<x:xmpmeta>" + block)) is None
     assert read_ai_mark("PNG", marked.with_c2pa("PNG", nested)) is None
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 2
 
 
 def test_the_same_bytes_named_many_times_are_looked_at_a_few_times() -> None:
