@@ -31,6 +31,8 @@ FORMAT = 1
 # What is written beside a pair without being part of its checksum.
 _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 KEYS_FILE = "keys.json"
+# The sealed list of checksums that makes a folder a backup of a home.
+BACKUP_LIST = "BACKUP.json"
 # The secret that signs webhooks; its mark in ``home.json`` has the same name.
 SECRET_FILE = "alert-secret"
 _SECRET = re.compile(r"[0-9a-f]{64}")
@@ -171,6 +173,10 @@ class Home:
             return _read_marker(marker)
         except (OSError, ValueError) as error:
             raise _unreadable(marker, error) from error
+
+    def is_backup(self) -> bool:
+        """Whether this is a backup: it is looked at and restored, and never changed."""
+        return (self.path / BACKUP_LIST).exists()
 
     @property
     def damaged(self) -> Path:

@@ -167,7 +167,10 @@ class Versions(Activations):
         return stamps
 
     def stamp(self, manifest: Manifest) -> None:
-        """Remember that the files as they lie are the verified ones."""
+        """Remember that the files as they lie are the verified ones; never in a backup, whose files
+        stay as they were listed."""
+        if self.home.is_backup():
+            return
         try:
             write_json(self.folder / manifest.version / VERIFIED, self._stamps(manifest))
         except (

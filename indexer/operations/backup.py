@@ -52,10 +52,13 @@ from indexer.operations.backup_files import (
     copy_hashed,
     count_photos,
     is_derived,
+    is_stamp,
     kept_photos,
+    link_file,
     list_backups,
     read_list,
     remove_leftovers,
+    share_file,
 )
 from indexer.operations.made_backups import note_backup
 
@@ -108,9 +111,10 @@ def back_up(
     """Make a backup of ``home`` in ``folder``, beside those that are there already.
 
     Every write that was acknowledged before its ``at`` is in it. Databases are copied by SQLite's
-    online backup, all else file by file; what the newest backup there has is shared with it by hard
-    links. ``link``: files that never change are shared with the home too, where both lie on one
-    disk. It stands under its name once it is whole. ``keep``: how many are left, the newest.
+    online backup, all else file by file; what the newest backup there has, and has undamaged, is
+    shared with it by hard links: each file is read for that. ``link``: files that never change are
+    shared with the home too, where both lie on one disk. It stands under its name once it is whole,
+    and only then ``keep`` ends others: how many are left, the newest.
     Raises ``BadRequestError``, ``BusyError``, ``DiskFullError``, ``StorageError``,
     ``DamagedFileError``, and what opening the catalog raises.
     """
@@ -162,7 +166,9 @@ class _Backup:
         self._folder = folder
         self._link = link
         self._progress = progress
+        # The newest backup there of this catalog, and those before it, newest first.
         self._before: Path | None = None
+        self._older: list[Path] = []
         self._known: dict[str, BackupFile] = {}
         self._files: dict[str, BackupFile] = {}
         self._left_out: list[str] = []
@@ -218,6 +224,7 @@ class _Backup:
             own = backups_of(self._folder, catalog.change_log.identity() or "")
         if own:
             self._before, self._known = own[-1], read_list(own[-1]).files
+            self._older = own[-2::-1]
 
     def _require_room(self) -> None:
         needed = _SPARE_BYTES
@@ -289,7 +296,9 @@ class _Backup:
                 for name in sorted(names):
                     path = Path(top, name)
                     if not _is_passing(name) and path.is_file() and not path.is_symlink():
-                        yield path.relative_to(self._home.path).as_posix(), path
+                        below = path.relative_to(self._home.path).as_posix()
+                        if not is_stamp(below):
+                            yield below, path
 
     # -- one file each
 
@@ -308,11 +317,11 @@ class _Backup:
             self._drop(aside, name)
         target = aside / name
         old = self._known.get(name)
-        if old is not None and (old.size, old.mtime_ns) == now and self._share(name, target):
+        if old is not None and (old.size, old.mtime_ns) == now and self._share(name, target, old):
             self._files[name] = old
             return
         try:
-            if self._link and name.startswith(_UNCHANGED) and _linked(path, target):
+            if self._link and name.startswith(_UNCHANGED) and link_file(path, target):
                 sha256 = sha256_file(target)
             else:
                 sha256 = copy_hashed(path, target)
@@ -322,8 +331,8 @@ class _Backup:
             return
         self._files[name] = BackupFile(sha256, target.stat().st_size, found.st_mtime_ns)
 
-    def _share(self, name: str, target: Path) -> bool:
-        return self._before is not None and _linked(self._before / name, target)
+    def _share(self, name: str, target: Path, known: BackupFile) -> bool:
+        return self._before is not None and share_file(self._before / name, target, known.sha256)
 
     def _drop(self, aside: Path, name: str) -> None:
         (aside / name).unlink(missing_ok=True)
@@ -411,15 +420,29 @@ class _Backup:
                     photo_file(aside / PHOTOS, name).unlink()
 
     def _take_photo(self, content_hash: str, length: int, target: Path) -> bool:
-        """Whether there is a sound copy, of the newest backup or of the home."""
-        before = None if self._before is None else photo_file(self._before / PHOTOS, content_hash)
-        if before is not None and before.is_file() and before.stat().st_size == length:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if _linked(before, target):
-                return True
+        """Whether there is a sound copy, of the newest backup or of the home; else of one before:
+        ``keep`` may end the last backup that has it."""
+        newest = [] if self._before is None else [self._before]
+        return (
+            self._share_photo(newest, content_hash, length, target)
+            or self._copy_photo(content_hash, length, target)
+            or self._share_photo(self._older, content_hash, length, target)
+        )
+
+    @staticmethod
+    def _share_photo(backups: list[Path], content_hash: str, length: int, target: Path) -> bool:
+        for backup in backups:
+            before = photo_file(backup / PHOTOS, content_hash)
+            with suppress(OSError):
+                if before.stat().st_size == length and share_file(before, target, content_hash):
+                    return True
+        return False
+
+    def _copy_photo(self, content_hash: str, length: int, target: Path) -> bool:
+        """Whether the home has it undamaged; it is then in the backup."""
         source = photo_file(self._home.photos, content_hash)
         try:
-            if self._link and _linked(source, target):
+            if self._link and link_file(source, target):
                 found = sha256_file(target)
             else:
                 found = copy_hashed(source, target)
@@ -465,13 +488,3 @@ def _is_passing(name: str) -> bool:
 
 def _is_database(name: str) -> bool:
     return name.endswith(".sqlite3")
-
-
-def _linked(source: Path, target: Path) -> bool:
-    """Whether ``target`` is another name of ``source`` now; not on another disk, for one."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(source, target)
-    except OSError:
-        return False
-    return True

@@ -14,13 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from indexer.core.atomic_files import canonical_json, is_claimed
+from indexer.core.atomic_files import canonical_json, is_claimed, sha256_file
 from indexer.core.errors import BadBackupError, NewerFormatError
+from indexer.core.home import BACKUP_LIST
+from indexer.core.manifest import VERIFIED
 from indexer.core.regular_files import open_regular, read_json
 from indexer.core.sqlite import Connection
 
 FORMAT = 1
-LIST = "BACKUP.json"
+LIST = BACKUP_LIST
 # Of a backup's folder: the time, UTC.
 NAME = "%Y%m%dT%H%M%S.%fZ"
 CATALOG = "catalog.sqlite3"
@@ -178,6 +180,12 @@ def remove_leftovers(path: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def is_stamp(name: str) -> bool:
+    """Whether a file says of its neighbours how they lay on their disk when they were checked: that
+    is true of no copy. Backups of releases before hold some."""
+    return name.startswith("indexes/") and name.endswith(f"/{VERIFIED}")
+
+
 def is_derived(name: str) -> bool:
     """Whether a file can be made again from the others."""
     return name.startswith(DERIVED)
@@ -197,6 +205,28 @@ def copy_hashed(source: Path, target: Path) -> str:
             digest.update(chunk)
             write.write(chunk)
     return digest.hexdigest()
+
+
+def share_file(source: Path, target: Path, sha256: str) -> bool:
+    """Whether ``target`` is another name of ``source`` now, whose bytes are what they were: a
+    damaged file must not go from backup to backup."""
+    if not link_file(source, target):
+        return False
+    with suppress(OSError):
+        if sha256_file(target) == sha256:
+            return True
+    target.unlink()
+    return False
+
+
+def link_file(source: Path, target: Path) -> bool:
+    """Whether ``target`` is another name of ``source`` now; not on another disk, for one."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
 
 
 def kept_photos(sql: Connection) -> Iterator[list[tuple[str, int]]]:

@@ -15,8 +15,8 @@ from indexer.core.atomic_files import (
     remove_folder,
     replace_file,
 )
-from indexer.core.errors import BadHomeError, CatalensError, NewerFormatError
-from indexer.core.home import Home
+from indexer.core.errors import BadHomeError, BadRequestError, CatalensError, NewerFormatError
+from indexer.core.home import BACKUP_LIST, Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import PASSING
 from indexer.index.embedding_store import EmbeddingStore
@@ -46,8 +46,14 @@ def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
     they can come again. The catalog is never changed, and nothing is taken away because it does
     not name it. Raises ``CatalogBehindError`` where most photos are of another catalog,
     ``BusyError``, ``StorageError``; of what cannot be read now (no room, no rights), nothing goes.
+    A backup is left as it is, by ``BadRequestError``.
     """
     done: list[str] = []
+    if (path / BACKUP_LIST).exists():
+        raise BadRequestError(
+            f"{path} is a backup, which a repair would spoil: restore it (catalens restore {path} "
+            "--home NEW), and repair the restored home"
+        )
     home = _marker(path, done)
     _reviews(home, done)
     with home.lock("build", wait_s=60.0):

@@ -32,6 +32,7 @@ from indexer.operations.backup_files import (
     BackupList,
     copy_hashed,
     is_derived,
+    is_stamp,
     kept_photos,
     list_backups,
     newest_backup,
@@ -133,7 +134,7 @@ class _Restore:
 
     def copy(self, *, partial: bool) -> None:
         """Raises ``BadBackupError`` that names damaged files."""
-        files = self._made.files
+        files = {name: one for name, one in self._made.files.items() if not is_stamp(name)}
         for number, (name, known) in enumerate(files.items()):
             self._progress("files", number, len(files))
             if not self._copied(name, known.sha256) or self._is_foreign(name):

@@ -298,7 +298,7 @@ def test_one_place_renames_and_replaces_files() -> None:
     links = {
         "indexer/model/bundle.py",
         "indexer/index/transfer.py",
-        "indexer/operations/backup.py",
+        "indexer/operations/backup_files.py",
     }
     found = {
         str(path)

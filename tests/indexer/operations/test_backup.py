@@ -40,9 +40,10 @@ from indexer.core.sqlite import opened
 from indexer.index.version import Versions
 from indexer.operations import backup as backup_module
 from indexer.operations.backup import BackupReport, back_up
-from indexer.operations.backup_files import BackupList, list_backups, read_list
+from indexer.operations.backup_files import BackupFile, BackupList, list_backups, read_list
 from indexer.operations.erasure import needs_erasing
 from indexer.operations.jobs import Jobs
+from indexer.operations.repair import repair_home
 from indexer.operations.restore import restore
 from indexer.reviews.store import open_reviews
 from tests.indexer.conftest import copy_home
@@ -591,6 +592,67 @@ def test_commands_answer_with_one_document(
     assert f"deleted: {Path(found['path']).name}" in capsys.readouterr().out
     assert cli.run(["restore", backups, "--home", new]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_looking_at_a_backup_changes_nothing_in_it(home: Home, tmp_path: Path) -> None:
+    """Checked as a home it stays as it was listed, and a repair of it is refused; what says how
+    files lay on their disk is in no backup."""
+    report = back_up(home, tmp_path / "backups")
+    assert not list(report.path.rglob("VERIFIED"))
+    before = contents(report.path)
+    for words in (["verify"], ["index", "verify"], ["doctor"]):
+        cli.run([*words, "--home", str(report.path)])
+    assert contents(report.path) == before
+    assert cli.run(["verify", "--repair", "--home", str(report.path)]) == 1
+    with pytest.raises(BadRequestError, match="is a backup"):
+        repair_home(report.path)
+    assert contents(report.path) == before
+
+
+def test_a_stamp_of_an_older_backup_is_not_restored(home: Home, tmp_path: Path) -> None:
+    """A release before listed them, and its ``verify`` changed them: they are passed over."""
+    report = back_up(home, tmp_path / "backups")
+    (report.path / "indexes/v000001/VERIFIED").write_text("changed since")
+    listed = made(report)
+    listed.files["indexes/v000001/VERIFIED"] = BackupFile("0" * 64, 1)
+    (report.path / "BACKUP.json").write_bytes(listed.to_bytes())
+    assert restore(report.path, tmp_path / "new").left_out == []
+    Versions(Home(tmp_path / "new")).verify("v000001")
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("pattern", ["photos/??/??/*", "indexes/v000002/rows.npy", "glossary.csv"])
+def test_a_damaged_file_does_not_go_from_backup_to_backup(
+    home: Home, tmp_path: Path, pattern: str, link: bool
+) -> None:
+    """One flipped bit in the newest backup: the next one has the home's bytes, so that it restores
+    when ``--keep`` has ended the other."""
+    first = back_up(home, tmp_path / "backups")
+    flip(sorted(first.path.glob(pattern))[0])
+    second = back_up(home, tmp_path / "backups", keep=1, link=link)
+    assert second.removed == [first.path.name]
+    assert restore(tmp_path / "backups", tmp_path / "new").left_out == []
+
+
+def test_the_last_sound_copy_of_a_photo_is_not_ended(home: Home, tmp_path: Path) -> None:
+    """It was lost at home, and is damaged in the newest backup: the next one has it from the
+    backup before, which ``--keep`` then ends."""
+    backups = tmp_path / "backups"
+    back_up(home, backups)
+    photo = sorted(home.photos.glob("??/??/*"))[0].relative_to(home.path)
+    copies = list_backups(backups)
+    (copies[0] / photo).rename(tmp_path / "aside")
+    second = back_up(home, backups)
+    shutil.move(tmp_path / "aside", copies[0] / photo)
+    flip(second.path / photo)
+    (home.path / photo).unlink()
+    third = back_up(home, backups, keep=1)
+    assert (third.left_out, len(third.removed)) == ([], 2)
+    assert restore(backups, tmp_path / "new").left_out == []
 
 
 def test_a_clock_that_went_back_ends_no_new_backup(home: Home, tmp_path: Path) -> None:
