@@ -338,7 +338,10 @@ def replace_folder(aside: Path, final: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; renamed aside first so that no reader finds half of it."""
+    """Delete a folder; renamed aside first so that no reader finds half of it. Raises ``OSError``,
+    for a link before anything is renamed: what it leads to would stay."""
+    if path.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a link: what it leads to stays", str(path))
     if not path.exists():
         return
     doomed = path.with_name(f".{path.name}.{os.urandom(4).hex()}.removed")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import shutil
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import (
     BadHomeError,
+    BusyError,
     DamagedIndexError,
     NewerFormatError,
+    ReadOnlyError,
     UnknownVersionError,
 )
 from indexer.core.home import Home
@@ -29,6 +32,8 @@ from indexer.index.version_files import ROWS
 from indexer.model.registry import may_hold_classes
 
 _FILE = "pushed.json"
+# Whoever notes a folder holds the lock for one small file.
+_NOTED_WITHIN_S = 30.0
 # What a push or a removal that was killed leaves beside the whole folders.
 _LEFTOVERS = (".incoming-*", ".*.removed")
 MEND_PUSHED = (
@@ -47,7 +52,7 @@ class PushedErasure:
     removed: list[str] = field(default_factory=list)
     # Models with classes that no version there names any more.
     models: list[str] = field(default_factory=list)
-    # Version -> why it was left alone.
+    # Version, or what else lies there -> why it was left alone.
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,11 +73,15 @@ def note_pushed(home: Home, folder: Path) -> str:
     """Remember that a version was pushed to ``folder``. "" where that is done, else why it is not:
     an erasure in this home does not ask for that folder. Raises ``BadHomeError`` where those before
     are not known any more."""
-    known = pushed_folders(home)
+    if folder.absolute() in pushed_folders(home):
+        return ""
     try:
-        if folder.absolute() not in known:
-            paths = [str(path) for path in (*known, folder.absolute())]
-            write_sealed_texts(home.path / _FILE, sorted(paths))
+        # Two that note folders at once keep both.
+        with home.lock("pushed", wait_s=_NOTED_WITHIN_S):
+            known = {*pushed_folders(home), folder.absolute()}
+            write_sealed_texts(home.path / _FILE, sorted(map(str, known)))
+    except (BusyError, ReadOnlyError) as error:
+        return str(error)
     except OSError as error:
         return str(storage_failure(home.path / _FILE, error))
     return ""
@@ -106,24 +115,42 @@ def erase_pushed(
             push(home, folder, rewrite.version)
         done.replaced[manifest.version] = rewrite.version
     with locked_folder(folder):
-        for manifest in stale:
-            remove_folder(folder / "indexes" / manifest.version)
+        names = [manifest.version for manifest in stale]
+        gone = [name for name in names if _try(remove_folder, folder / "indexes" / name, done)]
         for kind in _LEFTOVERS:
             for place in ("indexes", "models"):
                 for path in (folder / place).glob(kind):
-                    _remove(path)
-        gone = [manifest.version for manifest in stale]
+                    _try(_remove, path, done)
+        done.replaced = {old: new for old, new in done.replaced.items() if old in gone}
         done.removed = [name for name in gone if name not in done.replaced]
         _remove_models(folder, done, any_gone=bool(gone))
     return done
 
 
 def _remove(path: Path) -> None:
-    """A copy or a removal that was interrupted may hold them too; a link is somebody else's."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-    else:
+    """A copy or a removal that was interrupted may hold them too."""
+    if path.is_symlink():
+        # Refused, by its name.
         remove_folder(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _try(remove: Callable[[Path], None], path: Path, done: PushedErasure) -> bool:
+    """Whether ``path`` went; one that does not is named, and keeps no other from going."""
+    try:
+        remove(path)
+    except OSError as error:
+        where = f"models/{path.name}" if path.parent.name == "models" else path.name
+        reason = error.strerror or str(error)
+        if path.is_symlink():
+            done.failed[where] = f"it is a link to {path.readlink()}: delete that, and the link"
+        else:
+            done.failed[where] = f"it cannot be removed: {error.filename or path}: {reason}"
+        return False
+    return True
 
 
 def _remove_models(folder: Path, done: PushedErasure, *, any_gone: bool) -> None:
@@ -148,11 +175,8 @@ def _remove_models(folder: Path, done: PushedErasure, *, any_gone: bool) -> None
         if unknown:
             done.failed[f"models/{path.name}"] = f"{unknown}; delete {path} where nobody pulls it"
             continue
-        if path.is_symlink():
-            path.unlink()
-        else:
-            remove_folder(path)
-        done.models.append(path.name)
+        if _try(remove_folder, path, done):
+            done.models.append(path.name)
 
 
 def _stale(

@@ -44,14 +44,14 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
         if cache:
             try:
                 done.cached = erase_cached(catalog)
-            except CatalensError as error:
-                done.failed["cache"] = str(error)
+            except (CatalensError, OSError) as error:
+                done.failed["cache"] = _said(error)
         for folder in folders:
             try:
                 held = models_of_erased(folder / "models", catalog)
                 found = done.pushed[str(folder)] = erase_pushed(home, catalog, folder, held)
-            except CatalensError as error:
-                done.failed[str(folder)] = str(error)
+            except (CatalensError, OSError) as error:
+                done.failed[str(folder)] = _said(error)
             else:
                 reasons = [f"{name}: {reason}" for name, reason in found.failed.items()]
                 if reasons:
@@ -61,6 +61,14 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
     except BadHomeError as error:
         done.failed["pushed.json"] = str(error)
     return done
+
+
+def _said(error: Exception) -> str:
+    """What is wrong and where, in one line."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)
 
 
 def cached_files(folder: Path | None = None) -> list[Path]:

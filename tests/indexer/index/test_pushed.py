@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +29,7 @@ from tests.indexer.index.test_transfer import build, bundle, home, template  # n
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tools import cli
 
-__all__ = ["bundle", "home"]
+__all__ = ["bundle", "home", "template"]
 
 GONE = "p7"
 CACHE = "f" + "0" * 32
@@ -186,3 +188,63 @@ def test_features_of_its_photos_leave_the_cache(
     assert bytes.fromhex(gone) not in files
     with open_catalog(home) as catalog:
         assert erase_cached(catalog, tmp_path / "cache") == 0
+
+
+def test_a_link_there_is_named_until_it_is_gone(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its target would stay: refused by name in every run, and so is what a killed removal left;
+    a folder that fails keeps no other from being erased."""
+    depots = [tmp_path / name for name in ("linked", "broken", "sound")]
+    for depot in depots:
+        assert cli.run(["index", "push", str(depot), "--home", str(home.path)]) == 0
+    linked, broken, sound = depots
+    target = tmp_path / "target"
+    (linked / "indexes" / "v000001").rename(target)
+    (linked / "indexes" / "v000001").symlink_to(target)
+    (linked / "indexes" / ".v000000.0a.removed").symlink_to(target)
+    (broken / ".transfer.lock").unlink()
+    (broken / ".transfer.lock").mkdir()
+    words = ["index", "erase", "--home", str(home.path), "--json"]
+    for depot in depots:
+        words += ["--pushed", str(depot)]
+    assert cli.run(["index", "erase", GONE, "--home", str(home.path)]) == 0
+    for _ in range(2):
+        capsys.readouterr()
+        assert cli.run(words) == 1
+        outside = json.loads(capsys.readouterr().out)["outside"]
+        assert set(outside["failed"]) == {str(linked), str(broken)}
+        assert f"v000001: it is a link to {target}: delete that" in outside["failed"][str(linked)]
+        assert ".v000000.0a.removed: it is a link" in outside["failed"][str(linked)]
+        assert outside["pushed"][str(linked)]["replaced"] == {}
+        assert held(sound) == ["v000002"]
+        assert (linked / "indexes" / "v000001").is_symlink()
+        assert (target / "rows.npy").exists()
+
+
+def test_folders_noted_at_once_are_all_known(home: Home, tmp_path: Path) -> None:
+    """Each noted under the home's lock: none is lost to another that is noted meanwhile."""
+    code = (
+        "import sys; from pathlib import Path; from indexer.core.home import Home; "
+        "from indexer.index.pushed import note_pushed; home = Home(sys.argv[1]); print(1, "
+        "flush=True); sys.stdin.readline(); [note_pushed(home, Path(sys.argv[2]) / str(i)) for i "
+        "in range(15)]"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(home.path), str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abc"
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert len(pushed_folders(home)) == 45
