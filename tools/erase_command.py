@@ -150,7 +150,7 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(describe_strays(found["strays"]))
     rest = {
         name: found[name]
-        for name in ("removed", "rows", "vectors", "photos", "classes", "texts")
+        for name in ("removed", "rows", "vectors", "photos", "classes", "texts", "set_aside")
         if found[name]
     }
     outside = found["outside"]

@@ -154,7 +154,9 @@ def take_rest(plan: StartPlan) -> ImportReport | None:
 def start_rest(plan: StartPlan, arguments: list[str]) -> subprocess.Popen[bytes]:
     """Run ``take_rest`` in a process of its own, by this program's own command line; its output
     goes to the home's folder ``start``. It ends with this process, however that ends."""
-    with (plan.folder / "rest.log").open("ab") as output:
+    # It may name rows of the feed.
+    handle = os.open(plan.folder / "rest.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "tools.cli", "start", *arguments, "--rest"],
             stdin=subprocess.PIPE,
@@ -254,6 +256,7 @@ def _train(plan: StartPlan) -> Path | None:
     from indexer.feeds.export.catalog_rows import CatalogRows
     from indexer.feeds.export.feed_writer import write_feed
     from indexer.feeds.export.proposal import ExportOptions
+    from indexer.operations.free_text import TRAINING_FEED
     from indexer.training.metrics import clopper_pearson
     from indexer.training.train import train
 
@@ -273,17 +276,20 @@ def _train(plan: StartPlan) -> Path | None:
         rows = CatalogRows(
             plan.home, catalog, lambda _: None, ExportOptions(), with_addresses=False
         )
-        manifest = plan.folder / "train.jsonl"
-        write_feed(manifest, rows.native_columns(), rows.native_rows())
+        manifest = plan.home.path / TRAINING_FEED
+        write_feed(manifest, rows.native_columns(), rows.native_rows(), private=True)
         count = len(catalog)
-    plan.decide(f"training on {count:,} products in {len(kinds):,} categories")
     model = plan.folder / "model"
     try:
+        plan.decide(f"training on {count:,} products in {len(kinds):,} categories")
         with stages() as callback:
             report = train(manifest, model, progress=callback)
     except CatalensError as error:
         plan.decide(f"no training: {error}; the shipped network finds similar products")
         return None
+    finally:
+        # It holds what products say, and nobody reads it again.
+        manifest.unlink(missing_ok=True)
     accuracy = report.validation.get("accuracy")
     if accuracy is not None:
         photos = report.photos["validation"]

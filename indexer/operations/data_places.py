@@ -14,6 +14,7 @@ from indexer.core.home import KEYS_FILE, Home
 from indexer.index.pushed import pushed_folders
 from indexer.model.feature_store import default_cache
 from indexer.operations.made_backups import backups_by_folder, describe_backups
+from indexer.operations.set_aside import KEPT_DAYS
 
 _RUN = "an erasure: in the background within erase_within_s, or catalens index erase"
 
@@ -64,6 +65,12 @@ PLACES: Sequence[DataPlace] = (
         "review",
         "texts of a product: an erasure; photos: review_photos_days, open_review_photos_days; "
         "texts in all: review_texts_days",
+    ),
+    DataPlace(
+        "set aside",
+        ("damaged",),
+        "what a repair set aside: damaged originals, and files of reviews with all they held",
+        f"{KEPT_DAYS} days; what may hold an erased product: an erasure",
     ),
     DataPlace("addresses of photos", ("fetch.sqlite3*",), "where photos were fetched from"),
     DataPlace(

@@ -60,6 +60,7 @@ from indexer.operations.garbage_collection import (
 )
 from indexer.operations.jobs import Jobs
 from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.operations.set_aside import erase_set_aside
 from indexer.recommendation.orders import salt_orders
 from indexer.reviews.erased_previews import clean as clean_reviews
 from indexer.text.keyword_index import Keywords
@@ -91,6 +92,8 @@ class Erased:
     classes: int = 0
     # entries of reviews, feedback and histories that named a deleted product
     texts: int = 0
+    # files in damaged/ that may have held a deleted product
+    set_aside: int = 0
     # version or database -> why it could not be rewritten
     failed: dict[str, str] = field(default_factory=dict)
     # photos that no product has though no deletion of them was recorded: left alone
@@ -167,6 +170,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
         pids, done.texts = erase_free_text(home, catalog)
+        done.set_aside = erase_set_aside(home, catalog)
         try:
             clean_reviews(home, catalog)
         except BusyError as error:

@@ -11,7 +11,7 @@ from indexer.catalog.deletions import Deletions
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import write_atomic
+from indexer.core.atomic_files import read_sealed_json, write_atomic, write_sealed_json
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import has_table
@@ -36,11 +36,16 @@ _SINCE_FORMAT_2 = (
     ("field_owners", "owner"),
 )
 _PORTION = 1000
+_WAIT_S = 60.0
 _JSON = ("category", "attributes", "fields", "spellings")
-# Small files of JSON, a document or one a line, whose texts may name rows of a feed.
-_HISTORIES = ("sync/*.runs.jsonl", "alerts.json", "start/state.json")
+# Whose texts may name rows of a feed: sealed documents, JSON by lines, and logs.
+_DOCUMENTS = ("alerts.json", "start/state.json")
+_HISTORIES = ("sync/*.runs.jsonl",)
+_LOGS = ("start/rest.log",)
 # What an address gave last: fetched again when it is needed.
 _FEED_COPIES = ("sync/*.feed*", "start/*.feed*")
+# What a training read, and a killed one or a release before left.
+TRAINING_FEED = "start/train.jsonl"
 
 
 def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
@@ -49,6 +54,8 @@ def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
     Returns their pids, to be settled once everything else is erased too, and how many entries
     changed. Raises ``BusyError``, ``StorageError``.
     """
+    # Whatever is pending: nobody needs it, and an erasure of a release before left it.
+    (home.path / TRAINING_FEED).unlink(missing_ok=True)
     deletions = Deletions(catalog.database)
     salted = deletions.salted()
     products = deletions.pending()
@@ -76,8 +83,13 @@ def _erase_audit(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
 
 
 def _erase_histories(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
-    paths = [path for name in _HISTORIES for path in home.path.glob(name)]
-    return sum(_cover_file(path, erased) for path in paths)
+    lines = [path for name in _HISTORIES for path in home.path.glob(name)]
+    logs = [path for name in _LOGS for path in home.path.glob(name)]
+    count = sum(_cover_lines(path, erased) for path in lines)
+    count += sum(_cover_log(path, erased) for path in logs)
+    # Whoever checks what is open holds it in memory, and stores it again.
+    with home.lock("alerts", wait_s=_WAIT_S):
+        return count + sum(_cover_document(home.path / name, erased) for name in _DOCUMENTS)
 
 
 def _erase_action_notes(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:
@@ -130,21 +142,55 @@ _STORES = (
 )
 
 
-def _cover_file(path: Path, erased: ErasedTexts) -> bool:
-    """Cover the texts of a file of JSON; whether it changed. A line that a power cut left
+def _cover_document(path: Path, erased: ErasedTexts) -> bool:
+    """Cover the texts of a sealed document and seal it again; whether it changed. One that is
+    damaged goes: nobody can read it, and it is made again."""
+    try:
+        stored = read_sealed_json(path)
+    except ValueError:
+        path.unlink(missing_ok=True)
+        return True
+    except OSError:
+        return False
+    covered = erased.cover_all(stored)
+    if covered == stored:
+        return False
+    write_sealed_json(path, covered, private=_is_private(path))
+    return True
+
+
+def _cover_lines(path: Path, erased: ErasedTexts) -> bool:
+    """Cover the texts of JSON by lines; whether it changed. A line that a power cut left
     half-written goes with it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return False
-    parts = [text] if path.suffix == ".json" else text.splitlines()
-    stored = [document for part in parts if (document := _document(part)) is not None]
+    stored = [document for line in lines if (document := _document(line)) is not None]
     covered = [erased.cover_all(document) for document in stored]
     if covered == stored:
         return False
-    lines = [json.dumps(document, ensure_ascii=False) for document in covered]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    written = [json.dumps(document, ensure_ascii=False) for document in covered]
+    data = ("\n".join(written) + "\n").encode()
+    write_atomic(path, data, private=_is_private(path))
     return True
+
+
+def _cover_log(path: Path, erased: ErasedTexts) -> bool:
+    """Cover the lines of a log in place, since a process may have it open; whether it changed."""
+    with path.open("r+b") as stream:
+        text = stream.read().decode("utf-8", "replace")
+        covered = "".join(map(erased.cover, text.splitlines(keepends=True)))
+        if covered == text:
+            return False
+        stream.seek(0)
+        stream.write(covered.encode())
+        stream.truncate()
+    return True
+
+
+def _is_private(path: Path) -> bool:
+    return not path.stat().st_mode & 0o077
 
 
 def _document(text: str) -> Any:

@@ -15,6 +15,7 @@ from indexer.core.home import Home
 from indexer.core.home_clock import clock_fault, note_time
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import Jobs
+from indexer.operations.set_aside import end_set_aside, is_set_aside_due
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
 
@@ -46,6 +47,8 @@ class EndedTerms:
     review_texts: int = 0
     jobs: int = 0
     undo: int = 0
+    # Files that a repair set aside.
+    set_aside: int = 0
     held: str | None = None
 
 
@@ -63,6 +66,7 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
         ended_before = time.time() - terms.jobs * _DAY_S
         done.jobs = Jobs(home).forget(keep=0, ended_before=ended_before)
         done.jobs += len(remove_damaged_jobs(home, changed_before=ended_before))
+    done.set_aside = end_set_aside(home)
     Deletions(catalog.database).end()
     if is_undo_due(catalog, terms):
         done.undo = _expire_undo(catalog, terms.undo or ENDLESS_DAYS)
@@ -96,7 +100,7 @@ def is_due(home: Home, catalog: Catalog, terms: RetentionTerms) -> bool:
         return False
     if terms.jobs and Jobs(home).have_ended(time.time() - terms.jobs * _DAY_S):
         return True
-    if Deletions(catalog.database).has_ended():
+    if is_set_aside_due(home) or Deletions(catalog.database).has_ended():
         return True
     if is_undo_due(catalog, terms):
         return True

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from indexer.core.errors import BadDataError, NothingImportedError
+from indexer.core.errors import BadDataError, NothingImportedError, TrainingError
 from indexer.core.home import Home
 from indexer.feeds.import_options import ImportOptions
 from indexer.fetch.settings import FetchSettings
@@ -77,6 +78,33 @@ def test_what_cannot_be_taken_in_is_said_and_leaves_no_index(tmp_path: Path) -> 
     with pytest.raises(NothingImportedError, match=r"gone\.png"):
         job.take_first(plan)
     assert Home(tmp_path / "home").active() is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_training_read_is_private_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Whether the training ended well or not."""
+    lines = ["product_id,image,category"]
+    for number in range(12):
+        draw(KINDS[number % 2], number).save(tmp_path / f"{number}.png")
+        lines.append(f"p-{number},{number}.png,Shapes > {KINDS[number % 2]}")
+    feed = tmp_path / "feed.csv"
+    feed.write_text("\n".join(lines) + "\n")
+    plan = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    job._import(plan)
+    seen = []
+
+    def train(manifest: Path, model: Path, **_: object) -> SimpleNamespace:
+        seen.append((len(manifest.read_text().splitlines()), manifest.stat().st_mode & 0o777))
+        if fails:
+            raise TrainingError("too little")
+        return SimpleNamespace(validation={})
+
+    monkeypatch.setattr("indexer.training.train.train", train)
+    assert (job._train(plan) is None) is fails
+    assert seen == [(12, 0o600)]
+    assert not (plan.folder / "train.jsonl").exists()
 
 
 def test_the_rest_ends_with_the_page_however_that_ends(tmp_path: Path) -> None:

@@ -23,20 +23,25 @@ def write_feed(
     *,
     spreadsheet: bool = False,
     blanks: bool = False,
+    private: bool = False,
 ) -> int:
     """Write ``rows`` to ``path``, in the format of its suffix; returns how many.
 
     ``spreadsheet``: a CSV that people open in one: a byte order mark, and cells that it would run
     get an apostrophe in front, which Catalens reads away. ``blanks``: JSON lines say them, too,
-    since they may undo what is there. The file appears when it is whole. Raises
-    ``BadRequestError`` for another suffix, ``ReadOnlyError``, ``DiskFullError``, ``StorageError``.
+    since they may undo what is there. ``private``: for its owner alone. The file
+    appears when it is whole. Raises ``BadRequestError`` for another suffix, ``ReadOnlyError``,
+    ``DiskFullError``, ``StorageError``.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadRequestError(f"{path}: a feed is written as {', '.join(SUFFIXES)}")
     encoding = "utf-8-sig" if spreadsheet else "utf-8"
     try:
-        with written_aside(path) as aside, aside.open("w", encoding=encoding, newline="") as file:
+        with (
+            written_aside(path, private=private) as aside,
+            aside.open("w", encoding=encoding, newline="") as file,
+        ):
             if suffix == ".jsonl":
                 count = _write_lines(file, rows, blanks)
             else:

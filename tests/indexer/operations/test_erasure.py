@@ -22,6 +22,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.actor import doing
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
 from indexer.core.errors import BadDataError, BusyError, NoMemoryError
 from indexer.core.home import Active, Home
 from indexer.duplicates.hash_store import SignatureStore
@@ -31,10 +32,11 @@ from indexer.index.live import LiveIndex
 from indexer.index.version import Versions
 from indexer.index_build import publish
 from indexer.index_build.publish import IndexOptions, VersionContent, publish_version
-from indexer.operations import erasure, garbage_collection
+from indexer.operations import erasure, free_text, garbage_collection
 from indexer.operations.audit_findings import read_findings, state_line
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
+from indexer.operations.state_files import DERIVED, check_state
 from tests.indexer.conftest import copy_home
 from tests.indexer.index_build.test_pipeline import (
     DIM,
@@ -795,3 +797,47 @@ def test_what_can_be_undone_names_it_no_more(home: Home) -> None:
         notes = {row[0] for row in sql.execute("SELECT note FROM actions")}
     assert any("tags" in parts for parts in kept)
     assert "as [erased]" in notes
+
+
+@pytest.mark.parametrize("name", ["alerts.json", "start/state.json"])
+def test_sealed_files_are_covered_and_sealed_again(home: Home, name: str) -> None:
+    """Each can be read after it, with all else that it says; one that is damaged goes."""
+    path = home.path / name
+    path.parent.mkdir(exist_ok=True)
+    write_sealed_json(path, {"a": {"told": [f"row of {GONE}"]}, "b": 1}, private=True)
+    known = delete(home)
+    erasure.erase(home)
+    assert traces(home, known) == []
+    assert read_sealed_json(path) == {"a": {"told": ["row of [erased]"]}, "b": 1}
+    assert path.stat().st_mode & 0o077 == 0
+    assert check_state(home).damages == []
+    path.write_text(path.read_text().replace("1", "2"))
+    delete(home, "shirt-15")
+    erasure.erase(home)
+    assert not path.exists()
+
+
+def test_every_document_that_an_erasure_covers_is_sealed() -> None:
+    """A new one that it would rewrite without a seal would be called damaged."""
+    assert set(free_text._DOCUMENTS) <= set(DERIVED)
+    rest = (*free_text._HISTORIES, *free_text._LOGS)
+    assert all(not name.endswith(".json") for name in rest)
+
+
+def test_what_a_start_leaves_names_it_no_more(home: Home) -> None:
+    """The feed of its training goes whatever is pending, and its log is covered where it lies."""
+    folder = home.path / "start"
+    folder.mkdir()
+    feed, log = folder / "train.jsonl", folder / "rest.log"
+    feed.write_text(json.dumps({"product_id": GONE}))
+    log.write_text(f"row 1: {GONE} left out\nshirt-10 stays\n")
+    with log.open("a") as output:
+        known = delete(home)
+        assert {where for where, _ in traces(home, known)} >= {"start/train.jsonl"}
+        erasure.erase(home)
+        output.write("more\n")
+    assert traces(home, known) == []
+    assert log.read_text() == "row 1: [erased] left out\nshirt-10 stays\nmore\n"
+    feed.write_text(json.dumps({"product_id": GONE}))
+    erasure.erase(home)
+    assert not feed.exists()
