@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from indexer.catalog.deletions import DeletedProduct, Mark, Salted
@@ -17,6 +18,12 @@ _SHORT_TEXT = 4
 _REMEMBERED = 100_000
 _LONG = 1000
 _HASH = re.compile("[0-9a-f]{64}")
+# Messages and JSON hold a text in Python's or JSON's escapes, a message in JSON in both.
+_ESCAPED_TIMES = 2
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|x[0-9a-fA-F]{2}"
+    r"|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[\\'\"/])"
+)
 
 # Length -> quick check -> digest -> kind.
 _Marks = dict[int, dict[int, dict[bytes, str]]]
@@ -80,7 +87,7 @@ class ErasedTexts:
         return covered
 
     def _cover(self, text: str) -> str:
-        spans = sorted(self._found(text))
+        spans = sorted(self._found_escaped(text))
         if (0, len(text)) in spans:
             return ""
         covered = []
@@ -100,6 +107,18 @@ class ErasedTexts:
         if isinstance(value, dict):
             return {self.cover(name): self.cover_all(entry) for name, entry in value.items()}
         return value
+
+    def _found_escaped(self, text: str) -> Iterator[tuple[int, int]]:
+        """As ``_found``, and where an escaped form of it stands."""
+        yield from self._found(text)
+        # Where each character, and the end, stands in the text itself.
+        places: Sequence[int] = range(len(text) + 1)
+        for _ in range(_ESCAPED_TIMES):
+            if "\\" not in text:
+                return
+            text, places = _unescaped(text, places)
+            for begin, end in self._found(text):
+                yield places[begin], places[end]
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
         for match in _HASH.finditer(text) if self._photos else ():
@@ -141,6 +160,28 @@ class ErasedTexts:
         if text not in self._held:
             self._held[text] = frozenset(self._living(text))
         return self._held[text]
+
+
+def _unescaped(text: str, places: Sequence[int]) -> tuple[str, list[int]]:
+    """A text without one layer of escapes, and of which place each of its characters is."""
+    parts: list[str] = []
+    kept: list[int] = []
+    end = 0
+    for match in _ESCAPE.finditer(text):
+        parts += [text[end : match.start()], _character(match[0])]
+        kept += [*places[end : match.start()], places[match.start()]]
+        end = match.end()
+    return "".join([*parts, text[end:]]), [*kept, *places[end:]]
+
+
+def _character(escape: str) -> str:
+    if escape[1] not in "xuU":
+        return escape[1]
+    if len(escape) == 12:
+        high, low = int(escape[2:6], 16), int(escape[8:], 16)
+        return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
+    number = int(escape[2:], 16)
+    return chr(number) if number <= sys.maxunicode else escape[0]
 
 
 def _word_starts(text: str) -> list[int]:

@@ -210,11 +210,23 @@ def ownerless(home: Home, catalog: Catalog, traces: ErasureReport) -> None:
 
 
 def _spellings(text: str) -> Iterator[bytes]:
-    """How a text may stand in a file: plain, in JSON, in a URL."""
-    yield text.encode()
-    yield json.dumps(text)[1:-1].encode()
-    yield json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    """How a text may stand in a file: plain, in a URL, and once or twice in escapes, JSON's or
+    those of a message."""
+    forms = {text}
+    for _ in range(2):
+        forms |= {escaped for form in forms for escaped in _escaped(form)}
+    yield from dict.fromkeys([text.encode(), *(form.encode() for form in sorted(forms))])
     yield quote(text, safe="").encode()
+
+
+def _escaped(text: str) -> Iterator[str]:
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    slashed = text.replace("\\", "\\\\")
+    # Python escapes a quote where the whole has both kinds.
+    for form in (slashed, slashed.replace("'", "\\'")):
+        yield form
+        yield form.encode("ascii", "backslashreplace").decode()
 
 
 def _id_patterns(
@@ -245,14 +257,16 @@ def _id_patterns(
             _Pattern("id", b'"' + spelling + b'"')
             for spelling in dict.fromkeys(_spellings(product_id))
         ]
-    patterns: dict[bytes, _Pattern] = {}
-    for place, spelling in enumerate(_spellings(product_id)):
-        longer = [list(_spellings(text))[place] for text in sorted(texts)]
+    longer = {spelling for text in texts for spelling in _spellings(text)}
+    patterns = []
+    for spelling in dict.fromkeys(_spellings(product_id)):
         others = tuple(
-            (text, at.start()) for text in longer for at in re.finditer(re.escape(spelling), text)
+            (text, at.start())
+            for text in sorted(longer)
+            for at in re.finditer(re.escape(spelling), text)
         )
-        patterns.setdefault(spelling, _Pattern("id", spelling, others))
-    return list(patterns.values())
+        patterns.append(_Pattern("id", spelling, others))
+    return patterns
 
 
 def _photo_patterns(
