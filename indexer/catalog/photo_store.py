@@ -172,11 +172,16 @@ class PhotoStore:
     def drop(self, row: PhotoRow) -> None:
         """Delete the bytes of a photo that is forgotten, once its thumbnail is kept."""
         if row.storage == "forget":
-            # Damaged further in than an import looks: then there is none.
-            with suppress(BadImageError):
+            # None can be made of one that is damaged further in than an import looks.
+            path = self._thumbnail_file(row.content_hash, KEPT_WIDTH)
+            try:
                 self.thumbnail(row, KEPT_WIDTH)
-                if not self._thumbnail_file(row.content_hash, KEPT_WIDTH).is_file():
-                    return
+            except BadImageError:
+                # An empty file says so: no thumbnail was lost.
+                self._home.make_folder(path.parent)
+                write_atomic(path, b"")
+            if not path.is_file():
+                return
             photo_file(self._photos, row.content_hash).unlink(missing_ok=True)
 
     def remove(self, content_hash: str) -> None:
@@ -241,6 +246,22 @@ class PhotoStore:
         return self._thumbnails / content_hash[:2] / f"{content_hash}-{width}.jpg"
 
 
+def kept_thumbnail(thumbnails: Path, content_hash: str) -> Path:
+    """Where the only picture lies of a photo that was forgotten; empty where none could be made."""
+    return thumbnails / content_hash[:2] / f"{content_hash}-{KEPT_WIDTH}.jpg"
+
+
+def thumbnail_damage(path: Path, *, read: bool = True) -> str | None:
+    """What is wrong with a ``kept_thumbnail``; None where nothing is. ``read``: its checksum too.
+    Raises ``OSError`` where it cannot be read."""
+    try:
+        if not path.stat().st_size or not read or _read_sealed(path, older=True) is not None:
+            return None
+    except FileNotFoundError:
+        return f"{path} is missing"
+    return f"{path} was changed"
+
+
 def _read_sized(path: Path, size: int) -> bytes | None:
     """The bytes of a regular file of ``size`` bytes; None for one of another size, of which nothing
     is read: at the place of a photo there may be a disk image now. Raises ``OSError``."""
@@ -266,6 +287,6 @@ def _read_sealed(path: Path, *, older: bool = False) -> bytes | None:
         return None
     end = 6 + len(_SEAL)
     if data[6:end] != _SEAL:
-        return data if older else None
+        return data if older and data else None
     whole = zlib.crc32(data[:2] + data[end + 4 :]).to_bytes(4, "big") == data[end : end + 4]
     return data if whole and data == _sealed(data[:2] + data[end + 4 :]) else None

@@ -60,9 +60,10 @@ from indexer.operations.backup_files import (
     remove_leftovers,
     share_file,
 )
+from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails, thumbnail_bytes
 from indexer.operations.made_backups import note_backup
 
-# Work under way, locks, what is made on demand; photos are those that the catalog names. Of jobs
+# Work under way, locks; photos, and thumbnails that stand for one, are by the catalog. Of jobs
 # what they say of themselves: their uploads may be large, and end with them. When the home was in
 # use last: of a restored one that is no sign of a clock that jumped.
 _NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS, CLOCK_FILE})
@@ -236,7 +237,7 @@ class _Backup:
         if self._before is None and not self._link:
             with opened(self._home.catalog_file) as sql:
                 row = sql.execute("SELECT sum(bytes) FROM photos WHERE storage = 'copy'").fetchone()
-                needed += int(row[0] or 0)
+                needed += int(row[0] or 0) + thumbnail_bytes(sql, self._home.path)
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise DiskFullError(
@@ -269,6 +270,7 @@ class _Backup:
             identity, sequence = read_meta(sql, "identity") or "", last_sequence(sql)
             total, elsewhere = count_photos(sql)
             photos, size = self._take_photos(sql, aside, total)
+            size += self._take_thumbnails(sql, aside)
         return BackupList(
             at,
             metadata.version("catalens"),
@@ -408,6 +410,19 @@ class _Backup:
         if self._again:
             self._drop_strays(sql, aside)
         return count, size
+
+    def _take_thumbnails(self, sql: Connection, aside: Path) -> int:
+        """Copy or share those that are the only picture of their photo; bytes."""
+        shutil.rmtree(aside / FOLDER, ignore_errors=True)
+        done = copy_thumbnails(sql, self._home.path, aside, self._before)
+        self._copied += done.copied_bytes
+        if done.missing:
+            hashes = {Path(name).name[:64] for name in done.missing}
+            with open_catalog(self._home) as catalog:
+                if len(catalog.photos_by_hash(hashes)) < len(hashes):
+                    raise _HomeChangedError("photos were deleted while they were copied")
+            self._left_out += done.missing
+        return done.bytes
 
     def _drop_strays(self, sql: Connection, aside: Path) -> None:
         """Remove originals that an earlier round took and the catalog does not name any more."""

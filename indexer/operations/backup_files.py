@@ -58,12 +58,14 @@ class BackupList:
     identity: str
     sequence: int
     files: dict[str, BackupFile] = field(default_factory=dict)
-    # Copied originals; each is named by its checksum and stands in no list.
+    # Copied originals; each is named by its checksum and stands in no list. ``photo_bytes``: also
+    # of thumbnails that stand for forgotten ones.
     photos: int = 0
     photo_bytes: int = 0
     # Of photos that lie outside of the home, or were forgotten.
     elsewhere: int = 0
-    # Originals that the catalog names and the home had not, or had damaged; derived files.
+    # Originals, and thumbnails in place of forgotten ones, that the catalog names and the home had
+    # not, or had damaged; derived files.
     left_out: list[str] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:

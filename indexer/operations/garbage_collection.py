@@ -16,6 +16,7 @@ from pathlib import Path
 from indexer.catalog.attribute_names import forget_unused_names
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog
+from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import is_claimed, remove_folder
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, DiskFullError
@@ -79,15 +80,26 @@ def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     except (DiskFullError, OSError) as error:
         if not _is_full(error):
             raise
+        again = ""
+        if _originals_are_kept(home):
+            again = f", or {home.thumbnails}, whose files are made again when they are shown"
         raise DiskFullError(
             f"{home.path}: its disk is full ({len(removed)} versions and {leftovers} half-written "
             "files were removed, which was not enough): delete something on it that is not the "
-            f"home's, or {home.thumbnails}, whose files are made again when they are shown; then "
-            "run catalens index gc again"
+            f"home's, such as an old backup or log{again}; then run catalens index gc again"
         ) from error
     done.removed = [*removed, *done.removed]
     done.leftovers += leftovers
     return done
+
+
+def _originals_are_kept(home: Home) -> bool:
+    """Whether the home holds the original of each thumbnail: of others it is the only picture.
+    Looks at files alone, since a full disk opens no catalog."""
+    return all(
+        photo_file(home.photos, path.name[:64]).is_file()
+        for path in _named_by_hash(home.thumbnails)
+    )
 
 
 def _is_full(error: Exception) -> bool:

@@ -25,7 +25,7 @@ from indexer.core.errors import (
 )
 from indexer.core.home import Home
 from indexer.core.progress import OnStage, no_progress
-from indexer.core.sqlite import Database, Schema, opened
+from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.operations.backup_files import (
     CATALOG,
     PHOTOS,
@@ -39,6 +39,7 @@ from indexer.operations.backup_files import (
     read_list,
     remove_leftovers,
 )
+from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails
 from indexer.operations.jobs import ENDED, JobProblem, Jobs
 from indexer.operations.made_backups import note_backup
 from indexer.operations.state_files import remake_marker
@@ -172,6 +173,15 @@ class _Restore:
                         continue
                     if not self._copied(name, content_hash):
                         self._damaged.append(name)
+            self._copy_thumbnails(sql, absent)
+
+    def _copy_thumbnails(self, sql: Connection, absent: set[str]) -> None:
+        missing = copy_thumbnails(sql, self._backup, self._aside).missing
+        if missing and not (self._backup / FOLDER).is_dir():
+            # The release that made it took none.
+            self.left_out.append(FOLDER)
+        else:
+            self._damaged += [name for name in missing if name not in absent]
 
     def _is_foreign(self, name: str) -> bool:
         """Whether a database holds what a stranger put there; a derived one goes.

@@ -11,6 +11,7 @@ from indexer.catalog.checksums import changed_rows
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.integrity import check_catalog, page_damages
 from indexer.catalog.photo_keys import known_state
+from indexer.catalog.photo_store import kept_thumbnail, thumbnail_damage
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import SCHEMA as CATALOG
@@ -214,9 +215,10 @@ def photo_rows(catalog: Catalog) -> Iterator[PhotoRow]:
 
 
 def photo_damage(home: Home, row: PhotoRow, *, read: bool) -> str | None:
-    """What is wrong with an original; None where nothing is, or its bytes are not kept."""
+    """What is wrong with an original, or with the thumbnail that stands for one that is not kept;
+    None where nothing is."""
     if row.storage == "forget":
-        return None
+        return _forgotten_damage(home, row, read=read)
     path = Path(row.path or "") if row.storage == "reference" else None
     path = path or photo_file(home.photos, row.content_hash)
     try:
@@ -230,6 +232,18 @@ def photo_damage(home: Home, row: PhotoRow, *, read: bool) -> str | None:
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
     return None
+
+
+def _forgotten_damage(home: Home, row: PhotoRow, *, read: bool) -> str | None:
+    # In this order: its bytes go once the thumbnail is there.
+    if photo_file(home.photos, row.content_hash).is_file():
+        return None
+    path = kept_thumbnail(home.thumbnails, row.content_hash)
+    try:
+        what = thumbnail_damage(path, read=read)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    return None if what is None else f"{what}; no other picture of it is kept here"
 
 
 def _photos(check: _Check, catalog: Catalog) -> None:
@@ -254,7 +268,10 @@ def _photos(check: _Check, catalog: Catalog) -> None:
             f"{aside}{mend_command('import DATA', home.path)} (or a PUT of the product) brings it "
             f"again; or {check.restore}"
         )
-        check.damaged(home.photos, f"photo of {ids}: {what}", mend)
+        top = home.photos
+        if row.storage == "forget":
+            top, mend = home.thumbnails, f"copy it from a backup's thumbnails; or {check.restore}"
+        check.damaged(top, f"photo of {ids}: {what}", mend)
     if len(bad) > _LISTED:
         check.damaged(home.photos, f"and {len(bad) - _LISTED:,} more photos", check.restore)
     check.found.checked["photos"] = count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,18 +12,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.catalog.photo_store import PhotoStore
+from indexer.catalog import photo_store
+from indexer.catalog.photo_store import PhotoStore, kept_thumbnail
 from indexer.catalog.records import NewPhoto, PhotoRow, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.errors import UnknownPhotoError
+from indexer.core.errors import (
+    BadBackupError,
+    BadImageError,
+    DiskFullError,
+    UnknownPhotoError,
+)
 from indexer.core.home import Home
 from indexer.duplicates.hash_store import SignatureStore
 from indexer.fetch.settings import FetchSettings
 from indexer.imaging.decode import decode_photo
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index_build.pipeline import build_index
+from indexer.operations import garbage_collection
+from indexer.operations.backup import back_up
 from indexer.operations.forget_photos import PhotoForgetter
+from indexer.operations.garbage_collection import tidy
 from indexer.operations.home_fetcher import home_fetcher
+from indexer.operations.restore import restore
+from indexer.operations.verification import verify_home
 from tests.indexer.index_build.test_pipeline import DIM, FakeBundle, FakeEmbedder
 from tools.bench.harness.photo_server import PhotoServer, photo_bytes, running
 
@@ -180,3 +192,86 @@ def test_another_model_fetches_them_again(home: Home, server: PhotoServer) -> No
         "its bytes were not kept, and no address of it is known",
     ]
     assert files(home) == 0
+
+
+def test_the_only_picture_is_in_no_list_of_what_can_go(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home of forgotten photos: a full disk's message names no thumbnails, a backup holds them,
+    and ``verify`` names one that is gone."""
+    forgetter = forgetter_of(home)
+    photos = kept(forgetter, 1, 2)
+    put(home, photos)
+    forgetter.settle()
+    hashes = [photo.content_hash for photo in photos.values()]
+    assert verify_home(home.path).intact
+
+    def open_full(home: Home) -> Catalog:
+        raise DiskFullError("its disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(garbage_collection, "open_catalog", open_full)
+        with pytest.raises(DiskFullError) as refused:
+            tidy(home)
+    assert "old backup" in str(refused.value)
+    assert "thumbnails" not in str(refused.value)
+
+    first = back_up(home, tmp_path / "backups")
+    second = back_up(home, tmp_path / "backups")
+    assert first.left_out == second.left_out == []
+    assert second.copied_bytes < first.copied_bytes
+    restored = restore(second.path, tmp_path / "back")
+    assert restored.left_out == []
+    back = Home(tmp_path / "back")
+    assert verify_home(back.path).intact
+    with open_catalog(back) as catalog:
+        for content_hash in hashes:
+            row = catalog.photo(content_hash)
+            assert row is not None
+            assert PhotoStore(back).thumbnail(row, 320)
+
+    kept_thumbnail(home.thumbnails, hashes[0]).unlink()
+    whole = kept_thumbnail(home.thumbnails, hashes[1])
+    whole.write_bytes(whole.read_bytes()[:-1] + b"x")
+    found = verify_home(home.path).damages
+    assert [damage.where for damage in found] == ["thumbnails", "thumbnails"]
+    said = sorted(damage.what.split(";")[0][-11:] for damage in found)
+    assert said == [" is missing", "was changed"]
+    # Those of the backup before are whole.
+    assert back_up(home, tmp_path / "backups").left_out == []
+    third = back_up(home, tmp_path / "elsewhere")
+    assert sorted(third.left_out) == sorted(
+        f"thumbnails/{name[:2]}/{name}-320.jpg" for name in hashes
+    )
+    report = restore(third.path, tmp_path / "other")
+    assert report.left_out == third.left_out
+    # A backup of an older release has none of them.
+    shutil.rmtree(second.path / "thumbnails")
+    assert restore(second.path, tmp_path / "older").left_out == ["thumbnails"]
+    # One that was lost in the backup is as any other file of it.
+    kept_thumbnail(first.path / "thumbnails", hashes[0]).unlink()
+    with pytest.raises(BadBackupError, match="thumbnails/"):
+        restore(first.path, tmp_path / "refused")
+    assert len(restore(first.path, tmp_path / "part", partial=True).left_out) == 1
+
+
+def test_a_photo_of_which_no_thumbnail_can_be_made_lost_none(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where decoding fails, an empty file says so, and ``verify`` calls the home intact."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise BadImageError("damaged further in")
+
+    forgetter = forgetter_of(home)
+    photos = kept(forgetter, 1)
+    put(home, photos)
+    with monkeypatch.context() as patched:
+        patched.setattr(photo_store, "decode_photo", fail)
+        forgetter.settle()
+    assert files(home) == 0
+    assert verify_home(home.path).intact
+    with open_catalog(home) as catalog:
+        (row,) = catalog.photos_by_hash(photo.content_hash for photo in photos.values()).values()
+        with pytest.raises(UnknownPhotoError, match="--photos forget"):
+            PhotoStore(home).thumbnail(row, 160)
