@@ -20,6 +20,7 @@ from indexer.core.regular_files import read_json
 from indexer.index.pushed import pushed_folders
 from indexer.operations.damaged_jobs import job_damage, job_folders
 from indexer.operations.made_backups import made_backups
+from indexer.text.glossary import glossary_damage, glossary_file
 
 # Made again when they are needed; a repair takes damaged ones away.
 DERIVED = (
@@ -37,6 +38,10 @@ COUNTER = "indexes/LAST"
 # What a home is marked with, by the beginnings of the files' names.
 _MARKS = ("keys", "reviews", SECRET_FILE)
 _SYNC = "delete it, and add the feed again (catalens sync add)"
+_MEND_GLOSSARY = (
+    "correct it, or import a good one (catalens glossary import FILE); until then the last good "
+    "one is asked"
+)
 _MEND_KEYS = (
     "put keys.json of a backup's folder in its place, or move away what is left of it and make "
     "keys anew (catalens keys create NAME --role admin)"
@@ -66,13 +71,16 @@ def check_state(home: Home) -> StateCheck:
     """Read each small file of ``home`` against its checksum, where it has one.
 
     Those of releases before have none. Files that people write by hand (``glossary.csv``,
-    ``labels.csv``, profiles of feeds) can have none, and progress and estimates need none.
+    ``labels.csv``, profiles of feeds) can have none, and progress and estimates need none; of the
+    glossary it is seen whether it can be read.
     """
     found = StateCheck([], 0)
     for path in sorted(_paths(home)):
         found.count += 1
         found.damages += _check(home, path)
     found.damages += _missing(home)
+    if (what := glossary_damage(home)) is not None:
+        found.damages.append(StateDamage(glossary_file(home), what, _MEND_GLOSSARY))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +17,9 @@ from indexer.core.regular_files import read_small
 FILE = "glossary.csv"
 HEADER = ("term", "words")
 _MOST_BYTES = 4 * 2**20
+MOST_TERMS = 50_000
 _LONGEST = 200
+_WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def glossary_file(home: Home) -> Path:
@@ -31,17 +32,42 @@ class Glossary:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self.entries = {term.casefold(): meaning for term, meaning in entries.items()}
-        longest = sorted(self.entries, key=lambda term: (-len(term), term))
-        self._pattern = re.compile("|".join(map(_pattern, longest))) if longest else None
+        # No pattern of all terms: to compile one of many takes a process for a minute.
+        lengths: dict[str, set[int]] = {}
+        for term in self.entries:
+            lengths.setdefault(term[0], set()).add(len(term))
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
 
     def translate(self, text: str) -> str:
         """``text`` with its terms replaced: "红色连衣裙" is " red  dresses ".
 
         What is no term stays.
         """
-        if self._pattern is None:
+        if not self.entries:
             return text
-        return self._pattern.sub(lambda found: f" {self.entries[found.group()]} ", text.casefold())
+        text = text.casefold()
+        parts, place = [], 0
+        while place < len(text):
+            term = self._term_at(text, place)
+            parts.append(text[place] if term is None else f" {self.entries[term]} ")
+            place += 1 if term is None else len(term)
+        return "".join(parts)
+
+    def _term_at(self, text: str, place: int) -> str | None:
+        """The longest term that begins at ``place`` of a folded text.
+
+        One that begins or ends in a letter of an alphabet is a word of its own there, not a part of
+        one: "T" in "top" is none.
+        """
+        for length in self._lengths.get(text[place], ()):
+            term, end = text[place : place + length], place + length
+            if (
+                term in self.entries
+                and not (_is_letter(term[0]) and place and text[place - 1] in _WORD_CHARACTERS)
+                and not (_is_letter(term[-1]) and end < len(text) and text[end] in _WORD_CHARACTERS)
+            ):
+                return term
+        return None
 
 
 def shipped() -> dict[str, str]:
@@ -58,15 +84,23 @@ def open_glossary(home: Home) -> Glossary:
     return Glossary({term: meaning for term, meaning in {**shipped(), **own}.items() if meaning})
 
 
+def glossary_damage(home: Home) -> str | None:
+    """Why the home's own glossary cannot be read, by its name in the home; None where it can, or
+    there is none."""
+    path = glossary_file(home)
+    try:
+        if path.is_file():
+            read_glossary(path)
+    except BadDataError as error:
+        return str(error).replace(str(path), FILE)
+    return None
+
+
 def read_glossary(path: Path) -> dict[str, str]:
     """A CSV file with the columns ``term`` and ``words``, UTF-8. Raises ``BadDataError`` naming
     file and line."""
     try:
-        data = read_small(path)
-        if len(data) > _MOST_BYTES:
-            raise BadDataError(
-                f"{path} has {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}"
-            )
+        data = read_small(path, _MOST_BYTES)
         return _read(data.decode("utf-8-sig"), str(path))
     except OSError as error:
         raise BadDataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -79,8 +113,11 @@ def set_glossary(home: Home, path: Path) -> int:
     terms it has."""
     entries = read_glossary(path)
     stream = io.StringIO()
-    csv.writer(stream).writerows([HEADER, *entries.items()])
-    write_atomic(glossary_file(home), stream.getvalue().encode())
+    csv.writer(stream, lineterminator="\n").writerows([HEADER, *entries.items()])
+    data = stream.getvalue().encode()
+    if len(data) > _MOST_BYTES:
+        raise BadDataError(f"{path} makes {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}")
+    write_atomic(glossary_file(home), data)
     return len(entries)
 
 
@@ -99,14 +136,14 @@ def _read(text: str, where: str) -> dict[str, str]:
                     "characters"
                 )
             entries[row[0].strip()] = row[1].strip()
+            if len(entries) > MOST_TERMS:
+                raise BadDataError(
+                    f"{where}, line {rows.line_num}: a glossary may have {MOST_TERMS:,} terms"
+                )
     except csv.Error as error:
         raise BadDataError(f"{where}, line {rows.line_num}: {error}") from error
     return entries
 
 
-def _pattern(term: str) -> str:
-    # A term that ends in a letter of an alphabet is a word of its own, not a part of one: "T" in
-    # "top" is none.
-    before = r"(?<![a-z0-9])" if term[0].isascii() and term[0].isalnum() else ""
-    after = r"(?![a-z0-9])" if term[-1].isascii() and term[-1].isalnum() else ""
-    return before + re.escape(term) + after
+def _is_letter(character: str) -> bool:
+    return character.isascii() and character.isalnum()

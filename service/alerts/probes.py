@@ -10,12 +10,14 @@ from typing import Any
 from indexer.core.home import Home
 from indexer.operations.jobs import Jobs
 from indexer.operations.sync_source import SyncRun, SyncSource, SyncSources
+from indexer.text.glossary import glossary_damage
 from service.alerts.alert import AlertCause
 from service.alerts.channels import open_channels
 from service.alerts.monitor import AlertMonitor, AlertProbe
 from service.settings.alerts import AlertSettings
 
 _DISK = "disk"
+_GLOSSARY = "glossary"
 _JOB = "job:"
 _SYNC = "sync:"
 
@@ -26,6 +28,7 @@ def open_monitor(home: Home, settings: AlertSettings, *, log: Any) -> AlertMonit
         DiskProbe(home, settings.disk_free),
         JobProbe(home),
         SyncProbe(home, settings.photo_failures),
+        GlossaryProbe(home),
     ]
     return AlertMonitor(home, probes, open_channels(home, settings), log=log)
 
@@ -51,6 +54,26 @@ class DiskProbe:
                 f"{usage.free / 1e9:,.1f} GB of {usage.total / 1e9:,.1f} GB are left where "
                 f"{self._home.path} lies. Remove old index versions (catalens index gc), or make "
                 "room: imports and builds stop when it is full.",
+            )
+
+
+class GlossaryProbe:
+    """Tells where the home's own glossary cannot be read, so that an earlier one is asked."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def owns(self, key: str) -> bool:
+        return key == _GLOSSARY
+
+    def causes(self) -> Iterator[AlertCause]:
+        if (what := glossary_damage(self._home)) is not None:
+            yield AlertCause(
+                _GLOSSARY,
+                "failed",
+                "The glossary cannot be read",
+                f"{what}. Searches by text go on with the last good one, after a start with the "
+                "shipped one. Correct the file, or import a good one (catalens glossary import).",
             )
 
 

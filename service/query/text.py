@@ -11,17 +11,16 @@ from typing import Any, Literal
 import numpy as np
 
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import file_stamp
 from indexer.core.errors import BadRequestError, BadSettingsError
 from indexer.core.home import Home
 from indexer.index.hybrid_ranking import KEYWORDS, KeywordShare, has_block, replace_colour
 from indexer.model.spec import Block
-from indexer.text.glossary import Glossary, glossary_file, open_glossary
 from indexer.text.keyword_index import Keywords
 from indexer.text.open_words import joint_query
 from indexer.text.text_tower import TextEncoder
 from indexer.text.tokenizer import MOST_CHARACTERS, MOST_WORDS, spelled, tokens, words
 from service.query.context import RequestContext
+from service.query.glossary_file import GlossaryFile
 from service.query.pair_texts import OpenText, PairEncoders, words_read
 from service.query.response import TextSignal
 from service.state.snapshot import Snapshot
@@ -96,13 +95,12 @@ class TextQueryParser:
         encoder: str = "",
         followed: bool = False,
     ) -> None:
-        self._home = home
         self._pairs = pairs
         self._keywords = Keywords(home, catalog)
         self._most_changes = _CHANGES if followed else None
         self._make = _imported(encoder) if encoder else None
         self._made: tuple[str, TextEncoder | None] | None = None
-        self._glossary: tuple[object, Glossary] | None = None
+        self._glossary = GlossaryFile(home)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -126,7 +124,7 @@ class TextQueryParser:
             raise BadRequestError(
                 f"text has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read"
             )
-        translated = self._current_glossary().translate(text)
+        translated = self._glossary.current().translate(text)
         found, shown = words(translated)[:MOST_WORDS], spelled(translated)[:MOST_WORDS]
         if not found:
             raise BadRequestError(
@@ -179,14 +177,6 @@ class TextQueryParser:
                 if self._made[1] is not None:
                     return self._made[1]
         return snapshot.live.base.tower
-
-    def _current_glossary(self) -> Glossary:
-        """The glossary as its file stands now."""
-        stamp = file_stamp(glossary_file(self._home))
-        with self._lock:
-            if self._glossary is None or self._glossary[0] != stamp:
-                self._glossary = (stamp, open_glossary(self._home))
-            return self._glossary[1]
 
 
 def replaces_colour(

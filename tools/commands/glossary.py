@@ -45,8 +45,9 @@ def list_(home: Path, as_json: bool) -> None:
 def import_(file: Path, home: Path, as_json: bool) -> None:
     """Make FILE the home's own glossary.
 
-    A CSV with the columns term and words; a term without words is taken out. A running service
-    reads it with the next question. The file lies in the home as glossary.csv and may be edited.
+    A CSV with the columns term and words, up to 50,000 terms; one without words is taken out. A
+    running service reads it with the next question. It lies in the home as glossary.csv and may be
+    edited: where it cannot be read, the last good one is asked, and verify and alerts say so.
     """
     from indexer.core.home import Home
     from indexer.text.glossary import set_glossary

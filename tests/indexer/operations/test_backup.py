@@ -140,7 +140,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Home:
         put(catalog, "late", add_photo(home, 100))
     activate(home)
     open_reviews(home).close()
-    (home.path / "glossary.csv").write_text("shirt,Hemd\n")
+    (home.path / "glossary.csv").write_text("term,words\nHemd,shirt\n")
     (home.thumbnails / "ab").mkdir(parents=True)
     (home.thumbnails / "ab" / "thumbnail").write_text("made on demand")
     (home.models / "m1").mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_a_restored_home_is_the_home_that_was_backed_up(home: Home, tmp_path: Pa
     embedder = FakeEmbedder()
     assert build(back, embedder).reused == PRODUCTS + 1
     assert embedder.seen == []
-    assert (back.path / "glossary.csv").read_text() == "shirt,Hemd\n"
+    assert (back.path / "glossary.csv").read_text() == "term,words\nHemd,shirt\n"
     assert not back.thumbnails.exists()
     # How long it lay in its backup is no jump of the clock.
     assert (lost.path / "CLOCK").exists()
