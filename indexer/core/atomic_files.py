@@ -328,6 +328,20 @@ def publish_folder(aside: Path, final: Path) -> None:
     fsync_path(final.parent)
 
 
+def publish_into(aside: Path, final: Path, last: tuple[str, ...]) -> None:
+    """Flush every file of ``aside`` and move what it holds into the empty folder ``final``, which
+    cannot be replaced: a mount point, say. What ``last`` names comes last, in that order."""
+    for entry in sorted(aside.rglob("*")):
+        fsync_path(entry)
+    rest = sorted(entry.name for entry in aside.iterdir() if entry.name not in last)
+    for name in (*rest, *last):
+        if name in last:
+            fsync_path(final)
+        if (aside / name).exists():
+            os.rename(aside / name, final / name)
+    fsync_path(final)
+
+
 def replace_folder(aside: Path, final: Path) -> None:
     """``publish_folder`` in the place of a folder that goes, if one is there.
 

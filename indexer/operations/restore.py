@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from indexer.core.atomic_files import (
     PRIVATE_MODE,
     folder_aside,
     publish_folder,
+    publish_into,
     storage_failure,
 )
 from indexer.core.errors import (
@@ -48,6 +50,10 @@ from indexer.operations.verification import foreign_damages
 _SPARE_BYTES = 64 * 2**20
 _MOST_NAMED = 5
 _MARKER = "home.json"
+# Of a folder that cannot be replaced: how what is put together in it is called, and what comes last
+# into it.
+_ASIDE = "restored"
+_LAST = (CATALOG, _MARKER)
 
 
 @dataclass
@@ -77,7 +83,8 @@ class RestoreReport:
 def restore(
     source: Path, path: Path, *, partial: bool = False, progress: OnStage = no_progress
 ) -> RestoreReport:
-    """Make the home ``path``, which must not be there yet, from the backup ``source``.
+    """Make the home ``path``, which must not be there yet or be an empty folder, from the backup
+    ``source``.
 
     ``source`` is one backup, or a folder of them: then the newest. Everything is checked while it
     is copied; the home stands there once it is whole. What is damaged and can be made again is left
@@ -93,27 +100,49 @@ def restore(
     needed = made.photo_bytes + sum(file.size for file in made.files.values()) + _SPARE_BYTES
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
+        place = _place_of(path)
+        free = shutil.disk_usage(place.parent).free
         if free < needed:
             raise DiskFullError(
                 f"{path}: the restored home needs {needed >> 20:,} MiB, {free >> 20:,} MiB are free"
             )
-        remove_leftovers(path)
-        with folder_aside(path, PRIVATE_MODE) as aside:
+        remove_leftovers(place)
+        with folder_aside(place, PRIVATE_MODE) as aside:
             done = _Restore(backup, made, aside, progress)
             done.copy(partial=partial)
             report = _examined(aside, backup, made, done.left_out)
-            if path.is_dir():
-                path.rmdir()
-            publish_folder(aside, path)
+            if place != path:
+                _check_place(path, backup)
+                publish_into(aside, path, _LAST)
+            else:
+                if path.is_dir():
+                    path.rmdir()
+                publish_folder(aside, path)
     except OSError as error:
         raise storage_failure(Path(error.filename or path), error) from error
     report.home = path
     return report
 
 
+def _place_of(path: Path) -> Path:
+    """Beside what the home is put together: itself, or a name in it where an empty folder is there
+    that cannot be replaced: a mount point, one in a folder of another user."""
+    fixed = path.is_dir() and (path.is_mount() or not os.access(path.parent, os.W_OK))
+    return path / _ASIDE if fixed else path
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder holds nothing but what a killed restore left, and a file system makes."""
+    passing = f".{_ASIDE}."
+    return all(
+        entry.name == "lost+found"
+        or (entry.name.startswith(passing) and entry.name.endswith(".tmp"))
+        for entry in path.iterdir()
+    )
+
+
 def _check_place(path: Path, backup: Path) -> None:
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and _is_empty(path)):
         raise BadHomeError(
             f"{path} is there already: restore into a new folder, look at it (catalens doctor "
             "--home NEW), then put it in the place of the other while nothing serves it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,29 @@ def test_the_new_home_knows_the_backups_of_its_catalog(tmp_path: Path, backup: P
     restore(backup, tmp_path / "new")
     known = [made.path for made in made_backups(Home(tmp_path / "new"))]
     assert known == [str(backup), str(later)]
+
+
+@pytest.mark.parametrize("why", ["mount", "rights"])
+def test_an_empty_folder_that_cannot_be_replaced_is_filled(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A mount point, or a folder in one of root's: the same folder holds the home, whole."""
+    path = tmp_path / "volume"
+    (path / "lost+found").mkdir(parents=True)
+    (path / ".restored.1.0123abcd.tmp").mkdir()
+    before = path.stat().st_ino
+    access = os.access
+    if why == "mount":
+        monkeypatch.setattr(Path, "is_mount", lambda found: found == path)
+    else:
+        monkeypatch.setattr(
+            os, "access", lambda found, mode: Path(found) != tmp_path and access(found, mode)
+        )
+    monkeypatch.setattr(Path, "rmdir", lambda _: pytest.fail("busy"))
+    report = restore(backup, path)
+    assert (report.home, report.products) == (path, 2)
+    assert path.stat().st_ino == before
+    assert not list(path.glob(".*"))
+    assert verify_home(path).intact
+    with pytest.raises(CatalensError, match="is there already"):
+        restore(backup, path)
