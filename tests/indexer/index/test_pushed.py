@@ -25,7 +25,7 @@ from indexer.model.feature_store import FeatureCache
 from indexer.operations.erasure import erase
 from indexer.operations.outside_erasure import erase_cached
 from indexer.training.feature_cache import recapture_key
-from tests.indexer.index.test_transfer import build, bundle, home, template  # noqa: F401
+from tests.indexer.index.test_transfer import build, bundle, home, template
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tools import cli
 
