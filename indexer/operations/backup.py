@@ -51,7 +51,9 @@ from indexer.operations.backup_files import (
     backups_of,
     copy_hashed,
     count_photos,
+    is_database,
     is_derived,
+    is_passing,
     is_stamp,
     kept_photos,
     link_file,
@@ -232,7 +234,7 @@ class _Backup:
         for name, path in self._listed():
             found = path.stat().st_size if path.exists() else 0
             old = self._known.get(name)
-            shared = old is not None and old.size == found and not _is_database(name)
+            shared = old is not None and old.size == found and not is_database(name)
             needed += 0 if shared or (self._link and name.startswith(_UNCHANGED)) else found
         if self._before is None and not self._link:
             with opened(self._home.catalog_file) as sql:
@@ -255,14 +257,14 @@ class _Backup:
         listed = dict(self._listed())
         for name in set(self._files) - set(listed):
             self._drop(aside, name)
-        plain = [name for name in listed if not _is_database(name)]
+        plain = [name for name in listed if not is_database(name)]
         for number, name in enumerate(plain):
             self._progress("files", number, len(plain))
             self._take(listed[name], aside, name)
         self._drop_incomplete(aside)
         _require_active(self._home, aside)
         # The catalog last.
-        databases = sorted(filter(_is_database, listed), key=lambda name: name == CATALOG)
+        databases = sorted(filter(is_database, listed), key=lambda name: name == CATALOG)
         for number, name in enumerate(databases):
             self._progress("databases", number, len(databases))
             self._take_database(listed[name], aside, name)
@@ -288,16 +290,16 @@ class _Backup:
         for path in sorted(self._home.path.glob(_JOBS)):
             yield path.relative_to(self._home.path).as_posix(), path
         for entry in sorted(self._home.path.iterdir()):
-            if entry.name in _NOT_COPIED or _is_passing(entry.name):
+            if entry.name in _NOT_COPIED or is_passing(entry.name):
                 continue
             if not entry.is_dir():
                 yield entry.name, entry
                 continue
             for top, folders, names in os.walk(entry):
-                folders[:] = sorted(name for name in folders if not _is_passing(name))
+                folders[:] = sorted(name for name in folders if not is_passing(name))
                 for name in sorted(names):
                     path = Path(top, name)
-                    if not _is_passing(name) and path.is_file() and not path.is_symlink():
+                    if not is_passing(name) and path.is_file() and not path.is_symlink():
                         below = path.relative_to(self._home.path).as_posix()
                         if not is_stamp(below):
                             yield below, path
@@ -494,12 +496,3 @@ def _current(home: Home) -> Active | None:
         return home.active()
     except BadHomeError:
         return None
-
-
-def _is_passing(name: str) -> bool:
-    """Whether a file or folder is being written, or belongs to whoever has a database open."""
-    return name.startswith(".") or name.endswith(("-wal", "-shm", "-journal", ".lock", ".tmp"))
-
-
-def _is_database(name: str) -> bool:
-    return name.endswith(".sqlite3")

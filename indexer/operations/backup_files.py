@@ -193,6 +193,16 @@ def is_derived(name: str) -> bool:
     return name.startswith(DERIVED)
 
 
+def is_passing(name: str) -> bool:
+    """Whether a file or folder is being written, or belongs to whoever has a database open."""
+    return name.startswith(".") or name.endswith(("-wal", "-shm", "-journal", ".lock", ".tmp"))
+
+
+def is_database(name: str) -> bool:
+    """Whether a file is copied as a database, with what waits in its log."""
+    return name.endswith(".sqlite3")
+
+
 def copy_hashed(source: Path, target: Path) -> str:
     """Copy a file; the SHA-256 of what was copied. Raises ``OSError``.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from indexer.catalog.photo_store import kept_thumbnail, thumbnail_damage
 from indexer.core.sqlite import Connection
-from indexer.operations.backup_files import copy_hashed
+from indexer.operations.backup_files import copy_hashed, link_file
 
 FOLDER = "thumbnails"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -81,9 +80,6 @@ def _forgotten(sql: Connection) -> Iterator[str]:
 def _shared(before: Path, made: Path) -> bool:
     """Whether ``made`` is another name now for the one of an earlier backup, which is whole."""
     try:
-        if thumbnail_damage(before) is not None:
-            return False
-        os.link(before, made)
+        return thumbnail_damage(before) is None and link_file(before, made)
     except OSError:
         return False
-    return True
