@@ -11,6 +11,7 @@ import orjson
 from indexer.catalog.filters import FilterableProduct, filterable_values
 from indexer.catalog.product_fields import read_fields
 from indexer.catalog.records import Product, Tag, dump, load
+from indexer.core.printable import is_utf8
 from indexer.core.sqlite import Connection, Error, chunks
 
 ROW_COLUMNS = "pid, title, category, attributes, fields, spellings, external_version, sequence"
@@ -94,21 +95,12 @@ def dump_some(values: Mapping[str, Any]) -> str | None:
 
 def read_pids(connection: Connection, product_ids: Iterable[str]) -> dict[str, int]:
     """The internal numbers of those of ``product_ids`` that exist, in their order."""
-    wanted = [one for one in dict.fromkeys(product_ids) if _is_encodable(one)]
+    wanted = [one for one in dict.fromkeys(product_ids) if is_utf8(one)]
     found: dict[str, int] = {}
     for part, marks in chunks(wanted):
         query = f"SELECT product_id, pid FROM products WHERE product_id IN ({marks})"
         found.update(connection.execute(query, part).fetchall())
     return {one: found[one] for one in wanted if one in found}
-
-
-def _is_encodable(text: str) -> bool:
-    """Half of a surrogate pair is no text that SQLite holds."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read_products(

@@ -32,6 +32,15 @@ def plain_line(text: str) -> str:
     return text.translate(_LINE)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be stored: half of a surrogate pair is none, such as of a path's bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain_json(document: str) -> str:
     """A JSON document, which means the same as before."""
     return document.translate(_JSON)

@@ -55,12 +55,12 @@ from indexer.operations.backup_files import (
     is_derived,
     is_passing,
     is_stamp,
-    kept_photos,
     link_file,
     list_backups,
     read_list,
     remove_leftovers,
     share_file,
+    stored_photos,
 )
 from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails, thumbnail_bytes
 from indexer.operations.made_backups import note_backup
@@ -389,7 +389,7 @@ class _Backup:
         """
         count = size = 0
         missing: list[str] = []
-        for portion in kept_photos(sql):
+        for portion in stored_photos(sql):
             self._progress("photos", count, total)
             for content_hash, length in portion:
                 target = photo_file(aside / PHOTOS, content_hash)

@@ -241,14 +241,15 @@ def link_file(source: Path, target: Path) -> bool:
     return True
 
 
-def kept_photos(sql: Connection) -> Iterator[list[tuple[str, int]]]:
-    """Content hash and bytes of each original that the home keeps a copy of, in portions."""
+def stored_photos(sql: Connection, storage: str = "copy") -> Iterator[list[tuple[str, int]]]:
+    """Content hash and bytes of each photo of this storage, in portions: by default of the
+    originals that the home keeps a copy of."""
     last = 0
     query = (
-        "SELECT photo_id, content_hash, bytes FROM photos WHERE photo_id > ? AND storage = 'copy' "
+        "SELECT photo_id, content_hash, bytes FROM photos WHERE photo_id > ? AND storage = ? "
         "ORDER BY photo_id LIMIT ?"
     )
-    while rows := sql.execute(query, (last, _PORTION)).fetchall():
+    while rows := sql.execute(query, (last, storage, _PORTION)).fetchall():
         last = rows[-1][0]
         yield [(row[1], row[2]) for row in rows]
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from indexer.catalog.photo_store import kept_thumbnail, thumbnail_damage
 from indexer.core.sqlite import Connection
-from indexer.operations.backup_files import copy_hashed, link_file
+from indexer.operations.backup_files import copy_hashed, link_file, stored_photos
 
 FOLDER = "thumbnails"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_PORTION = 5000
 
 
 @dataclass
@@ -66,15 +65,9 @@ def thumbnail_bytes(sql: Connection, home: Path) -> int:
 
 
 def _forgotten(sql: Connection) -> Iterator[str]:
-    last = 0
-    query = (
-        "SELECT photo_id, content_hash FROM photos WHERE photo_id > ? AND storage = 'forget' "
-        "ORDER BY photo_id LIMIT ?"
-    )
-    while rows := sql.execute(query, (last, _PORTION)).fetchall():
-        last = rows[-1][0]
+    for part in stored_photos(sql, "forget"):
         # Anybody can write a catalog: a name must not lead out of the folder.
-        yield from (row[1] for row in rows if _HASH.fullmatch(row[1]))
+        yield from (name for name, _ in part if _HASH.fullmatch(name))
 
 
 def _shared(before: Path, made: Path) -> bool:

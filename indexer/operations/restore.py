@@ -35,11 +35,11 @@ from indexer.operations.backup_files import (
     copy_hashed,
     is_derived,
     is_stamp,
-    kept_photos,
     list_backups,
     newest_backup,
     read_list,
     remove_leftovers,
+    stored_photos,
 )
 from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails
 from indexer.operations.jobs import ENDED, JobProblem, Jobs
@@ -193,7 +193,7 @@ class _Restore:
         absent = set(self._made.left_out)
         count = 0
         with opened(self._backup / CATALOG) as sql:
-            for portion in kept_photos(sql):
+            for portion in stored_photos(sql):
                 self._progress("photos", count, self._made.photos)
                 count += len(portion)
                 for content_hash, _ in portion:

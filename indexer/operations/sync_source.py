@@ -23,7 +23,7 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import BadHomeError, BadRequestError, NotFoundError
 from indexer.core.home import Home
-from indexer.core.printable import plain_line
+from indexer.core.printable import is_utf8, plain_line
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -167,7 +167,7 @@ class SyncSources:
         is none, and for a path that is no UTF-8, ``StorageError``."""
         path = self._file(source.name)
         for place in (source.feed, source.photos_root or "", source.taxonomy_file or ""):
-            if not _is_utf8(place):
+            if not is_utf8(place):
                 raise BadRequestError(
                     f"{plain_line(place)} holds bytes that are no UTF-8, so that it cannot be kept "
                     "in step: give it another name"
@@ -291,14 +291,6 @@ def _source_type() -> TypeAdapter[SyncSource]:
 @cache
 def _run_type() -> TypeAdapter[SyncRun]:
     return TypeAdapter(SyncRun)
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _said(error: Exception) -> str:

@@ -434,7 +434,7 @@ def test_what_goes_while_it_is_copied_is_in_no_backup(
 ) -> None:
     """A product that is deleted after its catalog was copied, and a version that takes over
     meanwhile: the home is looked at again."""
-    kept_photos, calls = backup_module.kept_photos, []
+    stored_photos, calls = backup_module.stored_photos, []
 
     def deleting(sql: object) -> object:
         calls.append(1)
@@ -443,9 +443,9 @@ def test_what_goes_while_it_is_copied_is_in_no_backup(
                 catalog.apply([Delete("p3")])
                 doomed = sorted(catalog.change_log.orphans())
                 assert PhotoStore(home).collect(catalog, doomed)
-        return kept_photos(sql)  # type: ignore[arg-type]
+        return stored_photos(sql)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(backup_module, "kept_photos", deleting)
+    monkeypatch.setattr(backup_module, "stored_photos", deleting)
     report = back_up(home, tmp_path / "backups")
     assert (len(calls), report.photos, report.left_out) == (2, PRODUCTS, [])
     assert len(list(report.path.glob("photos/??/??/*"))) == PRODUCTS
