@@ -98,7 +98,7 @@ export function numbers(signal) {
         tile("waiting", now.limit === null ? "–" : `${now.waiting} / ${now.limit}`), tile("products", shown(now.products)), tile("delta", shown(now.delta)),
         tile("tag-precision", now.tagPrecision === null ? "–" : percent(now.tagPrecision)), tile("reviews", shown(now.reviews)),
         tile("memory", now.memory === null ? "–" : `${Math.round(now.memory / 1e6)} MB`));
-      rows.replaceChildren(...now.routes.slice(0, 12).map((entry) => element("tr", {}, element("th", { scope: "row", textContent: entry.route.replace(/<(?:\w+:)?(\w+)>/g, "{$1}") }),
+      rows.replaceChildren(...now.routes.map((entry) => element("tr", {}, element("th", { scope: "row", textContent: entry.route.replace(/<(?:\w+:)?(\w+)>/g, "{$1}") }),
         ...[shown(entry.count), ms(entry.p50), ms(entry.p95), shown(entry.failed)].map((value) => element("td", { textContent: value })))));
       drawn();
       note.hidden = true;
