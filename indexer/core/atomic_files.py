@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -173,6 +174,25 @@ def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     finally:
         os.close(handle)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_asides(path: Path) -> None:
+    """Delete what killed processes left of files ``written_aside`` and folders aside of ``path``;
+    what is being written stays, and what this user may not delete."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not is_claimed(aside):
+            with suppress(OSError):
+                remove_entry(aside)
+
+
+def remove_entry(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that lies in it; nothing where it is gone. Raises
+    ``OSError``."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def is_claimed(path: Path) -> bool:

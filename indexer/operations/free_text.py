@@ -11,7 +11,13 @@ from indexer.catalog.deletions import Deletions
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import read_sealed_json, write_atomic, write_sealed_json
+from indexer.core.atomic_files import (
+    is_claimed,
+    read_sealed_json,
+    remove_entry,
+    write_atomic,
+    write_sealed_json,
+)
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import has_table
@@ -65,10 +71,17 @@ def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
         salted, products, deletions.photos(), lambda text: living_texts(home, catalog, text)
     )
     count = sum(erase_from(home, catalog, erased) for erase_from in _STORES)
+    _forget_copies(home)
+    return [product.pid for product in products], count
+
+
+def _forget_copies(home: Home) -> None:
+    """Delete what addresses gave, whole or as far as a killed fetch came; what is fetched right now
+    is a copy of what its source says after the deletion."""
     for name in _FEED_COPIES:
         for path in home.path.glob(name):
-            path.unlink(missing_ok=True)
-    return [product.pid for product in products], count
+            if not (path.name.startswith(".") and is_claimed(path)):
+                remove_entry(path)
 
 
 def _erase_reviews(home: Home, catalog: Catalog, erased: ErasedTexts) -> int:

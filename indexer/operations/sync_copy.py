@@ -13,6 +13,7 @@ from indexer.core.atomic_files import (
     canonical_json,
     file_stamp,
     read_sealed_json,
+    remove_asides,
     storage_failure,
     write_sealed_json,
 )
@@ -40,8 +41,7 @@ class FeedCopy:
         """Ask the address; ``whole``: whatever is known of it. Raises ``UrlRefusedError``,
         ``UrlFailedError``, ``StorageError``."""
         # What a kill left of an answer.
-        for path in self.path.parent.glob(f".{self._source.name}.*.tmp"):
-            path.unlink(missing_ok=True)
+        remove_asides(self.path.with_name(self._source.name))
         known = {} if whole else self._known()
         client = FeedClient(fetching)
         try:

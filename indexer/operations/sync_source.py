@@ -17,6 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from indexer.core.atomic_files import (
     close_file,
     read_sealed_json,
+    remove_asides,
+    remove_entry,
     storage_failure,
     write_atomic,
     write_sealed_json,
@@ -178,7 +180,7 @@ class SyncSources:
             # Of an address with another suffix.
             for copy in self.folder.glob(f"{source.name}.feed.*"):
                 if copy != self.copy_of(source):
-                    copy.unlink(missing_ok=True)
+                    remove_entry(copy)
         except OSError as error:
             raise storage_failure(path, error) from error
 
@@ -188,9 +190,10 @@ class SyncSources:
         path = self._file(name)
         if not path.exists():
             self.get(name)  # raises
-        for rest in [*self.folder.glob(f"{name}.*"), *self.folder.glob(f".{name}.*.tmp")]:
+        remove_asides(self.folder / name)
+        for rest in self.folder.glob(f"{name}.*"):
             if rest != path:
-                rest.unlink(missing_ok=True)
+                remove_entry(rest)
         # At the end: after a kill it can be removed again.
         path.unlink(missing_ok=True)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import folder_aside
 from indexer.core.errors import BadDataError, BadHomeError, BadRequestError, BusyError
 from indexer.core.home import Home
 from indexer.fetch.settings import FetchSettings
+from indexer.operations.erasure import erase
 from indexer.operations.sync import add_source, remove_source, run_due, run_source
 from indexer.operations.sync_source import (
     SyncRun,
@@ -343,6 +345,36 @@ def test_what_a_kill_left_is_cleared(home: Home, tmp_path: Path, server: FeedSer
         assert catalog.owners() == {}
     with pytest.raises(UnknownSourceError):
         remove_source(home, "erp")
+
+
+def test_a_feed_whose_fetch_was_killed_goes_on(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """The folder of half an answer stops no run, no erasure and no removal; one of a fetch that
+    goes on stays."""
+    server.body = feed(tmp_path, 2).encode()
+    made = source(tmp_path, feed=f"{server.url}/a.csv", photos_root=str(tmp_path))
+    add_source(home, made)
+    copy = SyncSources(home).copy_of(made)
+
+    def kill_one() -> Path:
+        half = copy.with_name(".shop.feed.csv.4711.0123abcd.tmp")
+        half.mkdir()
+        (half / "feed").write_bytes(server.body[:9])
+        return half
+
+    half = kill_one()
+    assert run_source(home, "shop", fetching=private(server)).outcome == "done"
+    assert not half.exists()
+    half = kill_one()
+    with open_catalog(home) as catalog:
+        catalog.delete("p0")
+    with folder_aside(copy) as going_on:
+        erase(home)
+        assert (half.exists(), copy.exists(), going_on.exists()) == (False, False, True)
+    half = kill_one()
+    remove_source(home, "shop")
+    assert [*SyncSources(home).folder.iterdir()] == []
 
 
 def test_a_clock_that_was_ahead_holds_nothing_up(home: Home, tmp_path: Path) -> None:
