@@ -10,16 +10,17 @@ import click
 from tools.options import (
     AnyPath,
     OutputPath,
-    config_option,
     device_option,
     given,
     home_option,
     json_option,
 )
 from tools.output import log, print_result, print_table, stages, to_plain
+from tools.settings_options import config_option, settings_of
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
+    from indexer.operations.retention import RetentionTerms
 
 _MOST_NAMED = 5
 
@@ -81,7 +82,8 @@ def erase(
 
     if ticket is not None and len(products) != 1:
         raise click.UsageError("--ticket is of one product: give one ID")
-    opened = Home(home)
+    place, terms = home_and_terms(home, config)
+    opened = Home(place)
     with open_catalog(opened) as catalog:
         _require_known(catalog, products)
         for product_id in dict.fromkeys(products):
@@ -93,7 +95,6 @@ def erase(
                 write_json(ticket, make_ticket(opened, catalog, product_id))
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
-    terms = retention_terms(home, config)
     with stages() as callback:
         done = rewrite(opened, progress=callback, terms=terms, **given(**options))
     outside = erase_outside(opened, cache=cache, pushed=pushed)
@@ -174,8 +175,12 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(describe_return(found["feeds"]))
 
 
-def retention_terms(home: Path, config: Path | None) -> Any:
-    """The terms of retention as the service has them."""
-    from service.settings import load_settings
+def home_and_terms(home: Path, config: Path | None) -> tuple[Path, RetentionTerms]:
+    """The home that is meant, and its terms of retention as the service has them.
 
-    return load_settings({"home": home}, config=config).retention_terms
+    Raises ``BadSettingsError``.
+    """
+    from service.settings import RETENTION_SETTINGS
+
+    settings = settings_of(home, config, RETENTION_SETTINGS)
+    return settings.home, settings.retention_terms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,12 +46,19 @@ def fetch_settings_of(
     fetch_private: tuple[str, ...], fetch_hosts: tuple[str, ...], fetch_connections: int | None
 ) -> FetchSettings:
     """What options and environment (``CATALENS_FETCH_...``) say. Raises ``BadSettingsError``."""
-    from service.query.photo_urls import fetch_settings
+    from service.query.photo_urls import FETCH_SETTINGS, fetch_settings
     from service.settings import load_settings
 
-    options = given(
+    options = given_settings(fetch_private, fetch_hosts, fetch_connections)
+    return fetch_settings(load_settings(options, only=FETCH_SETTINGS))
+
+
+def given_settings(
+    fetch_private: tuple[str, ...], fetch_hosts: tuple[str, ...], fetch_connections: int | None
+) -> Mapping[str, object]:
+    """The settings that the options give, by name."""
+    return given(
         fetch_private=fetch_private or None,
         fetch_hosts=fetch_hosts or None,
         fetch_connections=fetch_connections,
     )
-    return fetch_settings(load_settings(options))

@@ -197,8 +197,3 @@ profile_option = click.option(
     "--profile", metavar="NAME", help="How strict quality is judged: studio or marketplace."
 )
 policy_option = click.option("--policy", type=AnyPath, help="YAML file of what is prohibited.")
-
-
-config_option = click.option(
-    "--config", type=AnyPath, metavar="FILE", help="TOML file of settings, as for serve."
-)

@@ -18,6 +18,14 @@ from service.settings import Capacity, Settings
 
 # Requests to all hosts at once: the web server's threads must not all wait for other servers.
 _MOST = 16
+# The settings that ``fetch_settings`` reads.
+FETCH_SETTINGS = (
+    "fetch_private",
+    "fetch_hosts",
+    "fetch_connections",
+    "fetch_recheck_s",
+    "max_image_bytes",
+)
 
 
 @dataclass

@@ -2,11 +2,12 @@
 
 from service.settings.advice import reword, without_options
 from service.settings.capacity import Capacity, own_share
-from service.settings.model import Settings
+from service.settings.model import RETENTION_SETTINGS, Settings
 from service.settings.sources import load_settings
 from service.settings.values import is_loopback, read_api_keys
 
 __all__ = [
+    "RETENTION_SETTINGS",
     "Capacity",
     "Settings",
     "is_loopback",

@@ -52,6 +52,15 @@ from service.settings.values import (
     to_path,
 )
 
+# The settings that ``Settings.retention_terms`` reads.
+RETENTION_SETTINGS = (
+    "review_photos_days",
+    "open_review_photos_days",
+    "review_texts_days",
+    "job_days",
+    "undo_days",
+)
+
 
 class Settings(BaseModel):
     """Every setting of the service, checked when made.

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ def load_settings(
     *,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Settings:
     """Settings from options (by setting name), environment, file and defaults, in this order.
+
+    ``only``: for a command that follows these settings alone: the others keep their defaults, and
+    what is said of them need not fit, such as a host to listen on; a name that is none is refused.
 
     Raises ``BadSettingsError`` naming the option, the variable, or the file and the line.
     """
@@ -65,6 +69,9 @@ def load_settings(
     for name, value in options.items():
         given[name] = value
         origins[name] = SettingOrigin(describe_settings(Settings)[name].option or name)
+    if only is not None:
+        known = describe_settings(Settings)
+        given = {name: value for name, value in given.items() if name in only or name not in known}
     return Settings.model_validate(given, context=origins)
 
 

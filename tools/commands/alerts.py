@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from tools.options import AnyPath, home_option, json_option
+from tools.options import home_option, json_option
 from tools.output import print_result, print_secret, print_table
+from tools.settings_options import config_option, settings_of
 
 
 @click.group()
@@ -19,11 +19,6 @@ def alerts() -> None:
 
     Channels stand in the settings, table [alerts].
     """
-
-
-config_option = click.option(
-    "--config", type=AnyPath, metavar="FILE", help="TOML file of settings, as for serve."
-)
 
 
 @alerts.command("test")
@@ -36,11 +31,8 @@ def test(home: Path, config: Path | None, as_json: bool) -> None:
     from indexer.core.home import Home
     from service.alerts.alert import Alert, AlertCause
     from service.alerts.channels import AlertNotSentError, open_channels
-    from service.settings.sources import load_settings
 
-    source = click.get_current_context().get_parameter_source("home")
-    named = source is not ParameterSource.DEFAULT or config is None
-    settings = load_settings({"home": home} if named else {}, config=config)
+    settings = settings_of(home, config, ("alerts",))
     opened = Home(settings.home)
     channels = open_channels(opened, settings.alerts)
     if not channels:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tools.erase_command import erase, retention_terms
+from tools.erase_command import erase, home_and_terms
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import (
     AnyPath,
@@ -16,13 +16,13 @@ from tools.options import (
     NumberRange,
     OutputPath,
     PlaceText,
-    config_option,
     device_option,
     given,
     home_option,
     json_option,
 )
 from tools.output import log, print_result, print_table, say, stages
+from tools.settings_options import config_option
 
 BUILD = "indexer.index_build.pipeline:BuildOptions"
 
@@ -329,9 +329,11 @@ def gc(home: Path, config: Path | None, accept_clock: bool, as_json: bool) -> No
     from indexer.core.home_clock import accept_time
     from indexer.operations.garbage_collection import tidy
 
+    place, terms = home_and_terms(home, config)
+    opened = Home(place)
     if accept_clock:
-        accept_time(Home(home))
-    print_result(tidy(Home(home), retention_terms(home, config)), as_json, _show_tidied)
+        accept_time(opened)
+    print_result(tidy(opened, terms), as_json, _show_tidied)
 
 
 def _show_tidied(found: dict[str, Any]) -> None:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tools.feed_options import feed_options
-from tools.fetch_options import fetch_options, fetch_settings_of
-from tools.options import AnyPath, PlaceText, given, home_option, json_option
+from tools.fetch_options import fetch_options, given_settings
+from tools.options import PlaceText, given, home_option, json_option
 from tools.output import log, print_result, print_table, stages
+from tools.settings_options import config_option, settings_of
 
 if TYPE_CHECKING:
     from indexer.core.home import Home
     from indexer.operations.sync_source import SyncSource
+    from service.settings import Settings
 
 _SHOWN = 5
 
@@ -88,7 +90,7 @@ def add(
 @click.argument("name", required=False)
 @home_option
 @click.option("--accept", is_flag=True, help="Take a held feed as it is.")
-@click.option("--config", type=AnyPath, metavar="FILE", help="Settings with [alerts].")
+@config_option
 @fetch_options
 @json_option
 def run(
@@ -109,16 +111,19 @@ def run(
     from indexer.core.home import Home
     from indexer.core.process_limits import limited_memory
     from indexer.operations.sync import run_due, run_source
+    from service.query.photo_urls import FETCH_SETTINGS, fetch_settings
 
-    opened = Home(home)
-    fetching = fetch_settings_of(fetch_private, fetch_hosts, fetch_connections)
+    options = given_settings(fetch_private, fetch_hosts, fetch_connections)
+    settings = settings_of(home, config, (*FETCH_SETTINGS, "alerts"), options)
+    opened = Home(settings.home)
+    fetching = fetch_settings(settings)
     with limited_memory(), stages() as callback:
         if name is not None:
             made = run_source(opened, name, accept=accept, fetching=fetching, progress=callback)
             runs = [(name, made)]
         else:
             runs = run_due(opened, fetching=fetching)
-    _tell(opened, config)
+    _tell(opened, settings)
     document = {"runs": [{"name": found, **vars(made)} for found, made in runs]}
     print_result(document, as_json, _show_runs)
     wrong = [(found, made) for found, made in runs if made.outcome in ("held", "failed")]
@@ -127,13 +132,11 @@ def run(
         raise FeedHeldError(f"{found} {made.outcome}: {made.reason}")
 
 
-def _tell(home: Home, config: Path | None) -> None:
+def _tell(home: Home, settings: Settings) -> None:
     """Alerts, where no service runs that would tell them."""
     from service.alerts.probes import open_monitor
-    from service.settings.sources import load_settings
     from tools.local_engine import WarningLog
 
-    settings = load_settings({"home": home.path}, config=config)
     if not settings.alerts.is_empty:
         open_monitor(home, settings.alerts, log=WarningLog()).check()
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from tools.options import config_option, home_option, json_option
+from tools.options import home_option, json_option
 from tools.output import log, print_result, print_table, progress
+from tools.settings_options import config_option, settings_of
 
 _LIST = "list"
 
@@ -41,13 +42,14 @@ def undo(
     from indexer.core.home import Home
     from indexer.operations.undo import list_actions
     from indexer.operations.undo import undo as take_back
-    from service.settings import load_settings
 
-    opened = Home(home)
+    settings = settings_of(home, config, ("undo_days",))
+    opened = Home(settings.home)
     with open_catalog(opened) as catalog:
         if action == _LIST:
-            days = load_settings({"home": home}, config=config).undo_days
-            found = list_actions(opened, catalog, limit=limit, writes=writes, days=days)
+            found = list_actions(
+                opened, catalog, limit=limit, writes=writes, days=settings.undo_days
+            )
             print_result({"actions": found}, as_json, _show_actions)
         else:
             with progress("undo") as callback:
