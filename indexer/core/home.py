@@ -33,6 +33,8 @@ _UNSEALED = frozenset({"index_version", "model_version", "before", "at", "by"})
 KEYS_FILE = "keys.json"
 # The sealed list of checksums that makes a folder a backup of a home.
 BACKUP_LIST = "BACKUP.json"
+# Stands in a folder that backups are made in, and stays there.
+BACKUPS_LOCK = ".backup.lock"
 # The secret that signs webhooks; its mark in ``home.json`` has the same name.
 SECRET_FILE = "alert-secret"
 _SECRET = re.compile(r"[0-9a-f]{64}")
@@ -77,12 +79,18 @@ class Home:
     """Paths and the active pair of one home. Holds no open file; cheap to make. The folder that it
     was made for is the home: what takes its place later is not.
 
-    Raises ``BadHomeError`` where there is none, ``NewerFormatError`` where a newer Catalens wrote
-    it.
+    Raises ``BadHomeError`` where there is none, and for a backup, which whatever opens it may
+    change; ``NewerFormatError`` where a newer Catalens wrote it. ``as_backup``: a backup is opened
+    too, by somebody who only looks.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, as_backup: bool = False) -> None:
         self.path = Path(path).absolute()
+        if self.is_backup() and not as_backup:
+            raise BadHomeError(
+                f"{self.path} is a backup, which use as a home would spoil: restore it (catalens "
+                f"restore {shlex.quote(str(self.path))} --home NEW), and use the restored home"
+            )
         marker = self.path / "home.json"
         remake = _remake(self.path)
         if not marker.is_file():
@@ -120,6 +128,7 @@ class Home:
                 raise BadHomeError(
                     f"{folder} exists and is not a catalens home: choose an empty or a new folder"
                 )
+            require_no_backups(folder)
             folder.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
             # One that a group may write was shared on purpose; of another's, ``doctor`` says it.
             mode = folder.stat().st_mode
@@ -295,6 +304,21 @@ class Home:
                 ) from error
             raise
         return lock
+
+
+def require_no_backups(folder: Path) -> None:
+    """Raise ``BadHomeError`` for a new home in a backup, or in a folder of backups: that would be
+    restored no more, and this would take no other."""
+    place = folder.resolve()
+    for above in place.parents:
+        if (above / BACKUP_LIST).exists():
+            raise BadHomeError(f"{folder} lies in the backup {above}: name a folder outside of it")
+    there = next(above for above in place.parents if above.is_dir())
+    if (there / BACKUPS_LOCK).exists():
+        raise BadHomeError(
+            f"{folder} would lie among the backups of {there}, which takes nothing else: name a "
+            "folder outside of it"
+        )
 
 
 def _remake(home: Path) -> str:

@@ -36,7 +36,7 @@ from indexer.core.errors import (
     DiskFullError,
     NewerFormatError,
 )
-from indexer.core.home import Active, Home
+from indexer.core.home import BACKUPS_LOCK, Active, Home
 from indexer.core.home_clock import CLOCK_FILE
 from indexer.core.manifest import read_manifest, version_number
 from indexer.core.progress import OnStage, no_progress
@@ -125,7 +125,7 @@ def back_up(
     _check_place(home, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".backup.lock", timeout=0):
+        with FileLock(folder / BACKUPS_LOCK, timeout=0):
             remove_leftovers(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
             made.not_noted = note_backup(home, made.path, made.at)

@@ -20,12 +20,11 @@ from indexer.core.atomic_files import (
 from indexer.core.errors import (
     BadBackupError,
     BadHomeError,
-    BadRequestError,
     CatalensError,
     DiskFullError,
     NewerFormatError,
 )
-from indexer.core.home import Home
+from indexer.core.home import Home, require_no_backups
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.operations.backup_files import (
@@ -90,8 +89,8 @@ def restore(
     is copied; the home stands there once it is whole. What is damaged and can be made again is left
     out. ``partial``: other damaged or missing files are left out too. The first erasure in the home
     looks at everything, since products may have been deleted while the backup was made. Raises
-    ``BadBackupError``, ``BadHomeError``, ``BadRequestError``, ``NewerFormatError``,
-    ``DiskFullError``, ``StorageError``.
+    ``BadBackupError``, ``BadHomeError``, ``NewerFormatError``, ``DiskFullError``,
+    ``StorageError``.
     """
     path = path.absolute()
     backup = newest_backup(source.absolute())
@@ -147,8 +146,7 @@ def _check_place(path: Path, backup: Path) -> None:
             f"{path} is there already: restore into a new folder, look at it (catalens doctor "
             "--home NEW), then put it in the place of the other while nothing serves it"
         )
-    if backup.resolve() in (path.resolve(), *path.resolve().parents):
-        raise BadRequestError(f"{path} lies in the backup {backup}: name a folder outside of it")
+    require_no_backups(path)
 
 
 class _Restore:

@@ -133,7 +133,7 @@ def verify_home(
     """
     found = Verification(path)
     try:
-        home = Home(path)
+        home = Home(path, as_backup=True)
     except CatalensError as error:
         if not looks_like_home(path):
             raise

@@ -14,6 +14,7 @@ import time
 from collections import namedtuple
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -598,19 +599,50 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_looking_at_a_backup_changes_nothing_in_it(home: Home, tmp_path: Path) -> None:
-    """Checked as a home it stays as it was listed, and a repair of it is refused; what says how
-    files lay on their disk is in no backup."""
+def test_looking_at_a_backup_changes_nothing_in_it(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Checked as a home it stays as it was listed, and every other command is refused, a repair of
+    it too; what says how files lay on their disk is in no backup. It can be restored after that."""
     report = back_up(home, tmp_path / "backups")
     assert not list(report.path.rglob("VERIFIED"))
     before = contents(report.path)
     for words in (["verify"], ["index", "verify"], ["doctor"]):
         cli.run([*words, "--home", str(report.path)])
     assert contents(report.path) == before
-    assert cli.run(["verify", "--repair", "--home", str(report.path)]) == 1
+    for words in (
+        ["verify", "--repair"],
+        ["migrate"],
+        ["index", "erase", "p0"],
+        ["index", "gc"],
+        ["import", str(tmp_path)],
+        ["keys", "list"],
+        ["sync", "add", "erp", "https://shop.example/feed.csv", "--every", "1h"],
+        ["similar", "--product", "p0"],
+        ["undo", "list"],
+    ):
+        capsys.readouterr()
+        assert cli.run([*words, "--home", str(report.path)]) == 1
+        assert "is a backup" in capsys.readouterr().err
     with pytest.raises(BadRequestError, match="is a backup"):
         repair_home(report.path)
     assert contents(report.path) == before
+    restore(report.path, tmp_path / "new")
+
+
+def test_no_home_is_made_in_a_backup_or_among_backups(home: Home, tmp_path: Path) -> None:
+    """Neither by a restore nor anew: the backup could be restored no more, and the folder of
+    backups would take no other. Nothing stays there."""
+    backups = tmp_path / "backups"
+    report = back_up(home, backups)
+    (empty := report.path / "empty").mkdir()
+    for place in (backups / "new", backups / "new" / "home", report.path / "new", empty):
+        for make in (Home.create, partial(restore, backups)):
+            with pytest.raises(BadHomeError, match=r"lies? in the backup|among the backups"):
+                make(place)
+    empty.rmdir()
+    back_up(home, backups)
+    restore(report.path, tmp_path / "new")
 
 
 def test_a_stamp_of_an_older_backup_is_not_restored(home: Home, tmp_path: Path) -> None:
