@@ -96,7 +96,7 @@ def erase(
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:
-        done = rewrite(opened, progress=callback, terms=terms, **given(**options))
+        done = rewrite(opened, progress=callback, terms=terms, again=products, **given(**options))
     outside = erase_outside(opened, cache=cache, pushed=pushed)
     try:
         backups = made_backups(opened)
@@ -109,6 +109,7 @@ def erase(
         "outside": to_plain(outside),
         "backups": [to_plain(made) for made in backups],
         "feeds": SyncSources(opened).makers(),
+        "returns": SyncSources(opened).returns(),
     }
     print_result(document, as_json, _show_erased)
     failed = {**done.failed, **outside.failed}
@@ -139,7 +140,6 @@ def _require_known(catalog: Catalog, products: tuple[str, ...]) -> None:
 
 def _show_erased(found: dict[str, Any]) -> None:
     from indexer.operations.erasure import describe_strays
-    from indexer.operations.sync_source import describe_return
 
     for old, new in found["rewritten"].items():
         click.echo(f"{old} is now {new}")
@@ -171,8 +171,8 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"versions were pushed to {folder}: erase there with --pushed {folder}")
     for made in found["backups"] if rest or found["products"] else ():
         log(f"what was erased may still be in the backup {made['path']}")
-    if found["feeds"] and (rest or found["products"]):
-        log(describe_return(found["feeds"]))
+    for said in found["returns"] if rest or found["products"] else ():
+        log(said)
 
 
 def home_and_terms(home: Path, config: Path | None) -> tuple[Path, RetentionTerms]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -110,6 +110,7 @@ def erase(
     wait_s: float = 60.0,
     progress: OnStage = no_progress,
     terms: RetentionTerms | None = None,
+    again: Sequence[str] | None = None,
 ) -> Erased:
     """Republish every version that still holds a deleted product or photo without it, and remove
     the old ones.
@@ -118,6 +119,8 @@ def erase(
     serves and in the history of activations. Versions that ``index gc`` would remove are removed
     instead. Then embeddings and files of deleted photos are deleted, and the databases are written
     anew, so that no deleted byte stays in them. What came to its end by its term goes first.
+
+    ``again``: as in ``erase_free_text``.
 
     Only what the catalog recorded as deleted goes. What it merely does not name stays: a catalog
     that was lost, or is not this home's, names nothing. Safe to repeat and to interrupt: a run that
@@ -134,12 +137,19 @@ def erase(
             done.failed[home.reviews_file.name] = str(error)
         # before anything is erased: it may say that this is the wrong catalog
         done.strays = stray_photos(home, catalog)
-    _erase_all(home, done, device, wait_s, progress)
+    _erase_all(home, done, device, wait_s, progress, again)
     done.seconds = time.monotonic() - started
     return done
 
 
-def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: OnStage) -> None:
+def _erase_all(
+    home: Home,
+    done: Erased,
+    device: str,
+    wait_s: float,
+    progress: OnStage,
+    again: Sequence[str] | None,
+) -> None:
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
         try:
             # Before the versions, whose rewrites take the model as it is then.
@@ -169,7 +179,7 @@ def _erase_all(home: Home, done: Erased, device: str, wait_s: float, progress: O
         done.vectors = _forget_vectors(home, catalog)
         done.signatures = _forget_signatures(home, catalog)
         done.photos = collect_photos(home, catalog)
-        pids, done.texts = erase_free_text(home, catalog)
+        pids, done.texts = erase_free_text(home, catalog, again)
         done.set_aside = erase_set_aside(home, catalog)
         try:
             clean_reviews(home, catalog)

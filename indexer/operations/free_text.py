@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog.deletions import Deletions
+from indexer.catalog.deletions import DeletedProduct, Deletions
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
@@ -42,6 +42,7 @@ _SINCE_FORMAT_2 = (
     ("field_owners", "owner"),
 )
 _PORTION = 1000
+_NO_PID = -1
 _WAIT_S = 60.0
 _JSON = ("category", "attributes", "fields", "spellings")
 # Whose texts may name rows of a feed: sealed documents, JSON by lines, and logs.
@@ -54,8 +55,13 @@ _FEED_COPIES = ("sync/*.feed*", "start/*.feed*")
 TRAINING_FEED = "start/train.jsonl"
 
 
-def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
+def erase_free_text(
+    home: Home, catalog: Catalog, again: Sequence[str] | None = None
+) -> tuple[list[int], int]:
     """Take the products that were deleted out of all free text of the home.
+
+    ``again``: ids that were erased before, and that a feed may have brought back into its copy and
+    its reports; None: only what is pending is looked for.
 
     Returns their pids, to be settled once everything else is erased too, and how many entries
     changed. Raises ``BusyError``, ``StorageError``.
@@ -65,10 +71,19 @@ def erase_free_text(home: Home, catalog: Catalog) -> tuple[list[int], int]:
     deletions = Deletions(catalog.database)
     salted = deletions.salted()
     products = deletions.pending()
-    if salted is None or not products:
+    if salted is None or (again is None and not products):
         return [], 0
+    # Of no number any more: their reviews and findings went with the first erasure.
+    back = [
+        DeletedProduct(_NO_PID, (salted.mark("id", product_id),))
+        for product_id in again or ()
+        if catalog.pid(product_id) is None
+    ]
     erased = ErasedTexts(
-        salted, products, deletions.photos(), lambda text: living_texts(home, catalog, text)
+        salted,
+        [*products, *back],
+        deletions.photos(),
+        lambda text: living_texts(home, catalog, text),
     )
     count = sum(erase_from(home, catalog, erased) for erase_from in _STORES)
     _forget_copies(home)

@@ -96,15 +96,6 @@ class SyncRun:
     warnings: list[str] = field(default_factory=list)
 
 
-def describe_return(makers: Sequence[str]) -> str:
-    """A sentence on ``SyncSources.makers``."""
-    names = ", ".join(makers)
-    return (
-        f"kept in step with: {names}; a feed that still lists a deleted id makes the product again "
-        "at its next run, so take it out of the feed first"
-    )
-
-
 def parse_period(text: str) -> float:
     """Seconds of ``90s``, ``15m``, ``1h``, ``1d`` or ``1w``. Raises ``BadRequestError``.
 
@@ -201,6 +192,24 @@ class SyncSources:
         """The names of feeds that make products, and so make one again that was erased here and is
         still listed there: a tombstone refuses older versions only, and rows have none."""
         return [source.name for source in self.all() if source.only is None]
+
+    def returns(self) -> list[str]:
+        """Sentences on what may bring a deleted id back; empty where nothing is kept in step."""
+        makers = self.makers()
+        others = [source.name for source in self.all() if source.only is not None]
+        said = []
+        if makers:
+            said.append(
+                f"kept in step with: {', '.join(makers)}; a feed that still lists a deleted id "
+                "makes the product again at its next run, so take it out of the feed first"
+            )
+        if others:
+            said.append(
+                f"fields are kept in step with: {', '.join(others)}; a feed that still lists a "
+                "deleted id brings it back into its copy and the reports of its runs, so take it "
+                "out of the feed first"
+            )
+        return said
 
     # -- history
 

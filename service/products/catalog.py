@@ -19,7 +19,7 @@ from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.core.vectors import evenly_spaced
 from indexer.operations.erasure_audit import ticket as make_ticket
-from indexer.operations.sync_source import SyncSources, describe_return
+from indexer.operations.sync_source import SyncSources
 from service.inference.deadline import Deadline
 from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
@@ -264,8 +264,7 @@ class ProductCatalog:
 
     def _feeds(self, written: Written) -> list[str]:
         """What may bring the product back that a write deleted."""
-        makers = SyncSources(self._home).makers() if written.outcome == "deleted" else []
-        return [describe_return(makers)] if makers else []
+        return SyncSources(self._home).returns() if written.outcome == "deleted" else []
 
     def _stored(
         self, products: Sequence[Product], view: Presentation = PLAIN

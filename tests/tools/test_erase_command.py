@@ -10,6 +10,7 @@ from PIL import Image
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.operations.backup import back_up
+from indexer.operations.sync_source import SyncSources
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tools import cli
 
@@ -55,7 +56,7 @@ def test_feeds_that_may_bring_it_back_are_named(
     home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those that make products, and they do: a tombstone refuses older versions only, and rows of
-    feeds have none. A feed of prices alone makes none."""
+    feeds have none. A feed of prices alone makes none, but names it again."""
     feed, prices = tmp_path / "feed.csv", tmp_path / "prices.csv"
     feed.write_text("product_id,title,image\np0,Anna,a.png\n")
     Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
@@ -65,7 +66,9 @@ def test_feeds_that_may_bring_it_back_are_named(
     assert cli.run(["sync", "add", "prices", str(prices), "--only", "price", *every]) == 0
     capsys.readouterr()
     assert cli.run(["index", "erase", "p1", *place]) == 0
-    assert "kept in step" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "fields are kept in step with: prices; a feed that still lists a deleted id" in said
+    assert "makes the product again" not in said
     assert cli.run(["sync", "add", "daily", str(feed), *every]) == 0
     capsys.readouterr()
     assert cli.run(["index", "erase", "p0", *place]) == 0
@@ -73,3 +76,35 @@ def test_feeds_that_may_bring_it_back_are_named(
     assert cli.run(["sync", "run", "daily", *place]) == 0
     with open_catalog(home) as catalog:
         assert catalog.get("p0").title == "Anna"
+
+
+def test_an_id_that_a_feed_of_prices_brought_back_is_erased_again(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its copy and the reports of its runs name it; the command that the search tells of mends it,
+    and names no other product."""
+    gone, place = "sku-alpha-17", ["--home", str(home.path)]
+    with open_catalog(home) as catalog:
+        put(catalog, gone, add_photo(home, 7))
+    prices = tmp_path / "prices.csv"
+    prices.write_text(f"id,price\n{gone},3\nsku-alpha-170,4\np0,3\n")
+    owned = ["--join", "id", "--only", "price", "--every", "1h"]
+    assert cli.run(["sync", "add", "erp", str(prices), *owned, *place]) == 0
+    assert cli.run(["index", "erase", gone, *place]) == 0
+    assert cli.run(["sync", "run", "erp", *place]) == 0
+    copy = home.path / "sync" / "erp.feed.csv"
+    copy.write_text(prices.read_text())
+    verify = ["index", "verify", "--erased", gone, *place]
+    capsys.readouterr()
+    assert cli.run(verify) == 1
+    said = capsys.readouterr().err
+    assert "sync/erp.feed.csv (id), sync/erp.runs.jsonl (id)" in said
+    assert said.rstrip().endswith(f"run catalens index erase {gone}")
+    assert cli.run(["index", "erase", gone, *place]) == 0
+    assert cli.run(verify) == 0
+    assert not copy.exists()
+    (run,) = SyncSources(home).runs("erp")
+    assert any("'[erased]'" in text for text in run.warnings)
+    copy.write_text(prices.read_text())
+    assert cli.run(["index", "erase", *place]) == 0
+    assert not copy.exists()

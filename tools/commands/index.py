@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,8 @@ def _verify_erased(
         first = ", ".join(f"{entry['where']} ({entry['what']})" for entry in traces.found[:3])
         more = f" and {len(traces.found) - 3} more" if len(traces.found) > 3 else ""
         raise NotErasedError(
-            f"product {product_id!r} is not erased: {first}{more}; run catalens index erase"
+            f"product {product_id!r} is not erased: {first}{more}; run catalens index erase "
+            f"{shlex.quote(product_id)}"
         )
 
 

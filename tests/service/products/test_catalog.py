@@ -300,14 +300,17 @@ def test_the_price_in_force_stands_beside_the_stored_one(own_web: FlaskClient) -
 def test_a_delete_names_the_feeds_that_may_bring_it_back(
     own: Engine, own_web: FlaskClient, tmp_path: Path
 ) -> None:
-    """By name alone: where they lie is the operator's. One that owns prices makes no product."""
+    """By name alone: where they lie is the operator's. One that owns prices makes no product, but
+    brings the id back."""
     for name, only in (("prices", ("price",)), ("daily", None)):
         SyncSources(own.home).add(SyncSource(name, str(tmp_path / "feed.csv"), 3600.0, only=only))
     deleted = own_web.delete("/v1/products/cross-red").get_json()
-    (said,) = deleted["warnings"]
-    assert said.startswith("kept in step with: daily; ")
-    assert str(tmp_path) not in said
+    whole, fields = deleted["warnings"]
+    assert whole.startswith("kept in step with: daily; ")
+    assert fields.startswith("fields are kept in step with: prices; ")
+    assert str(tmp_path) not in whole + fields
     SyncSources(own.home).remove("daily")
+    SyncSources(own.home).remove("prices")
     assert "warnings" not in own_web.delete("/v1/products/cross-blue").get_json()
 
 
