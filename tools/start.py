@@ -67,7 +67,8 @@ class StartPlan:
         from indexer.core.atomic_files import write_sealed_json
 
         self.folder.mkdir(exist_ok=True)
-        write_sealed_json(self.folder / "state.json", asdict(self.state))
+        # The address may hold a token.
+        write_sealed_json(self.folder / "state.json", asdict(self.state), private=True)
 
     def decide(self, text: str) -> None:
         """Print a decision, and remember it."""

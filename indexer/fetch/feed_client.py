@@ -10,7 +10,13 @@ from typing import IO
 
 from urllib3.response import BaseHTTPResponse
 
-from indexer.core.atomic_files import folder_aside, replace_file, storage_failure
+from indexer.core.atomic_files import (
+    PRIVATE_MODE,
+    folder_aside,
+    private_mode,
+    replace_file,
+    storage_failure,
+)
 from indexer.core.errors import UrlFailedError
 from indexer.fetch.http_client import PIECE, PhotoClient, answer_unpacker
 from indexer.fetch.settings import FetchSettings
@@ -60,8 +66,10 @@ class FeedClient(PhotoClient):
         """
         url = self.check(address)
         try:
-            with folder_aside(target) as aside:
+            with folder_aside(target, PRIVATE_MODE) as aside:
                 with (aside / "feed").open("wb") as file:
+                    # Its owner's alone: a shop's feed may list what nobody sees yet.
+                    (aside / "feed").chmod(private_mode(target.parent))
                     self._file = file
                     answer = self.get(url, etag=etag, last_modified=last_modified, total_s=_TOTAL_S)
                 if answer.data is not None:

@@ -218,7 +218,8 @@ def _cover_log(path: Path, erased: ErasedTexts) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    return not path.stat().st_mode & 0o077
+    """Whether it is closed to others; its folder says whether it is to its group."""
+    return not path.stat().st_mode & 0o007
 
 
 def _document(text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import (
     canonical_json,
+    close_file,
     file_stamp,
     read_sealed_json,
     remove_asides,
@@ -42,6 +43,8 @@ class FeedCopy:
         ``UrlFailedError``, ``StorageError``."""
         # What a kill left of an answer.
         remove_asides(self.path.with_name(self._source.name))
+        for path in (self.path, self._state):
+            close_file(path)
         known = {} if whole else self._known()
         client = FeedClient(fetching)
         try:
@@ -74,7 +77,8 @@ class FeedCopy:
             "mark": None if report.skipped.total else self._mark(),
         }
         try:
-            write_sealed_json(self._state, state)
+            # The address may hold a token.
+            write_sealed_json(self._state, state, private=True)
         except OSError as error:
             raise storage_failure(self._state, error) from error
 

@@ -215,8 +215,10 @@ class SyncSources:
 
     def runs(self, name: str) -> list[SyncRun]:
         """The remembered runs, the newest first."""
+        path = self._history(name)
         try:
-            lines = self._history(name).read_bytes().splitlines()
+            close_file(path)
+            lines = path.read_bytes().splitlines()
         except OSError:
             return []
         found = []
@@ -234,7 +236,7 @@ class SyncSources:
         lines = [json.dumps(asdict(entry), ensure_ascii=False) for entry in reversed(kept)]
         path = self._history(name)
         try:
-            write_atomic(path, ("\n".join(lines) + "\n").encode())
+            write_atomic(path, ("\n".join(lines) + "\n").encode(), private=True)
         except OSError as error:
             raise storage_failure(path, error) from error
 

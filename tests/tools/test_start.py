@@ -91,7 +91,9 @@ def test_what_a_training_read_is_private_and_goes(
         lines.append(f"p-{number},{number}.png,Shapes > {KINDS[number % 2]}")
     feed = tmp_path / "feed.csv"
     feed.write_text("\n".join(lines) + "\n")
+    Home.create(tmp_path / "home").path.chmod(0o755)
     plan = job.plan_start(str(feed), tmp_path / "home", ImportOptions(), FetchSettings())
+    assert (plan.folder / "state.json").stat().st_mode & 0o777 == 0o600
     job._import(plan)
     seen = []
 

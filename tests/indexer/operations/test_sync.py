@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -173,6 +174,39 @@ def test_an_address_is_asked_again_only_for_what_changed(
     assert (again.outcome, server.unchanged) == ("unchanged", 1)
     server.body = feed(tmp_path, 3, price=15).encode()
     assert run_source(home, "shop", fetching=private).counts["replaced"] == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes")
+def test_what_a_feed_leaves_is_its_owner_s_alone(
+    home: Home, tmp_path: Path, server: FeedServer
+) -> None:
+    """Its address, which may hold a token, its copy and its history, in a home that others may
+    read; files of a release before are closed when they are used, and an erasure opens none."""
+    server.body = feed(tmp_path, 3).encode()
+    address = f"{server.url}/export/feed.csv?token=SECRET"
+    before = os.umask(0o022)
+    try:
+        home.path.chmod(0o755)
+        add_source(home, source(tmp_path, feed=address, photos_root=str(tmp_path)))
+        for outcome in ("done", "unchanged"):
+            assert run_source(home, "shop", fetching=private(server)).outcome == outcome
+            files = {path.name: path for path in SyncSources(home).folder.iterdir()}
+            ends = ("json", "feed.csv", "state.json", "runs.jsonl")
+            assert {*files} == {f"shop.{end}" for end in ends}
+            assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+            for path in files.values():
+                path.chmod(0o644)
+        history = files["shop.runs.jsonl"]
+        SyncSources(home).add_run("shop", SyncRun(1.0, 2.0, "failed", "row of p0"))
+        history.chmod(0o660)
+        SyncSources(home).folder.chmod(0o770)
+        with open_catalog(home) as catalog:
+            catalog.delete("p0")
+        erase(home)
+        assert "row of [erased]" in history.read_text()
+        assert history.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_a_server_s_failure_is_a_failed_run_and_keeps_the_last_copy(
