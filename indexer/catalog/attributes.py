@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, get_args
 
 from indexer.core.errors import BadDataError
+from indexer.core.nesting import MOST_DEPTH, is_deeper
 
 AttributeType = Literal["string", "number", "bool", "datetime", "list"]
 AttributeValue = str | float | int | bool | list[Any] | None
@@ -88,6 +89,8 @@ def is_missing(value: object) -> bool:
 def is_odd(value: object) -> bool:
     """Whether no type can hold this present value of a feed: an object, a list
     of lists, infinity."""
+    if is_deeper(value):
+        return True
     value = _plain(value)
     parts = value if isinstance(value, list) else [value]
     return not all(
@@ -193,6 +196,7 @@ def read(value: object, wanted: AttributeType) -> AttributeValue:
     """
     if is_missing(value):
         return None
+    _check_depth(value)
     value = _plain(value)
     if wanted == "list":
         parts = (
@@ -228,6 +232,7 @@ def read(value: object, wanted: AttributeType) -> AttributeValue:
 def check(value: object, wanted: AttributeType) -> AttributeValue:
     """``value`` itself if it already has the type ``wanted``. Raises ``ValueError`` with a plain
     reason."""
+    _check_depth(value)
     fits = False
     if wanted == "string":
         fits = isinstance(value, str)
@@ -249,6 +254,12 @@ def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -_INT64 <= value < _INT64 if isinstance(value, int) else math.isfinite(value)
+
+
+def _check_depth(value: object) -> None:
+    """Before anything that recurses over it, as telling it does."""
+    if is_deeper(value):
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
 
 
 def _check_unicode(value: object) -> None:

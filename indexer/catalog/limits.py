@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from indexer.core.errors import BadProductError
+from indexer.core.nesting import MOST_DEPTH, is_deeper
 
 # Characters of a title, of a tag, of a level of a category, of an attribute's name.
 LONGEST_TITLE = 20_000
@@ -44,11 +45,16 @@ def check_given_attributes(given: Mapping[str, Any]) -> None:
 
 
 def check_attribute(name: object, value: object) -> None:
-    """Raise ``BadProductError`` for an attribute whose name or value is too long."""
+    """Raise ``BadProductError`` for an attribute whose name or value is too long, or whose value is
+    nested too deep."""
     if isinstance(name, str) and len(name) > LONGEST_NAME:
         check_length("an attribute's name", name, LONGEST_NAME)
     if isinstance(value, str) and len(value) > LONGEST_VALUE:
         check_length(f"attribute {str(name)[:60]!a}", value, LONGEST_VALUE)
+    elif is_deeper(value):
+        raise BadProductError(
+            f"attribute {str(name)[:60]!a} is nested deeper than {MOST_DEPTH} levels"
+        )
     elif isinstance(value, list):
         what = f"attribute {str(name)[:60]!a}"
         check_count(what, len(value), MOST_ELEMENTS)

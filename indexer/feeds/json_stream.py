@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any, TextIO
 
-from indexer.feeds.table import MOST_DEPTH, MOST_RECORD
+from indexer.core.nesting import MOST_DEPTH
+from indexer.feeds.table import MOST_RECORD
 
 _CHUNK = 1 << 18
 _DECODER = json.JSONDecoder()

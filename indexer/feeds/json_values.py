@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from indexer.feeds.table import MOST_DEPTH
+from indexer.core.nesting import MOST_DEPTH, is_deeper
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A surrogate's escape in JSON text.
@@ -14,20 +14,7 @@ _ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 def too_deep(text: str, value: Any) -> bool:
     """Whether ``value``, read from ``text``, has more levels than a feed may have."""
-    if text.count("[") + text.count("{") <= MOST_DEPTH:
-        return False
-    level = [value]
-    for _ in range(MOST_DEPTH):
-        below: list[Any] = []
-        for part in level:
-            if isinstance(part, dict):
-                below.extend(part.values())
-            elif isinstance(part, list):
-                below.extend(part)
-        level = [part for part in below if isinstance(part, dict | list)]
-        if not level:
-            return False
-    return True
+    return text.count("[") + text.count("{") > MOST_DEPTH and is_deeper(value)
 
 
 def may_hold_surrogates(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,19 @@ class ProductWriter:
 
     def put_batch(self, batch: list[Candidate]) -> None:
         """Check, keep and commit a batch of products."""
-        refused: set[str] = set()
         self._intake.made.clear()
+        try:
+            refused = self._put_prepared(batch)
+        except BaseException:
+            # What was committed stays: its photos have a product.
+            with suppress(CatalensError, OSError):
+                self.collect((), own=self._intake.made)
+            raise
+        self.collect((), own=refused & self._intake.made)
+
+    def _put_prepared(self, batch: list[Candidate]) -> set[str]:
+        """Commit a batch; the photos of what was refused."""
+        refused: set[str] = set()
         for tries_left in reversed(range(_TRIES)):
             prepared = self._prepare(batch)
             writes = [entry for entry in prepared if entry.write is not None]
@@ -124,7 +136,7 @@ class ProductWriter:
             batch = again
             if not batch:
                 break
-        self.collect((), own=refused & self._intake.made)
+        return refused
 
     def delete(self, doomed: Mapping[str, int]) -> None:
         """Erase products, photos that nobody else uses included.

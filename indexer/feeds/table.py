@@ -27,8 +27,6 @@ MOST_RECORDS = 10_000_000
 MOST_RECORD = 4 << 20
 # Lost lines after which a sample of a feed ends.
 _MOST_OF_SAMPLE = 1_000
-# Levels of elements, objects and lists in one another.
-MOST_DEPTH = 64
 
 
 @dataclass(slots=True)

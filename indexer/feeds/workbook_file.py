@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
+from indexer.core.nesting import MOST_DEPTH
 from indexer.feeds.archives import open_zip
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.table import MOST_DEPTH
 from indexer.feeds.xml_items import check_namespaces, has_too_many_names, refuse_names
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.errors import BadDataError
-from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS, MOST_DEPTH
+from indexer.core.nesting import MOST_DEPTH
+from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS
 
 # Elements of one item.
 _MOST_ELEMENTS = 20_000

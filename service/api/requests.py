@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from indexer.core.category_path import format_path, parse_path
+from indexer.core.nesting import MOST_DEPTH, is_deeper
 from indexer.feeds.column_roles import ColumnRole
 from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS
 from indexer.text.tokenizer import MOST_CHARACTERS
@@ -58,6 +59,7 @@ def _category(raw: object) -> object:
     return [part.strip() for part in parse_path(raw)] if isinstance(raw, str) else raw
 
 
+_TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
 Label = Annotated[str, Field(min_length=1, max_length=256)]
@@ -164,9 +166,14 @@ def _json_text(raw: object) -> object:
     if not isinstance(raw, str):
         return raw
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
+        found = json.loads(raw)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except ValueError:
         raise ValueError("not JSON text") from None
+    if is_deeper(found):
+        raise ValueError(_TOO_DEEP)
+    return found
 
 
 def _list_text(raw: object) -> object:
@@ -174,9 +181,10 @@ def _list_text(raw: object) -> object:
     if not isinstance(raw, str) or not raw.startswith("["):
         return raw
     try:
-        return json.loads(raw)
+        found = json.loads(raw)
     except (ValueError, RecursionError):
         return raw
+    return raw if is_deeper(found) else found
 
 
 JsonText = BeforeValidator(_json_text)

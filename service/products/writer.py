@@ -251,7 +251,8 @@ class Writer:
             for content_hash in added:
                 self._photos.add(uploads.data[content_hash], uploads.facts[content_hash])
             return self._catalog.apply(writes) if writes else []
-        except CatalensError:
+        except BaseException:
+            # Whatever it is: a file that no product has is found by no later erasure of a product.
             self._collect((), uploads.made)
             raise
 

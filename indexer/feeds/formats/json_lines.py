@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from indexer.core.nesting import MOST_DEPTH
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.json_values import may_hold_surrogates, too_deep, without_surrogates
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
     LONGEST_COLUMN,
     MOST_COLUMNS,
-    MOST_DEPTH,
     MOST_RECORD,
     LostLines,
     ReadOptions,

@@ -11,11 +11,11 @@ from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
+from indexer.core.nesting import MOST_DEPTH
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
     MOST_COLUMNS,
-    MOST_DEPTH,
     MOST_RECORD,
     LostLines,
     ReadOptions,

@@ -24,6 +24,7 @@ from indexer.catalog.attributes import (
     read,
 )
 from indexer.core.errors import BadDataError
+from tests.indexer.core.test_nesting import nested
 
 
 @pytest.mark.parametrize(
@@ -264,3 +265,15 @@ def test_digits_that_are_no_number_take_time_as_their_length() -> None:
 def test_columns_of_colour_and_pattern_are_known_by_their_names(name: str, said: bool) -> None:
     """What things of any kind have: it may be said of a photo whose kind is not known."""
     assert describes_look(name) is said
+
+
+@pytest.mark.parametrize("levels", [65, 500, 5000])
+def test_a_value_that_is_nested_deep_is_refused_like_any_other(levels: int) -> None:
+    """It is odd for a feed, and no type takes it, however deep it is."""
+    value = [nested(levels)]
+    assert is_odd(value)
+    assert infer([value, 3], text=False) == "number"
+    for wanted in ("string", "list", "number"):
+        for take in (read, check):
+            with pytest.raises(ValueError, match="nested deeper than 64 levels"):
+                take(value, wanted)

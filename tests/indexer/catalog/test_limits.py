@@ -16,6 +16,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadProductError
 from indexer.core.home import Home
 from indexer.core.sqlite import Connection, Error
+from tests.indexer.core.test_nesting import nested
 
 PHOTO = NewPhoto("0" * 64, "PNG", 10, 4, 4, "reference", "/nowhere")
 
@@ -61,6 +62,7 @@ def put(catalog: Catalog, product_id: str = "p", **more: Any) -> None:
             {"attributes": {"a": ["v" * 50_001] * 2}},
             "characters of its elements",
         ),
+        ({}, {"attributes": {"a": nested(500)}}, "'a' is nested deeper than 64 levels"),
         (
             {"attributes": {str(n): "é" * 50_000 for n in range(10)}},
             {"attributes": {str(n): "é" * 50_000 for n in range(11)}},

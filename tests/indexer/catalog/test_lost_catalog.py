@@ -21,6 +21,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import (
     BadHomeError,
     BadProductError,
+    BusyError,
     CatalogBehindError,
     MissingCatalogError,
 )
@@ -310,6 +311,25 @@ def test_a_refused_import_takes_no_photo_that_was_there_before(
     assert len(import_feed(home, data).skipped) == 2
     assert len(list(garbage_collection.photo_files(home))) == PRODUCTS + 1
     assert PhotoStore(home).has_copy(kept.content_hash)
+
+
+@pytest.mark.parametrize("failure", [BusyError("locked"), RecursionError(), KeyboardInterrupt()])
+def test_an_import_that_ends_early_leaves_no_photo_without_a_product(
+    home: Home, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """Whatever ended it: what was committed before has its photos, what was not leaves none."""
+    data = home.path.parent / "feed"
+    data.mkdir()
+    for number in (150, 151):
+        (data / f"{number}.png").write_bytes(photo_bytes(number))
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(Catalog, "apply", fail)
+    with pytest.raises(type(failure)):
+        import_feed(home, data)
+    assert len(list(garbage_collection.photo_files(home))) == PRODUCTS
 
 
 def test_nothing_is_superseded_while_it_is_not_known_what_serves(home: Home) -> None:

@@ -14,10 +14,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog.records import Written
+from indexer.core.errors import BadProductError
 from indexer.imaging.decode import hash_content
 from service.app import create_app
 from service.engine import Engine
 from service.inference.queue import InferenceQueue
+from service.products.writer import Draft
+from tests.indexer.core.test_nesting import nested
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of, first
@@ -164,6 +167,54 @@ def test_a_bad_item_never_fails_the_rest(web: FlaskClient, own: Engine) -> None:
     assert first(web, shot)["product_id"] == "good"
     assert web.get("/v1/products/cross-red").get_json()["title"] == "good too"
     assert files(own) == before | {hash_content(shot)}, "photos of refused items are cleared"
+
+
+@pytest.mark.parametrize("levels", [100, 300, 500, 800])
+def test_an_item_that_is_nested_deep_never_fails_the_rest(
+    web: FlaskClient, own: Engine, levels: int
+) -> None:
+    """However deep: 422 that names the attribute, here and by itself, and no photo stays of it."""
+    before = files(own)
+    deep = {"attributes": {"x": nested(levels)}}
+    results = send(
+        web,
+        put("deep", photo("ring", "black", turn=31), **deep),
+        {"op": "patch", "product_id": "cross-red", **deep},
+        {"op": "patch", "product_id": "cross-tan", "title": "written"},
+    )
+    assert outcomes(results) == [(422, "invalid-request")] * 2 + ["patched"]
+    body = {"images": [base64_of(photo("ring", "black", turn=32))], **deep}
+    form, multipart = {"product": json.dumps(deep)}, "multipart/form-data"
+    alone = [
+        web.put("/v1/products/deep", json=body),
+        web.put("/v1/products/deep", data=form, content_type=multipart),
+        web.patch("/v1/products/cross-red", json=deep),
+    ]
+    problems = [row["problem"] for row in results[:2]]
+    problems += [assert_problem(answer, 422, "invalid-request") for answer in alone]
+    for problem in problems:
+        (fault,) = problem["errors"]
+        assert fault["field"].startswith("attributes.x")
+        assert fault["message"] == "nested deeper than 64 levels"
+    assert files(own) == before
+
+
+@pytest.mark.parametrize(
+    "failure", [BadProductError("no"), RecursionError(), MemoryError(), KeyboardInterrupt()]
+)
+def test_a_write_that_fails_for_any_reason_leaves_no_photo(
+    own: Engine, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """A bug, no memory or the end of the process: no later erasure of a product would find it."""
+    before = files(own)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(own.catalog, "apply", fail)
+    with pytest.raises(type(failure)):
+        own.products.put("new", Draft(photos=(photo("ring", "black", turn=33),)))
+    assert files(own) == before
 
 
 def test_a_batch_is_one_commit(
