@@ -10,7 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexer.core.sqlite import Connection, Database, Schema, chunks, has_table
+from indexer.catalog.table_sums import TableSums, changed_sums
+from indexer.core.sqlite import Connection, Database, Schema, chunks, has_table, table_names
 
 # Beside the catalog's first tables. Rows that an older Catalens wrote have none: triggers of the
 # file take away what stands there of a row that changes, and who knows checksums seals it again.
@@ -22,8 +23,29 @@ CHECKSUMS_TABLE = (
 ROW = "row"
 PARTS = "parts"
 PHOTO = "photo"
-# Small tables, each checked as one.
+# Small tables, each checked as one, by reading it again.
 WHOLE = ("attribute_types", "used_fields", "field_owners")
+# Other tables, each checked as one, by what is written to it: the logs of changes and actions, what
+# an undo needs, orders, what was deleted.
+SUMMED = (
+    "meta",
+    "changes",
+    "stamps",
+    "orphans",
+    "births",
+    "actions",
+    "action_changes",
+    "kept",
+    "kept_types",
+    "kept_decisions",
+    "orders",
+    "order_items",
+    "complements",
+    "tombstones",
+    "deletions",
+    "erased_photos",
+    "given_photos",
+)
 # Table -> the kind of row that it is part of, and the column that holds its number.
 _PARTS = {
     "products": (ROW, "pid"),
@@ -64,7 +86,8 @@ class RowKinds:
     table is checked as one). ``reads``: kind -> statement that gives all parts of rows by number,
     the row's number, 0 and its sequence first. ``tables``: kind -> its own table and column.
     ``sequences``: table -> its column of sequence numbers; where that rises, the checksum is known
-    to be of an older state, and stays till a newer one replaces it.
+    to be of an older state, and stays till a newer one replaces it. ``summed``: tables that are
+    checked as one by ``table_sums``.
     """
 
     parts: Mapping[str, tuple[str, str]]
@@ -72,6 +95,7 @@ class RowKinds:
     tables: Mapping[str, tuple[str, str]]
     whole: tuple[str, ...] = ()
     sequences: Mapping[str, str] = field(default_factory=dict)
+    summed: tuple[str, ...] = ()
 
 
 CATALOG_KINDS = RowKinds(
@@ -80,6 +104,7 @@ CATALOG_KINDS = RowKinds(
     {ROW: ("products", "pid"), PARTS: ("products", "pid"), PHOTO: ("photos", "photo_id")},
     WHOLE,
     {"products": "sequence"},
+    SUMMED,
 )
 
 
@@ -136,6 +161,7 @@ class CheckedDatabase(Database):
         super().__init__(path, schema)
         self._kinds = kinds
         self.rows = TouchedRows(kinds)
+        self._sums = TableSums(kinds.summed)
         # Whether the file has its triggers, by which every release unseals what it changes.
         self._unsealed_by_all = False
         # The connection that has triggers of its own, and the schema that it had then.
@@ -165,11 +191,18 @@ class CheckedDatabase(Database):
         """Note the rows that this connection writes, by triggers of its own: an older Catalens
         meets none."""
         self.rows.clear()
-        version = int(sql.execute("PRAGMA schema_version").fetchone()[0])
-        if self._watching == (sql, version):
-            return
-        tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
-        self._unsealed_by_all = self._trigger_names(tables) <= tables
+        self._sums.clear()
+        version = _schema_version(sql)
+        if self._watching != (sql, version):
+            self._make_watchers(sql)
+            self._watching = (sql, version)
+        self._sums.find(sql)
+
+    def _make_watchers(self, sql: Connection) -> None:
+        tables = table_names(sql)
+        triggers = _trigger_names_of(sql)
+        self._unsealed_by_all = self._trigger_names(tables) <= triggers
+        self._sums.watch(sql)
         there = {row[0] for row in sql.execute("SELECT tbl_name FROM temp.sqlite_master")}
         for kind, keys in self.rows.touched.items():
             sql.create_function(f"catalens_touched_{kind}", 1, keys.add)
@@ -181,32 +214,39 @@ class CheckedDatabase(Database):
                     f"CREATE TEMP TRIGGER touched_{table}_{event} AFTER {event} ON main.{table} "
                     f"BEGIN SELECT catalens_touched_{kind}({number}); END"
                 )
-        self._watching = (sql, version)
+
+    def _sealed_tables(self, tables: set[str]) -> set[str]:
+        return tables.intersection((*self._kinds.parts, *self._kinds.summed))
 
     def _trigger_names(self, tables: set[str]) -> set[str]:
-        there = tables.intersection(self._kinds.parts)
+        there = self._sealed_tables(tables)
         return {self._trigger(table, event) for table in there for event, _ in self._events(table)}
 
+    def _part(self, table: str) -> tuple[str, str]:
+        """The kind of row that a table is part of, and the column that holds its number."""
+        return self._kinds.parts.get(table, (table, "0"))
+
     def _trigger(self, table: str, event: str) -> str:
-        return f"unseal_{self._kinds.parts[table][0]}_by_{table}_{event}"
+        return f"unseal_{self._part(table)[0]}_by_{table}_{event}"
 
     def _events(self, table: str) -> tuple[tuple[str, str], ...]:
         """What takes a checksum away, and the row that says of what. A new row has none yet."""
-        added = (("INSERT", "new"),) if table in self._kinds.whole else ()
+        is_one = table in self._kinds.whole or table in self._kinds.summed
+        added = (("INSERT", "new"),) if is_one else ()
         return (("UPDATE", "old"), ("DELETE", "old"), *added)
 
     def _make_triggers(self, sql: Connection) -> None:
         """Have all releases, older ones too, unseal what they change."""
-        tables = {row[0] for row in sql.execute("SELECT name FROM sqlite_master")}
+        tables = table_names(sql)
         # Of other kinds, which this file had once.
-        for name in tables - self._trigger_names(tables):
+        for name in _trigger_names_of(sql) - self._trigger_names(tables):
             if name.startswith("unseal_"):
                 sql.execute(f"DROP TRIGGER {name}")
-        kinds = sorted(self.rows.touched)
+        kinds = sorted({*self.rows.touched, *self._kinds.summed})
         marks = ",".join("?" * len(kinds))
         sql.execute(f"DELETE FROM checksums WHERE kind NOT IN ({marks})", kinds)
-        for table in tables.intersection(self._kinds.parts):
-            kind, key = self._kinds.parts[table]
+        for table in self._sealed_tables(tables):
+            kind, key = self._part(table)
             for event, row in self._events(table):
                 number = key if key == "0" else f"{row}.{key}"
                 column = self._kinds.sequences.get(table) if event == "UPDATE" else None
@@ -219,11 +259,14 @@ class CheckedDatabase(Database):
 
     def _seal(self, sql: Connection) -> None:
         touched = self.rows.touched
-        if not (any(touched.values()) or any(self.rows.known.values())):
+        new_schema = self._watching is None or self._watching[1] != _schema_version(sql)
+        written = any(touched.values()) or any(self.rows.known.values())
+        if not (written or new_schema or self._sums.changed):
             return
-        if not self._unsealed_by_all:
+        if not self._unsealed_by_all or new_schema:
             sql.execute(CHECKSUMS_TABLE)
             self._make_triggers(sql)
+        self._sums.seal(sql, new_schema)
         for kind in self._kinds.reads:
             known: Sequence[StoredSum] = self.rows.known[kind]
             # What was touched again since is read.
@@ -234,6 +277,14 @@ class CheckedDatabase(Database):
         for name in self._kinds.whole:
             if touched[name]:
                 seal_table(sql, name)
+
+
+def _schema_version(sql: Connection) -> int:
+    return int(sql.execute("PRAGMA schema_version").fetchone()[0])
+
+
+def _trigger_names_of(sql: Connection) -> set[str]:
+    return {row[0] for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
 
 
 def _store(sql: Connection, sums: Sequence[StoredSum]) -> None:
@@ -291,7 +342,7 @@ def changed_rows(sql: Connection, kinds: RowKinds) -> list[str]:
             said.append(f"{len(odd)} rows ({kind}) do not match their checksum")
         if known:
             said.append(f"{len(known)} rows ({kind}) are lost")
-    return said
+    return [*said, *changed_sums(sql, kinds.summed)]
 
 
 def current_checksums(

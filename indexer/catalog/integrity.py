@@ -11,6 +11,7 @@ from indexer.catalog.checksums import (
     PARTS,
     PHOTO,
     ROW,
+    SUMMED,
     WHOLE,
     current_checksums,
     seal_rows,
@@ -20,6 +21,7 @@ from indexer.catalog.checksums import (
 )
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
+from indexer.catalog.table_sums import changed_sums, seal_sum, unsealed_rows
 from indexer.core.sqlite import Connection, Database
 
 _NAMED = 5
@@ -99,6 +101,7 @@ def check_catalog(catalog: Catalog) -> CatalogCheck:
         _check_rows(sql, "product", (ROW, PARTS), state)
         _check_rows(sql, "photo", (PHOTO,), state)
         state.damages += _changed_tables(sql)
+        state.unchecked += sum(unsealed_rows(sql, SUMMED).values())
     return state
 
 
@@ -119,7 +122,10 @@ def seal_catalog(catalog: Catalog) -> int:
         for name in WHOLE:
             if not stored_checksums(sql, name):
                 seal_table(sql, name)
-    return sum(map(len, sealed.values()))
+        unsealed = unsealed_rows(sql, SUMMED)
+        for name in unsealed:
+            seal_sum(sql, name)
+    return sum(map(len, sealed.values())) + sum(unsealed.values())
 
 
 def _check_rows(sql: Connection, noun: str, kinds: Sequence[str], state: CatalogCheck) -> None:
@@ -154,6 +160,7 @@ def _changed_tables(sql: Connection) -> Iterator[str]:
         known = stored_checksums(sql, name).get(0)
         if known is not None and known[1] != table_checksum(sql, name):
             yield f"the table {name} does not match its checksum"
+    yield from changed_sums(sql, SUMMED)
 
 
 def _bad_json(sql: Connection) -> Iterator[str]:

@@ -44,6 +44,10 @@ _BUSY_MS = 30_000
 # batch and every hundredth single write.
 _WRITER_CACHE_KIB = 32 * 1024
 _WRITER_LOG_PAGES = 4000
+# Prepared statements that it keeps, more than it ever says, with those that make its triggers:
+# pysqlite3 drops the one that was used least, so that in a full cache all newer ones drop one
+# another at each use.
+_WRITER_STATEMENTS = 1000
 # Bound values of one statement: SQLite's limit was 999 before version 3.32.
 _PORTION = 900
 # What says nothing of a file: the same read succeeds when there is room, or rights, or a turn.
@@ -131,6 +135,11 @@ def copy_file(path: Path, target: Path) -> None:
 def has_table(sql: Connection, name: str) -> bool:
     """Whether the file has a table of this name."""
     return sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
+
+
+def table_names(sql: Connection) -> set[str]:
+    """The names of the file's tables."""
+    return {row[0] for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def read_meta(sql: Connection, key: str) -> str | None:
@@ -393,15 +402,15 @@ class Database:
     def _common_connection(self) -> Connection:
         with self._opening:
             if self._common is None:
-                self._common = self._connect()
+                self._common = self._connect(cached_statements=_WRITER_STATEMENTS)
                 if not self.schema.remedy:
                     self._common.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
                     self._common.execute(f"PRAGMA wal_autocheckpoint = {_WRITER_LOG_PAGES}")
             return self._common
 
-    def _connect(self) -> Connection:
+    def _connect(self, **more: int) -> Connection:
         # Closed by another thread in close(), and one writes for all threads: no check of threads.
-        options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+        options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False, **more}
         if self.in_memory:
             connection = library.connect(":memory:", **options)
         else:

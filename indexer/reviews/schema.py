@@ -71,4 +71,5 @@ ROW_KINDS = RowKinds(
         ),
     },
     tables={"review": ("reviews", "review_id"), "entry": ("log", "entry")},
+    summed=("meta", "alarms", "tallies", "redactions", "catalog_heads", "body_hashes"),
 )

@@ -126,9 +126,11 @@ def test_a_changed_review_is_found(home: Home) -> None:
             for (name,) in sql.execute(query).fetchall():
                 sql.execute(f"DROP TRIGGER {name}")
             sql.execute("UPDATE previews SET jpeg = 'jqeg' WHERE review_id = 2")
-            sql.execute("UPDATE reviews SET state = 'open' WHERE review_id = 1")
-    (damage,) = verify_home(home.path).damages
+            sql.execute("UPDATE reviews SET opened = 'today' WHERE review_id = 1")
+            sql.execute("UPDATE tallies SET count = 9")
+    damage, table = verify_home(home.path).damages
     assert damage.what == "2 rows (review) do not match their checksum"
+    assert table.what == "the table tallies does not match its checksum"
     assert "catalens restore FROM" in damage.mend
     assert repair_home(home.path) == []
 

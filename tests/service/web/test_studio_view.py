@@ -154,8 +154,9 @@ def test_numbers_are_those_of_metrics(open_page: Callable[..., Any], engine: Eng
     # more routes than a screen shows, each called more often than the one looked for
     page.evaluate(
         """async () => {
-          const names = ['info', 'catalog', 'categories', 'tags', 'index/versions', 'jobs', 'reviews',
-            'actions', 'profiles', 'decisions', 'facets', 'products', 'moderation', 'policies'];
+          const names = ['whoami', 'facets', 'products', 'products/none', 'products/none/similar',
+            'classes', 'actions', 'indexes', 'schema', 'imports', 'jobs', 'jobs/none', 'reviews',
+            'reviews/none'];
           for (const name of [...names, ...names]) await fetch(`/v1/${name}`);
         }"""
     )
