@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -130,11 +131,7 @@ class Home:
                 )
             require_no_backups(folder)
             folder.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
-            # One that a group may write was shared on purpose; of another's, ``doctor`` says it.
-            mode = folder.stat().st_mode
-            if mode & 0o007 and not mode & 0o020:
-                with suppress(OSError):
-                    folder.chmod(PRIVATE_MODE)
+            close_folder(folder)
             write_sealed_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
 
@@ -306,10 +303,20 @@ class Home:
         return lock
 
 
+def close_folder(folder: Path) -> None:
+    """Close the folder of a new home to all other users. One that a group may write was shared on
+    purpose; of another's, ``doctor`` says it."""
+    mode = folder.stat().st_mode
+    if mode & 0o007 and not mode & 0o020:
+        with suppress(OSError):
+            folder.chmod(PRIVATE_MODE)
+
+
 def require_no_backups(folder: Path) -> None:
     """Raise ``BadHomeError`` for a new home in a backup, or in a folder of backups: that would be
     restored no more, and this would take no other."""
-    place = folder.resolve()
+    # Of a link that leads to itself too, which whoever makes the folder refuses.
+    place = Path(os.path.realpath(folder))
     for above in place.parents:
         if (above / BACKUP_LIST).exists():
             raise BadHomeError(f"{folder} lies in the backup {above}: name a folder outside of it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from indexer.core.errors import (
     DiskFullError,
     NewerFormatError,
 )
-from indexer.core.home import Home, require_no_backups
+from indexer.core.home import Home, close_folder, require_no_backups
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.operations.backup_files import (
@@ -95,11 +96,13 @@ def restore(
     path = path.absolute()
     backup = newest_backup(source.absolute())
     made = read_list(backup)
-    _check_place(path, backup)
+    _check_place(path)
+    # A link to an empty folder stays, and that folder holds the home.
+    final = path.resolve() if path.is_symlink() else path
     needed = made.photo_bytes + sum(file.size for file in made.files.values()) + _SPARE_BYTES
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place = _place_of(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        place = _place_of(final)
         free = shutil.disk_usage(place.parent).free
         if free < needed:
             raise DiskFullError(
@@ -110,13 +113,14 @@ def restore(
             done = _Restore(backup, made, aside, progress)
             done.copy(partial=partial)
             report = _examined(aside, backup, made, done.left_out)
-            if place != path:
-                _check_place(path, backup)
-                publish_into(aside, path, _LAST)
+            if place != final:
+                _check_place(final)
+                close_folder(final)
+                publish_into(aside, final, _LAST)
             else:
-                if path.is_dir():
-                    path.rmdir()
-                publish_folder(aside, path)
+                if final.is_dir():
+                    final.rmdir()
+                publish_folder(aside, final)
     except OSError as error:
         raise storage_failure(Path(error.filename or path), error) from error
     report.home = path
@@ -125,9 +129,19 @@ def restore(
 
 def _place_of(path: Path) -> Path:
     """Beside what the home is put together: itself, or a name in it where an empty folder is there
-    that cannot be replaced: a mount point, one in a folder of another user."""
-    fixed = path.is_dir() and (path.is_mount() or not os.access(path.parent, os.W_OK))
-    return path / _ASIDE if fixed else path
+    that cannot be replaced."""
+    return path / _ASIDE if path.is_dir() and _is_fixed(path) else path
+
+
+def _is_fixed(path: Path) -> bool:
+    """Whether a folder stays where it is: a mount point, one that holds what may stay in it, one in
+    a folder of another user, or of all."""
+    return (
+        path.is_mount()
+        or any(path.iterdir())
+        or not os.access(path.parent, os.W_OK)
+        or bool(path.parent.stat().st_mode & stat.S_ISVTX)
+    )
 
 
 def _is_empty(path: Path) -> bool:
@@ -140,7 +154,13 @@ def _is_empty(path: Path) -> bool:
     )
 
 
-def _check_place(path: Path, backup: Path) -> None:
+def _check_place(path: Path) -> None:
+    """Raises ``BadHomeError`` where no home can be made."""
+    if path.is_symlink() and not path.exists():
+        raise BadHomeError(
+            f"{path} is a link to {path.readlink()}, where nothing is: make that folder, or name "
+            "another"
+        )
     if path.exists() and not (path.is_dir() and _is_empty(path)):
         raise BadHomeError(
             f"{path} is there already: restore into a new folder, look at it (catalens doctor "

@@ -24,7 +24,8 @@ def restore(source: Path, home: Path, partial: bool, as_json: bool) -> None:
     """Make a new home from a backup.
 
     FROM is one backup, or a folder of them, of which the newest is taken. Every
-    file is checked. The home must not be there yet, or be an empty folder.
+    file is checked. The home must not be there yet, or be an empty
+    folder, or a link to one.
     """
     from indexer.operations.restore import restore as job
 

@@ -14,10 +14,11 @@ import pytest
 
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import canonical_json
-from indexer.core.errors import BadBackupError, CatalensError
+from indexer.core.errors import BadBackupError, BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.core.sqlite import connect
 from indexer.duplicates.hash_store import SignatureStore
+from indexer.operations import restore as restoring
 from indexer.operations.backup import back_up
 from indexer.operations.made_backups import made_backups
 from indexer.operations.restore import restore
@@ -227,3 +228,41 @@ def test_an_empty_folder_that_cannot_be_replaced_is_filled(
     assert verify_home(path).intact
     with pytest.raises(CatalensError, match="is there already"):
         restore(backup, path)
+
+
+def test_a_folder_that_is_as_good_as_empty_is_filled(backup: Path, tmp_path: Path) -> None:
+    """One with what a file system makes, one with what a killed restore left, one in a folder of
+    all, and one that a link leads to, which stays a link: no copy is made in vain. It is its
+    owner's alone then."""
+    (tmp_path / "found" / "lost+found").mkdir(parents=True)
+    (tmp_path / "killed" / ".restored.1.0123abcd.tmp" / "photos").mkdir(parents=True)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all").chmod(0o1777)
+    (tmp_path / "all" / "mine").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for name in ("found", "killed", "all/mine"):
+        (tmp_path / name).chmod(0o755)
+    for name in ("found", "killed", "link", "all/mine"):
+        report = restore(backup, tmp_path / name)
+        assert (report.home, report.products) == (tmp_path / name, 2)
+        assert not list((tmp_path / name).glob(".*"))
+        assert verify_home(tmp_path / name).intact
+        assert (tmp_path / name).stat().st_mode & 0o077 == 0
+    assert (tmp_path / "link").is_symlink()
+    assert Home(tmp_path / "disk").path.is_dir()
+
+
+@pytest.mark.parametrize("leads_to", ["nowhere", "home", "itself", "backup"])
+def test_a_link_that_cannot_be_filled_is_refused_before_the_copy(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads_to: str
+) -> None:
+    """To nothing, as to a disk that is not mounted, to a home, to itself, or into a backup."""
+    places = {"nowhere": tmp_path / "disk" / "shop", "home": tmp_path / "home"}
+    places |= {"itself": tmp_path / "link", "backup": backup / "empty"}
+    (backup / "empty").mkdir()
+    (tmp_path / "link").symlink_to(places[leads_to])
+    monkeypatch.setattr(restoring, "copy_hashed", lambda *_: pytest.fail("copied"))
+    with pytest.raises(BadHomeError, match=r"where nothing is|is there already|in the backup"):
+        restore(backup, tmp_path / "link")
+    assert not (tmp_path / "disk").exists()
