@@ -197,8 +197,12 @@ def free_port(wanted: int | None) -> int:
 
 
 def serve(home: Path, *, port: int | None = None) -> None:
-    """Serve the page until interrupted; the server prints its address."""
+    """Serve the page until interrupted; the server prints its address. What the home's last service
+    kept is kept as long."""
+    from indexer.core.home import Home
     from service.app import serve as run
     from service.settings import Settings
+    from tools.settings_options import last_retention
 
-    run(Settings.make(home=home, port=free_port(port)))
+    kept = last_retention(Home(home))
+    run(Settings.make(home=home, port=free_port(port), **kept))

@@ -16,11 +16,10 @@ from tools.options import (
     json_option,
 )
 from tools.output import log, print_result, print_table, stages, to_plain
-from tools.settings_options import config_option, settings_of
+from tools.settings_options import config_option, retention_settings
 
 if TYPE_CHECKING:
     from indexer.catalog.store import Catalog
-    from indexer.operations.retention import RetentionTerms
 
 _MOST_NAMED = 5
 
@@ -82,8 +81,8 @@ def erase(
 
     if ticket is not None and len(products) != 1:
         raise click.UsageError("--ticket is of one product: give one ID")
-    place, terms = home_and_terms(home, config)
-    opened = Home(place)
+    settings = retention_settings(home, config)
+    opened = Home(settings.home)
     with open_catalog(opened) as catalog:
         _require_known(catalog, products)
         for product_id in dict.fromkeys(products):
@@ -96,6 +95,7 @@ def erase(
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:
+        terms = settings.retention_terms
         done = rewrite(opened, progress=callback, terms=terms, again=products, **given(**options))
     outside = erase_outside(opened, cache=cache, pushed=pushed)
     try:
@@ -173,14 +173,3 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"what was erased may still be in the backup {made['path']}")
     for said in found["returns"] if rest or found["products"] else ():
         log(said)
-
-
-def home_and_terms(home: Path, config: Path | None) -> tuple[Path, RetentionTerms]:
-    """The home that is meant, and its terms of retention as the service has them.
-
-    Raises ``BadSettingsError``.
-    """
-    from service.settings import RETENTION_SETTINGS
-
-    settings = settings_of(home, config, RETENTION_SETTINGS)
-    return settings.home, settings.retention_terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 from tools.options import AnyPath
 
 if TYPE_CHECKING:
+    from indexer.core.home import Home
     from service.settings import Settings
 
 config_option = click.option(
@@ -35,3 +37,30 @@ def settings_of(
     source = click.get_current_context().get_parameter_source("home")
     named = {} if source is ParameterSource.DEFAULT else {"home": home}
     return load_settings({**named, **(options or {})}, config=config, only={"home", *names})
+
+
+def retention_settings(home: Path, config: Path | None) -> Settings:
+    """``settings_of`` for the terms of retention. Without ``config``, those that the environment
+    does not give are as the service had them that ran last on the home.
+
+    Raises ``BadSettingsError``, ``BadHomeError``.
+    """
+    from indexer.core.home import Home
+    from service.settings import RETENTION_SETTINGS
+
+    settings = settings_of(home, config, RETENTION_SETTINGS)
+    if config is not None:
+        return settings
+    last = last_retention(Home(settings.home))
+    given = settings.model_fields_set
+    return settings.replace(**{name: last[name] for name in last.keys() - given})
+
+
+def last_retention(home: Home) -> dict[str, float]:
+    """The settings of retention as the service had them that ran last on ``home``; none where none
+    did. Raises ``BadHomeError``."""
+    from indexer.operations.retention_terms import remembered_terms
+    from service.settings import RETENTION_SETTINGS
+
+    terms = remembered_terms(home)
+    return {} if terms is None else dict(zip(RETENTION_SETTINGS, astuple(terms), strict=True))

@@ -109,6 +109,7 @@ PLACES: Sequence[DataPlace] = (
         (
             "home.json",
             "CLOCK",
+            "TERMS",
             "moderation.json",
             "duplicates.json",
             "quality.json",
@@ -117,7 +118,7 @@ PLACES: Sequence[DataPlace] = (
             "pushed.json",
             "backups.json",
         ),
-        "format, thresholds, words, folders of pushed versions and backups; no products",
+        "format, terms, thresholds, words, folders of pushed versions and backups; no products",
         "by hand",
     ),
     DataPlace("alerts", ("alerts.json",), "which alerts are on and what they said"),

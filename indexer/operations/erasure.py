@@ -59,7 +59,8 @@ from indexer.operations.garbage_collection import (
     tidy_locked,
 )
 from indexer.operations.jobs import Jobs
-from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.operations.retention import end_terms
+from indexer.operations.retention_terms import RetentionTerms
 from indexer.operations.set_aside import erase_set_aside
 from indexer.recommendation.orders import salt_orders
 from indexer.reviews.erased_previews import clean as clean_reviews
@@ -352,7 +353,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.nice(10)
     end_with_parent()
     limit_worker()
-    terms = RetentionTerms(**json.loads(more[0])) if more else RetentionTerms()
+    terms = RetentionTerms(**json.loads(more[0])) if more else None
     try:
         done = erase(Home(path), terms=terms)
     except CatalensError as error:

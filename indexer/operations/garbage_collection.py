@@ -23,7 +23,8 @@ from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, Di
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
-from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.operations.retention import end_terms
+from indexer.operations.retention_terms import RetentionTerms
 from indexer.reviews.store import forget_photos
 
 IN_FLIGHT_S = 900.0  # a photo's file may be this much older than the product that will name it

@@ -10,33 +10,18 @@ from indexer.catalog.deletions import Deletions
 from indexer.catalog.portions import pause_since
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
-from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
 from indexer.core.home import Home
 from indexer.core.home_clock import clock_fault, note_time
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import Jobs
+from indexer.operations.retention_terms import RetentionTerms, remembered_terms
 from indexer.operations.set_aside import end_set_aside, is_set_aside_due
 from indexer.reviews.redaction import redact_before
-from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS, Reviews, days_ago, open_reviews
+from indexer.reviews.store import Reviews, days_ago, open_reviews
 
 _DAY_S = 86_400.0
 # Products whose replaced values are forgotten in one transaction.
 _PORTION = 2000
-
-
-@dataclass(frozen=True)
-class RetentionTerms:
-    """How many days what is kept of people's work stays; 0: it has no end of its own."""
-
-    # Photos of reviews since the decision, and of reviews that nobody decides since they came in.
-    review_photos: float = KEPT_DAYS
-    open_review_photos: float = WAITING_DAYS
-    # Reasons, tags and texts read from photos, in decided reviews and in feedback.
-    review_texts: float = 0.0
-    # What a job that ended reported; it may name rows of a feed.
-    jobs: float = 30.0
-    # What was replaced, for its undo. That of an erased product goes with it.
-    undo: float = UNDO_DAYS
 
 
 @dataclass
@@ -55,10 +40,11 @@ class EndedTerms:
 def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None) -> EndedTerms:
     """Delete what came to its end, and write the file of reviews anew where something went.
 
-    Nothing where the clock is far from what the home has seen: what went does not come back. Raises
-    ``BusyError`` where another process reads that file: the next run tries again.
+    Without ``terms`` it is by those of the service that ran last, where one did. Nothing where the
+    clock is far from what the home has seen: what went does not come back. Raises ``BusyError``
+    where another process reads that file: the next run tries again.
     """
-    terms = terms or RetentionTerms()
+    terms = terms or remembered_terms(home) or RetentionTerms()
     done = EndedTerms(held=note_clock(home, catalog))
     if done.held is not None:
         return done

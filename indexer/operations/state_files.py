@@ -20,6 +20,7 @@ from indexer.core.regular_files import read_json
 from indexer.index.pushed import pushed_folders
 from indexer.operations.damaged_jobs import job_damage, job_folders
 from indexer.operations.made_backups import made_backups
+from indexer.operations.retention_terms import TERMS_FILE, remembered_terms
 from indexer.text.glossary import glossary_damage, glossary_file
 
 # Made again when they are needed; a repair takes damaged ones away.
@@ -86,7 +87,7 @@ def check_state(home: Home) -> StateCheck:
 
 def _paths(home: Home) -> Iterator[Path]:
     yield from job_folders(home)
-    patterns = ("*.json", "sync/*.json", "start/state.json", SECRET_FILE, CLOCK_FILE)
+    patterns = ("*.json", "sync/*.json", "start/state.json", SECRET_FILE, CLOCK_FILE, TERMS_FILE)
     for pattern in (*patterns, "indexes/ACTIVATIONS", FOLDED, COUNTER):
         yield from home.path.glob(pattern)
 
@@ -100,6 +101,8 @@ def _check(home: Home, path: Path) -> Iterator[StateDamage]:
             made_backups(home)
         elif name == SECRET_FILE:
             read_secret(path)
+        elif name == TERMS_FILE:
+            remembered_terms(home)
         elif name == FOLDED:
             read_sealed_texts(path)
         elif name == COUNTER:

@@ -11,7 +11,8 @@ from indexer.catalog.store import Catalog
 from indexer.core.home import Home
 from indexer.operations import erasure
 from indexer.operations.garbage_collection import IN_FLIGHT_S
-from indexer.operations.retention import RetentionTerms, is_due, note_clock
+from indexer.operations.retention import is_due, note_clock
+from indexer.operations.retention_terms import RetentionTerms, remember_terms
 from service.background.leadership import Leadership
 from service.background.worker_process import WorkerProcess
 
@@ -22,7 +23,8 @@ class Eraser:
 
     Deletions of half that time share one rewrite; the other half is for the rewrite itself. How
     long a deletion waited before this service led the home is not known, so what is found then is
-    erased at once. A kill of the service or of the worker harms neither.
+    erased at once. A kill of the service or of the worker harms neither. Its terms are noted in the
+    home, for commands that are told none.
     """
 
     name = "erasure"
@@ -62,6 +64,7 @@ class Eraser:
         if now < self._check_at or not self._leadership.holds():
             return
         self._check_at = now + min(60.0, self.longest_wait_s)
+        remember_terms(self._home, self._terms)
         if not self._is_due():
             self._due = None
         elif self._due is None:

@@ -21,7 +21,7 @@ from pydantic import (
 from indexer.core.errors import BadSettingsError
 from indexer.core.home import KEYS_FILE
 from indexer.duplicates.print_limit import PRINTS_DIFFER
-from indexer.operations.retention import UNDO_DAYS, RetentionTerms
+from indexer.operations.retention_terms import UNDO_DAYS, RetentionTerms
 from indexer.quality.profiles import profile
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS
 from service.settings.alerts import AlertSettings

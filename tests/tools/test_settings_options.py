@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from PIL import Image
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.core.home_clock import CLOCK_FILE
+from indexer.operations.retention_terms import TERMS_FILE, RetentionTerms, remember_terms
+from indexer.reviews.store import days_ago
 from service.query.photo_urls import FETCH_SETTINGS, fetch_settings
 from service.settings import RETENTION_SETTINGS, Settings
 from tests.indexer.index_build.test_pipeline import add_photo, put
 from tests.tools.test_options import every_option
 from tools import cli
+from tools.demo import serve as serve_demo
 
 # Every command with --config but ``serve``, whose options are the settings themselves.
 COMMANDS = (
@@ -58,6 +62,8 @@ def test_wrong_settings_change_nothing(
     home = a_home(tmp_path / "home")
     before = state(home)
     file = tmp_path / "shop.toml"
+    if words == ["undo", "a1"] and wrong is not None:
+        wrong = "undo_day = 3"  # it follows no setting: what is misspelt is all that it refuses
     if wrong is not None:
         file.write_text(f"{wrong}\n[alerts]\nsmtp = 3\n")
     assert cli.run([*words, "--home", str(home.path), "--config", str(file)]) == 1
@@ -86,6 +92,61 @@ def test_the_home_of_the_file_is_meant(
     monkeypatch.setenv("CATALENS_HOME", "catalens-home")
     cli.run([*words, "--config", "shop.toml"])
     assert "no catalens home" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["index", "gc"], ["index", "erase"]], ids=" ".join)
+def test_what_the_service_keeps_stays(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A command that is told no terms ends nothing that the home's last service keeps; what the
+    environment or a settings file says goes before. Damaged ones end nothing at all."""
+    home = a_home(tmp_path / "home")
+    place = ["--home", str(home.path)]
+
+    def until() -> str:
+        capsys.readouterr()
+        assert cli.run(["undo", "list", "--writes", "--json", *place]) == 0
+        found = json.loads(capsys.readouterr().out)["actions"][0]
+        return str(found["state"] + found["until"][:4])
+
+    with open_catalog(home) as catalog:
+        catalog.patch("p0", {"title": "before"})
+        catalog.patch("p0", {"title": "after"})
+        with catalog.database.transaction() as sql:
+            sql.execute("UPDATE actions SET at = ?", (days_ago(50),))
+    remember_terms(home, RetentionTerms(undo=3650.0))
+    assert cli.run([*words, *place]) == 0
+    year = days_ago(50 - 3650)[:4]
+    assert until() == f"undoable{year}"
+    (home.path / TERMS_FILE).write_text("{")
+    assert cli.run([*words, *place]) == 1
+    assert "TERMS is not readable" in capsys.readouterr().err
+    (home.path / TERMS_FILE).unlink()
+    monkeypatch.setenv("CATALENS_UNDO_DAYS", "365")
+    assert cli.run([*words, *place]) == 0
+    assert until().startswith("undoable")
+    remember_terms(home, RetentionTerms(undo=3650.0))
+    assert until() == f"undoable{days_ago(50 - 365)[:4]}"
+    monkeypatch.delenv("CATALENS_UNDO_DAYS")
+    (tmp_path / "shop.toml").write_text("review_photos_days = 3\n")
+    assert cli.run([*words, *place, "--config", str(tmp_path / "shop.toml")]) == 0
+    assert until().startswith("expired")
+
+
+def test_the_page_of_the_first_hour_keeps_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``catalens start`` again, on a home that a service with other terms had."""
+    home = a_home(tmp_path / "home")
+    seen: list[Settings] = []
+    monkeypatch.setattr("service.app.serve", seen.append)
+    serve_demo(home.path)
+    remember_terms(home, RetentionTerms(undo=3650.0))
+    serve_demo(home.path)
+    assert [settings.undo_days for settings in seen] == [30, 3650]
 
 
 def test_a_host_to_listen_on_needs_a_key_only_to_listen(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tools.erase_command import erase, home_and_terms
+from tools.erase_command import erase
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.options import (
     AnyPath,
@@ -23,7 +23,7 @@ from tools.options import (
     json_option,
 )
 from tools.output import log, print_result, print_table, say, stages
-from tools.settings_options import config_option
+from tools.settings_options import config_option, retention_settings
 
 BUILD = "indexer.index_build.pipeline:BuildOptions"
 
@@ -324,18 +324,19 @@ def gc(home: Path, config: Path | None, accept_clock: bool, as_json: bool) -> No
     is compacted below the oldest version left; embeddings and decision layers that no version needs
     are deleted, and so is what killed processes left half-written. What came to its end by the
     settings review_photos_days, open_review_photos_days, review_texts_days, job_days and undo_days
-    goes too; nothing where the clock is more than 7 days ahead of what the home has seen, or an
+    goes too, where neither --config nor the environment gives them as the home's last service had
+    them; nothing where the clock is more than 7 days ahead of what the home has seen, or an
     hour behind: by --accept-clock it is taken as right.
     """
     from indexer.core.home import Home
     from indexer.core.home_clock import accept_time
     from indexer.operations.garbage_collection import tidy
 
-    place, terms = home_and_terms(home, config)
-    opened = Home(place)
+    settings = retention_settings(home, config)
+    opened = Home(settings.home)
     if accept_clock:
         accept_time(opened)
-    print_result(tidy(opened, terms), as_json, _show_tidied)
+    print_result(tidy(opened, settings.retention_terms), as_json, _show_tidied)
 
 
 def _show_tidied(found: dict[str, Any]) -> None:

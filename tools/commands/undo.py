@@ -9,7 +9,7 @@ import click
 
 from tools.options import home_option, json_option
 from tools.output import log, print_result, print_table, progress
-from tools.settings_options import config_option, settings_of
+from tools.settings_options import config_option, retention_settings, settings_of
 
 _LIST = "list"
 
@@ -43,7 +43,10 @@ def undo(
     from indexer.operations.undo import list_actions
     from indexer.operations.undo import undo as take_back
 
-    settings = settings_of(home, config, ("undo_days",))
+    if action == _LIST:
+        settings = retention_settings(home, config)
+    else:
+        settings = settings_of(home, config, ())
     opened = Home(settings.home)
     with open_catalog(opened) as catalog:
         if action == _LIST:

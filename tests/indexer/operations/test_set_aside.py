@@ -11,7 +11,8 @@ from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.operations import set_aside
 from indexer.operations.data_places import place_of
-from indexer.operations.retention import RetentionTerms, end_terms, is_due
+from indexer.operations.retention import end_terms, is_due
+from indexer.operations.retention_terms import RetentionTerms
 from indexer.operations.set_aside import erase_set_aside
 from tests.indexer.index_build.test_pipeline import add_photo
 

@@ -30,7 +30,8 @@ from indexer.index_build.pipeline import build_index
 from indexer.operations import retention
 from indexer.operations import undo as operations_undo
 from indexer.operations.feed_import import run_import
-from indexer.operations.retention import RetentionTerms, end_terms, is_due
+from indexer.operations.retention import end_terms, is_due
+from indexer.operations.retention_terms import RetentionTerms
 from indexer.operations.undo import list_actions, undo
 from service.app import create_app
 from service.background import worker_process

@@ -25,7 +25,8 @@ from indexer.core.sqlite import IntegrityError, connect
 from indexer.feeds.importer import import_feed
 from indexer.operations.garbage_collection import tidy
 from indexer.operations.import_job import import_upload
-from indexer.operations.retention import RetentionTerms, end_terms
+from indexer.operations.retention import end_terms
+from indexer.operations.retention_terms import RetentionTerms
 from indexer.operations.verification import verify_home
 from indexer.reviews import store
 from indexer.reviews.erased_previews import clean

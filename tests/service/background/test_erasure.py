@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from indexer.operations.retention import RetentionTerms
+from indexer.operations.retention_terms import RetentionTerms, remembered_terms
 from indexer.reviews.store import Preview, days_ago, open_reviews
 from service.background import worker_process
 from service.background.erasure import Eraser
@@ -39,6 +39,7 @@ def test_the_leader_s_eraser_runs_one_thread(own: Engine, monkeypatch: pytest.Mo
     for eraser in erasers:
         eraser.poll()
         assert eraser.longest_wait_s == 3, "polled in time, whatever poll_s says"
+    assert remembered_terms(own.home) == own.settings.retention_terms, "for commands"
     ((command, options),) = started
     assert command[1:4] == ["-m", "indexer.operations.erasure", str(own.home.path)]
     assert RetentionTerms(**json.loads(command[4])) == own.settings.retention_terms

@@ -1,0 +1,67 @@
+"""Terms of retention: how long what a home keeps of people's work stays, and who last said so."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
+from indexer.core.errors import BadHomeError, ReadOnlyError
+from indexer.core.home import Home
+from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS
+
+TERMS_FILE = "TERMS"
+
+
+@dataclass(frozen=True)
+class RetentionTerms:
+    """How many days what is kept of people's work stays; 0: it has no end of its own."""
+
+    # Photos of reviews since the decision, and of reviews that nobody decides since they came in.
+    review_photos: float = KEPT_DAYS
+    open_review_photos: float = WAITING_DAYS
+    # Reasons, tags and texts read from photos, in decided reviews and in feedback.
+    review_texts: float = 0.0
+    # What a job that ended reported; it may name rows of a feed.
+    jobs: float = 30.0
+    # What was replaced, for its undo. That of an erased product goes with it.
+    undo: float = UNDO_DAYS
+
+
+def remember_terms(home: Home, terms: RetentionTerms) -> None:
+    """Note the terms that a service ends things by: a command that is told none must not end what
+    the service keeps for longer. Raises as ``Home.require``."""
+    home.require()
+    with suppress(BadHomeError):
+        if remembered_terms(home) == terms:
+            return
+    # A read-only home is not cleared up either.
+    with suppress(OSError, ReadOnlyError):
+        write_sealed_json(home.path / TERMS_FILE, asdict(terms))
+
+
+def remembered_terms(home: Home) -> RetentionTerms | None:
+    """The terms of the service that ran last; None where none did. Raises ``BadHomeError``."""
+    path = home.path / TERMS_FILE
+    try:
+        stored = read_sealed_json(path)
+        names = [field.name for field in fields(RetentionTerms)]
+        return RetentionTerms(**{name: _days(stored[name]) for name in names if name in stored})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise BadHomeError(
+            f"{path} is not readable: {error}; start the service (catalens serve), which writes "
+            "its terms of retention there, or name its settings with --config"
+        ) from error
+
+
+def _days(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number of days")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{value!r} is no number of days")
+    return float(value)

@@ -1,0 +1,77 @@
+"""Terms of the service that ran last: noted in the home, and never guessed where damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import write_sealed_json
+from indexer.core.errors import BadHomeError, CatalensError
+from indexer.core.home import Home
+from indexer.operations.backup import back_up
+from indexer.operations.restore import restore
+from indexer.operations.retention_terms import (
+    TERMS_FILE,
+    RetentionTerms,
+    remember_terms,
+    remembered_terms,
+)
+from indexer.operations.state_files import check_state
+
+LONG = RetentionTerms(review_photos=90, undo=365.0)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home")
+
+
+def test_they_are_noted_once_and_after_each_change(home: Home) -> None:
+    """Without a service there are none; the same ones again write nothing."""
+    assert remembered_terms(home) is None
+    remember_terms(home, LONG)
+    assert remembered_terms(home) == LONG
+    before = (home.path / TERMS_FILE).stat().st_ino
+    remember_terms(home, LONG)
+    assert (home.path / TERMS_FILE).stat().st_ino == before
+    remember_terms(home, RetentionTerms())
+    assert remembered_terms(home) == RetentionTerms()
+
+
+@pytest.mark.parametrize("wrong", [b"{", b"[]", {"undo": True}, {"undo": -1}, {"undo": "365"}])
+def test_damaged_ones_are_told_and_written_anew(home: Home, wrong: bytes | dict[str, int]) -> None:
+    """Nothing ends by guessed terms: the message names what mends it, and so does verify."""
+    file = home.path / TERMS_FILE
+    if isinstance(wrong, bytes):
+        file.write_bytes(wrong)
+    else:
+        write_sealed_json(file, wrong)
+    with pytest.raises(BadHomeError, match="start the service"):
+        remembered_terms(home)
+    ((damage,),) = [check_state(home).damages]
+    assert damage.path == file
+    assert damage.mend is not None
+    assert damage.mend.startswith("start the service")
+    remember_terms(home, LONG)
+    assert remembered_terms(home) == LONG
+    assert check_state(home).damages == []
+
+
+def test_a_home_that_went_is_not_written(home: Home) -> None:
+    """Nor the folder in its place: a disk that is not mounted."""
+    home.path.rename(home.path.with_name("away"))
+    home.path.mkdir()
+    with pytest.raises(CatalensError):
+        remember_terms(home, LONG)
+    assert list(home.path.iterdir()) == []
+
+
+def test_a_backup_takes_them_along(home: Home, tmp_path: Path) -> None:
+    """A restored home is cleared up before its service runs, too."""
+    with open_catalog(home):
+        remember_terms(home, LONG)
+    made = back_up(home, tmp_path / "backups").path
+    restore(made, tmp_path / "back")
+    assert remembered_terms(Home(tmp_path / "back")) == LONG
