@@ -14,7 +14,7 @@ from PIL import Image
 
 from indexer.catalog.records import NewPhoto, PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import replace_file, storage_failure, write_atomic
+from indexer.core.atomic_files import move_file, storage_failure, write_atomic
 from indexer.core.errors import BadImageError, BadRequestError, UnknownPhotoError
 from indexer.core.home import Home
 from indexer.core.memory_budget import MemoryBudget, photo_memory
@@ -195,7 +195,7 @@ class PhotoStore:
         path = photo_file(self._photos, content_hash)
         if path.exists():
             self._home.make_folder(self._damaged)
-            replace_file(path, self._damaged / content_hash)
+            move_file(path, self._damaged / content_hash)
 
     def _remove_thumbnails(self, content_hash: str) -> None:
         for width in THUMBNAIL_WIDTHS:

@@ -227,6 +227,18 @@ def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
         fsync_path(path.parent)
 
 
+def move_file(path: Path, target: Path) -> None:
+    """``replace_file``, also to another disk: copied beside ``target`` first."""
+    try:
+        replace_file(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with written_aside(target) as aside:
+            shutil.copy2(path, aside)
+        path.unlink()
+
+
 def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace ``path`` by ``data``: written aside, flushed, renamed. Its folder must be there."""
     with written_aside(path, private=private) as aside, aside.open("wb") as stream:
@@ -369,6 +381,16 @@ def replace_folder(aside: Path, final: Path) -> None:
     """
     remove_folder(final)
     publish_folder(aside, final)
+
+
+def clear_folder(path: Path) -> None:
+    """``remove_folder``; of a link that a home was given to a folder on another disk, what lies in
+    that folder goes, and the link stays. Raises ``OSError``."""
+    if not path.is_symlink():
+        remove_folder(path)
+        return
+    for entry in path.iterdir() if path.exists() else ():
+        remove_entry(entry)
 
 
 def remove_folder(path: Path) -> None:

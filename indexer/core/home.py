@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -326,6 +326,19 @@ def require_no_backups(folder: Path) -> None:
             f"{folder} would lie among the backups of {there}, which takes nothing else: name a "
             "folder outside of it"
         )
+
+
+def walk_home(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """``os.walk`` of a home's folder, and of the folders that links at its top lead to, on another
+    disk say. No further link is followed; folders that the caller takes out of a list are not
+    looked into."""
+    linked: list[str] = []
+    for folder, names, files in os.walk(top):
+        yield folder, names, files
+        if Path(folder) == top:
+            linked = [name for name in names if Path(folder, name).is_symlink()]
+    for name in linked:
+        yield from os.walk(top / name)
 
 
 def _remake(home: Path) -> str:

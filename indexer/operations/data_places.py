@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from indexer.catalog.store import Catalog
-from indexer.core.home import KEYS_FILE, Home
+from indexer.core.home import KEYS_FILE, Home, walk_home
 from indexer.index.pushed import pushed_folders
 from indexer.model.feature_store import default_cache
 from indexer.operations.made_backups import backups_by_folder, describe_backups
@@ -257,7 +257,7 @@ def _referenced(catalog: Catalog) -> tuple[str, int]:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(top):
+    for folder, _, names in walk_home(top):
         yield from (Path(folder, name) for name in sorted(names))
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import remove_folder
+from indexer.core.atomic_files import clear_folder
 from indexer.core.errors import (
     BusyError,
     CatalensError,
@@ -194,7 +194,7 @@ def _erase_all(
             remove_damaged_jobs(home)
             # What imports remember names photos' files; without it, the next one reads all rows
             # again.
-            remove_folder(home.feeds)
+            clear_folder(home.feeds)
         if not done.failed:
             Deletions(catalog.database).settle(pids)
         _scrub(home, catalog, begun_at, progress)

@@ -20,7 +20,7 @@ import numpy as np
 from indexer.catalog.erased_texts import SHORT_ID
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
-from indexer.core.home import Home
+from indexer.core.home import Home, walk_home
 from indexer.core.regular_files import read_json
 from indexer.duplicates.hash_store import stored_signatures
 from indexer.fetch.state import stored_urls
@@ -347,11 +347,12 @@ def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureR
 
 
 def _files(top: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(top):
+    for folder, _, names in walk_home(top):
+        is_top = Path(folder) == top
         yield from (
             path
             for name in sorted(names)
-            if (path := Path(folder, name)).is_file() and not path.is_symlink()
+            if (path := Path(folder, name)).is_file() and (is_top or not path.is_symlink())
         )
 
 

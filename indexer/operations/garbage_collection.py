@@ -20,7 +20,7 @@ from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import is_claimed, remove_folder
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, DiskFullError
-from indexer.core.home import Home
+from indexer.core.home import Home, walk_home
 from indexer.core.manifest import MANIFEST
 from indexer.index.version import Versions
 from indexer.operations.retention import end_terms
@@ -215,8 +215,8 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
 
 
 def leftovers(top: Path) -> Iterator[Path]:
-    """What looks half-written or half-removed below ``top``: by a killed process, or right now."""
-    for folder, names, files in os.walk(top):
+    """What looks half-written or half-removed in a home: by a killed process, or right now."""
+    for folder, names, files in walk_home(top):
         for name in list(names):
             if any(kind.fullmatch(name) for kind in (_LEFTOVER, _REMOVED, _INCOMING)):
                 names.remove(name)

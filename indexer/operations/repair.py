@@ -10,11 +10,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog, unfit_versions
 from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import (
-    foreign_failure,
-    remove_folder,
-    replace_file,
-)
+from indexer.core.atomic_files import clear_folder, foreign_failure, move_file, remove_folder
 from indexer.core.errors import BadHomeError, BadRequestError, CatalensError, NewerFormatError
 from indexer.core.home import BACKUP_LIST, Home
 from indexer.core.progress import OnStage, no_progress
@@ -99,7 +95,7 @@ def _reviews(home: Home, done: list[str]) -> None:
     for suffix in ("", "-wal", "-shm"):
         file = path.with_name(path.name + suffix)
         if file.exists():
-            replace_file(file, home.damaged / f"{stamp}-{file.name}")
+            move_file(file, home.damaged / f"{stamp}-{file.name}")
     home.unmark("reviews")
     done.append("reviews begin anew; what was left of the old ones is in damaged/")
 
@@ -198,7 +194,7 @@ def _originals(home: Home, done: list[str]) -> None:
             if row.storage == "copy" and photo_damage(home, row, read=True) is not None:
                 count += _set_aside(store, home, catalog, row)
     if count:
-        remove_folder(home.feeds)
+        clear_folder(home.feeds)
         done.append(f"{count:,} damaged originals were set aside in damaged/: import them again")
 
 

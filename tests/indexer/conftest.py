@@ -41,6 +41,12 @@ def copy_home(template: Home, folder: Path) -> Home:
     return Home(shutil.copytree(template.path, folder / "home"))
 
 
+def move_to_other_disk(home: Home, disk: Path, name: str) -> None:
+    """A folder of a home at another place, to which a link leads."""
+    shutil.move(home.path / name, disk / f"disk-{name}")
+    (home.path / name).symlink_to(disk / f"disk-{name}")
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 products in three class folders, without splits, one of them no image at all."""

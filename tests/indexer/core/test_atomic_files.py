@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from indexer.core.atomic_files import (
     folder_aside,
     is_claimed,
     make_folder,
+    move_file,
     write_atomic,
     write_json,
     written_aside,
@@ -116,6 +118,30 @@ def test_files_that_were_open_to_others_are_closed(
         close_file(one)
     assert path.stat().st_mode & 0o777 == mode
     assert target.stat().st_mode & 0o777 == found
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_a_file_is_moved_to_another_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_other: bool
+) -> None:
+    """Whatever stood there; another failure stays one."""
+    path, target = tmp_path / "here" / "a", tmp_path / "there" / "a"
+    for one in (path, target):
+        one.parent.mkdir()
+        one.write_text(str(one.parent))
+    replace = os.replace
+
+    def to_other(old: Path, new: Path) -> None:
+        if is_other and Path(old).parent != Path(new).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", to_other)
+    move_file(path, target)
+    assert (target.read_text(), path.exists()) == (str(path.parent), False)
+    assert [*target.parent.iterdir()] == [target]
+    with pytest.raises(FileNotFoundError):
+        move_file(path, target)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no modes")

@@ -26,7 +26,7 @@ from indexer.operations.jobs import Jobs
 from indexer.operations.made_backups import made_backups, note_backup
 from indexer.operations.product_places import ProductPlace, find_product
 from indexer.reviews.store import Preview, open_reviews
-from tests.indexer.conftest import copy_home
+from tests.indexer.conftest import copy_home, move_to_other_disk
 from tests.indexer.index_build.test_pipeline import build, template
 from tools import cli
 
@@ -53,6 +53,18 @@ def home(template: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
         with closing(FeatureCache(tmp_path / "cache", "f" + "0" * 32)) as cache:
             cache.put([(photo.content_hash, "f" * 64, np.zeros(4, np.float16))])
     return home
+
+
+def test_folders_that_are_links_to_another_disk_are_listed(home: Home, tmp_path: Path) -> None:
+    """Those at the home's top; what lies deeper is not followed."""
+    with open_catalog(home) as catalog:
+        before = {place.place: (place.files, place.bytes) for place in find_places(home, catalog)}
+        for name in ("photos", "thumbnails", "jobs"):
+            move_to_other_disk(home, tmp_path, name)
+        (home.photos / "deeper").symlink_to(home.indexes)
+        after = {place.place: (place.files, place.bytes) for place in find_places(home, catalog)}
+    assert after == before
+    assert before["photos"][0]
 
 
 def test_no_file_of_a_home_is_left_out(home: Home) -> None:

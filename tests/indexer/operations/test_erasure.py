@@ -22,7 +22,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, Patch, ProductInput, Put
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.actor import doing
-from indexer.core.atomic_files import read_sealed_json, write_sealed_json
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json, written_aside
 from indexer.core.errors import BadDataError, BusyError, NoMemoryError
 from indexer.core.home import Active, Home
 from indexer.duplicates.hash_store import SignatureStore
@@ -37,7 +37,7 @@ from indexer.operations.audit_findings import read_findings, state_line
 from indexer.operations.erasure_audit import find_traces, read_ticket, ticket
 from indexer.operations.garbage_collection import collect_photos, stray_photos, sweep
 from indexer.operations.state_files import DERIVED, check_state
-from tests.indexer.conftest import copy_home
+from tests.indexer.conftest import copy_home, move_to_other_disk
 from tests.indexer.index_build.test_pipeline import (
     DIM,
     FakeBundle,
@@ -686,6 +686,30 @@ def test_histories_and_copies_of_feeds_do_not_name_it(home: Home) -> None:
         "shirt-10",
     ]
     assert (copy.exists(), source.exists()) == (False, True)
+
+
+def test_folders_that_are_links_to_another_disk_are_erased_and_searched(
+    home: Home, tmp_path: Path
+) -> None:
+    """Those at the home's top, which stay links; the memory of imports too."""
+    for name, file in (("sync", "daily.feed.csv"), ("feeds", "daily.seen")):
+        (home.path / name).mkdir(exist_ok=True)
+        (home.path / name / file).write_text(f"id\n{GONE}\n")
+    names = ("photos", "thumbnails", "sync", "feeds", "indexes", "damaged")
+    home.damaged.mkdir()
+    for name in names:
+        move_to_other_disk(home, tmp_path, name)
+    with written_aside(home.photos / "half") as half:
+        half.write_text(GONE)
+        shutil.copy(half, home.photos / ".half.4711.0123abcd.tmp")
+    os.utime(home.photos / ".half.4711.0123abcd.tmp", (1.0, 1.0))
+    known = delete(home)
+    assert {where.split("/")[0] for where, _ in traces(home, known)} >= {"photos", "sync", "feeds"}
+    (home.photos / "half").unlink()
+    assert erasure.erase(home).failed == {}
+    assert traces(home, known) == []
+    assert all((home.path / name).is_symlink() for name in names)
+    assert [*home.feeds.iterdir()] == []
 
 
 def test_a_replaced_text_is_reason_to_write_the_catalog_anew(home: Home) -> None:
