@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from tools.output import log
 
 _EMPTY = "an empty path names no file or folder (an empty variable of a script?): name one"
 
@@ -188,9 +191,28 @@ filter_option = click.option("--filter", type=JsonObject(), metavar="JSON", help
 ungrouped_option = click.option(
     "--ungrouped", is_flag=True, help="Each variant of a product is a result of its own."
 )
+
+
+def _note_cache(ctx: click.Context, _: click.Parameter, folder: Path | None) -> Path | None:
+    """Have erasures of this user know a folder that features go to."""
+    if folder is not None and not ctx.resilient_parsing:
+        from indexer.core.errors import CatalensError
+        from indexer.model.feature_store import note_cache
+
+        try:
+            note_cache(folder)
+        except CatalensError as error:
+            log(
+                f"`catalens index erase --cache` will not know {folder}: {error}; erase there with "
+                f"CATALENS_CACHE={shlex.quote(str(folder))}"
+            )
+    return folder
+
+
 cache_option = click.option(
     "--cache",
     type=AnyPath,
+    callback=_note_cache,
     help="Folder of cached features (default: CATALENS_CACHE, or ~/.cache/catalens).",
 )
 profile_option = click.option(

@@ -8,15 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from indexer.core.atomic_files import canonical_json, make_folder, storage_failure
-from indexer.core.errors import BadModelError, StorageError
+from indexer.core.atomic_files import (
+    canonical_json,
+    make_folder,
+    read_sealed_texts,
+    storage_failure,
+    write_sealed_texts,
+)
+from indexer.core.errors import BadModelError, BusyError, StorageError
 from indexer.core.sqlite import Database, Schema, chunks
 from indexer.model.runtime_base import Runtime
 
 # Of a feature, and of a row's length, in half precision: above and below it loses much.
 _WIDEST = 3e4
 _NARROWEST = 1e-2
+# Of a default cache: the folders that were given in its place.
+_NOTED = "folders.json"
+# Whoever notes a folder holds the lock for one small file.
+_NOTED_WITHIN_S = 30.0
 
 _SCHEMA = Schema(
     format=0,
@@ -41,6 +52,50 @@ def default_cache() -> Path:
         return Path.home() / ".cache" / "catalens"
     except RuntimeError as error:
         raise StorageError("~/.cache/catalens: this user has no home folder") from error
+
+
+def cache_folders() -> list[Path]:
+    """Return the default cache and the others that ``note_cache`` noted.
+
+    Raises ``StorageError`` where those are not known any more.
+    """
+    default = default_cache()
+    return [default, *(path for path in _noted(default) if path != default.absolute())]
+
+
+def note_cache(folder: Path) -> None:
+    """Remember, in the default cache, a folder that is given in its place: an erasure looks there.
+
+    Those that went with what they lay in are forgotten. Raises ``StorageError``, ``ReadOnlyError``,
+    ``DiskFullError``, ``BusyError``.
+    """
+    default, folder = default_cache(), folder.absolute()
+    if folder in (default.absolute(), *_noted(default)):
+        return
+    path = default / _NOTED
+    try:
+        make_folder(default)
+        # Two that note folders at once keep both.
+        with FileLock(default / f"{_NOTED}.lock", timeout=_NOTED_WITHIN_S):
+            known = {folder, *(one for one in _noted(default) if one.parent.is_dir())}
+            write_sealed_texts(path, sorted(map(str, known)))
+    except Timeout as error:
+        raise BusyError(f"another process writes {path}: try again") from error
+    except OSError as error:
+        raise storage_failure(path, error) from error
+
+
+def _noted(default: Path) -> list[Path]:
+    path = default / _NOTED
+    try:
+        return [Path(entry) for entry in read_sealed_texts(path)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{path} cannot be read: {error}; delete it, and erase in each folder that was given "
+            "to --cache: CATALENS_CACHE=DIR catalens index erase --cache"
+        ) from error
 
 
 def cache_file(folder: Path, name: str) -> Path:

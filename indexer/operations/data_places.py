@@ -12,7 +12,7 @@ from pathlib import Path
 from indexer.catalog.store import Catalog
 from indexer.core.home import KEYS_FILE, Home, walk_home
 from indexer.index.pushed import pushed_folders
-from indexer.model.feature_store import default_cache
+from indexer.model.feature_store import cache_folders
 from indexer.operations.made_backups import backups_by_folder, describe_backups
 from indexer.operations.set_aside import KEPT_DAYS
 
@@ -188,9 +188,10 @@ def place_of(path: Path) -> str:
 
 
 def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
-    cache = default_cache()
-    features = list(cache.glob("f*.sqlite3")) if cache.is_dir() else []
-    if features:
+    for cache in cache_folders():
+        features = list(cache.glob("f*.sqlite3")) if cache.is_dir() else []
+        if not features:
+            continue
         yield FoundPlace(
             "feature cache",
             str(cache),

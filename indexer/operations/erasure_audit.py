@@ -27,6 +27,7 @@ from indexer.fetch.state import stored_urls
 from indexer.imaging.decode import hash_content
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
+from indexer.model.feature_store import cache_folders
 from indexer.model.registry import by_version
 from indexer.operations.class_erasure import class_number, class_removal
 from indexer.operations.free_text import living_texts
@@ -390,7 +391,10 @@ def _holds(find: Callable[[bytes, int], int], data: mmap.mmap, pattern: _Pattern
 
 
 def _outside(ticket: dict[str, Any] | None) -> list[str]:
-    cache = os.environ.get("CATALENS_CACHE") or os.path.expanduser("~/.cache/catalens")
+    try:
+        cache = ", ".join(map(str, cache_folders()))
+    except CatalensError as error:
+        cache = str(error)
     listed = [
         "backups and copies of the home, and homes that pulled its versions",
         "folders that index versions were pushed to: catalens index erase --pushed DIR",

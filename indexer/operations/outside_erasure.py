@@ -12,7 +12,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.index.pushed import PushedErasure, erase_pushed, pushed_folders
-from indexer.model.feature_store import FeatureCache, default_cache
+from indexer.model.feature_store import FeatureCache, cache_folders, default_cache
 from indexer.operations.class_erasure import models_of_erased
 from indexer.training.feature_cache import recapture_key
 
@@ -42,10 +42,7 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
     folders = [path.absolute() for path in pushed]
     with open_catalog(home) as catalog:
         if cache:
-            try:
-                done.cached = erase_cached(catalog)
-            except (CatalensError, OSError) as error:
-                done.failed["cache"] = _said(error)
+            _erase_caches(catalog, done)
         for folder in folders:
             try:
                 held = models_of_erased(folder / "models", catalog)
@@ -63,6 +60,20 @@ def erase_outside(home: Home, *, cache: bool, pushed: Iterable[Path]) -> Outside
     return done
 
 
+def _erase_caches(catalog: Catalog, done: OutsideErasure) -> None:
+    """Erase in each cache of this user; in the default one also where the others are not known."""
+    try:
+        folders: list[Path | None] = [None, *cache_folders()[1:]]
+    except CatalensError as error:
+        folders = [None]
+        done.failed["caches"] = str(error)
+    for folder in folders:
+        try:
+            done.cached = (done.cached or 0) + erase_cached(catalog, folder)
+        except (CatalensError, OSError) as error:
+            done.failed["cache" if folder is None else str(folder)] = _said(error)
+
+
 def _said(error: Exception) -> str:
     """What is wrong and where, in one line."""
     if isinstance(error, OSError):
@@ -72,7 +83,7 @@ def _said(error: Exception) -> str:
 
 
 def cached_files(folder: Path | None = None) -> list[Path]:
-    """The files of the cache, by default of this user's."""
+    """The files of a cache, by default of this user's default one."""
     return sorted((folder or default_cache()).glob(_FILES))
 
 

@@ -20,7 +20,7 @@ from indexer.fetch.state import stored_urls
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.pushed import pushed_folders
 from indexer.index.version_files import ROWS
-from indexer.model.feature_store import FeatureCache
+from indexer.model.feature_store import FeatureCache, cache_folders
 from indexer.operations.audit_findings import read_findings
 from indexer.operations.data_places import place_of
 from indexer.operations.erasure_audit import find_traces
@@ -164,7 +164,7 @@ def _names(node: Any, product: Product) -> bool:
 
 def _cached(product: Product) -> Iterator[ProductPlace]:
     keys = {*product.photos, *map(recapture_key, product.photos)}
-    for path in cached_files():
+    for path in (path for folder in cache_folders() for path in cached_files(folder)):
         with closing(FeatureCache(path.parent, path.stem)) as cache:
             count = len(cache.get_many(sorted(keys)))
         yield ProductPlace("feature cache", str(path), "features of photos", count)

@@ -190,6 +190,36 @@ def test_features_of_its_photos_leave_the_cache(
         assert erase_cached(catalog, tmp_path / "cache") == 0
 
 
+def test_caches_that_a_user_named_are_erased_too(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder given by ``--cache`` is listed and erased, as the default one is; where such folders
+    are not known any more, that one is, and the erasure says that others may be left."""
+    monkeypatch.setenv("CATALENS_CACHE", str(tmp_path / "cache"))
+    named = tmp_path / "named"
+    for command in (["evaluate", "m"], ["train", "d"], ["advise", "d"]):
+        folder = named / command[0]
+        assert cli.run([*command, "--cache", str(folder)]) != 0
+        with open_catalog(home) as catalog, closing(FeatureCache(folder, CACHE)) as cache:
+            gone = catalog.get(GONE).photos[0]
+            cache.put([(gone, "f" * 64, np.full(8, 3, np.float16))])
+    capsys.readouterr()
+    for words in (["where"], ["where", "--product", GONE], ["index", "verify", "--erased", GONE]):
+        cli.run([*words, "--home", str(home.path), "--json"])
+        assert str(named / "train") in capsys.readouterr().out
+    erase = ["index", "erase", "--cache", "--home", str(home.path), "--json"]
+    assert cli.run([*erase, GONE]) == 0
+    assert json.loads(capsys.readouterr().out)["outside"]["cached"] == 3
+    (tmp_path / "cache" / "folders.json").write_text("[")
+    with closing(FeatureCache(tmp_path / "cache", CACHE)) as cache:
+        cache.put([(gone, "f" * 64, np.full(8, 3, np.float16))])
+    assert cli.run(erase) == 1
+    outside = json.loads(capsys.readouterr().out)["outside"]
+    assert (outside["cached"], list(outside["failed"])) == (1, ["caches"])
+    assert cli.run(["evaluate", "m", "--cache", str(tmp_path / "other")]) != 0
+    assert "CATALENS_CACHE=" in capsys.readouterr().err
+
+
 def test_a_link_there_is_named_until_it_is_gone(
     home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
