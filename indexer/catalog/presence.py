@@ -77,13 +77,7 @@ def check_lineage(home: Home, database: Database) -> None:
 def unfit_versions(home: Home, database: Database) -> dict[str, CatalogBehindError]:
     """Index versions that are of another catalog, or of a state that this one never had, and
     why."""
-    known = []
-    for path in sorted(home.indexes.glob("v*")):
-        try:
-            known += [read_manifest(path)] if version_number(path.name) is not None else []
-        except (DamagedIndexError, NewerFormatError):
-            # Reported by whoever opens it.
-            continue
+    known = _manifests(home)
     if not known:
         return {}
     with database.read() as sql:
@@ -105,6 +99,26 @@ def unfit_versions(home: Home, database: Database) -> dict[str, CatalogBehindErr
         if reason is not None:
             found[manifest.version] = CatalogBehindError(f"{database.path} {reason}: {mend}")
     return found
+
+
+def is_built_from(home: Home, database: Database) -> bool:
+    """Whether an index version says by name that it was built from this catalog, and none that it
+    was not: then this is the home's catalog, whatever else lies there."""
+    with database.read() as sql:
+        identity = read_meta(sql, "identity")
+    named = {(manifest.source or {}).get("catalog") for manifest in _manifests(home)}
+    return identity is not None and identity in named and not unfit_versions(home, database)
+
+
+def _manifests(home: Home) -> list[Manifest]:
+    known = []
+    for path in sorted(home.indexes.glob("v*")):
+        try:
+            known += [read_manifest(path)] if version_number(path.name) is not None else []
+        except (DamagedIndexError, NewerFormatError):
+            # Reported by whoever opens it.
+            continue
+    return known
 
 
 @dataclass(frozen=True)

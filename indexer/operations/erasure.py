@@ -205,8 +205,9 @@ def describe_strays(count: int) -> str:
     """A sentence on ``Erased.strays``."""
     photos = "photo" if count == 1 else "photos"
     return (
-        f"{count} {photos} that no product has and no deletion was recorded of: left alone (of a "
-        "killed write?)"
+        f"{count} {photos} that no product has and no deletion was recorded of: left alone, and "
+        "not looked at (a killed import left them? Importing again takes them, or move them out "
+        "of the home)"
     )
 
 

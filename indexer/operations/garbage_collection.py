@@ -15,7 +15,7 @@ from pathlib import Path
 
 from indexer.catalog.attribute_names import forget_unused_names
 from indexer.catalog.photo_store import PhotoStore
-from indexer.catalog.presence import has_catalog
+from indexer.catalog.presence import has_catalog, is_built_from
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import is_claimed, remove_folder
@@ -263,10 +263,25 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
     """How many originals no product has though no deletion of them was recorded; young ones are not
     counted.
 
-    A write that was killed leaves some (the file comes before the product), and so does a catalog
+    An import that was killed leaves some (the file comes before the product), and so does a catalog
     that is not the one these photos belong to. Raises ``CatalogBehindError`` where they are so many
-    that it must be that.
+    that it may be that, and no index version shows that this is the home's catalog.
     """
+    strays, total = count_strays(home, catalog)
+    many = strays > max(_FEW_STRAYS, _MOST_STRAYS * total)
+    if many and not is_built_from(home, catalog.database):
+        raise CatalogBehindError(
+            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no "
+            "deletion of the others was recorded: it may be not the catalog of these photos, so "
+            "nothing is erased; put theirs back. Where it is theirs, and a killed import or write "
+            "left the others: build an index, which shows that, or move those photos out of the "
+            "home"
+        )
+    return strays
+
+
+def count_strays(home: Home, catalog: Catalog) -> tuple[int, int]:
+    """(``stray_photos``, all originals); nothing is raised for many."""
     strays = total = 0
     orphans = catalog.change_log.orphans()
     files = _named_by_hash(home.photos)
@@ -279,15 +294,7 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
                     strays += time.time() - path.stat().st_mtime >= IN_FLIGHT_S
                 except FileNotFoundError:
                     continue
-    if strays > max(_FEW_STRAYS, _MOST_STRAYS * total):
-        raise CatalogBehindError(
-            f"of {total:,} photos in {home.photos} {catalog.path} names {total - strays:,}, and no "
-            "deletion of the "
-            "others was recorded: it is not the catalog of these photos, so nothing is erased; put "
-            "theirs back, or "
-            "move the photos that no product is to have out of the home"
-        )
-    return strays
+    return strays, total
 
 
 def photo_files(home: Home) -> Iterator[Path]:

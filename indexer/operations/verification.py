@@ -32,6 +32,7 @@ from indexer.index.activation import PastActivation
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
+from indexer.operations.garbage_collection import count_strays
 from indexer.operations.state_files import check_state
 from indexer.reviews.body_hashes import check_bodies
 from indexer.reviews.schema import ROW_KINDS
@@ -275,6 +276,13 @@ def _photos(check: _Check, catalog: Catalog) -> None:
     if len(bad) > _LISTED:
         check.damaged(home.photos, f"and {len(bad) - _LISTED:,} more photos", check.restore)
     check.found.checked["photos"] = count
+    strays, _ = count_strays(home, catalog)
+    if strays:
+        check.found.not_checked.append(
+            f"{strays:,} files below {home.photos} are photos of no product, and no deletion of "
+            "them was recorded (a killed import left them?): erasures of products do not look "
+            "there; importing again takes them, or move them out of the home"
+        )
     if not check.read_photos:
         check.found.not_checked.append(
             f"the content of originals ({mend_command('verify', home.path)} reads them)"

@@ -492,6 +492,23 @@ def test_photos_no_product_has_are_told_and_left_alone(home: Home) -> None:
     assert any(stray.content_hash in note for note in found.notes)
 
 
+def test_many_photos_without_a_product_stop_no_erasure_of_a_known_catalog(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version names the catalog that it was built from: this is the home's, so what it recorded
+    goes, and the rest is told."""
+    monkeypatch.setattr("indexer.operations.garbage_collection._MOST_STRAYS", 0.1)
+    strays = [add_photo(home, number) for number in range(215, 255)]
+    for path in home.photos.glob("??/??/*"):
+        os.utime(path, (1, 1))
+    with open_catalog(home) as catalog:
+        (own,) = catalog.delete(GONE).orphaned
+    assert erasure.erase(home).strays == len(strays)
+    store = PhotoStore(home)
+    assert not store.has_copy(own)
+    assert all(store.has_copy(stray.content_hash) for stray in strays)
+
+
 def test_a_photo_whose_removal_was_killed_goes_with_the_next_erasure(home: Home) -> None:
     """The commit that takes a photo from its last product records it, so that any later process may
     delete it."""

@@ -215,6 +215,17 @@ def test_a_repair_stops_at_a_catalog_that_is_not_of_these_photos(tmp_path: Path)
     assert Versions(home).names() == ["v000001"]
 
 
+def test_photos_of_no_product_are_told(home: Home) -> None:
+    """They are no damage, but nothing else of the home leads to them."""
+    assert not any("no product" in said for said in verify_home(home.path).not_checked)
+    stray = add_photo(home, 77)
+    (path,) = home.photos.rglob(stray.content_hash)
+    os.utime(path, (1, 1))
+    found = verify_home(home.path)
+    assert found.intact
+    assert any(said.startswith("1 files below") for said in found.not_checked)
+
+
 def test_what_is_deleted_during_a_check_is_no_damage(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
