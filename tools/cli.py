@@ -17,6 +17,7 @@ import structlog
 from indexer.core.actor import acting, login_name
 from indexer.core.errors import CatalensError
 from tools import commands
+from tools.options import require_utf8
 from tools.output import log
 
 # The order of help. A command is a file of tools/commands; one not named here stands at the end.
@@ -89,6 +90,7 @@ class LazyGroup(click.Group):
         module = import_module(module_of(cmd_name))
         command = vars(module)[module.__name__.rpartition(".")[2]]
         assert isinstance(command, click.Command)
+        require_utf8(command)
         return command
 
 

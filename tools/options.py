@@ -15,8 +15,15 @@ from typing import Any
 
 import click
 
+from indexer.core.printable import is_utf8, plain_line
 from tools.output import log
 
+# Characters of a wrong value that are said again.
+_SHOWN = 60
+_BYTES = "bytes that are no UTF-8 name nothing here: give it in UTF-8"
+# What has no end of its own ends where nothing can count it any more.
+_MOST_COUNTED = 2**31 - 1
+_LARGEST = 1e12
 _EMPTY = "an empty path names no file or folder (an empty variable of a script?): name one"
 
 
@@ -55,6 +62,26 @@ class _PlaceText(click.types.StringParamType):
         return str(super().convert(value, param, ctx))
 
 
+class _StoredText(click.types.StringParamType):
+    """A text that can be stored: an argument may be any bytes, and a name of a file too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = str(super().convert(value, param, ctx))
+        if not is_utf8(found):
+            self.fail(f"{plain_line(found[:_SHOWN])}: {_BYTES}", param, ctx)
+        return found
+
+
+def require_utf8(command: click.Command) -> None:
+    """Have the command, and those below it, refuse each text that nothing can store."""
+    for param in command.params:
+        if type(param.type) is click.types.StringParamType:
+            param.type = _StoredText()
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            require_utf8(part)
+
+
 AnyPath = _GivenPath(path_type=Path)
 OutputPath = _OutputPath(path_type=Path)
 PlaceText = _PlaceText()
@@ -71,10 +98,13 @@ class JsonObject(click.ParamType):
     ) -> dict[str, Any]:
         try:
             found = value if isinstance(value, dict) else json.loads(value)
+            # A half of a surrogate pair is JSON too, as an escape.
+            if not is_utf8(json.dumps(found, ensure_ascii=False)):
+                self.fail(f"JSON with {_BYTES}", param, ctx)
         except (ValueError, RecursionError) as error:
             self.fail(f"not JSON: {error}", param, ctx)
         if not isinstance(found, dict):
-            self.fail(f"not a JSON object: {value}", param, ctx)
+            self.fail(f"not a JSON object: {plain_line(str(value)[:_SHOWN])}", param, ctx)
         return found
 
 
@@ -87,6 +117,18 @@ class NumberRange(click.FloatRange):
         found: float = super().convert(value, param, ctx)
         if not math.isfinite(found):
             self.fail(f"{value} is no number that has an end.", param, ctx)
+        if self.max is None and abs(found) > _LARGEST:
+            self.fail(f"{found:g} is more than anything counts: {_LARGEST:g} at most.", param, ctx)
+        return found
+
+
+class CountRange(click.IntRange):
+    """A whole number in a range; without an end of its own, one that can be counted to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = int(super().convert(value, param, ctx))
+        if self.max is None and found > _MOST_COUNTED:
+            self.fail(f"more than anything counts: {_MOST_COUNTED} at most.", param, ctx)
         return found
 
 

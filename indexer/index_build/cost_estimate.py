@@ -35,6 +35,8 @@ _LOADED = 240_000_000
 # What the runtime takes beside photos while it embeds.
 _WORKING = 100_000_000
 _LIBRARY = {"torch": "torch._dynamo", "openvino": "openvino"}
+# A petabyte, and characters of a wrong size that are said again.
+_LARGEST, _SHOWN = 2**50, 40
 _UNITS = {
     "": 1,
     "k": 10**3,
@@ -148,8 +150,13 @@ def parse_size(text: str) -> int:
     """Bytes of "2GB", "500 MB", "1.5GiB" or a plain number. Raises ``BadRequestError``."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if match is None or match.group(2) == "i" or float(match.group(1)) <= 0:
-        raise BadRequestError(f"{text!r} is no size: write it like 2GB, 500MB or 1.5GiB")
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
+        raise BadRequestError(f"{text[:_SHOWN]!a} is no size: write it like 2GB, 500MB or 1.5GiB")
+    size = float(match.group(1)) * _UNITS[match.group(2)]
+    if size > _LARGEST:
+        raise BadRequestError(
+            f"a size of {text[:_SHOWN]} is more than any machine has: 1024TiB at most"
+        )
+    return int(size)
 
 
 def estimate(

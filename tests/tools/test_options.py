@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from indexer.core.errors import BadRequestError
 from indexer.core.home import Home
+from indexer.index_build.cost_estimate import parse_size
+from indexer.operations.sync_source import parse_period
 from tools import cli
-from tools.options import NumberRange
+from tools.commands.train import StageOutput
+from tools.options import JsonObject, NumberRange, PlaceText
 
 
 def every_option() -> Iterator[tuple[str, click.Parameter]]:
@@ -42,6 +46,68 @@ def test_every_number_has_an_end() -> None:
         with pytest.raises(click.BadParameter, match="no number that has an end"):
             open_range.convert(wrong, None, None)
     assert open_range.convert("0.5", None, None) == 0.5
+
+
+def test_every_text_can_be_stored() -> None:
+    """Bytes that are no UTF-8 name a file at most; as an id, a name or JSON they are refused before
+    a command does anything, not by what stores them."""
+    texts = [
+        (name, parameter)
+        for name, parameter in every_option()
+        if not isinstance(parameter.type, click.Path) and parameter.type is not PlaceText
+    ]
+    assert len(texts) > 150
+    for name, parameter in texts:
+        context = click.Context(click.Command(name))
+        with pytest.raises(click.BadParameter):
+            parameter.type.convert("a\udcff", parameter, context)
+    for wrong in ('{"a": "\udcff"}', '{"a": ["\\udcff"]}', '{"\\ud800": 1}'):
+        with pytest.raises(click.BadParameter, match="no UTF-8"):
+            JsonObject().convert(wrong, None, None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["undo", "{text}"],
+        ["index", "verify", "--erased", "{text}"],
+        ["index", "erase", "{text}"],
+        ["sync", "add", "x", "feed.csv", "--every", "1h", "--only", "{text}"],
+        ["keys", "create", "{text}", "--role", "search"],
+        ["facets", "--filter", '{{"field": "{text}"}}'],
+    ],
+)
+def test_a_text_that_cannot_be_stored_is_refused_by_its_name(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home.create(tmp_path / "home")
+    words = [part.format(text="sku-\udcff") for part in command]
+    assert cli.run([*words, "--home", str(home.path)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no UTF-8" in said
+    assert "unexpected failure" not in said
+
+
+def test_every_whole_number_has_an_end() -> None:
+    """Four hundred digits are refused where they are given, not by what cannot hold them."""
+    numbers = [
+        (name, parameter)
+        for name, parameter in every_option()
+        if isinstance(parameter.type, click.types.IntParamType | NumberRange | StageOutput)
+    ]
+    assert len(numbers) > 60
+    for name, parameter in numbers:
+        for wrong in ("9" * 400, "9" * 5000, "-" + "9" * 400):
+            context = click.Context(click.Command(name))
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert(wrong, parameter, context)
+
+
+@pytest.mark.parametrize("read", [parse_size, parse_period])
+@pytest.mark.parametrize("unit", ["", "g", "gb", "tib", "s", "d"])
+def test_every_size_and_period_has_an_end(read: Callable[[str], object], unit: str) -> None:
+    with pytest.raises(BadRequestError):
+        read("9" * 400 + unit)
 
 
 def test_no_command_takes_an_empty_path() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, CountRange, home_option, json_option
 from tools.output import print_result, print_table, say, stages
 
 
@@ -16,7 +16,7 @@ from tools.output import print_result, print_table, say, stages
 @home_option
 @click.option(
     "--keep",
-    type=click.IntRange(1),
+    type=CountRange(1),
     metavar="N",
     help="Delete all backups in TO but the newest N, once this one is whole.",
 )

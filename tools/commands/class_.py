@@ -9,7 +9,7 @@ import click
 
 from indexer.core.category_path import format_path
 from tools.local_engine import open_engine
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, CountRange, home_option, json_option
 from tools.output import print_result, print_table, say
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def list_(home: Path, as_json: bool) -> None:
 
 @class_.command("remove")
 @click.argument("label", required=False)
-@click.option("--id", "number", type=click.IntRange(0), help="Name it by its id instead.")
+@click.option("--id", "number", type=CountRange(0), help="Name it by its id instead.")
 @click.option("--tag", is_flag=True, help="LABEL is a tag.")
 @home_option
 @json_option

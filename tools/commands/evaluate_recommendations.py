@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tools.local_engine import open_engine
-from tools.options import AnyPath, home_option, json_option
+from tools.options import AnyPath, CountRange, home_option, json_option
 from tools.output import log, print_result, print_table, progress
 
 
@@ -17,7 +17,7 @@ from tools.output import log, print_result, print_table, progress
 @click.argument("file", type=AnyPath)
 @home_option
 @click.option(
-    "--limit", type=click.IntRange(1), help="Only so many users, evenly spread over the file's."
+    "--limit", type=CountRange(1), help="Only so many users, evenly spread over the file's."
 )
 @json_option
 def evaluate_recommendations(file: Path, home: Path, as_json: bool, limit: int | None) -> None:

@@ -12,7 +12,7 @@ import click
 from tools.feed_options import feed_options
 from tools.fetch_options import fetch_options, fetch_settings_of
 from tools.import_page import show_dry_run, show_import
-from tools.options import AnyPath, PlaceText, given, home_option, json_option
+from tools.options import AnyPath, CountRange, PlaceText, given, home_option, json_option
 from tools.output import log, print_result, stages
 
 
@@ -53,7 +53,7 @@ def _types(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 )
 @click.option(
     "--allow-deletes",
-    type=click.IntRange(0),
+    type=CountRange(0),
     metavar="N",
     help="Let --sync delete up to N products.",
 )

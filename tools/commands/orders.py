@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tools.options import AnyPath, FromSignature, given, home_option, json_option
+from tools.options import AnyPath, CountRange, FromSignature, given, home_option, json_option
 from tools.output import log, print_result, print_table
 
 ORDERS = "indexer.recommendation.orders:import_orders"
@@ -23,7 +23,7 @@ def orders() -> None:
 @home_option
 @click.option(
     "--min-support",
-    type=click.IntRange(1),
+    type=CountRange(1),
     cls=FromSignature,
     source=ORDERS,
     help="Orders that must hold two categories before they are taken to go together.",

@@ -11,6 +11,7 @@ import click
 
 from tools.options import (
     AnyPath,
+    CountRange,
     FromSignature,
     NumberRange,
     OutputPath,
@@ -33,7 +34,7 @@ class StageOutput(click.ParamType):
     name = "N|all"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return sys.maxsize if value == "all" else int(click.IntRange(0).convert(value, param, ctx))
+        return sys.maxsize if value == "all" else int(CountRange(0).convert(value, param, ctx))
 
 
 @click.command()
@@ -74,7 +75,7 @@ class StageOutput(click.ParamType):
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(1),
+    type=CountRange(1),
     help="Passes over the train photos.  [default: the recipe's]",
 )
 @click.option(
@@ -82,9 +83,7 @@ class StageOutput(click.ParamType):
     type=NumberRange(0, min_open=True),
     help="Peak learning rate.  [default: the recipe's]",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(2), help="Photos per step.  [default: the recipe's]"
-)
+@click.option("--batch-size", type=CountRange(2), help="Photos per step.  [default: the recipe's]")
 @click.option(
     "--unfreeze",
     type=StageOutput(),
