@@ -176,6 +176,26 @@ def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def claimed_aside(path: Path, data: bytes) -> Iterator[Path]:
+    """A file beside ``path`` that looks half-written, with ``data`` in it, flushed, and locked in
+    the block; whoever made it removes it. The folder must be there."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, private_mode(path.parent))
+    try:
+        _claim(handle)
+        try:
+            aside.write_bytes(data)
+            fsync_path(aside)
+            fsync_path(aside.parent)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        yield aside
+    finally:
+        os.close(handle)
+
+
 def remove_asides(path: Path) -> None:
     """Delete what killed processes left of files ``written_aside`` and folders aside of ``path``;
     what is being written stays, and what this user may not delete."""

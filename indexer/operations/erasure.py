@@ -15,6 +15,7 @@ import structlog
 
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.catalog.upload_notes import are_uploads_left
 from indexer.core.atomic_files import clear_folder
 from indexer.core.errors import (
     BusyError,
@@ -52,6 +53,7 @@ from indexer.operations.class_erasure import (
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.free_text import erase_free_text
 from indexer.operations.garbage_collection import (
+    clear_uploads,
     collect_photos,
     forget_superseded,
     stray_photos,
@@ -136,6 +138,7 @@ def erase(
             done.held = end_terms(home, catalog, terms).held
         except BusyError as error:
             done.failed[home.reviews_file.name] = str(error)
+        clear_uploads(home, catalog)
         # before anything is erased: it may say that this is the wrong catalog
         done.strays = stray_photos(home, catalog)
     _erase_all(home, done, device, wait_s, progress, again)
@@ -217,6 +220,8 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
     history = catalog.change_log
     versions = Versions(home)
     if history.must_scrub() or history.orphans() or Deletions(catalog.database).is_pending():
+        return True
+    if are_uploads_left(home):
         return True
     for manifest in versions.list():
         rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")

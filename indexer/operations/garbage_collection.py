@@ -18,6 +18,7 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog, is_built_from
 from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
+from indexer.catalog.upload_notes import collect_uploads, is_note
 from indexer.core.atomic_files import is_claimed, remove_folder
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, DiskFullError
 from indexer.core.home import Home, walk_home
@@ -129,6 +130,7 @@ def tidy_locked(home: Home) -> Tidied:
     if not versions.settled() or len(kept) < len(versions.names()):
         return done  # nothing serves yet, or one cannot be read: what it needs is not known
     with open_catalog(home) as catalog:
+        clear_uploads(home, catalog)
         history = catalog.change_log
         through = min(manifest.last_sequence for manifest in kept)
         # Before the log is compacted: it tells what was written meanwhile.
@@ -195,8 +197,8 @@ def sweep(home: Home, *, after_s: float = _DEAD_S) -> int:
     for path in leftovers(home.path):
         try:
             age = time.time() - path.stat().st_mtime
-            if is_claimed(path):
-                # by a process of this container or another
+            if is_claimed(path) or is_note(path):
+                # by a process of this container or another; the catalog knows what a note is for
                 continue
             match = _LEFTOVER.fullmatch(path.name)
             kept = _INCOMING.fullmatch(path.name) or (
@@ -257,6 +259,16 @@ def collect_photos(home: Home, catalog: Catalog) -> int:
     except OSError as error:
         raise CatalensError(f"photos of erased products cannot be deleted: {error}") from error
     return len(gone)
+
+
+def clear_uploads(home: Home, catalog: Catalog) -> None:
+    """Delete photos that killed writes left; before the log is compacted, which tells whether they
+    were this catalog's."""
+    try:
+        if gone := collect_uploads(home, catalog):
+            forget_photos(home, gone)
+    except OSError as error:
+        raise CatalensError(f"photos of killed writes cannot be deleted: {error}") from error
 
 
 def stray_photos(home: Home, catalog: Catalog) -> int:

@@ -24,6 +24,7 @@ from indexer.catalog.records import (
     Written,
 )
 from indexer.catalog.store import Catalog
+from indexer.catalog.upload_notes import noted_uploads
 from indexer.core.category_path import CategoryPath
 from indexer.core.errors import BadProductError, CatalensError, UnknownProductError
 from indexer.core.home import Home
@@ -138,8 +139,14 @@ class Writer:
             )
         sound = [write for write in planned if not isinstance(write, CatalensError)]
         with timer.stage("write"), self._writing:
-            results = self._commit(sound, uploads)
-            self._after(sound, results, snapshot, uploads)
+            uploads.made = self._missing_files(sound)
+            with noted_uploads(self._home, self._catalog, uploads.made) as pending:
+                try:
+                    results = self._commit(sound, uploads)
+                    self._after(sound, results, snapshot, uploads)
+                finally:
+                    # All others have a product now, or are gone.
+                    pending.intersection_update(filter(self._photos.has_copy, self._refused))
         found = iter(results)
         return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
@@ -235,20 +242,15 @@ class Writer:
 
     # -- the commit
 
+    def _missing_files(self, writes: Sequence[Write]) -> set[str]:
+        """The photos of ``writes`` whose files are to be written."""
+        return {found for found in _hashes(writes) if not self._photos.has_copy(found)}
+
     def _commit(
         self, writes: Sequence[Write], uploads: _UploadedPhotos
     ) -> list[Written | CatalensError]:
-        added = dict.fromkeys(
-            photo.content_hash
-            for write in writes
-            if isinstance(write, Put)
-            for photo in write.photos
-        )
-        uploads.made = {
-            content_hash for content_hash in added if not self._photos.has_copy(content_hash)
-        }
         try:
-            for content_hash in added:
+            for content_hash in _hashes(writes):
                 self._photos.add(uploads.data[content_hash], uploads.facts[content_hash])
             return self._catalog.apply(writes) if writes else []
         except BaseException:
@@ -345,6 +347,12 @@ class Writer:
             self._log.error(
                 "photos that no product uses are still on disk", hashes=hashes, exc_info=error
             )
+
+
+def _hashes(writes: Sequence[Write]) -> Iterable[str]:
+    """The photos that came with ``writes``."""
+    puts = (write for write in writes if isinstance(write, Put))
+    return dict.fromkeys(photo.content_hash for write in puts for photo in write.photos)
 
 
 def _write(

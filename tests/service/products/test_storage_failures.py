@@ -165,7 +165,8 @@ def test_a_write_that_cannot_be_stored_changes_nothing(
         web.patch("/v1/products/cross-tan", json={"title": "room again"}).get_json()["sequence"]
         == 21
     )
-    assert files(own) == before
+    # What was noted while no file could be cleared is for the next erasure to see.
+    assert {name for name in files(own) if not name.startswith(".uploads.")} == before
     assert web.put("/v1/products/new", json=BODY).get_json()["sequence"] == 22
     assert first(web, SHOT)["product_id"] == "new"
 

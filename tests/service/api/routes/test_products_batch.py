@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Written
+from indexer.catalog.upload_notes import collect_uploads
 from indexer.core.errors import BadProductError
 from indexer.imaging.decode import hash_content
 from service.app import create_app
@@ -214,6 +217,28 @@ def test_a_write_that_fails_for_any_reason_leaves_no_photo(
     monkeypatch.setattr(own.catalog, "apply", fail)
     with pytest.raises(type(failure)):
         own.products.put("new", Draft(photos=(photo("ring", "black", turn=33),)))
+    assert files(own) == before
+
+
+def test_a_photo_that_cannot_be_cleared_is_noted_for_a_later_run(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start knows nothing of it else."""
+    before = files(own)
+    shot = photo("ring", "black", turn=33)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(own.catalog, "apply", fail)
+        broken.setattr(PhotoStore, "collect", fail)
+        with pytest.raises(RecursionError):
+            own.products.put("new", Draft(photos=(shot,)))
+    (note,) = own.home.photos.glob(".uploads.*")
+    assert files(own) == before | {hash_content(shot), note.name}
+    os.utime(note, (1, 1))
+    assert collect_uploads(own.home, own.catalog) == [hash_content(shot)]
     assert files(own) == before
 
 
