@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -14,9 +12,7 @@ from typing import Any, NoReturn
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask_openapi_swagger  # type: ignore[import-untyped]
-import orjson
 from flask import Request, Response, g, request, send_from_directory
-from flask.json.provider import DefaultJSONProvider
 from flask_openapi import Info, OpenAPI
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE, Schema
 from pydantic import BaseModel, ValidationError
@@ -40,6 +36,7 @@ from service.access.refusal import RequestRefusedError
 from service.access.sharing import foreign_origin, is_shared, sharing_headers
 from service.api import metrics, routes
 from service.api.errors import InvalidRequestError, explain, install
+from service.api.json_answers import JsonAnswers
 from service.api.memory_request import MemoryRequest
 from service.api.openapi import PROBLEM, OpenAPIDocument, body_models, tidy
 from service.api.refusals import (
@@ -62,7 +59,6 @@ from service.settings import Settings
 
 _WEB = Path(__file__).parent / "web"
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
-_IMAGE_URL = re.compile(rb'"image_url": ?"(?=/v1/)')
 # In the environment of a request whose head the server had judged.
 _CALLER = "catalens.caller"
 _REFUSAL = "catalens.refusal"
@@ -178,36 +174,6 @@ class _ProductSegment(BaseConverter):
     """One raw path segment; ``requests.ProductPath`` decodes it."""
 
 
-class _Json(DefaultJSONProvider):
-    """Answers as JSON by orjson, ten times as quick as Python's own: tags with their neighbours are
-    long.
-
-    What UTF-8 cannot hold (half of a surrogate pair, which JSON can send as an escape) is answered
-    as an escape.
-    """
-
-    def __init__(self, app: OpenAPI, prefix: str) -> None:
-        super().__init__(app)
-        self._prefix = prefix.encode()
-
-    def dumps(self, obj: Any, **_: Any) -> str:
-        return self._encode(obj).decode().rstrip("\n")
-
-    def response(self, *args: Any, **kwargs: Any) -> Response:
-        return Response(
-            self._encode(self._prepare_response_obj(args, kwargs)), mimetype=self.mimetype
-        )
-
-    def _encode(self, obj: Any) -> bytes:
-        """A line of JSON; of a long answer there is one copy and no more."""
-        try:
-            data = orjson.dumps(obj, self.default, orjson.OPT_APPEND_NEWLINE)
-        except orjson.JSONEncodeError:
-            data = json.dumps(obj, default=self.default, ensure_ascii=True).encode() + b"\n"
-        # Quotes within a text are escaped, so no text can look like this.
-        return _IMAGE_URL.sub(rb"\g<0>" + self._prefix, data) if self._prefix else data
-
-
 def create_app(engine: Engine, settings: Settings, *, check_answers: bool = False) -> OpenAPI:
     """The WSGI application over ``engine``. ``check_answers``: compare each answer with its schema
     (tests)."""
@@ -233,7 +199,7 @@ def create_app(engine: Engine, settings: Settings, *, check_answers: bool = Fals
         MAX_FORM_MEMORY_SIZE=2 * 2**20,
         MAX_FORM_PARTS=1000,
     )
-    app.json = _Json(app, settings.public_address.prefix)
+    app.json = JsonAnswers(app, settings.public_address.prefix)
     app.url_map.converters["product"] = _ProductSegment
     app.url_map.merge_slashes = False
     path = RawPath(app.wsgi_app, settings)

@@ -23,8 +23,9 @@ from indexer.operations.sync_source import SyncSources
 from service.inference.deadline import Deadline
 from service.products.schema import CatalogSchema, read_schema
 from service.products.writer import Draft, Upsert, Writer, WriteRequest
+from service.query.own_address import image_url
 from service.query.photo_embedder import PhotoEmbedder
-from service.query.response import OPTIONAL, Envelope, JsonDocument, image_url
+from service.query.response import OPTIONAL, Envelope, JsonDocument
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
 from service.state.snapshots import SnapshotManager
 

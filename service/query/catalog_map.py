@@ -8,7 +8,8 @@ from indexer.catalog.store import Catalog
 from indexer.core.vectors import evenly_spaced
 from indexer.index.live import LiveIndex
 from service.query.context import RequestContext
-from service.query.response import MapPoint, MapPoints, image_url
+from service.query.own_address import image_url
+from service.query.response import MapPoint, MapPoints
 from service.state.snapshot import sample_products
 
 MOST = 2000  # products on one map

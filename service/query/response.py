@@ -13,6 +13,7 @@ from pydantic import Field
 
 from indexer.catalog.records import Product
 from indexer.core.timer import StageTimer
+from service.query.own_address import image_url
 from service.query.predictions import AttributePrediction, CategoryPrediction, NearestKind, StandsOn
 from service.query.shown_product import PLAIN, Presentation, ShownProduct
 
@@ -144,11 +145,6 @@ class Suggesting(Protocol):
 
     def suggestions(self) -> Suggestions | None:
         """What it suggests; None where it suggests nothing."""
-
-
-def image_url(content_hash: str) -> str:
-    """Where the service shows a photo."""
-    return f"/v1/images/{content_hash}?w=320"
 
 
 def photo_of(product: Product, photo_id: int) -> str:

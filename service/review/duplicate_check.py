@@ -18,7 +18,7 @@ from indexer.duplicates.signature_follower import SignatureFollower
 from indexer.imaging.decode import Photo
 from service.query.context import RequestContext
 from service.query.groups import GroupReader
-from service.query.response import image_url
+from service.query.own_address import image_url
 from service.review.result import DuplicateProduct, RepeatedProducts
 
 

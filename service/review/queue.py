@@ -12,7 +12,8 @@ from indexer.catalog.store import Catalog
 from indexer.core.errors import BadRequestError, UnknownProductError
 from indexer.core.timer import StageTimer
 from indexer.reviews.store import OUTCOMES, Preview, Review, ReviewState
-from service.query.response import Envelope, JsonDocument, image_url
+from service.query.own_address import image_url
+from service.query.response import Envelope, JsonDocument
 from service.review.database import ReviewDatabase
 from service.state.snapshots import SnapshotManager
 

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from indexer.core.errors import BadSettingsError
 from service.access.keys import KeyFile
 from service.engine import Engine
+from service.query.own_address import image_url
 from service.settings import Settings, read_api_keys
 from tests.service.api.routes.test_queries import assert_problem
 
@@ -274,6 +275,29 @@ def test_below_a_path_of_a_proxy_everything_is_found(open_web: Callable[..., Fla
     assert web.get("/openapi.json").get_json()["servers"] == [{"url": "/shop/visual"}]
     elsewhere = "/shop/visually/v1/products"
     assert web.get(elsewhere, environ_overrides={"REQUEST_URI": elsewhere}).status_code == 404
+
+
+def test_below_a_path_of_a_proxy_what_clients_gave_is_as_they_gave_it(
+    open_web: Callable[..., FlaskClient],
+) -> None:
+    """An attribute that is named and reads like an address in answers; written back it is
+    unchanged. Also in an answer that UTF-8 cannot hold."""
+    web = open_web(public_url="http://localhost/shop/visual/")
+    given = {"image_url": "/v1/images/own-cdn.jpg"}
+    assert web.patch(PATCHED, json={"attributes": given}).status_code == 200
+    found = web.get(PATCHED)
+    stored = found.get_json()
+    image, *_ = stored["images"]
+    assert image["image_url"].startswith("/shop/visual/v1/images/")
+    given["image_url"] = f"/v1/images/{image['hash']}?w=320"
+    assert web.patch(PATCHED, json={"attributes": given}).status_code == 200
+    stored = web.get(PATCHED).get_json()
+    assert stored["attributes"]["image_url"] == given["image_url"]
+    again = web.patch(PATCHED, json={"attributes": stored["attributes"]}).get_json()
+    assert again["outcome"] == "unchanged"
+    with web.application.app_context():
+        odd = {"images": [stored["images"][0]], "odd": "\ud800", "url": image_url("a")}
+        assert '"/shop/visual/v1/images/a?w=320"' in web.application.json.dumps(odd)
 
 
 def test_slashes_that_a_proxy_decoded_are_of_the_id(open_web: Callable[..., FlaskClient]) -> None:
