@@ -59,7 +59,7 @@ class Review:
     state: ReviewState
     pid: int | None
     body: dict[str, Any]
-    decided: dict[str, Any] | None  # {"at", "decision", "reason", ...}
+    decided: dict[str, Any] | None  # {"at", "entry", "decision", ...}
     photos: dict[
         int, str
     ]  # content hashes of the previews there still are, by the photo's place in the listing
@@ -426,7 +426,7 @@ class Reviews:
                 opened.setdefault(review_id, entry)
                 body = known.body(entry, orjson.loads(text))
                 own = bodies.setdefault(review_id, {})
-                own[kind] = {"at": at, **body} if kind == "decided" else body
+                own[kind] = {"at": at, "entry": entry, **body} if kind == "decided" else body
                 if kind == "undone":
                     own.pop("decided", None)
             query = (

@@ -383,6 +383,14 @@ class DecisionRequest(RequestModel):
     reason: Annotated[str, Field(max_length=2000)] = ""
 
 
+class UndoDecisionQuery(RequestModel):
+    """Which decision is taken back."""
+
+    entry: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="The `entry` of the decision that was seen."
+    )
+
+
 class FeedbackRequest(RequestModel):
     """What people made of an answer, named by its `request_id`."""
 

@@ -169,10 +169,11 @@ class ReviewQueue:
         decided = self._database.reviews.decide(name, decision, reason=reason, more=versions)
         return Envelope.around(self._shown(decided), snapshot, timer)
 
-    def undo(self, name: str) -> Envelope[QueuedReview]:
-        """Take a decision back. Raises ``UnknownReviewError``, ``NotUndoableError``."""
+    def undo(self, name: str, *, entry: int | None = None) -> Envelope[QueuedReview]:
+        """Take a decision back. ``entry``: only where it is that one of the log. Raises
+        ``UnknownReviewError``, ``NotUndoableError``."""
         timer = StageTimer()
-        opened = self._database.reviews.reopen(name)
+        opened = self._database.reviews.reopen(name, entry=entry)
         return Envelope.around(self._shown(opened), self._snapshots.current, timer)
 
     def precision(self) -> Precision:

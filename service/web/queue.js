@@ -110,7 +110,7 @@ export function mount(root) {
       hush();
       undo.disabled = true;
       try {
-        const now = await post(`/v1/reviews/${encodeURIComponent(queued.review_id)}:undo`);
+        const now = await post(`/v1/reviews/${encodeURIComponent(queued.review_id)}:undo?entry=${queued.decided.entry}`);
         const row = decision(now);
         part.replaceWith(row);
         row.closest("li")?.focus();

@@ -25,6 +25,7 @@ from service.api.requests import (
     ReviewPath,
     ReviewRequest,
     ReviewsQuery,
+    UndoDecisionQuery,
 )
 from service.api.responses import FeedbackResponse, QueuedResponse, QueueResponse, ReviewResponse
 from service.review.feedback import Feedback
@@ -108,9 +109,13 @@ def decide_review(path: ReviewPath) -> JsonResponse:
     operation_id="undo_review",
     responses={200: QueuedResponse, **problem_responses(404, 409)},
 )
-def undo_review(path: ReviewPath) -> JsonResponse:
-    """Take a decision back within 30 days: the review waits again. Both stay in the log."""
-    return answer(engine().reviews.undo(path.name))
+def undo_review(path: ReviewPath, query: UndoDecisionQuery) -> JsonResponse:
+    """Take a decision back within 30 days: the review waits again. Both stay in the log.
+
+    `entry` names the decision that was seen; where another was made since, it is 409
+    `not-undoable` and nothing happens. Without it the last one is taken back, whichever it is.
+    """
+    return answer(engine().reviews.undo(path.name, entry=query.entry))
 
 
 @api.post(

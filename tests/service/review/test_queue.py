@@ -222,6 +222,25 @@ def test_a_listing_is_named_in_the_queue(open_web: Callable[..., Any], own: Engi
     assert_problem(web.post("/v1/reviews/nope:undo"), 404, "unknown-review")
 
 
+def test_an_undo_takes_back_the_decision_that_was_seen(
+    open_web: Callable[..., Any], own: Engine
+) -> None:
+    """A decision that somebody else made since stays; without the entry the last one goes."""
+    web = open_web()
+    review = own.reviews.submit(BODY, [], product_id=None)
+    path = f"/v1/reviews/{review}"
+    seen = web.post(f"{path}:decide", json={"decision": "approve"}).get_json()["decided"]["entry"]
+    assert web.post(f"{path}:undo?entry={seen}").get_json()["state"] == "open"
+    assert_problem(web.post(f"{path}:undo?entry={seen}"), 409, "not-undoable")
+    web.post(f"{path}:decide", json={"decision": "reject"})
+    assert_problem(web.post(f"{path}:undo?entry={seen}"), 409, "not-undoable")
+    last = web.get(path).get_json()
+    assert last["state"] == "rejected"
+    assert last["decided"]["entry"] > seen
+    assert_problem(web.post(f"{path}:undo?entry=x"), 422, "invalid-request")
+    assert web.post(f"{path}:undo").get_json()["state"] == "open"
+
+
 def test_a_name_of_a_listing_comes_with_its_review(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
