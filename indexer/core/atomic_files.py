@@ -178,8 +178,11 @@ def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
 
 @contextmanager
 def claimed_aside(path: Path, data: bytes) -> Iterator[Path]:
-    """A file beside ``path`` that looks half-written, with ``data`` in it, flushed, and locked in
-    the block; whoever made it removes it. The folder must be there."""
+    """A file beside ``path`` that looks half-written, with ``data`` in it, and locked in the block;
+    whoever made it removes it. The folder must be there.
+
+    The data is flushed; the name in the folder is with whatever is flushed in the block.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, private_mode(path.parent))
     try:
@@ -187,7 +190,6 @@ def claimed_aside(path: Path, data: bytes) -> Iterator[Path]:
         try:
             aside.write_bytes(data)
             fsync_path(aside)
-            fsync_path(aside.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
