@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from array import array
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from indexer.catalog.deletions import TEXT_REMOVED, record_photos
+from indexer.catalog.portions import pause_since
 from indexer.catalog.records import Change
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import OutdatedVersionError
@@ -26,6 +28,8 @@ from indexer.core.sqlite import (
     write_meta,
 )
 
+# Changes that one transaction forgets: some tenth of a second.
+_PORTION = 20_000
 # Beside the catalog's first tables; catalogs from before get them with their next write.
 _SCHEMA = (
     META_TABLE,
@@ -234,18 +238,33 @@ class ChangeLog:
             return int(read_meta(sql, "compacted") or 0)
 
     def compact(self, through: int) -> int:
-        """Forget the changes up to sequence number ``through``; returns how many. Products stay as
-        they are."""
-        with self._database.transaction() as sql:
-            ensure_tables(sql)
-            if _deleted_since(sql, int(read_meta(sql, "scrubbed") or 0), through):
-                write_meta(sql, "must_scrub", "1")
-            removed = sql.execute("DELETE FROM changes WHERE sequence <= ?", (through,)).rowcount
-            # That of the oldest version left stays.
-            sql.execute("DELETE FROM stamps WHERE sequence < ?", (through,))
-            if removed:
-                write_meta(sql, "compacted", str(through))
-            return int(removed)
+        """Forget the changes up to sequence number ``through``, in portions between which others
+        write; returns how many. Products stay as they are."""
+        removed = 0
+        while True:
+            began = time.monotonic()
+            with self._database.transaction() as sql:
+                ensure_tables(sql)
+                upto = self._portion(sql, through)
+                if _deleted_since(sql, int(read_meta(sql, "scrubbed") or 0), upto):
+                    write_meta(sql, "must_scrub", "1")
+                gone = sql.execute("DELETE FROM changes WHERE sequence <= ?", (upto,)).rowcount
+                # That of the oldest version left stays.
+                sql.execute("DELETE FROM stamps WHERE sequence < ?", (upto,))
+                if gone:
+                    write_meta(sql, "compacted", str(upto))
+            removed += int(gone)
+            if upto >= through:
+                return removed
+            pause_since(began)
+
+    def _portion(self, sql: Connection, through: int) -> int:
+        """How far one transaction compacts."""
+        query = (
+            "SELECT sequence FROM changes WHERE sequence <= ? ORDER BY sequence LIMIT 1 OFFSET ?"
+        )
+        row = sql.execute(query, (through, _PORTION - 1)).fetchone()
+        return through if row is None else int(row[0])
 
     def living(self) -> Living:
         """All numbers that products and photos have, and how far numbers were given."""

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexer.catalog.table_sums import TableSums, changed_sums
+from indexer.catalog.table_sums import TableSums, changed_sums, seal_sum, unsealed_rows
 from indexer.core.sqlite import Connection, Database, Schema, chunks, has_table, table_names
 
 # Beside the catalog's first tables. Rows that an older Catalens wrote have none: triggers of the
@@ -114,6 +114,12 @@ class RowSum(NamedTuple):
     key: int
     sequence: int
     checksum: int
+    # The same as an older Catalens would have said it.
+    old: int
+
+    def fits(self, stored: int) -> bool:
+        """Whether a stored checksum is of the row as it stands."""
+        return stored in (self.checksum, self.old)
 
 
 # Kind, key, sequence, checksum.
@@ -166,37 +172,34 @@ class CheckedDatabase(Database):
         self._unsealed_by_all = False
         # The connection that has triggers of its own, and the schema that it had then.
         self._watching: tuple[Connection, int] | None = None
+        # The schema as the open transaction found it.
+        self._version = 0
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """As of any database; checksums are part of it."""
-        watching = None
-        try:
-            with super().transaction() as connection:
-                self._watch(connection)
-                yield connection
-                # Not given up by a dry run.
-                if connection.in_transaction:
-                    self._seal(connection)
-                    watching = self._watching
-        except BaseException:
-            watching = None
-            raise
-        finally:
-            # Triggers that were made in a transaction go with one that is given up.
-            if watching is None:
-                self._watching = None
+        made: tuple[Connection, int] | None = None
+        with super().transaction() as connection:
+            watching = self._watch(connection)
+            yield connection
+            # Not given up by a dry run.
+            if connection.in_transaction:
+                self._seal(connection)
+                made = watching
+        # Triggers that were made in a transaction go with one that is given up.
+        if made is not None:
+            self._watching = made
 
-    def _watch(self, sql: Connection) -> None:
+    def _watch(self, sql: Connection) -> tuple[Connection, int]:
         """Note the rows that this connection writes, by triggers of its own: an older Catalens
-        meets none."""
+        meets none. Returns what has triggers once the transaction ends well."""
         self.rows.clear()
         self._sums.clear()
-        version = _schema_version(sql)
-        if self._watching != (sql, version):
+        self._version = _schema_version(sql)
+        if self._watching != (sql, self._version):
             self._make_watchers(sql)
-            self._watching = (sql, version)
         self._sums.find(sql)
+        return sql, self._version
 
     def _make_watchers(self, sql: Connection) -> None:
         tables = table_names(sql)
@@ -259,7 +262,7 @@ class CheckedDatabase(Database):
 
     def _seal(self, sql: Connection) -> None:
         touched = self.rows.touched
-        new_schema = self._watching is None or self._watching[1] != _schema_version(sql)
+        new_schema = self._version != _schema_version(sql)
         written = any(touched.values()) or any(self.rows.known.values())
         if not (written or new_schema or self._sums.changed):
             return
@@ -302,22 +305,59 @@ def seal_rows(
         sql.executemany(
             "DELETE FROM checksums WHERE kind = ? AND key = ?", [(kind, key) for key in gone]
         )
-        _store(sql, [(kind, *row) for row in sums])
+        _store(sql, [(kind, row.key, row.sequence, row.checksum) for row in sums])
 
 
 def seal_table(sql: Connection, name: str) -> None:
     """Store the checksum of a small table as it stands."""
-    sql.execute(
-        "INSERT OR REPLACE INTO checksums VALUES (?, 0, 0, ?)", (name, table_checksum(sql, name))
-    )
+    row = _table_row(sql, name)
+    _store(sql, [(name, 0, 0, row.checksum)])
 
 
-def table_checksum(sql: Connection, name: str) -> int:
-    """The checksum of a small table as it stands."""
-    total = 0
+def table_fits(sql: Connection, name: str) -> bool:
+    """Whether a small table is as its checksum says, or has none."""
+    known = stored_checksums(sql, name).get(0)
+    return known is None or _table_row(sql, name).fits(known[1])
+
+
+def _table_row(sql: Connection, name: str) -> RowSum:
+    total = old = 0
     for row in sql.execute(f"SELECT * FROM {name} ORDER BY 1"):
-        total = _add(total, row)
-    return total
+        total, old = _add(total, row), _add_as_before(old, row)
+    return RowSum(0, 0, total, old)
+
+
+def seal_unsealed(sql: Connection, kinds: RowKinds) -> tuple[dict[str, set[int]], int]:
+    """Give checksums to what has none, or an older one: rows by kind, and how many rows of tables
+    that are checked as one."""
+    sql.execute(CHECKSUMS_TABLE)
+    sealed = {kind: unsealed_keys(sql, kind, kinds) for kind in kinds.reads}
+    for kind, keys in sealed.items():
+        seal_rows(sql, kind, keys, kinds)
+    for name in kinds.whole:
+        if not stored_checksums(sql, name):
+            seal_table(sql, name)
+    tables = unsealed_rows(sql, kinds.summed)
+    for name in tables:
+        seal_sum(sql, name)
+    return sealed, sum(tables.values())
+
+
+def unsealed_count(sql: Connection, kinds: RowKinds) -> int:
+    """How many rows of a file without sequence numbers have no checksum."""
+    tables = sum(unsealed_rows(sql, kinds.summed).values())
+    return tables + sum(len(unsealed_keys(sql, kind, kinds)) for kind in kinds.reads)
+
+
+def unsealed_keys(sql: Connection, kind: str, kinds: RowKinds) -> set[int]:
+    """Rows of a kind that have no checksum, or one of an older state: an older Catalens wrote
+    them."""
+    known = stored_checksums(sql, kind)
+    return {
+        row.key
+        for row in current_checksums(sql, kind, kinds)
+        if row.key not in known or known[row.key][0] != row.sequence
+    }
 
 
 def stored_checksums(sql: Connection, kind: str) -> dict[int, tuple[int, int]]:
@@ -336,7 +376,7 @@ def changed_rows(sql: Connection, kinds: RowKinds) -> list[str]:
         odd = []
         for row in current_checksums(sql, kind, kinds):
             checksum = known.pop(row.key, (0, row.checksum))[1]
-            if checksum != row.checksum:
+            if not row.fits(checksum):
                 odd.append(row.key)
         if odd:
             said.append(f"{len(odd)} rows ({kind}) do not match their checksum")
@@ -365,15 +405,21 @@ def _read_part(sql: Connection, query: str, keys: Any, marks: str) -> Iterator[R
     numbered = ",".join(f"?{place}" for place in range(1, marks.count("?") + 1))
     rows = sql.execute(query.format(numbered), tuple(keys))
     for key, parts in groupby(rows, key=lambda row: row[0]):
-        total = 0
+        total = old = 0
         sequence: int | None = None
         for row in parts:
-            total = _add(total, row)
+            total, old = _add(total, row), _add_as_before(old, row)
             if row[1] == 0:
                 sequence = int(row[2])
         if sequence is not None:
-            yield RowSum(key, sequence, total)
+            yield RowSum(key, sequence, total, old)
 
 
 def _add(total: int, row: tuple[Any, ...]) -> int:
+    # Not ``repr``: which characters it escapes differs between versions of Python.
+    return zlib.crc32(ascii(row).encode(), total)
+
+
+def _add_as_before(total: int, row: tuple[Any, ...]) -> int:
+    """As Catalens did before ``_add``."""
     return zlib.crc32(repr(row).encode(), total)

@@ -7,21 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from indexer.catalog.checksums import (
-    CHECKSUMS_TABLE,
+    CATALOG_KINDS,
     PARTS,
     PHOTO,
     ROW,
     SUMMED,
     WHOLE,
     current_checksums,
-    seal_rows,
-    seal_table,
+    seal_unsealed,
     stored_checksums,
-    table_checksum,
+    table_fits,
 )
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
-from indexer.catalog.table_sums import changed_sums, seal_sum, unsealed_rows
+from indexer.catalog.table_sums import changed_sums, unsealed_rows
 from indexer.core.sqlite import Connection, Database
 
 _NAMED = 5
@@ -108,24 +107,8 @@ def check_catalog(catalog: Catalog) -> CatalogCheck:
 def seal_catalog(catalog: Catalog) -> int:
     """Give checksums to rows that have none or an older one; returns to how many."""
     with catalog.database.transaction() as sql:
-        sql.execute(CHECKSUMS_TABLE)
-        sealed: dict[str, set[int]] = {}
-        for kind in (ROW, PARTS, PHOTO):
-            known = stored_checksums(sql, kind)
-            old = [
-                row.key
-                for row in current_checksums(sql, kind)
-                if row.key not in known or known[row.key][0] != row.sequence
-            ]
-            seal_rows(sql, kind, old)
-            sealed.setdefault("photo" if kind == PHOTO else "product", set()).update(old)
-        for name in WHOLE:
-            if not stored_checksums(sql, name):
-                seal_table(sql, name)
-        unsealed = unsealed_rows(sql, SUMMED)
-        for name in unsealed:
-            seal_sum(sql, name)
-    return sum(map(len, sealed.values())) + sum(unsealed.values())
+        sealed, others = seal_unsealed(sql, CATALOG_KINDS)
+    return len(sealed[ROW] | sealed[PARTS]) + len(sealed[PHOTO]) + others
 
 
 def _check_rows(sql: Connection, noun: str, kinds: Sequence[str], state: CatalogCheck) -> None:
@@ -138,7 +121,7 @@ def _check_rows(sql: Connection, noun: str, kinds: Sequence[str], state: Catalog
         for row in current_checksums(sql, kind):
             sequence, checksum = known.pop(row.key, (-1, 0))
             if sequence == row.sequence:
-                if checksum != row.checksum:
+                if not row.fits(checksum):
                     changed.add(row.key)
             elif sequence > row.sequence:
                 changed.add(row.key)
@@ -157,8 +140,7 @@ def _check_rows(sql: Connection, noun: str, kinds: Sequence[str], state: Catalog
 
 def _changed_tables(sql: Connection) -> Iterator[str]:
     for name in WHOLE:
-        known = stored_checksums(sql, name).get(0)
-        if known is not None and known[1] != table_checksum(sql, name):
+        if not table_fits(sql, name):
             yield f"the table {name} does not match its checksum"
     yield from changed_sums(sql, SUMMED)
 

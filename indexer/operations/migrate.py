@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from indexer.catalog.checksums import seal_unsealed
 from indexer.catalog.integrity import seal_catalog
 from indexer.catalog.schema import FORMAT as CATALOG_FORMAT
 from indexer.catalog.store import open_catalog
 from indexer.core.errors import DamagedIndexError
 from indexer.core.home import FORMAT, Home
 from indexer.core.manifest import read_manifest
+from indexer.core.sqlite_files import is_made
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.version import Versions
 from indexer.model.registry import examine_models
+from indexer.reviews.schema import ROW_KINDS
+from indexer.reviews.store import open_reviews
 
 
 @dataclass
@@ -52,6 +56,8 @@ def migrate(home: Home) -> Migrated:
         if sealed := seal_catalog(catalog):
             done.migrated.append(f"{sealed:,} rows of the catalog were given checksums")
         catalog.database.empty_log()
+    if sealed := _seal_reviews(home):
+        done.migrated.append(f"{sealed:,} rows of the reviews were given checksums")
     for name in versions.names():
         try:
             done.versions.append(read_manifest(versions.folder / name).version)
@@ -64,3 +70,13 @@ def migrate(home: Home) -> Migrated:
     done.models = [bundle.model_version for bundle in whole]
     done.damaged += damaged.values()
     return done
+
+
+def _seal_reviews(home: Home) -> int:
+    if not is_made(home.reviews_file):
+        return 0
+    with open_reviews(home) as reviews:
+        with reviews.database.transaction() as sql:
+            sealed, others = seal_unsealed(sql, ROW_KINDS)
+        reviews.database.empty_log()
+    return sum(map(len, sealed.values())) + others

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.catalog.checksums import changed_rows
+from indexer.catalog.checksums import changed_rows, unsealed_count
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.integrity import check_catalog, page_damages
 from indexer.catalog.photo_keys import known_state
@@ -188,11 +188,7 @@ def _catalog(check: _Check) -> None:
             for damage in state.damages:
                 check.damaged(home.catalog_file, damage, check.restore)
             check.found.checked["products"] = state.products
-            if state.unchecked:
-                check.found.not_checked.append(
-                    f"{state.unchecked:,} rows of the catalog that an older Catalens wrote have no "
-                    f"checksum ({mend_command('migrate', home.path)} gives them one)"
-                )
+            _note_unchecked(check, state.unchecked, "the catalog")
             if not state.damages:
                 _photos(check, catalog)
                 _vectors(check, catalog)
@@ -470,6 +466,15 @@ def _databases(check: _Check) -> None:
         with opened(home.reviews_file) as sql:
             if redacted := check_bodies(sql).redacted:
                 check.found.checked["redacted entries of reviews"] = redacted
+            _note_unchecked(check, unsealed_count(sql, ROW_KINDS), "the reviews")
+
+
+def _note_unchecked(check: _Check, rows: int, where: str) -> None:
+    if rows:
+        check.found.not_checked.append(
+            f"{rows:,} rows of {where} that an older Catalens wrote have no checksum "
+            f"({mend_command('migrate', check.home.path)} gives them one)"
+        )
 
 
 def _small_files(check: _Check) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from indexer.index.pushed import note_pushed, pushed_folders
 from indexer.index.version import Versions
 from indexer.operations import repair, state_files, verification
 from indexer.operations.made_backups import MadeBackup, made_backups, note_backup
+from indexer.operations.migrate import migrate
 from indexer.operations.repair import repair_home
 from indexer.operations.state_files import check_state
 from indexer.operations.verification import verify_home
@@ -112,6 +114,20 @@ def test_lost_reviews_are_not_taken_for_none(home: Home) -> None:
     with open_reviews(home) as reviews:
         assert reviews.waiting("open", limit=1)[1] == 0
     assert verify_home(home.path).intact
+
+
+def test_reviews_of_an_older_catalens_are_said_and_sealed(home: Home) -> None:
+    """Their rows and tables have no checksum until ``migrate`` gives them one."""
+    with open_reviews(home) as reviews:
+        reviews.open_review({"title": "a"}, [Preview("0" * 64, b"jpeg")], name="a")
+        with reviews.database.statements() as sql:
+            sql.execute("DELETE FROM checksums")
+    (said,) = [line for line in verify_home(home.path).not_checked if "the reviews" in line]
+    assert re.search("rows of the reviews that an older Catalens wrote.*catalens migrate", said)
+    assert any("the reviews were given checksums" in line for line in migrate(home).migrated)
+    found = verify_home(home.path)
+    assert found.intact
+    assert not [line for line in found.not_checked if "the reviews" in line]
 
 
 def test_a_changed_review_is_found(home: Home) -> None:
