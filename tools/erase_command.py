@@ -147,6 +147,8 @@ def _show_erased(found: dict[str, Any]) -> None:
         log(f"not rewritten: {name}: {reason}")
     if found["held"]:
         log(f"held: {found['held']}")
+    if found["left"]:
+        log(found["left"])
     if found["strays"]:
         log(describe_strays(found["strays"]))
     rest = {

@@ -405,16 +405,6 @@ def replace_folder(aside: Path, final: Path) -> None:
     publish_folder(aside, final)
 
 
-def clear_folder(path: Path) -> None:
-    """``remove_folder``; of a link that a home was given to a folder on another disk, what lies in
-    that folder goes, and the link stays. Raises ``OSError``."""
-    if not path.is_symlink():
-        remove_folder(path)
-        return
-    for entry in path.iterdir() if path.exists() else ():
-        remove_entry(entry)
-
-
 def remove_folder(path: Path) -> None:
     """Delete a folder; renamed aside first so that no reader finds half of it. Raises ``OSError``,
     for a link before anything is renamed: what it leads to would stay."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +38,9 @@ _PORTION = 10_000
 # ones.
 _SENT = "sent-"
 _MOST_SENT = 100
+# Of a feed, and what is half-written of one.
+_FILE = re.compile(rf"({_SENT})?[0-9a-f]{{16}}\.(npz|photos)")
+_ASIDE = re.compile(rf"\.{_FILE.pattern}\..+\.tmp")
 
 
 def make_salt(fingerprint: str, options: ImportOptions, keep: frozenset[str]) -> str:
@@ -183,6 +188,22 @@ class RunMemory:
         last = self.last
         same = last is not None and len(last.keys) == len(groups) and bool(unchanged.all())
         return same and last is not None and not changes and last.sequence == self.sequence
+
+
+def forget_runs(home: Home) -> list[Path]:
+    """Delete what imports remember of all feeds, what one writes right now too; returns what else
+    lies there, which no import wrote and which stays: the folder may be a link to any other.
+
+    Raises ``OSError``.
+    """
+    others = []
+    for path in sorted(home.feeds.iterdir()) if home.feeds.is_dir() else ():
+        named = _FILE.fullmatch(path.name) or _ASIDE.fullmatch(path.name)
+        if named and not path.is_dir():
+            path.unlink(missing_ok=True)
+        else:
+            others.append(path)
+    return others
 
 
 def _portions(ids: Iterable[str]) -> Iterator[list[str]]:

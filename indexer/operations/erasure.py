@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -16,7 +17,6 @@ import structlog
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.catalog.upload_notes import are_uploads_left
-from indexer.core.atomic_files import clear_folder
 from indexer.core.errors import (
     BusyError,
     CatalensError,
@@ -37,6 +37,7 @@ from indexer.core.process_limits import (
 )
 from indexer.core.progress import OnStage, no_progress
 from indexer.duplicates.hash_store import stored_signatures
+from indexer.feeds.run_memory import forget_runs
 from indexer.fetch.state import stored_urls
 from indexer.index.embedding_store import stored_embeddings
 from indexer.index.registry import engine_of
@@ -103,6 +104,8 @@ class Erased:
     strays: int = 0
     # why nothing came to its end by its term; None: it did
     held: str | None = None
+    # what was left alone in a folder of the home, since nothing of ours wrote it; None: nothing
+    left: str | None = None
     seconds: float = 0.0
 
 
@@ -197,7 +200,7 @@ def _erase_all(
             remove_damaged_jobs(home)
             # What imports remember names photos' files; without it, the next one reads all rows
             # again.
-            clear_folder(home.feeds)
+            done.left = _describe_others(forget_runs(home))
         if not done.failed:
             Deletions(catalog.database).settle(pids)
         _scrub(home, catalog, begun_at, progress)
@@ -211,6 +214,16 @@ def describe_strays(count: int) -> str:
         f"{count} {photos} that no product has and no deletion was recorded of: left alone, and "
         "not looked at (a killed import left them? Importing again takes them, or move them out "
         "of the home)"
+    )
+
+
+def _describe_others(others: Sequence[Path]) -> str | None:
+    if not others:
+        return None
+    entries = "1 entry" if len(others) == 1 else f"{len(others):,} entries"
+    return (
+        f"{entries} of {others[0].parent} that no import wrote (first: {others[0].name}): left "
+        "alone, and not looked at; move them to another folder"
     )
 
 
@@ -374,6 +387,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)
     if done.held:
         print(f"catalens: {done.held}", file=sys.stderr)
+    if done.left:
+        print(f"catalens: {done.left}", file=sys.stderr)
     # Last, since the service logs the last line.
     for name, reason in done.failed.items():
         print(f"catalens: {name} still holds what was erased: {reason}", file=sys.stderr)

@@ -10,11 +10,12 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.presence import has_catalog, unfit_versions
 from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import Catalog
-from indexer.core.atomic_files import clear_folder, foreign_failure, move_file, remove_folder
+from indexer.core.atomic_files import foreign_failure, move_file, remove_folder
 from indexer.core.errors import BadHomeError, BadRequestError, CatalensError, NewerFormatError
 from indexer.core.home import BACKUP_LIST, Home
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import PASSING
+from indexer.feeds.run_memory import forget_runs
 from indexer.index.embedding_store import EmbeddingStore
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import BuildOptions, build_index
@@ -194,7 +195,7 @@ def _originals(home: Home, done: list[str]) -> None:
             if row.storage == "copy" and photo_damage(home, row, read=True) is not None:
                 count += _set_aside(store, home, catalog, row)
     if count:
-        clear_folder(home.feeds)
+        forget_runs(home)
         done.append(f"{count:,} damaged originals were set aside in damaged/: import them again")
 
 

@@ -195,7 +195,7 @@ def test_what_imports_remember_goes(home: Home) -> None:
     """The names of photos' files that an import keeps for its next run go with the product."""
     known = delete(home)
     home.feeds.mkdir()
-    (home.feeds / "x.photos").write_text(f'[1,"ab",true,"/feed/{GONE}.jpg",1,2]')
+    (home.feeds / "0123456789abcdef.photos").write_text(f'[1,"ab",true,"/feed/{GONE}.jpg",1,2]')
     assert traces(home, known) != []
     erasure.erase(home)
     assert traces(home, known) == []
@@ -709,7 +709,7 @@ def test_folders_that_are_links_to_another_disk_are_erased_and_searched(
     home: Home, tmp_path: Path
 ) -> None:
     """Those at the home's top, which stay links; the memory of imports too."""
-    for name, file in (("sync", "daily.feed.csv"), ("feeds", "daily.seen")):
+    for name, file in (("sync", "daily.feed.csv"), ("feeds", "sent-0123456789abcdef.photos")):
         (home.path / name).mkdir(exist_ok=True)
         (home.path / name / file).write_text(f"id\n{GONE}\n")
     names = ("photos", "thumbnails", "sync", "feeds", "indexes", "damaged")
@@ -727,6 +727,24 @@ def test_folders_that_are_links_to_another_disk_are_erased_and_searched(
     assert traces(home, known) == []
     assert all((home.path / name).is_symlink() for name in names)
     assert [*home.feeds.iterdir()] == []
+
+
+def test_what_no_import_wrote_stays_where_a_link_leads(home: Home, tmp_path: Path) -> None:
+    """A folder that other things lie in: they are named, and only the memory of imports goes."""
+    home.feeds.mkdir()
+    ours = [".0123456789abcdef.npz.4711.0123abcd.tmp", "0123456789abcdef.npz", "sent-" + 16 * "0"]
+    for name in (*ours[:2], f"{ours[2]}.photos", "taxes.npz"):
+        (home.feeds / name).write_text("text")
+    (home.feeds / "wedding").mkdir()
+    (home.feeds / "wedding" / "0123456789abcdef.npz").write_text("text")
+    move_to_other_disk(home, tmp_path, "feeds")
+    delete(home)
+    said = erasure.erase(home).left
+    assert said is not None
+    assert "2 entries of" in said
+    assert "first: taxes.npz" in said
+    assert sorted(path.name for path in home.feeds.iterdir()) == ["taxes.npz", "wedding"]
+    assert (home.feeds / "wedding" / "0123456789abcdef.npz").exists()
 
 
 def test_a_replaced_text_is_reason_to_write_the_catalog_anew(home: Home) -> None:
