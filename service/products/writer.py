@@ -146,7 +146,8 @@ class Writer:
                     self._after(sound, results, snapshot, uploads)
                 finally:
                     # All others have a product now, or are gone.
-                    pending.intersection_update(filter(self._photos.has_copy, self._refused))
+                    kept = {one for one in self._refused if self._photos.has_copy(one)}
+                    pending.intersection_update(kept)
         found = iter(results)
         return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
