@@ -70,7 +70,7 @@ def erase(
     from indexer.catalog.photo_store import PhotoStore
     from indexer.catalog.store import open_catalog
     from indexer.core.atomic_files import make_folder, write_json
-    from indexer.core.errors import BadHomeError, NotErasedError
+    from indexer.core.errors import BadHomeError, BadRequestError, NotErasedError
     from indexer.core.home import Home
     from indexer.operations.erasure import erase as rewrite
     from indexer.operations.erasure_audit import ticket as make_ticket
@@ -85,6 +85,13 @@ def erase(
     opened = Home(settings.home)
     with open_catalog(opened) as catalog:
         _require_known(catalog, products)
+        # One that a killed run wrote is as good.
+        if ticket is not None and catalog.pid(products[0]) is None and not ticket.is_file():
+            raise BadRequestError(
+                f"product {products[0]!r} is deleted already: a ticket holds its hashes and "
+                "vectors, so it is written by the command that deletes it. Erase without --ticket; "
+                "catalens index verify --erased ID finds what is left without one"
+            )
         for product_id in dict.fromkeys(products):
             if catalog.pid(product_id) is None:
                 log(f"product {product_id!r} is deleted already: its erasure goes on")

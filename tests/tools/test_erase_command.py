@@ -108,3 +108,20 @@ def test_an_id_that_a_feed_of_prices_brought_back_is_erased_again(
     copy.write_text(prices.read_text())
     assert cli.run(["index", "erase", *place]) == 0
     assert not copy.exists()
+
+
+def test_a_ticket_of_a_deleted_product_is_refused(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its hashes and vectors may be gone: none is written in silence. One that a killed run wrote
+    is kept."""
+    with open_catalog(home) as catalog:
+        catalog.delete("p0")
+    ticket = tmp_path / "ticket.json"
+    erase = ["index", "erase", "p0", "--home", str(home.path), "--ticket", str(ticket)]
+    assert cli.run(erase) == 1
+    assert "is deleted already: a ticket holds" in capsys.readouterr().err
+    assert not ticket.exists()
+    ticket.write_text("{}")
+    assert cli.run(erase) == 0
+    assert ticket.read_text() == "{}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -228,11 +229,30 @@ def _zeros(cell: Any, formats: dict[int, int]) -> int:
 
 
 def _fits(head: FeedHead) -> int:
-    if head.data.startswith(b"PK\x03\x04"):
-        return 3 if b"[Content_Types].xml" in head.data or b"xl/" in head.data else 0
+    if head.data.startswith(_ENTRY):
+        return 3 if any(name.startswith(_PARTS) for name in _entry_names(head.data)) else 0
     return 1 if head.suffix in _SUFFIXES else 0
 
 
+def _entry_names(data: bytes) -> Iterator[bytes]:
+    """The names of a zip's first entries: as many as stand in ``data`` with their size before them.
+    What stands within an entry (a photo, another zip) is none."""
+    at = 0
+    while data.startswith(_ENTRY, at) and len(data) >= at + _HEADER.size:
+        flags, size, name_length, extra_length = _HEADER.unpack_from(data, at)
+        begin = at + _HEADER.size
+        yield data[begin : begin + name_length]
+        if flags & _SIZE_FOLLOWS:
+            return
+        at = begin + name_length + extra_length + size
+
+
+# An entry's header (APPNOTE.TXT, 4.3.7): flags, size, lengths of its name and of what follows it.
+_ENTRY = b"PK\x03\x04"
+_HEADER = struct.Struct("<6xH10xI4xHH")
+_SIZE_FOLLOWS = 8
+# What a workbook begins with, in whatever order it was written.
+_PARTS = (b"[Content_Types].xml", b"xl/", b"_rels/", b"docProps/")
 _SUFFIXES = (".xlsx", ".xlsm")
 
 FORMATS.register(TableFormat("xlsx", _SUFFIXES, _fits, WorkbookTable, 50))

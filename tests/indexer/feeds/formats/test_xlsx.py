@@ -15,6 +15,7 @@ from indexer.core.errors import BadDataError
 from indexer.feeds import feed_file, workbook_file
 from indexer.feeds.formats import xlsx
 from indexer.feeds.reader import LostLines, open_table
+from indexer.feeds.table_format import FeedHead
 from tests.indexer.feeds.feed_reads import read
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -325,3 +326,22 @@ def test_texts_in_a_part_that_was_not_counted_are_refused(tmp_path: Path) -> Non
                 open_table(path)
         else:
             assert open_table(path).columns[0] == "item_sku"
+
+
+def test_a_zip_of_photos_is_no_workbook(tmp_path: Path) -> None:
+    """Whatever bytes its photos hold, and a workbook among them: only its own entries count. A
+    workbook is known by whichever part comes first."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("images/1.jpg", b"\xff\xd8 xl/ [Content_Types].xml" + bytes(50))
+        archive.writestr("images/list.xlsx", inner.getvalue())
+        archive.writestr("images/2.jpg", b"xl/")
+    assert xlsx._fits(FeedHead(".zip", data.getvalue(), "")) == 0
+    for first in ("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "docProps/app.xml"):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.writestr(first, "<x/>")
+        assert xlsx._fits(FeedHead(".zip", data.getvalue(), "")) == 3
