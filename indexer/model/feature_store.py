@@ -64,20 +64,24 @@ def cache_folders() -> list[Path]:
 
 
 def note_cache(folder: Path) -> None:
-    """Remember, in the default cache, a folder that is given in its place: an erasure looks there.
+    """Remember, in the default cache, a folder that is given in its place, and make it: an erasure
+    looks there, and fails where it is gone. Nothing where it cannot be made: nothing comes to it.
 
-    Those that went with what they lay in are forgotten. Raises ``StorageError``, ``ReadOnlyError``,
-    ``DiskFullError``, ``BusyError``.
+    Raises ``StorageError``, ``ReadOnlyError``, ``DiskFullError``, ``BusyError``.
     """
     default, folder = default_cache(), folder.absolute()
     if folder in (default.absolute(), *_noted(default)):
+        return
+    try:
+        make_folder(folder)
+    except OSError:
         return
     path = default / _NOTED
     try:
         make_folder(default)
         # Two that note folders at once keep both.
         with FileLock(default / f"{_NOTED}.lock", timeout=_NOTED_WITHIN_S):
-            known = {folder, *(one for one in _noted(default) if one.parent.is_dir())}
+            known = {folder, *_noted(default)}
             write_sealed_texts(path, sorted(map(str, known)))
     except Timeout as error:
         raise BusyError(f"another process writes {path}: try again") from error

@@ -188,17 +188,18 @@ def place_of(path: Path) -> str:
 
 
 def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
-    for cache in cache_folders():
-        features = list(cache.glob("f*.sqlite3")) if cache.is_dir() else []
-        if not features:
+    for number, cache in enumerate(cache_folders()):
+        there = cache.is_dir() or not number  # else its disk is away, and nobody can tell
+        features = list(cache.glob("f*.sqlite3"))
+        if there and not features:
             continue
         yield FoundPlace(
             "feature cache",
             str(cache),
             "features of photos of all homes and trainings of this user, by content hash",
             "index erase --cache, or delete it: it is computed again",
-            len(features),
-            sum(_size(path) for path in features),
+            len(features) if there else None,
+            sum(_size(path) for path in features) if there else None,
         )
     for pushed in pushed_folders(home):
         yield FoundPlace(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -69,9 +71,23 @@ def _erase_caches(catalog: Catalog, done: OutsideErasure) -> None:
         done.failed["caches"] = str(error)
     for folder in folders:
         try:
+            if folder is not None:
+                # What cannot be listed looks empty to a search for its files.
+                os.listdir(folder)
             done.cached = (done.cached or 0) + erase_cached(catalog, folder)
+        except FileNotFoundError as error:
+            done.failed["cache" if folder is None else str(folder)] = (
+                _said(error) if folder is None or folder.exists() else _missing(folder)
+            )
         except (CatalensError, OSError) as error:
             done.failed["cache" if folder is None else str(folder)] = _said(error)
+
+
+def _missing(folder: Path) -> str:
+    return (
+        "it is not there: mount its disk and erase again; if it was deleted for good, make it "
+        f"anew, empty (mkdir -p {shlex.quote(str(folder))})"
+    )
 
 
 def _said(error: Exception) -> str:

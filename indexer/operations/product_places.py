@@ -164,7 +164,11 @@ def _names(node: Any, product: Product) -> bool:
 
 def _cached(product: Product) -> Iterator[ProductPlace]:
     keys = {*product.photos, *map(recapture_key, product.photos)}
-    for path in (path for folder in cache_folders() for path in cached_files(folder)):
+    default, *named = cache_folders()
+    for folder in named:
+        if not folder.is_dir():
+            yield ProductPlace("feature cache", str(folder), "not there now: not looked into", None)
+    for path in (path for folder in (default, *named) for path in cached_files(folder)):
         with closing(FeatureCache(path.parent, path.stem)) as cache:
             count = len(cache.get_many(sorted(keys)))
         yield ProductPlace("feature cache", str(path), "features of photos", count)

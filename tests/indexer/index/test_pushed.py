@@ -220,6 +220,34 @@ def test_caches_that_a_user_named_are_erased_too(
     assert "CATALENS_CACHE=" in capsys.readouterr().err
 
 
+def test_a_named_cache_that_is_not_there_is_no_erased_one(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its disk may come back: the erasure fails and names it, `where` lists it, and no folder that
+    is named later makes it forgotten."""
+    monkeypatch.setenv("CATALENS_CACHE", str(tmp_path / "cache"))
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    folder = disk / "below" / "features"
+    assert cli.run(["evaluate", "m", "--cache", str(folder)]) != 0
+    with open_catalog(home) as catalog, closing(FeatureCache(folder, CACHE)) as cache:
+        cache.put([(catalog.get(GONE).photos[0], "f" * 64, np.full(8, 3, np.float16))])
+    disk.rename(away)
+    capsys.readouterr()
+    for words in (["where"], ["where", "--product", GONE]):
+        assert cli.run([*words, "--home", str(home.path), "--json"]) == 0
+        assert str(folder) in capsys.readouterr().out
+    assert cli.run(["evaluate", "m", "--cache", str(tmp_path / "other")]) != 0
+    erase = ["index", "erase", "--cache", "--home", str(home.path), "--json"]
+    capsys.readouterr()
+    assert cli.run([*erase, GONE]) == 1
+    outside = json.loads(capsys.readouterr().out)["outside"]
+    assert list(outside["failed"]) == [str(folder)]
+    assert f"mkdir -p {folder}" in outside["failed"][str(folder)]
+    away.rename(disk)
+    assert cli.run(erase) == 0
+    assert json.loads(capsys.readouterr().out)["outside"]["cached"] == 1
+
+
 def test_a_link_there_is_named_until_it_is_gone(
     home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
