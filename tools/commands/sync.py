@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +85,7 @@ def add(
         **given(**options),
     )
     add_source(Home.create(home), source)
-    print_result(_document(Home(home), source), as_json, _show_added)
+    print_result(_document(Home(home), source), as_json, partial(_show_added, home))
 
 
 @sync.command("run")
@@ -185,9 +187,12 @@ def _document(home: Home, source: SyncSource) -> dict[str, Any]:
     }
 
 
-def _show_added(found: dict[str, Any]) -> None:
+def _show_added(home: Path, found: dict[str, Any]) -> None:
+    from indexer.operations.verification import mend_command
+
     owns = f", owns {', '.join(found['only'])}" if found["only"] else ""
-    log(f"{found['name']} is kept in step{owns}; run it now: catalens sync run {found['name']}")
+    run = mend_command(f"sync run {shlex.quote(found['name'])}", home)
+    log(f"{found['name']} is kept in step{owns}; run it now: {run}")
 
 
 def _show_feeds(found: dict[str, Any]) -> None:
