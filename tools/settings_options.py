@@ -40,8 +40,8 @@ def settings_of(
 
 
 def retention_settings(home: Path, config: Path | None) -> Settings:
-    """``settings_of`` for the terms of retention. Without ``config``, those that the environment
-    does not give are as the service had them that ran last on the home.
+    """``settings_of`` for the terms of retention. Each that neither environment nor file gives is
+    as the service had it that ran last on the home.
 
     Raises ``BadSettingsError``, ``BadHomeError``.
     """
@@ -49,8 +49,6 @@ def retention_settings(home: Path, config: Path | None) -> Settings:
     from service.settings import RETENTION_SETTINGS
 
     settings = settings_of(home, config, RETENTION_SETTINGS)
-    if config is not None:
-        return settings
     last = last_retention(Home(settings.home))
     given = settings.model_fields_set
     return settings.replace(**{name: last[name] for name in last.keys() - given})

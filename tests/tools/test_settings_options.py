@@ -101,8 +101,8 @@ def test_what_the_service_keeps_stays(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A command that is told no terms ends nothing that the home's last service keeps; what the
-    environment or a settings file says goes before. Damaged ones end nothing at all."""
+    """A command that is told no terms ends nothing that the home's last service keeps; each term
+    that the environment or a settings file gives goes before. Damaged ones end nothing at all."""
     home = a_home(tmp_path / "home")
     place = ["--home", str(home.path)]
 
@@ -131,9 +131,13 @@ def test_what_the_service_keeps_stays(
     remember_terms(home, RetentionTerms(undo=3650.0))
     assert until() == f"undoable{days_ago(50 - 365)[:4]}"
     monkeypatch.delenv("CATALENS_UNDO_DAYS")
-    (tmp_path / "shop.toml").write_text("review_photos_days = 3\n")
-    assert cli.run([*words, *place, "--config", str(tmp_path / "shop.toml")]) == 0
-    assert until().startswith("expired")
+    shop = tmp_path / "shop.toml"
+    shop.write_text("review_photos_days = 3\n")
+    assert cli.run([*words, *place, "--config", str(shop)]) == 0
+    assert until() == f"undoable{year}", "the file does not say how long"
+    shop.write_text("undo_days = 30\n")
+    assert cli.run([*words, *place, "--config", str(shop)]) == 0
+    assert until().startswith("expired"), "the file says it, though it is the default"
 
 
 def test_the_page_of_the_first_hour_keeps_as_long(
