@@ -116,7 +116,7 @@ def erase(
     wait_s: float = 60.0,
     progress: OnStage = no_progress,
     terms: RetentionTerms | None = None,
-    again: Sequence[str] | None = None,
+    again: Sequence[str] = (),
 ) -> Erased:
     """Republish every version that still holds a deleted product or photo without it, and remove
     the old ones.
@@ -155,7 +155,7 @@ def _erase_all(
     device: str,
     wait_s: float,
     progress: OnStage,
-    again: Sequence[str] | None,
+    again: Sequence[str],
 ) -> None:
     with home.lock("build", wait_s=wait_s), open_catalog(home) as catalog:
         try:

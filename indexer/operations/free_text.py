@@ -56,12 +56,12 @@ TRAINING_FEED = "start/train.jsonl"
 
 
 def erase_free_text(
-    home: Home, catalog: Catalog, again: Sequence[str] | None = None
+    home: Home, catalog: Catalog, again: Sequence[str] = ()
 ) -> tuple[list[int], int]:
     """Take the products that were deleted out of all free text of the home.
 
     ``again``: ids that were erased before, and that a feed may have brought back into its copy and
-    its reports; None: only what is pending is looked for.
+    its reports. Without any only what is pending is looked for.
 
     Returns their pids, to be settled once everything else is erased too, and how many entries
     changed. Raises ``BusyError``, ``StorageError``.
@@ -71,12 +71,12 @@ def erase_free_text(
     deletions = Deletions(catalog.database)
     salted = deletions.salted()
     products = deletions.pending()
-    if salted is None or (again is None and not products):
+    if salted is None or not (again or products):
         return [], 0
     # Of no number any more: their reviews and findings went with the first erasure.
     back = [
         DeletedProduct(_NO_PID, (salted.mark("id", product_id),))
-        for product_id in again or ()
+        for product_id in again
         if catalog.pid(product_id) is None
     ]
     erased = ErasedTexts(
