@@ -234,7 +234,7 @@ def needs_erasing(home: Home, catalog: Catalog) -> bool:
     versions = Versions(home)
     if history.must_scrub() or history.orphans() or Deletions(catalog.database).is_pending():
         return True
-    if are_uploads_left(home):
+    if are_uploads_left(home, catalog):
         return True
     for manifest in versions.list():
         rows = np.load(versions.folder / manifest.version / ROWS, mmap_mode="r")

@@ -71,7 +71,7 @@ def test_a_write_that_ends_leaves_no_note(home: Home, catalog: Catalog) -> None:
     with noted_uploads(home, catalog, [new.content_hash]) as pending:
         make_old(home)
         assert len(notes(home)) == 1
-        assert not are_uploads_left(home), "its process is at it"
+        assert not are_uploads_left(home, catalog), "its process is at it"
         assert collect_uploads(home, catalog) == []
         pending.clear()
     assert notes(home) == []
@@ -91,7 +91,7 @@ def test_what_a_killed_write_left_goes(home: Home, catalog: Catalog) -> None:
     assert collect_uploads(home, catalog) == [], "it may be at it where the disk knows no locks"
     make_old(home)
     assert sweep(home, after_s=0.0) == 0
-    assert are_uploads_left(home)
+    assert are_uploads_left(home, catalog)
     assert collect_uploads(home, catalog) == [left.content_hash]
     assert not store.has_copy(left.content_hash)
     assert store.has_copy(written.content_hash)
@@ -112,16 +112,43 @@ def test_an_erasure_takes_them_without_a_deletion(home: Home) -> None:
     assert not PhotoStore(home).has_copy(left.content_hash)
 
 
-def test_another_catalog_takes_none(home: Home) -> None:
-    """Its product may be in the catalog that was noted; nor is anything done for a torn note."""
+def test_another_catalog_takes_none(home: Home, tmp_path: Path) -> None:
+    """Its product may be in the catalog that was noted, for which the note stays until that is
+    back; an older copy of it is another too. For a torn note nothing is done."""
+    copy = tmp_path / "older.sqlite3"
+    with open_catalog(home) as catalog:
+        catalog.database.copy_to(copy)
+        catalog.patch("old", {"title": "newer"})
     (left,) = kill_between(home, 2)
-    for path in home.path.glob("catalog.sqlite3*"):
-        path.unlink()
+    own = home.catalog_file.rename(tmp_path / "own.sqlite3")
     with Catalog.create(home.catalog_file, photos=home.photos) as other:
         put(other, "old", add_photo(home, 1))
-        (home.photos / ".uploads.1.0a0a0a0a.tmp").write_text('{"catalog": [')
+        torn = home.photos / ".uploads.1.0a0a0a0a.tmp"
+        torn.write_text('{"catalog": [')
         make_old(home)
+        assert are_uploads_left(home, other)
         assert collect_uploads(home, other) == []
+        assert not torn.exists()
+        assert not are_uploads_left(home, other), "nothing that it could ever take"
+    copy.replace(home.catalog_file)
+    with open_catalog(home) as older:
+        assert collect_uploads(home, older) == []
+    assert PhotoStore(home).has_copy(left.content_hash)
+    own.replace(home.catalog_file)
+    with open_catalog(home) as catalog:
+        assert are_uploads_left(home, catalog)
+        assert collect_uploads(home, catalog) == [left.content_hash]
+    assert notes(home) == []
+
+
+def test_a_note_that_nothing_can_prove_any_more_goes(home: Home, catalog: Catalog) -> None:
+    """Its state was compacted away: the catalog that was noted can take nothing for it, ever."""
+    (left,) = kill_between(home, 2)
+    catalog.patch("old", {"title": "newer"})
+    with catalog.database.transaction() as sql:
+        sql.execute("DELETE FROM stamps WHERE sequence < (SELECT max(sequence) FROM stamps)")
+    make_old(home)
+    assert collect_uploads(home, catalog) == []
     assert PhotoStore(home).has_copy(left.content_hash)
     assert notes(home) == []
 
