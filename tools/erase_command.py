@@ -128,7 +128,7 @@ def erase(
 
 def _require_known(catalog: Catalog, products: tuple[str, ...]) -> None:
     """Raise ``UnknownProductError`` for ids of no product, present or deleted lately."""
-    from indexer.catalog.deletions import Deletions
+    from indexer.catalog.deletions import TOMBSTONE_DAYS, Deletions
     from indexer.core.errors import UnknownProductError
 
     deletions = Deletions(catalog.database)
@@ -141,7 +141,7 @@ def _require_known(catalog: Catalog, products: tuple[str, ...]) -> None:
         more = f" (and {len(unknown) - _MOST_NAMED} more)" if len(unknown) > _MOST_NAMED else ""
         raise UnknownProductError(
             f"there is no product {', '.join(unknown[:_MOST_NAMED])}{more}: nothing was deleted; "
-            "give ids that are there, or were deleted lately"
+            f"give ids that are there, or were deleted in the last {TOMBSTONE_DAYS} days"
         )
 
 

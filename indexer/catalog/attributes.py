@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, get_args
 
 from indexer.core.errors import BadDataError
-from indexer.core.nesting import MOST_DEPTH, is_deeper
+from indexer.core.nesting import TOO_DEEP, is_deeper
 
 AttributeType = Literal["string", "number", "bool", "datetime", "list"]
 AttributeValue = str | float | int | bool | list[Any] | None
@@ -259,7 +259,7 @@ def _is_number(value: object) -> bool:
 def _check_depth(value: object) -> None:
     """Before anything that recurses over it, as telling it does."""
     if is_deeper(value):
-        raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+        raise ValueError(f"it is {TOO_DEEP}")
 
 
 def _check_unicode(value: object) -> None:

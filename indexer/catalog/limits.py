@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from indexer.core.errors import BadProductError
-from indexer.core.nesting import MOST_DEPTH, is_deeper
+from indexer.core.nesting import TOO_DEEP, is_deeper
 
 # Characters of a title, of a tag, of a level of a category, of an attribute's name.
 LONGEST_TITLE = 20_000
@@ -52,9 +52,7 @@ def check_attribute(name: object, value: object) -> None:
     if isinstance(value, str) and len(value) > LONGEST_VALUE:
         check_length(f"attribute {str(name)[:60]!a}", value, LONGEST_VALUE)
     elif is_deeper(value):
-        raise BadProductError(
-            f"attribute {str(name)[:60]!a} is nested deeper than {MOST_DEPTH} levels"
-        )
+        raise BadProductError(f"attribute {str(name)[:60]!a} is {TOO_DEEP}")
     elif isinstance(value, list):
         what = f"attribute {str(name)[:60]!a}"
         check_count(what, len(value), MOST_ELEMENTS)

@@ -6,6 +6,8 @@ from typing import Any
 
 # Levels of elements, objects and lists in one another.
 MOST_DEPTH = 64
+# What is said of a value with more.
+TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 # Names that tell a place in a document.
 _NAMES = 4
 # A tuple is asked for its kinds twice as fast as a union.

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
-from indexer.core.nesting import MOST_DEPTH
+from indexer.core.nesting import MOST_DEPTH, TOO_DEEP
 from indexer.feeds.archives import open_zip
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.xml_items import check_namespaces, has_too_many_names, refuse_names
@@ -200,9 +200,7 @@ class _PartCheck:
         self._in_row = self._in_row + 1 if self._depth > _ROW_DEPTH else 0
         path = self._source.path
         if self._depth > MOST_DEPTH:
-            raise BadDataError(
-                f"{path} has elements nested deeper than {MOST_DEPTH} levels, as no workbook has"
-            )
+            raise BadDataError(f"{path} has elements {TOO_DEEP}, as no workbook has")
         if self._budget.left < 0:
             raise BadDataError(
                 f"{path} has more elements than {FREE_ELEMENTS:,}, or {MOST_ELEMENTS} for each of "

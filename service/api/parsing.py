@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from indexer.catalog.product_fields import FIELD_NAMES, ProductFields
 from indexer.core.errors import BadRequestError, CatalensError, UrlFailedError, UrlRefusedError
-from indexer.core.nesting import MOST_DEPTH, find_deeper
+from indexer.core.nesting import TOO_DEEP, find_deeper
 from service.access.refusal import RequestRefusedError
 from service.api.errors import InvalidRequestError
 from service.api.form_fields import FieldValues, decode_field
@@ -49,7 +49,6 @@ PhotosRequestT = TypeVar("PhotosRequestT", bound=PhotosRequest)
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 _VALUES_OF_AN_ITEM = 250  # of a batch of writes
-_TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 
 
 def read_ask(request: Request, model: type[Model]) -> tuple[Model, Query]:
@@ -295,7 +294,7 @@ def validate(model: type[Model], fields: Any) -> Model:
     one that is not of the caller's role. What it gives can be walked by recursion.
     """
     if (place := find_deeper(fields)) is not None:
-        raise InvalidRequestError([{"field": place, "message": _TOO_DEEP}])
+        raise InvalidRequestError([{"field": place, "message": TOO_DEEP}])
     try:
         found = model.model_validate(fields)
     except ValidationError as error:

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from indexer.core.category_path import format_path, parse_path
-from indexer.core.nesting import MOST_DEPTH, is_deeper
+from indexer.core.nesting import TOO_DEEP, is_deeper
 from indexer.feeds.column_roles import ColumnRole
 from indexer.feeds.table import LONGEST_COLUMN, MOST_COLUMNS
 from indexer.text.tokenizer import MOST_CHARACTERS
@@ -59,7 +59,6 @@ def _category(raw: object) -> object:
     return [part.strip() for part in parse_path(raw)] if isinstance(raw, str) else raw
 
 
-_TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 MOST_PHOTOS = 64  # in one question
 MOST_LISTING_PHOTOS = 16  # of one listing
 Label = Annotated[str, Field(min_length=1, max_length=256)]
@@ -168,11 +167,11 @@ def _json_text(raw: object) -> object:
     try:
         found = json.loads(raw)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     except ValueError:
         raise ValueError("not JSON text") from None
     if is_deeper(found):
-        raise ValueError(_TOO_DEEP)
+        raise ValueError(TOO_DEEP)
     return found
 
 

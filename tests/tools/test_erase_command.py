@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from indexer.catalog.deletions import TOMBSTONE_DAYS
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
 from indexer.operations.backup import back_up
@@ -36,6 +37,20 @@ def test_one_unknown_id_deletes_nothing(home: Home, capsys: pytest.CaptureFixtur
     assert "'p1' is deleted already" in capsys.readouterr().err
     with open_catalog(home) as catalog:
         assert len(catalog) == 0
+
+
+def test_an_id_whose_tombstone_ended_is_refused(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says how long a deleted id is known."""
+    place = ["--home", str(home.path)]
+    assert cli.run(["index", "erase", "p0", *place]) == 0
+    assert cli.run(["index", "erase", "p0", *place]) == 0
+    with open_catalog(home) as catalog, catalog.database.transaction() as sql:
+        sql.execute("DELETE FROM tombstones")
+    capsys.readouterr()
+    assert cli.run(["index", "erase", "p0", *place]) == 1
+    assert f"deleted in the last {TOMBSTONE_DAYS} days" in capsys.readouterr().err
 
 
 def test_backups_that_hold_it_are_named(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from indexer.core.nesting import MOST_DEPTH
+from indexer.core.nesting import TOO_DEEP
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.json_values import may_hold_surrogates, too_deep, without_surrogates
 from indexer.feeds.notice import Notice
@@ -96,7 +96,7 @@ def checked_object(values: Any, text: str, where: str, lost: LostLines) -> dict[
         lost.lose(where, f"has a column's name of more than {LONGEST_COLUMN:,} characters")
         return None
     if too_deep(text, values):
-        lost.lose(where, f"is nested deeper than {MOST_DEPTH} levels")
+        lost.lose(where, f"is {TOO_DEEP}")
         return None
     if may_hold_surrogates(text):
         values, changed = without_surrogates(values)

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from indexer.core.errors import BadDataError
-from indexer.core.nesting import MOST_DEPTH
+from indexer.core.nesting import MOST_DEPTH, TOO_DEEP
 from indexer.feeds.feed_file import FeedFile
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
@@ -133,7 +133,7 @@ def _refused(source: FeedFile, error: Exception) -> BadDataError:
         )
     if isinstance(error, TooDeepError):
         return BadDataError(
-            f"{source.path} has elements nested deeper than {MOST_DEPTH} levels, or too many of "
+            f"{source.path} has elements {TOO_DEEP}, or too many of "
             "them, or of attributes, in one item, as no feed has"
         )
     return BadDataError(f"{source.path} is not readable as XML: {error}")
@@ -412,7 +412,7 @@ def _line_ends(found: re.Match[str]) -> str:
 
 def _said(error: Exception) -> str:
     if isinstance(error, TooDeepError):
-        return str(error) or f"nested deeper than {MOST_DEPTH} levels"
+        return str(error) or TOO_DEEP
     if isinstance(error, UnclosedItemError):
         return "the element is not closed before the next begins"
     return str(error)
