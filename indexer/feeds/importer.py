@@ -20,6 +20,7 @@ from indexer.core.container import usable_cores
 from indexer.core.errors import (
     BadDataError,
     BadProductError,
+    CatalensError,
     FeedHeldError,
     SyncRefusedError,
 )
@@ -365,6 +366,9 @@ class _Import:
             self._put(writer, intake)
             writer.delete(self.doomed)
         finally:
+            # Now no product waits for them, and a fetcher asks again for what is not there.
+            with suppress(CatalensError, OSError):
+                writer.collect((), own=intake.fetched)
             # A run that was interrupted need not read again what it brought.
             self._remember(writer)
         return self.report

@@ -68,7 +68,8 @@ class _Found:
 
 
 class PhotoIntake:
-    """Photos of one import. ``made``: hashes of those whose files it wrote since ``begin``."""
+    """Photos of one import. ``made``: hashes of those whose files it wrote since that was cleared;
+    ``fetched``: of those by address whose files it wrote and that are not yet in the catalog."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class PhotoIntake:
     ) -> None:
         self.store = PhotoStore(home)
         self.made: set[str] = set()
+        self.fetched: set[str] = set()
         self._catalog = catalog
         self._root = options.photos_root or root
         self._options = options
@@ -191,6 +193,8 @@ class PhotoIntake:
             if len(self._bad) < _MOST_BAD:
                 self._bad[hash_content(data)] = str(error)
             return Notice(where, reason, "bad-photo", value=source)
+        if not self._options.dry_run and not self.store.has_copy(photo.content_hash):
+            self.fetched.add(photo.content_hash)
         new = self._keep(data, photo)
         self._fresh[new.content_hash] = new
         return TakenPhoto(new, source)
@@ -214,6 +218,7 @@ class PhotoIntake:
         """Photos that came by address are in the catalog now."""
         for content_hash in hashes:
             self._fresh.pop(content_hash, None)
+            self.fetched.discard(content_hash)
 
     def _keep(self, data: bytes, photo: Photo) -> NewPhoto:
         if self._options.dry_run:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from indexer.catalog.store import open_catalog
+from indexer.catalog.store import Catalog, open_catalog
+from indexer.core.errors import DiskFullError
 from indexer.core.home import Home
 from indexer.feeds.import_options import ImportOptions
 from indexer.feeds.import_report import ImportReport
@@ -166,6 +167,28 @@ def test_an_interrupted_run_goes_on(home: Home, tmp_path: Path) -> None:
     report = import_feed(home, path, FETCH, fetcher=fetcher)
     assert counts(report) == (344, 0, 256, 0)
     assert {f"p{name}" for name in fetcher.asked} == {f"p{n}" for n in range(600)} - committed
+
+
+@pytest.mark.parametrize("breaks_after", [None, 9])
+def test_a_run_that_fails_leaves_no_fetched_photo(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks_after: int | None
+) -> None:
+    """Whether the catalog takes no batch or the fetching ends before there is one; a photo that a
+    product has stays."""
+    shelf = {str(number): jpeg(number) for number in range(12)}
+    fetcher = ShelfFetcher(**shelf)
+    import_feed(home, google(tmp_path, "p0,1,0"), FETCH, fetcher=fetcher)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DiskFullError("no room")
+
+    fetcher.breaks_after = breaks_after
+    path = google(tmp_path, *(f"p{number},2,{number}" for number in range(12)))
+    monkeypatch.setattr(Catalog, "apply", fail)
+    with pytest.raises((DiskFullError, KeyboardInterrupt)):
+        import_feed(home, path, FETCH, fetcher=fetcher)
+    found = [entry.name for entry in home.photos.rglob("*") if entry.is_file()]
+    assert found == [hash_content(shelf["0"])]
 
 
 def test_addresses_are_asked_again_after_their_time(
