@@ -74,10 +74,11 @@ def erase_free_text(
     if salted is None or not (again or products):
         return [], 0
     # Of no number any more: their reviews and findings went with the first erasure.
+    living = catalog.pids(again)
     back = [
         DeletedProduct(_NO_PID, (salted.mark("id", product_id),))
         for product_id in again
-        if catalog.pid(product_id) is None
+        if product_id not in living
     ]
     erased = ErasedTexts(
         salted,

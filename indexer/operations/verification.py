@@ -275,9 +275,9 @@ def _photos(check: _Check, catalog: Catalog) -> None:
     strays, _ = count_strays(home, catalog)
     if strays:
         check.found.not_checked.append(
-            f"{strays:,} files below {home.photos} are photos of no product, and no deletion of "
-            "them was recorded (a killed import left them?): erasures of products do not look "
-            "there; importing again takes them, or move them out of the home"
+            f"photos of no product below {home.photos}: {strays:,}, and no deletion of them was "
+            "recorded (a killed import left them?); erasures of products do not look there; "
+            "importing again takes them, or move them out of the home"
         )
     if not check.read_photos:
         check.found.not_checked.append(

@@ -239,7 +239,10 @@ def test_photos_of_no_product_are_told(home: Home) -> None:
     os.utime(path, (1, 1))
     found = verify_home(home.path)
     assert found.intact
-    assert any(said.startswith("1 files below") for said in found.not_checked)
+    assert any(
+        said.startswith("photos of no product below") and ": 1," in said
+        for said in found.not_checked
+    )
 
 
 def test_what_is_deleted_during_a_check_is_no_damage(
