@@ -22,6 +22,8 @@ OF_COMMANDS = (
     # Joining lists of prices, and a draft of a profile to edit by hand.
     "indexer/feeds/price_list.py",
     "indexer/feeds/suggestion.py",
+    # Caches that commands were given by name.
+    "indexer/model/feature_store.py",
     "indexer/operations/backup",
     "indexer/operations/class_erasure.py",
     "indexer/operations/data_places.py",
