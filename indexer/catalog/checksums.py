@@ -331,7 +331,7 @@ def seal_unsealed(sql: Connection, kinds: RowKinds) -> tuple[dict[str, set[int]]
     """Give checksums to what has none, or an older one: rows by kind, and how many rows of tables
     that are checked as one."""
     sql.execute(CHECKSUMS_TABLE)
-    sealed = {kind: unsealed_keys(sql, kind, kinds) for kind in kinds.reads}
+    sealed = {kind: _unsealed_keys(sql, kind, kinds) for kind in kinds.reads}
     for kind, keys in sealed.items():
         seal_rows(sql, kind, keys, kinds)
     for name in kinds.whole:
@@ -345,11 +345,16 @@ def seal_unsealed(sql: Connection, kinds: RowKinds) -> tuple[dict[str, set[int]]
 
 def unsealed_count(sql: Connection, kinds: RowKinds) -> int:
     """How many rows of a file without sequence numbers have no checksum."""
-    tables = sum(unsealed_rows(sql, kinds.summed).values())
-    return tables + sum(len(unsealed_keys(sql, kind, kinds)) for kind in kinds.reads)
+    count = sum(unsealed_rows(sql, kinds.summed).values())
+    for kind, (table, column) in kinds.tables.items():
+        query = f"SELECT count(*) FROM {table}"
+        if has_table(sql, "checksums"):
+            query += f" WHERE {column} NOT IN (SELECT key FROM checksums WHERE kind = '{kind}')"
+        count += int(sql.execute(query).fetchone()[0])
+    return count
 
 
-def unsealed_keys(sql: Connection, kind: str, kinds: RowKinds) -> set[int]:
+def _unsealed_keys(sql: Connection, kind: str, kinds: RowKinds) -> set[int]:
     """Rows of a kind that have no checksum, or one of an older state: an older Catalens wrote
     them."""
     known = stored_checksums(sql, kind)

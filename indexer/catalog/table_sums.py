@@ -125,15 +125,20 @@ def seal_sum(sql: Connection, table: str) -> None:
 
 
 def _store(sql: Connection, table: str, count: int, checksum: int) -> None:
-    half = 1 << (_WIDTH - 1)
-    row = (table, count, (checksum + half) % (2 * half) - half)
-    sql.execute("INSERT OR REPLACE INTO checksums VALUES (?, 0, ?, ?)", row)
+    sql.execute(
+        "INSERT OR REPLACE INTO checksums VALUES (?, 0, ?, ?)", (table, count, _wrap(checksum))
+    )
 
 
 def _table_sum(sql: Connection, table: str, columns: Sequence[str]) -> int:
-    half = 1 << (_WIDTH - 1)
     rows = sql.execute(f"SELECT {_values(columns)} FROM {table}")
-    return (sum(map(_row_sum, rows)) + half) % (2 * half) - half
+    return _wrap(sum(map(_row_sum, rows)))
+
+
+def _wrap(total: int) -> int:
+    """A sum as the signed number of 64 bits that SQLite stores."""
+    half = 1 << (_WIDTH - 1)
+    return (total + half) % (2 * half) - half
 
 
 def _row_sum(values: Sequence[Any]) -> int:

@@ -22,6 +22,7 @@ from indexer.core.atomic_files import (
     PRIVATE_MODE,
     folder_aside,
     publish_folder,
+    remove_asides,
     remove_folder,
     sha256_file,
     storage_failure,
@@ -58,7 +59,6 @@ from indexer.operations.backup_files import (
     link_file,
     list_backups,
     read_list,
-    remove_leftovers,
     share_file,
     stored_photos,
 )
@@ -126,7 +126,7 @@ def back_up(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / BACKUPS_LOCK, timeout=0):
-            remove_leftovers(folder / "backup")
+            remove_asides(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
             made.not_noted = note_backup(home, made.path, made.at)
             if keep is not None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -14,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from indexer.core.atomic_files import canonical_json, is_claimed, sha256_file
+from indexer.core.atomic_files import canonical_json, sha256_file
 from indexer.core.errors import BadBackupError, NewerFormatError
 from indexer.core.home import BACKUP_LIST
 from indexer.core.manifest import VERIFIED
@@ -173,13 +171,6 @@ def _time_of(backup: Path) -> datetime:
     with suppress(BadBackupError, NewerFormatError, ValueError, OverflowError):
         return datetime.fromisoformat(read_list(backup).at).astimezone(UTC).replace(tzinfo=None)
     return datetime.min
-
-
-def remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left that were putting the folder ``path`` together."""
-    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if not is_claimed(aside):
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_stamp(name: str) -> bool:

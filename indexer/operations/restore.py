@@ -16,6 +16,7 @@ from indexer.core.atomic_files import (
     folder_aside,
     publish_folder,
     publish_into,
+    remove_asides,
     storage_failure,
 )
 from indexer.core.errors import (
@@ -38,7 +39,6 @@ from indexer.operations.backup_files import (
     list_backups,
     newest_backup,
     read_list,
-    remove_leftovers,
     stored_photos,
 )
 from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails
@@ -108,7 +108,7 @@ def restore(
             raise DiskFullError(
                 f"{path}: the restored home needs {needed >> 20:,} MiB, {free >> 20:,} MiB are free"
             )
-        remove_leftovers(place)
+        remove_asides(place)
         with folder_aside(place, PRIVATE_MODE) as aside:
             done = _Restore(backup, made, aside, progress)
             done.copy(partial=partial)
