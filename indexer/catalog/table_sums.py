@@ -27,6 +27,8 @@ class TableSums:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._added: dict[str, int] = {}
+        # How many rows more than before, by table.
+        self._rows: dict[str, int] = {}
         # Stored checksums as the transaction found them, before the file's triggers take them away.
         self._found: dict[str, tuple[int, int]] = {}
         # Tables with triggers of this connection, and the columns that these count.
@@ -35,6 +37,7 @@ class TableSums:
     def clear(self) -> None:
         """Nothing is written yet."""
         self._added.clear()
+        self._rows.clear()
 
     def watch(self, sql: Connection) -> None:
         """Make the triggers anew: for a new connection, or a schema that changed."""
@@ -74,7 +77,7 @@ class TableSums:
                 seal_sum(sql, table)
             elif table in self._added:
                 count, before = self._found.get(table, (0, 0))
-                if _is_small(sql, table, 0):
+                if self._rows[table] < 0 and _is_small(sql, table, 0):
                     # Whatever its rows were: none of them is left to be wrong.
                     _store(sql, table, len(now), 0)
                 elif count == len(now):
@@ -84,6 +87,7 @@ class TableSums:
 
     def _add(self, table: str, sign: int, *values: Any) -> None:
         self._added[table] = self._added.get(table, 0) + sign * _row_sum(values)
+        self._rows[table] = self._rows.get(table, 0) + sign
 
 
 def stored_sums(sql: Connection, names: Sequence[str]) -> dict[str, tuple[int, int]]:
