@@ -113,10 +113,9 @@ def begin_action(sql: Connection, action: WriteAction) -> int:
     return int(sql.execute(query, values).lastrowid or 0)
 
 
-def record_changes(sql: Connection, before: Marks, number: int) -> None:
+def record_changes(sql: Connection, before: Marks, now: Marks, number: int) -> None:
     """Record that the changes since ``before`` are of the action ``number``; inside their
     transaction."""
-    now = Marks.read(sql)
     if now.pid > before.pid:
         note_births(sql, before.pid + 1, now.pid)
     sql.execute(

@@ -235,9 +235,10 @@ class Catalog:
                 return
             session.finish()
             note_orphans(connection, session.orphaned)
-            if (sequence := last_sequence(connection)) != before.sequence:
-                stamp_state(connection, sequence)
-                record_changes(connection, before, session.journal.begin())
+            now = Marks.read(connection)
+            if now.sequence != before.sequence:
+                stamp_state(connection, now.sequence)
+                record_changes(connection, before, now, session.journal.begin())
         self._old = False
 
     # -- reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -26,13 +27,15 @@ class TableSums:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._added: dict[str, int] = {}
+        self._added: defaultdict[str, int] = defaultdict(int)
         # How many rows more than before, by table.
-        self._rows: dict[str, int] = {}
+        self._rows: defaultdict[str, int] = defaultdict(int)
         # Stored checksums as the transaction found them, before the file's triggers take them away.
         self._found: dict[str, tuple[int, int]] = {}
         # Tables with triggers of this connection, and the columns that these count.
         self._watched: Mapping[str, tuple[str, ...]] = {}
+        # Whether the file had the table of checksums as they were made.
+        self._has_sums = False
 
     def clear(self) -> None:
         """Nothing is written yet."""
@@ -47,6 +50,7 @@ class TableSums:
         sql.execute("PRAGMA recursive_triggers = ON")
         sql.create_function("catalens_sum", -1, self._add)
         self._watched = _columns(sql, self._names)
+        self._has_sums = has_table(sql, "checksums")
         for table, columns in self._watched.items():
             for event, parts in _EVENTS.items():
                 calls = "; ".join(
@@ -61,7 +65,7 @@ class TableSums:
 
     def find(self, sql: Connection) -> None:
         """Read the stored checksums: as a transaction begins."""
-        self._found = stored_sums(sql, self._names)
+        self._found = _read_sums(sql, self._names) if self._has_sums else {}
 
     @property
     def changed(self) -> bool:
@@ -72,29 +76,33 @@ class TableSums:
         """Store what the tables' checksums are now: as the transaction ends. ``new_schema``: it
         made or changed tables."""
         columns = _columns(sql, self._names) if new_schema else self._watched
+        sums = []
         for table, now in columns.items():
             if now != self._watched.get(table):
-                seal_sum(sql, table)
+                sums.append((table, len(now), _table_sum(sql, table, now)))
             elif table in self._added:
                 count, before = self._found.get(table, (0, 0))
                 if self._rows[table] < 0 and _is_small(sql, table, 0):
                     # Whatever its rows were: none of them is left to be wrong.
-                    _store(sql, table, len(now), 0)
+                    sums.append((table, len(now), 0))
                 elif count == len(now):
-                    _store(sql, table, count, before + self._added[table])
+                    sums.append((table, count, _wrap(before + self._added[table])))
                 elif _is_small(sql, table, _SMALL):
-                    seal_sum(sql, table)
+                    sums.append((table, len(now), _table_sum(sql, table, now)))
+        _store(sql, sums)
 
     def _add(self, table: str, sign: int, *values: Any) -> None:
-        self._added[table] = self._added.get(table, 0) + sign * _row_sum(values)
-        self._rows[table] = self._rows.get(table, 0) + sign
+        self._added[table] += sign * _row_sum(values)
+        self._rows[table] += sign
 
 
 def stored_sums(sql: Connection, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Table -> (number of columns counted, checksum), of those of ``names`` that have one; empty
     of an older catalog."""
-    if not has_table(sql, "checksums"):
-        return {}
+    return _read_sums(sql, names) if has_table(sql, "checksums") else {}
+
+
+def _read_sums(sql: Connection, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     marks = ",".join("?" * len(names))
     query = f"SELECT kind, sequence, checksum FROM checksums WHERE key = 0 AND kind IN ({marks})"
     return {kind: (count, checksum) for kind, count, checksum in sql.execute(query, tuple(names))}
@@ -125,13 +133,12 @@ def seal_sum(sql: Connection, table: str) -> None:
     """Store the checksum of a table as it stands; reads all of it."""
     columns = _columns(sql, [table]).get(table)
     if columns is not None:
-        _store(sql, table, len(columns), _table_sum(sql, table, columns))
+        _store(sql, [(table, len(columns), _table_sum(sql, table, columns))])
 
 
-def _store(sql: Connection, table: str, count: int, checksum: int) -> None:
-    sql.execute(
-        "INSERT OR REPLACE INTO checksums VALUES (?, 0, ?, ?)", (table, count, _wrap(checksum))
-    )
+def _store(sql: Connection, sums: Sequence[tuple[str, int, int]]) -> None:
+    """Store checksums: table, number of its columns, checksum."""
+    sql.executemany("INSERT OR REPLACE INTO checksums VALUES (?, 0, ?, ?)", sums)
 
 
 def _table_sum(sql: Connection, table: str, columns: Sequence[str]) -> int:
@@ -146,14 +153,15 @@ def _wrap(total: int) -> int:
 
 
 def _row_sum(values: Sequence[Any]) -> int:
-    # A whole number in a column of type REAL is 3 for a trigger, 3.0 for who reads it.
-    said = repr(
-        [
+    said = list(values)
+    if float in map(type, values):
+        # A whole number in a column of type REAL is 3 for a trigger, 3.0 for who reads it.
+        said = [
             int(value) if isinstance(value, float) and value.is_integer() else value
             for value in values
         ]
-    ).encode()
-    return int.from_bytes(blake2b(said, digest_size=_WIDTH // 8).digest(), "big")
+    digest = blake2b(repr(said).encode(), digest_size=_WIDTH // 8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def _columns(sql: Connection, names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

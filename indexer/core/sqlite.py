@@ -144,15 +144,20 @@ def table_names(sql: Connection) -> set[str]:
 
 def read_meta(sql: Connection, key: str) -> str | None:
     """The text stored under ``key`` in the table ``meta``; None without a key, or a table."""
-    if not has_table(sql, "meta"):
+    try:
+        row = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    except OperationalError:
+        if has_table(sql, "meta"):
+            raise
         return None
-    row = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def write_meta(sql: Connection, key: str, value: str) -> None:
     """Store ``value`` under ``key`` in the table ``meta``."""
-    sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    # Not replaced, which would be two changes of the table.
+    query = "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+    sql.execute(query, (key, value))
 
 
 def chunks(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
