@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -31,6 +32,11 @@ def parse_json(data: bytes, *, most: int = MOST_VALUES) -> Any:
         return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):
+            most_digits = sys.get_int_max_str_digits()
+            raise ValueError(f"a number has more than {most_digits} digits") from None
+        raise
 
 
 def parse_base64(text: str) -> bytes:

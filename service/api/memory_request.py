@@ -1,4 +1,5 @@
-"""Flask request whose forms are read strictly and held in memory, never in temporary files."""
+"""Flask request whose forms are read strictly and held in memory, never in temporary files, and
+whose dates can be read."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import io
 import re
 from collections.abc import Iterator
 from typing import IO, Any, cast
+from wsgiref.types import WSGIEnvironment
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser, MultiPartParser
+from werkzeug.http import parse_date
 from werkzeug.sansio.multipart import (
     Data,
     Epilogue,
@@ -26,6 +29,13 @@ from service.access.refusal import RequestRefusedError
 # Bytes of the head of a form's part: the field's and the file's name, and a type.
 _MOST_HEAD = 16_384
 _HEAD_END = re.compile(rb"\r\n\r\n|\r\r|\n\n")
+# Headers that may hold a date, which Werkzeug reads; and what is not heeded without it.
+_DATES = {
+    "HTTP_DATE": (),
+    "HTTP_IF_MODIFIED_SINCE": (),
+    "HTTP_IF_UNMODIFIED_SINCE": (),
+    "HTTP_IF_RANGE": ("HTTP_RANGE",),
+}
 
 
 class _BoundedHeads(io.RawIOBase):
@@ -148,6 +158,21 @@ class MemoryRequest(Request):
     """The server has taken the whole body within its budget, so a form needs no file on disk.
 
     A shopper's photo then leaves no trace in a temporary folder, and a full one stops nobody.
+    A date that cannot be read is as none (RFC 9110, 13.1).
     """
 
     form_data_parser_class = _FormParser
+
+    def __init__(self, environ: WSGIEnvironment, *args: Any, **options: Any) -> None:
+        _drop_unreadable_dates(environ)
+        super().__init__(environ, *args, **options)
+
+
+def _drop_unreadable_dates(environ: WSGIEnvironment) -> None:
+    """Take out of ``environ`` what Werkzeug would fail at: years and hours beyond any calendar."""
+    for name, with_it in _DATES.items():
+        try:
+            parse_date(environ.get(name))
+        except (ArithmeticError, LookupError, AttributeError):
+            for dropped in (name, *with_it):
+                environ.pop(dropped, None)

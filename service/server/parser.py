@@ -131,6 +131,9 @@ class RequestParser(HTTPRequestParser):
         except ValueError as error:
             # An address that the standard library refuses to split.
             raise ParsingError(f"Bad URI: {error}") from error
+        # Waitress says so of all that do not begin with two slashes.
+        if not self.request_uri.isascii():
+            raise ParsingError("Bad URI")
         self._check_framing()
         if self.body_rcv is None:
             # Waitress would wait for a body that is not announced.
