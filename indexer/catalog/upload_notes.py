@@ -8,8 +8,9 @@ a catalog merely does not name a photo is no reason to.
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from indexer.catalog.change_log import CatalogState
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import claimed_aside, is_claimed, storage_failure
+from indexer.core.errors import StorageError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json
 
@@ -25,6 +27,8 @@ from indexer.core.regular_files import read_json
 NOTE = "uploads"
 # Seconds that a note without a process is left alone, where the disk knows no locks.
 _YOUNG_S = 60.0
+# Photos that come one by one are named in notes of so many: each rewrites the last note.
+_FULL = 64
 
 
 class _Note(NamedTuple):
@@ -46,20 +50,94 @@ def noted_uploads(home: Home, catalog: Catalog, hashes: Iterable[str]) -> Iterat
     if not pending:
         yield pending
         return
-    state = catalog.change_log.state()
-    text = json.dumps({"catalog": state, "hashes": sorted(pending)})
     with ExitStack() as stack:
-        try:
-            home.make_folder(home.photos)
-            note = stack.enter_context(claimed_aside(home.photos / NOTE, text.encode()))
-        except OSError as error:
-            raise storage_failure(home.photos, error) from error
+        note = stack.enter_context(_noted(home, catalog, pending))
         try:
             yield pending
         finally:
             if not pending:
                 with suppress(OSError):
                     note.unlink(missing_ok=True)
+
+
+@contextmanager
+def _noted(home: Home, catalog: Catalog, hashes: Iterable[str]) -> Iterator[Path]:
+    """A note of ``hashes``, which no other process takes up inside."""
+    # A catalog that was never written to would not know the note again.
+    catalog.change_log.identify()
+    text = json.dumps({"catalog": catalog.change_log.state(), "hashes": sorted(hashes)})
+    with ExitStack() as stack:
+        try:
+            home.make_folder(home.photos)
+            note = stack.enter_context(claimed_aside(home.photos / NOTE, text.encode()))
+        except OSError as error:
+            raise storage_failure(home.photos, error) from error
+        yield note
+
+
+class _OpenNote(NamedTuple):
+    """A note of a process that is at it."""
+
+    path: Path
+    hashes: frozenset[str]
+    claim: ExitStack
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self.claim.close()
+
+
+class UploadNotes:
+    """Notes of the photos' files that one import writes, as it goes on; safe from threads.
+
+    What is not settled when they are closed, or the process is killed, stays noted for
+    ``collect_uploads``.
+    """
+
+    def __init__(self, home: Home, catalog: Catalog) -> None:
+        self._home = home
+        self._catalog = catalog
+        self._lock = threading.Lock()
+        self._notes: list[_OpenNote] = []
+
+    @property
+    def pending(self) -> frozenset[str]:
+        """What is noted."""
+        return frozenset[str]().union(*(note.hashes for note in self._notes))
+
+    def add(self, hashes: Iterable[str]) -> None:
+        """Note photos before their files are written. Raises as ``noted_uploads``."""
+        with self._lock:
+            if fresh := frozenset(hashes) - self.pending:
+                last = [note for note in self._notes[-1:] if len(note.hashes) < _FULL]
+                self._replace(last, fresh.union(*(note.hashes for note in last)))
+
+    def settle(self, hashes: Iterable[str]) -> None:
+        """These have a product now, or their files are gone."""
+        with self._lock:
+            pending = self.pending
+            # On a full disk the old notes do: what has a product stays whatever they say.
+            if not pending.isdisjoint(settled := frozenset(hashes)):
+                with suppress(StorageError):
+                    self._replace(self._notes, pending - settled)
+
+    def _replace(self, old: Sequence[_OpenNote], hashes: frozenset[str]) -> None:
+        kept = [note for note in self._notes if note not in old]
+        if hashes:
+            claim = ExitStack()
+            path = claim.enter_context(_noted(self._home, self._catalog, hashes))
+            kept.append(_OpenNote(path, hashes, claim))
+        self._notes = kept
+        for note in old:
+            note.end()
+
+    def close(self) -> None:
+        """Leave what is pending to ``collect_uploads``."""
+        with self._lock:
+            for note in self._notes:
+                note.claim.close()
+            self._notes = []
 
 
 def are_uploads_left(home: Home, catalog: Catalog) -> bool:

@@ -93,6 +93,7 @@ def import_feed(
         run = _Import(home, data, options, catalog, fetcher, progress)
         limits = run.feed.photo_options(options)
         intake = PhotoIntake(home, catalog, run.feed.table.root, limits, photo_keeper, pool)
+        stack.callback(intake.close)
         run.read()
         report = run.write(intake, on_removed)
         corrected = run.feed.corrected
@@ -369,6 +370,7 @@ class _Import:
             # Now no product waits for them, and a fetcher asks again for what is not there.
             with suppress(CatalensError, OSError):
                 writer.collect((), own=intake.fetched)
+                intake.settle_fetched()
             # A run that was interrupted need not read again what it brought.
             self._remember(writer)
         return self.report

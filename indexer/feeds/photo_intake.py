@@ -13,6 +13,7 @@ from typing import IO, Protocol
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto, PhotoRow
 from indexer.catalog.store import Catalog
+from indexer.catalog.upload_notes import UploadNotes
 from indexer.core.atomic_files import sha256_stream
 from indexer.core.contained_files import open_contained
 from indexer.core.errors import BadImageError, CatalensError, ImageTooLargeError
@@ -88,6 +89,7 @@ class PhotoIntake:
         self._options = options
         self._keeper = keeper
         self._pool = pool
+        self._notes = None if catalog is None else UploadNotes(home, catalog)
         # By content hash, of photos by address: not yet in the catalog; no photos at all, and why.
         self._fresh: dict[str, NewPhoto] = {}
         self._bad: dict[str, str] = {}
@@ -98,7 +100,10 @@ class PhotoIntake:
         """Photos that the feed names by path, in that order. Never holds more than one in memory
         for each thread."""
         found = list(self._pool.map(self._find, references))
-        known = self.known(each.content_hash for each in found if isinstance(each, _Found))
+        hashes = {each.content_hash for each in found if isinstance(each, _Found)}
+        known = self.known(hashes)
+        # All at once: one note costs what it costs to note one.
+        self._note([one for one in hashes if self._is_to_write(known.get(one), one)])
         return list(self._pool.map(partial(self._check, known), found))
 
     def known(self, hashes: Iterable[str]) -> dict[str, PhotoRow]:
@@ -167,10 +172,7 @@ class PhotoIntake:
             photo = decode_photo(data, limits=self._options.limits, shrink_to=_CHECK_SIZE)
         except (OSError, CatalensError) as error:
             return _bad_photo(found.where, found.file.path, error)
-        refer = self._options.photos == "reference" and (
-            stored is None or stored.storage == "reference"
-        )
-        if refer:
+        if self._is_referred(stored):
             size = (len(data), photo.width, photo.height)
             new = NewPhoto(photo.content_hash, photo.format, *size, "reference", found.file.path)
             return TakenPhoto(new, file=found.file)
@@ -182,7 +184,43 @@ class PhotoIntake:
             return not self.store.has_copy(stored.content_hash)
         return stored.storage == "reference" and self._options.photos == "copy"
 
+    def _is_referred(self, stored: PhotoRow | None) -> bool:
+        return self._options.photos == "reference" and (
+            stored is None or stored.storage == "reference"
+        )
+
+    def _is_to_write(self, stored: PhotoRow | None, content_hash: str) -> bool:
+        """Whether a photo's file is to be written, as far as that is known before it is read."""
+        if self._is_referred(stored) or (stored is not None and not self._must_copy(stored)):
+            return False
+        return not self.store.has_copy(content_hash)
+
     # -- keeping
+
+    def stop(self) -> None:
+        """Take in nothing more, and wait for what is just written: ``made`` names it all then."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def settle(self) -> None:
+        """All files that were written have a product now or are gone, but those of ``fetched``."""
+        if self._notes is not None:
+            self._notes.settle(self._notes.pending - self.fetched)
+
+    def settle_fetched(self) -> None:
+        """The files of ``fetched`` are gone, or have a product."""
+        if self._notes is not None:
+            self._notes.settle(self.fetched)
+
+    def close(self) -> None:
+        """``stop``; what was not settled is left to whoever clears the home next."""
+        self.stop()
+        if self._notes is not None:
+            self._notes.close()
+
+    def _note(self, hashes: Sequence[str]) -> None:
+        """Note files that are about to be written, for the case that this process is killed."""
+        if self._notes is not None and not self._options.dry_run:
+            self._notes.add(hashes)
 
     def take_bytes(self, data: bytes, where: str, source: str) -> TakenPhoto | Notice:
         """A photo that came from an address."""
@@ -225,6 +263,7 @@ class PhotoIntake:
             size = (len(data), photo.width, photo.height)
             return NewPhoto(photo.content_hash, photo.format, *size, "copy", None)
         if not self.store.has_copy(photo.content_hash):
+            self._note([photo.content_hash])
             self.made.add(photo.content_hash)
         if self._keeper is not None:
             return self._keeper.keep(data, photo)

@@ -107,11 +107,15 @@ class ProductWriter:
         try:
             refused = self._put_prepared(batch)
         except BaseException:
-            # What was committed stays: its photos have a product.
+            # The threads first: what one still writes would come after it was looked for. What was
+            # committed stays: its photos have a product.
+            self._intake.stop()
             with suppress(CatalensError, OSError):
                 self.collect((), own=self._intake.made)
+                self._intake.settle()
             raise
         self.collect((), own=refused & self._intake.made)
+        self._intake.settle()
 
     def _put_prepared(self, batch: list[Candidate]) -> set[str]:
         """Commit a batch; the photos of what was refused."""

@@ -275,9 +275,10 @@ def stray_photos(home: Home, catalog: Catalog) -> int:
     """How many originals no product has though no deletion of them was recorded; young ones are not
     counted.
 
-    An import that was killed leaves some (the file comes before the product), and so does a catalog
-    that is not the one these photos belong to. Raises ``CatalogBehindError`` where they are so many
-    that it may be that, and no index version shows that this is the home's catalog.
+    An import of an older release that was killed left some (the file comes before the product; see
+    ``upload_notes``), and so does a catalog that is not the one these photos belong to. Raises
+    ``CatalogBehindError`` where they are so many that it may be that, and no index version shows
+    that this is the home's catalog.
     """
     strays, total = count_strays(home, catalog)
     many = strays > max(_FEW_STRAYS, _MOST_STRAYS * total)

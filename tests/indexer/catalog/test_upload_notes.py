@@ -12,7 +12,12 @@ import pytest
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import NewPhoto
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.catalog.upload_notes import are_uploads_left, collect_uploads, noted_uploads
+from indexer.catalog.upload_notes import (
+    UploadNotes,
+    are_uploads_left,
+    collect_uploads,
+    noted_uploads,
+)
 from indexer.core.errors import DiskFullError
 from indexer.core.home import Home
 from indexer.operations.erasure import erase, needs_erasing
@@ -165,3 +170,35 @@ def test_a_full_disk_is_told_before_anything_is_written(
     with pytest.raises(DiskFullError), noted_uploads(home, catalog, ["0" * 64]):
         pass
     assert notes(home) == []
+
+
+def test_notes_of_an_import_follow_it(home: Home, catalog: Catalog) -> None:
+    """However many come one by one there are few notes; what is settled is no longer named, and
+    what is not when they are closed is collected, but not what has a product by then."""
+    left, adopted = add_photo(home, 2), add_photo(home, 3)
+    kept = UploadNotes(home, catalog)
+    for number in range(100):
+        kept.add([f"{number:064}"])
+    kept.add([left.content_hash, adopted.content_hash])
+    assert len(kept.pending) == 102
+    assert len(notes(home)) == 2
+    kept.settle(f"{number:064}" for number in range(100))
+    assert kept.pending == {left.content_hash, adopted.content_hash}
+    make_old(home)
+    assert len(notes(home)) == 1
+    assert collect_uploads(home, catalog) == [], "its process is at it"
+    kept.close()
+    put(catalog, "new", adopted)
+    assert collect_uploads(home, catalog) == [left.content_hash]
+    assert notes(home) == []
+
+
+def test_a_catalog_that_was_never_written_to_knows_its_note(tmp_path: Path) -> None:
+    home = Home.create(tmp_path / "home")
+    with open_catalog(home) as catalog:
+        left = add_photo(home, 2)
+        kept = UploadNotes(home, catalog)
+        kept.add([left.content_hash])
+        kept.close()
+        make_old(home)
+        assert collect_uploads(home, catalog) == [left.content_hash]

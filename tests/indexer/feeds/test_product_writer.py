@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.product_fields import ProductFields
-from indexer.catalog.records import Tag
+from indexer.catalog.records import NewPhoto, Tag
 from indexer.catalog.store import open_catalog
+from indexer.catalog.upload_notes import collect_uploads
 from indexer.core.home import Home
 from indexer.feeds.importer import import_feed
+from indexer.imaging.decode import Photo
 from tests.indexer.feeds.test_importer import counts, draw, feed, lines
 
 
@@ -78,3 +84,56 @@ def test_fields_that_another_source_owns_stay(home: Home, source: Path) -> None:
     with open_catalog(home) as catalog:
         product = catalog.get("p0")
         assert (product.title, product.fields) == ("Newer", ProductFields(price=99.0))
+
+
+class BrokenKeeper:
+    """Ends the import at its first photo, or kills its process, while another is being written."""
+
+    def __init__(self, home: Home, *, kills: bool = False) -> None:
+        self.store = PhotoStore(home)
+        self.kills = kills
+        self.begun = threading.Event()
+        self.first = threading.Lock()
+
+    def keep(self, data: bytes, photo: Photo) -> NewPhoto:
+        if self.first.acquire(blocking=False):
+            self.begun.wait(5)
+            if self.kills:
+                os._exit(9)
+            raise SystemExit(143)
+        if self.kills:
+            new = self.store.add(data, photo)
+            self.begun.set()
+        else:
+            self.begun.set()
+            time.sleep(0.1)
+            new = self.store.add(data, photo)
+        return new
+
+
+def originals(home: Home) -> list[Path]:
+    return [path for path in home.photos.rglob("*") if len(path.name) == 64]
+
+
+def test_an_import_that_ends_leaves_no_photo(home: Home, source: Path) -> None:
+    """Neither what a thread still wrote when another failed, nor a note of it."""
+    with pytest.raises(SystemExit):
+        import_feed(home, feed(source, *lines(0, 1)), photo_keeper=BrokenKeeper(home))
+    assert originals(home) == []
+    assert list(home.photos.glob(".*")) == []
+
+
+def test_a_killed_import_is_cleared(home: Home, source: Path) -> None:
+    """What it wrote for products that never came is noted; the products before it keep theirs."""
+    import_feed(home, feed(source, *lines(0)))
+    path = feed(source, *lines(0, 1, 2, 3))
+    if (child := os.fork()) == 0:
+        import_feed(home, path, photo_keeper=BrokenKeeper(home, kills=True))
+    assert os.waitpid(child, 0)[1] == 9 << 8
+    assert len(originals(home)) > 1
+    (note,) = home.photos.glob(".uploads.*")
+    os.utime(note, (1, 1))
+    with open_catalog(home) as catalog:
+        assert collect_uploads(home, catalog)
+        assert [path.name for path in originals(home)] == list(catalog.get("p0").photos)
+    assert not note.exists()
