@@ -63,7 +63,7 @@ from indexer.operations.backup_files import (
     stored_photos,
 )
 from indexer.operations.backup_thumbnails import FOLDER, copy_thumbnails, thumbnail_bytes
-from indexer.operations.made_backups import note_backup
+from indexer.operations.made_backups import mark_folder, note_backup
 
 # Work under way, locks; photos, and thumbnails that stand for one, are by the catalog. Of jobs
 # what they say of themselves: their uploads may be large, and end with them. When the home was in
@@ -128,6 +128,7 @@ def back_up(
         with FileLock(folder / BACKUPS_LOCK, timeout=0):
             remove_asides(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
+            mark_folder(folder)
             made.not_noted = note_backup(home, made.path, made.at)
             if keep is not None:
                 # The one just made is the newest, whatever others are called; those of other

@@ -529,6 +529,7 @@ def test_a_killed_backup_or_restore_leaves_nothing(home: Home, tmp_path: Path) -
             shutil.rmtree(new)
     after = back_up(home, backups)
     assert {path.name for path in backups.iterdir()} == {
+        ".backup.id",
         ".backup.lock",
         *(path.name for path in list_backups(backups)),
     }

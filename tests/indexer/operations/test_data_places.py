@@ -23,7 +23,7 @@ from indexer.operations.backup import back_up
 from indexer.operations.backup_files import LIST
 from indexer.operations.data_places import UNKNOWN, find_places, place_of
 from indexer.operations.jobs import Jobs
-from indexer.operations.made_backups import made_backups, note_backup
+from indexer.operations.made_backups import made_backups, mark_folder, note_backup
 from indexer.operations.product_places import ProductPlace, find_product
 from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.conftest import copy_home, move_to_other_disk
@@ -140,6 +140,58 @@ def test_backups_that_are_there_are_named(
     monkeypatch.setattr(erasure, "erase", lambda *_, **__: erasure.Erased(rows=1))
     assert cli.run(["index", "erase", "--home", str(home.path)]) == 0
     assert f"may still be in the backup {disk / 'one'}" in capsys.readouterr().err
+
+
+def noted(home: Home, path: Path) -> None:
+    """Have a backup that holds nothing be there, and be known."""
+    path.mkdir(parents=True)
+    (path / LIST).write_text("{}")
+    assert note_backup(home, path, f"2026-01-01T00:00:00.{path.name}+00:00") == ""
+
+
+def known_backups(home: Home) -> list[str]:
+    return [Path(made.path).name for made in made_backups(home)]
+
+
+def test_a_backup_out_of_sight_is_not_forgotten(tmp_path: Path) -> None:
+    """Where its disk is away, an empty mount point or another disk stands in its place: it stays
+    named, whatever backups are made there or elsewhere meanwhile, until its own folder is seen
+    without it."""
+    home = Home.create(tmp_path / "home")
+    mount, away = tmp_path / "mount", tmp_path / "away"
+    mount.mkdir()
+    mark_folder(mount)
+    noted(home, mount / "1")
+    noted(home, mount / "2")
+    mount.rename(away)
+    mount.mkdir()
+    assert known_backups(home) == ["1", "2"]
+    mark_folder(mount)
+    noted(home, mount / "3")
+    remove_folder(away / "1")
+    assert known_backups(home) == ["1", "2", "3"]
+    remove_folder(mount)
+    away.rename(mount)
+    noted(home, tmp_path / "elsewhere" / "4")
+    # The third lies below the mount point, out of sight now.
+    assert known_backups(home) == ["2", "3", "4"]
+
+
+def test_backups_that_a_release_before_noted(tmp_path: Path) -> None:
+    """Without the id of their folder: gone where another one is seen there, and not where none is;
+    the next backup in the folder notes its id with those that are there."""
+    home, folder = Home.create(tmp_path / "home"), tmp_path / "mount"
+    noted(home, folder / "1")
+    noted(home, folder / "2")
+    assert '"folder"' not in (home.path / "backups.json").read_text()
+    remove_folder(folder / "1")
+    assert known_backups(home) == ["2"]
+    mark_folder(folder)
+    noted(home, folder / "3")
+    assert (home.path / "backups.json").read_text().count('"folder"') == 2
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    assert known_backups(home) == ["2", "3"]
 
 
 def test_a_file_that_no_store_knows_is_found_by_the_id(home: Home) -> None:

@@ -34,7 +34,7 @@ from indexer.imaging.decode import decode_photo
 from indexer.index.pushed import note_pushed, pushed_folders
 from indexer.index.version import Versions
 from indexer.operations import repair, state_files, verification
-from indexer.operations.made_backups import MadeBackup, made_backups, note_backup
+from indexer.operations.made_backups import MadeBackup, made_backups, mark_folder, note_backup
 from indexer.operations.migrate import migrate
 from indexer.operations.repair import repair_home
 from indexer.operations.state_files import check_state
@@ -394,6 +394,10 @@ def test_no_flipped_bit_hides_where_data_lies(home: Home, tmp_path: Path) -> Non
     written, or ``verify`` names the file; those of releases before are read."""
     elsewhere = tmp_path / "elsewhere"
     note_pushed(home, elsewhere / "depot")
+    elsewhere.mkdir()
+    mark_folder(elsewhere)
+    (elsewhere / "backup").mkdir()
+    (elsewhere / "backup" / "BACKUP.json").touch()
     note_backup(home, elsewhere / "backup", "2026-01-02T03:04:05.000000+00:00")
     home.indexes.mkdir(exist_ok=True)
     write_sealed_texts(home.indexes / "FOLDED", ["v000001"])
