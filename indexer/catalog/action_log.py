@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from indexer.catalog.births import note_births
@@ -34,10 +35,15 @@ _SCHEMA = (
     # What an action replaced beside products: a model's categories.
     "CREATE TABLE IF NOT EXISTS kept_decisions (action_no INTEGER PRIMARY KEY, before TEXT NOT "
     "NULL, after TEXT NOT NULL)",
+    # Plain, as older releases want it: what is looked for are the few that are no single writes.
+    "CREATE INDEX IF NOT EXISTS actions_by_kind ON actions (kind)",
 )
 _LAST_TABLE = "kept_decisions"
+_LAST_INDEX = "actions_by_kind"
 # In ``meta``: what actions up to this number replaced is no longer kept.
 EXPIRED = "undo_expired"
+# The kind of single writes, of which there may be millions.
+WRITE = "write"
 _COLUMNS = "action_no, name, at, kind, actor, note, undoes, undone"
 
 
@@ -96,8 +102,8 @@ class Marks:
 
 
 def ensure_action_tables(sql: Connection) -> None:
-    """Make the tables where there are none; inside a write transaction."""
-    if not has_table(sql, _LAST_TABLE):
+    """Make the tables and indexes that are not there; inside a write transaction."""
+    if not has_index(sql):
         for statement in _SCHEMA:
             sql.execute(statement)
 
@@ -131,16 +137,22 @@ class ActionLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def actions(self, *, limit: int = 100, before: int | None = None) -> list[StoredAction]:
-        """The last ``limit`` actions, the newest first; ``before``: those with a lower number."""
+    def actions(self, *, limit: int = 100, writes: bool = True) -> list[StoredAction]:
+        """The last ``limit`` actions, the newest first; ``writes``: single writes too."""
         with self._database.read() as sql:
             if not has_table(sql, "actions"):
                 return []
-            query = (
-                f"SELECT {_COLUMNS} FROM actions WHERE action_no < ? ORDER BY action_no DESC LIMIT "
-                "?"
-            )
-            rows = sql.execute(query, (2**62 if before is None else before, limit)).fetchall()
+            if writes:
+                rows = _newest(sql, limit, "1")
+            elif not has_index(sql):
+                # Until somebody writes again, who makes it.
+                rows = _newest(sql, limit, "kind <> ?", WRITE)
+            else:
+                # A log is nearly all single writes: the others are found without reading those.
+                found = chain.from_iterable(
+                    _newest(sql, limit, "kind = ?", kind) for kind in _kinds(sql) if kind != WRITE
+                )
+                rows = sorted(found, reverse=True)[:limit]
             last = _last_expired(sql)
             return [replace(StoredAction(*row), expired=row[0] <= last) for row in rows]
 
@@ -218,6 +230,26 @@ class ActionLog:
                 )
                 found.update(sql.execute(query, part))
         return found
+
+
+def _newest(sql: Connection, limit: int, where: str, *values: str) -> list[tuple[Any, ...]]:
+    query = f"SELECT {_COLUMNS} FROM actions WHERE {where} ORDER BY action_no DESC LIMIT ?"
+    return sql.execute(query, (*values, limit)).fetchall()
+
+
+def _kinds(sql: Connection) -> list[str]:
+    """The kinds of actions that there are, by one look into the index for each."""
+    found: list[str] = []
+    query = "SELECT min(kind) FROM actions WHERE kind > ?"
+    while (kind := sql.execute(query, (found[-1] if found else "",)).fetchone()[0]) is not None:
+        found.append(kind)
+    return found
+
+
+def has_index(sql: Connection) -> bool:
+    """Whether actions are found by their kind; not before an older release's catalog is written."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?"
+    return sql.execute(query, (_LAST_INDEX,)).fetchone() is not None
 
 
 def find_action(sql: Connection, name: str) -> StoredAction:

@@ -4,7 +4,7 @@ decisions."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
@@ -30,8 +30,6 @@ ACTIVATION = "activation"
 DECISION = "decision"
 # Products beyond which an undo is long: seconds on a busy machine.
 LONG = 1000
-# Actions that are read at once.
-_PORTION = 500
 # Kinds that are written in many transactions, and the lock that is held until the last of them.
 # Those under the lock "decision" are waited for: an undo takes it too.
 _WRITTEN_UNDER = {"import": "import", "sync": "import", "types": "types"}
@@ -101,28 +99,14 @@ def list_actions(
 ) -> list[ListedAction]:
     """What was done last, the newest first. ``writes``: single writes too; ``days``: how long what
     was done to products can be undone, 0 for ever. ``on_step`` is called now and then, and may
-    raise: a log of single writes is long, and so is what one import changed."""
+    raise: what one import changed is long."""
     found: list[ListedAction] = []
-    for action in _last_actions(catalog, on_step):
-        if len(found) == limit:
-            break
-        if writes or action.kind != "write":
-            on_step()
-            found.append(_listed(action, catalog.actions.counts(action.number), days))
+    for action in catalog.actions.actions(limit=limit, writes=writes):
+        on_step()
+        found.append(_listed(action, catalog.actions.counts(action.number), days))
     found += _activations(home)
     found += _decisions(home, limit)
     return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
-
-
-def _last_actions(catalog: Catalog, on_step: Callable[[], object]) -> Iterator[StoredAction]:
-    before: int | None = None
-    while True:
-        on_step()
-        portion = catalog.actions.actions(limit=_PORTION, before=before)
-        yield from portion
-        if len(portion) < _PORTION:
-            return
-        before = portion[-1].number
 
 
 def undo(

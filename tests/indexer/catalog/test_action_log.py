@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from indexer.catalog.action_log import has_index
 from indexer.catalog.store import Catalog
 from indexer.core.actor import acting, doing
 from indexer.core.sqlite import connect
@@ -28,7 +29,13 @@ def test_every_change_has_a_name_and_an_action_holds_its_commits(tmp_path: Path)
             ("write", "Anna", ""),
         ]
         assert catalog.actions.actors([1, 2, 3, 4, 99]) == {1: "Anna", 2: "feed erp", 3: "feed erp"}
-        assert catalog.actions.actions(before=found[1].number) == found[2:]
+        assert catalog.actions.actions(writes=False) == found[1:2]
+        with catalog.database.transaction() as sql:
+            sql.execute("DROP INDEX actions_by_kind")
+        assert catalog.actions.actions(writes=False) == found[1:2], "of an older release"
+        catalog.patch("a", {"title": "four"})
+        with catalog.database.read() as sql:
+            assert has_index(sql), "the next write makes it"
 
 
 def test_a_batch_is_known_by_its_last_change(tmp_path: Path) -> None:
