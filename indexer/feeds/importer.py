@@ -288,17 +288,22 @@ class _Import:
         return known[~np.isin(known, hash_texts(self.feed.reader.refused_ids))]
 
     def _guard(self, unnamed: list[str]) -> None:
-        """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted."""
+        """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted. Of a feed of single
+        fields, which may send only what changed, it is said."""
         options = self.options
         self.doomed: dict[str, int] = {}
         if options.sync and self.catalog is not None and options.only_first is None:
             self.doomed = self._doomed(unnamed)
         last = self.memory.last
-        accepted = options.accept or options.only is not None
+        accepted = options.accept
         if last is not None and options.sync and options.allow_deletes is not None:
             accepted |= last.usable - self.report.products <= options.allow_deletes
         reason = None if accepted else suspicion(last, self.report.products, self.report.photos)
         if reason is None:
+            return
+        if options.only is not None:
+            reason = f"{reason}: it was written, and products that it lacks keep what they had"
+            self.report.warnings.append(Notice(self.feed.table.name, reason, "feed-shrank"))
             return
         reason = f"{reason}: {_held(options.accepted_by or '--accept')}"
         if not options.dry_run:

@@ -81,6 +81,18 @@ def test_a_price_list_changes_prices_and_nothing_else(home: Home, tmp_path: Path
     assert len(product.photos) == 1
 
 
+def test_a_price_list_that_shrank_is_written_and_said(home: Home, tmp_path: Path) -> None:
+    """It may send only what changed, and deletes nothing."""
+    more = tmp_path / "more.csv"
+    more.write_text("id,title,image_link\n" + "".join(f"q{n},x,a.png\n" for n in range(6)))
+    import_feed(home, more)
+    rows = [f"q{number},9 EUR" for number in range(6)]
+    for text, warned in ((rows, []), (rows[:1], ["feed-shrank"])):
+        report = erp(home, tmp_path, "\n".join(["id,price", *text]), join="id")
+        assert [notice.code for notice in report.warnings] == warned
+    assert "has 1 products and had 6 in its last run" in next(iter(report.warnings)).reason
+
+
 def test_what_a_feed_owns_it_also_clears(home: Home, tmp_path: Path) -> None:
     """A blank sale price ends the sale; without the column it stays."""
     erp(home, tmp_path, "sku,price,sale_price\nS-1,20 EUR,15 EUR\n")
