@@ -288,8 +288,8 @@ class _Import:
         return known[~np.isin(known, hash_texts(self.feed.reader.refused_ids))]
 
     def _guard(self, unnamed: list[str]) -> None:
-        """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted. Of a feed of single
-        fields, which may send only what changed, it is said."""
+        """Raise ``SyncRefusedError`` or ``FeedHeldError``, unless it is accepted. Of a feed of
+        single fields, which may send only what changed, it is said."""
         options = self.options
         self.doomed: dict[str, int] = {}
         if options.sync and self.catalog is not None and options.only_first is None:
