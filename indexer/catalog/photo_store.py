@@ -208,8 +208,8 @@ class PhotoStore:
 
         The catalog must have recorded that: that it does not name a photo is no reason, since it
         may be the wrong catalog. ``own``: files that the caller made itself for a write that was
-        refused need no record. Reviews may show the photos too: hand what is returned to
-        ``reviews.store.forget_photos``.
+        refused need no record; of a photo that stays referenced, the copy alone goes. Reviews may
+        show the photos too: hand what is returned to ``reviews.store.forget_photos``.
         """
         own = set(own)
         hashes = list(dict.fromkeys([*hashes, *own]))
@@ -227,6 +227,10 @@ class PhotoStore:
             ]
             for content_hash in unused:
                 self.remove(content_hash)
+            for content_hash in own:
+                row = used.get(content_hash)
+                if row is not None and row.storage == "reference":
+                    photo_file(self._photos, content_hash).unlink(missing_ok=True)
             if settled := recorded.intersection(hashes):
                 catalog.change_log.settle_orphans(settled)
         return unused

@@ -86,8 +86,11 @@ def _photos(home: Home, photos: Iterable[PhotoRow]) -> Iterator[ProductPlace]:
     for row in photos:
         if row.path:
             yield ProductPlace("referenced photos", row.path, "an original photo", 1)
-        elif (path := photo_file(home.photos, row.content_hash)).is_file():
+        # Of a referenced one too: an import that was to keep copies may have come that far.
+        if (path := photo_file(home.photos, row.content_hash)).is_file():
             yield ProductPlace("photos", str(path), "an original photo", 1)
+        if (path := home.damaged / row.content_hash).is_file():
+            yield ProductPlace("set aside", str(path), "a damaged original photo", 1)
         for width in THUMBNAIL_WIDTHS:
             name = f"{row.content_hash}-{width}.jpg"
             small = home.thumbnails / row.content_hash[:2] / name

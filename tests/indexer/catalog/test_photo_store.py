@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,25 @@ def test_only_unused_photos_are_collected(store: PhotoStore, home: Home) -> None
     assert [path.name for path in home.thumbnails.rglob("*.jpg")] == [
         f"{rows[0].content_hash}-320.jpg"
     ]
+
+
+def test_a_copy_that_no_write_took_goes(store: PhotoStore, home: Home) -> None:
+    """Of a photo that stays referenced, with its thumbnails; not one that the catalog knows as a
+    copy, and none that another made."""
+    pictures = [jpeg(colour=(90 * number, 2, 3)) for number in range(3)]
+    with open_catalog(home) as catalog:
+        rows = [store.add(data, decode_photo(data)) for data in pictures]
+        for row, storage in zip(rows, ("reference", "copy", "reference"), strict=True):
+            photo = replace(row, storage=storage, path="/a.jpg" if storage != "copy" else None)
+            catalog.put(
+                ProductInput(row.content_hash, None, None, (), {}, (row.content_hash,)),
+                photos=[photo],
+            )
+        store.thumbnail(stored(rows[0]), 320)
+        own = [row.content_hash for row in rows[:2]]
+        assert store.collect(catalog, (), own=own) == []
+    assert [store.has_copy(row.content_hash) for row in rows] == [False, True, True]
+    assert len(list(home.thumbnails.rglob("*.jpg"))) == 1
 
 
 def _two_products(catalog: Catalog, store: PhotoStore, *photos: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from indexer.operations.backup_files import LIST
 from indexer.operations.data_places import UNKNOWN, find_places, place_of
 from indexer.operations.jobs import Jobs
 from indexer.operations.made_backups import made_backups, mark_folder, note_backup
-from indexer.operations.product_places import ProductPlace, find_product
+from indexer.operations.product_places import ProductPlace, _photos, find_product
 from indexer.reviews.store import Preview, open_reviews
 from tests.indexer.conftest import copy_home, move_to_other_disk
 from tests.indexer.index_build.test_pipeline import build, template
@@ -110,6 +111,18 @@ def test_every_place_of_a_product_is_named(home: Home) -> None:
     assert str(home.path / "thumbnails" / content_hash[:2] / f"{content_hash}-160.jpg") in [
         place.path for place in found
     ]
+
+
+def test_a_copy_of_a_referenced_photo_is_a_place(home: Home) -> None:
+    """Which an import that ended halfway left; and what a repair set aside."""
+    with open_catalog(home) as catalog:
+        photo = catalog.photo(catalog.get("p3").photos[0])
+        assert photo is not None
+        (home.damaged / photo.content_hash).parent.mkdir()
+        (home.damaged / photo.content_hash).touch()
+        referenced = replace(photo, storage="reference", path="/away/a.jpg")
+        found = [place.place for place in _photos(home, [referenced])]
+    assert found == ["referenced photos", "photos", "set aside", "thumbnails"]
 
 
 def test_backups_that_are_there_are_named(
