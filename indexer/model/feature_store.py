@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ _WIDEST = 3e4
 _NARROWEST = 1e-2
 # Of a default cache: the folders that were given in its place.
 _NOTED = "folders.json"
+# In such a folder since it was noted: an empty mount point has none.
+CACHE_MARK = ".catalens-cache"
 # Whoever notes a folder holds the lock for one small file.
 _NOTED_WITHIN_S = 30.0
 
@@ -63,6 +66,13 @@ def cache_folders() -> list[Path]:
     return [default, *(path for path in _noted(default) if path != default.absolute())]
 
 
+def is_cache_there(folder: Path) -> bool:
+    """Whether a folder that was noted is the cache, and not an empty place where its disk belongs.
+    Raises ``OSError`` where that cannot be seen."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return any(name == CACHE_MARK or fnmatchcase(name, "f*.sqlite3") for name in names)
+
+
 def note_cache(folder: Path) -> None:
     """Remember, in the default cache, a folder that is given in its place, and make it: an erasure
     looks there, and fails where it is gone. Nothing where it cannot be made: nothing comes to it.
@@ -74,6 +84,7 @@ def note_cache(folder: Path) -> None:
         return
     try:
         make_folder(folder)
+        (folder / CACHE_MARK).touch()
     except OSError:
         return
     path = default / _NOTED

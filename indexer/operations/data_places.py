@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from indexer.catalog.store import Catalog
 from indexer.core.home import KEYS_FILE, Home, walk_home
 from indexer.index.pushed import pushed_folders
-from indexer.model.feature_store import cache_folders
+from indexer.model.feature_store import cache_folders, is_cache_there
 from indexer.operations.made_backups import backups_by_folder, describe_backups
 from indexer.operations.set_aside import KEPT_DAYS
 
@@ -189,7 +190,7 @@ def place_of(path: Path) -> str:
 
 def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
     for number, cache in enumerate(cache_folders()):
-        there = cache.is_dir() or not number  # else its disk is away, and nobody can tell
+        there = not number or is_cache_seen(cache)  # else its disk is away, and nobody can tell
         features = list(cache.glob("f*.sqlite3"))
         if there and not features:
             continue
@@ -247,6 +248,13 @@ def _outside(home: Home, catalog: Catalog) -> Iterator[FoundPlace]:
         None,
         None,
     )
+
+
+def is_cache_seen(cache: Path) -> bool:
+    """``is_cache_there``; False also of one that this user may not look into."""
+    with suppress(OSError):
+        return is_cache_there(cache)
+    return False
 
 
 def _referenced(catalog: Catalog) -> tuple[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from contextlib import closing
@@ -14,7 +13,13 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadHomeError, CatalensError
 from indexer.core.home import Home
 from indexer.index.pushed import PushedErasure, erase_pushed, pushed_folders
-from indexer.model.feature_store import FeatureCache, cache_folders, default_cache
+from indexer.model.feature_store import (
+    CACHE_MARK,
+    FeatureCache,
+    cache_folders,
+    default_cache,
+    is_cache_there,
+)
 from indexer.operations.class_erasure import models_of_erased
 from indexer.training.feature_cache import recapture_key
 
@@ -71,14 +76,11 @@ def _erase_caches(catalog: Catalog, done: OutsideErasure) -> None:
         done.failed["caches"] = str(error)
     for folder in folders:
         try:
-            if folder is not None:
-                # What cannot be listed looks empty to a search for its files.
-                os.listdir(folder)
+            # What cannot be listed looks empty to a search for its files.
+            if folder is not None and not is_cache_there(folder):
+                done.failed[str(folder)] = _missing(folder)
+                continue
             done.cached = (done.cached or 0) + erase_cached(catalog, folder)
-        except FileNotFoundError as error:
-            done.failed["cache" if folder is None else str(folder)] = (
-                _said(error) if folder is None or folder.exists() else _missing(folder)
-            )
         except (CatalensError, OSError) as error:
             done.failed["cache" if folder is None else str(folder)] = _said(error)
 
@@ -86,7 +88,8 @@ def _erase_caches(catalog: Catalog, done: OutsideErasure) -> None:
 def _missing(folder: Path) -> str:
     return (
         "it is not there: mount its disk and erase again; if it was deleted for good, make it "
-        f"anew, empty (mkdir -p {shlex.quote(str(folder))})"
+        f"anew, empty (mkdir -p {shlex.quote(str(folder))} && "
+        f"touch {shlex.quote(str(folder / CACHE_MARK))})"
     )
 
 

@@ -22,7 +22,7 @@ from indexer.index.pushed import pushed_folders
 from indexer.index.version_files import ROWS
 from indexer.model.feature_store import FeatureCache, cache_folders
 from indexer.operations.audit_findings import read_findings
-from indexer.operations.data_places import place_of
+from indexer.operations.data_places import is_cache_seen, place_of
 from indexer.operations.erasure_audit import find_traces
 from indexer.operations.made_backups import backups_by_folder, describe_backups
 from indexer.operations.outside_erasure import cached_files
@@ -169,7 +169,7 @@ def _cached(product: Product) -> Iterator[ProductPlace]:
     keys = {*product.photos, *map(recapture_key, product.photos)}
     default, *named = cache_folders()
     for folder in named:
-        if not folder.is_dir():
+        if not is_cache_seen(folder):
             yield ProductPlace("feature cache", str(folder), "not there now: not looked into", None)
     for path in (path for folder in (default, *named) for path in cached_files(folder)):
         with closing(FeatureCache(path.parent, path.stem)) as cache:

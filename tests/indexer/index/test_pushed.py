@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from indexer.catalog.store import open_catalog
+from indexer.core.atomic_files import remove_folder
 from indexer.core.errors import BadHomeError, UnknownVersionError
 from indexer.core.home import Home
 from indexer.index.pushed import erase_pushed, pushed_folders
@@ -22,8 +23,9 @@ from indexer.index.transfer import pull, push
 from indexer.index.version import Versions
 from indexer.model.bundle import Bundle, write_revision
 from indexer.model.feature_store import FeatureCache
+from indexer.operations.data_places import find_places
 from indexer.operations.erasure import erase
-from indexer.operations.outside_erasure import erase_cached
+from indexer.operations.outside_erasure import erase_cached, erase_outside
 from indexer.training.feature_cache import recapture_key
 from tests.indexer.index.test_transfer import build, bundle, home, template
 from tests.indexer.index_build.test_pipeline import add_photo, put
@@ -243,6 +245,11 @@ def test_a_named_cache_that_is_not_there_is_no_erased_one(
     outside = json.loads(capsys.readouterr().out)["outside"]
     assert list(outside["failed"]) == [str(folder)]
     assert f"mkdir -p {folder}" in outside["failed"][str(folder)]
+    folder.mkdir(parents=True)  # a mount point, with nothing mounted there
+    with open_catalog(home) as catalog:
+        assert str(folder) in [place.path for place in find_places(home, catalog)]
+    assert list(erase_outside(home, cache=True, pushed=()).failed) == [str(folder)]
+    remove_folder(disk)
     away.rename(disk)
     assert cli.run(erase) == 0
     assert json.loads(capsys.readouterr().out)["outside"]["cached"] == 1
