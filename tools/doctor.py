@@ -48,7 +48,7 @@ def examine(home: Path | None = None, *, selftest_gpu: bool = False) -> dict[str
         "cpu": {"model": cpu_model(), "features": cpu_features()},
         "torch": _torch(problems),
         "faiss": _faiss(problems),
-        "openvino": _openvino(),
+        "openvino": _openvino(problems),
         "sqlite": _sqlite(problems),
         "threads": {name: os.environ.get(name) for name in THREAD_SETTINGS},
         "weights": _weights(problems),
@@ -174,18 +174,24 @@ def _sqlite(problems: list[str]) -> dict[str, Any]:
     }
 
 
-def _openvino() -> dict[str, Any]:
+def _openvino(problems: list[str]) -> dict[str, Any]:
     """What runs exported models on a processor; ``capabilities`` holds BF16 and INT8 where it
     computes in them."""
+    version = installed("openvino")
     try:
         from indexer.model.openvino_runtime import capabilities
-    except (ImportError, OSError):
-        return {"version": None, "capabilities": []}  # torch is missing, which is reported already
-    return {
-        "version": installed("openvino"),
-        "nncf": installed("nncf"),
-        "capabilities": sorted(capabilities()),
-    }
+
+        found = sorted(capabilities())
+    except (ImportError, OSError) as error:
+        if not any(problem.startswith("torch cannot be loaded") for problem in problems):
+            problems.append(f"OpenVINO cannot be loaded: {error}")
+        return {"version": None, "capabilities": []}
+    if version is not None and not found:
+        problems.append(
+            f"OpenVINO {version} is installed and cannot be loaded: pip install --force-reinstall "
+            "openvino"
+        )
+    return {"version": version, "nncf": installed("nncf"), "capabilities": found}
 
 
 def _weights(problems: list[str]) -> list[dict[str, Any]]:
@@ -197,7 +203,11 @@ def _weights(problems: list[str]) -> list[dict[str, Any]]:
         return []  # torch is missing, which is reported already
     rows = []
     for backbone in BACKBONES.values():
-        found = weights_source(backbone)
+        try:
+            found = weights_source(backbone)
+        except CatalensError as error:
+            found = None
+            problems.append(str(error))
         way = backbone.weights.way
         rows.append(
             {"backbone": backbone.name, "source": found or way, "available": found is not None}
@@ -236,61 +246,114 @@ def _check_threads(document: dict[str, Any], problems: list[str]) -> None:
 
 
 def _home(path: Path, problems: list[str]) -> dict[str, Any]:
-    """What stands in a home, read through the same code that serves it."""
+    """What stands in a home, read through the same code that serves it. ``intact``: whether all of
+    it could be checked, and nothing is damaged."""
+    found: dict[str, Any] = {"path": path}
+    for look in (_contents, _verified, _surroundings):
+        try:
+            look(path, found, problems)
+        except (CatalensError, OSError) as error:
+            # What keeps one from looking may keep the others too, in the same words.
+            if (reason := _reason(error)) not in problems:
+                problems.append(reason)
+    return found
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}"
+    return str(error)
+
+
+def _contents(path: Path, found: dict[str, Any], problems: list[str]) -> None:
     from indexer.catalog.presence import has_catalog
     from indexer.catalog.store import open_catalog
     from indexer.core.home import Home
-    from indexer.core.home_clock import clock_fault
     from indexer.index.version import Versions
     from indexer.model.registry import registered
+
+    home = Home(path)
+    active = home.active()
+    found["active"] = active
+    found["models"] = [bundle.model_version for bundle in registered(home)]
+    versions = Versions(home)
+    found["versions"] = [manifest.version for manifest in versions.list()]
+    if has_catalog(home):
+        with open_catalog(home) as catalog:
+            found["products"], found["photos"] = len(catalog), catalog.photo_count()
+    if active is None:
+        problems.append(
+            f"home {path} has no active index: catalens index build --home {path} --activate"
+        )
+    else:
+        found["network"] = _network(home, active.model_version)
+
+
+def _verified(path: Path, found: dict[str, Any], problems: list[str]) -> None:
     from indexer.operations.verification import verify_home
 
-    found: dict[str, Any] = {"path": path}
-    try:
-        home = Home(path)
-        active = home.active()
-        found["active"] = active
-        found["models"] = [bundle.model_version for bundle in registered(home)]
-        versions = Versions(home)
-        found["versions"] = [manifest.version for manifest in versions.list()]
-        if has_catalog(home):
-            with open_catalog(home) as catalog:
-                found["products"], found["photos"] = len(catalog), catalog.photo_count()
-        if active is None:
-            problems.append(
-                f"home {path} has no active index: catalens index build --home {path} --activate"
-            )
-        else:
-            found["network"] = _network(home, active.model_version)
-    except (CatalensError, OSError) as error:
-        problems.append(str(error))
-    try:
-        verified = verify_home(path, read_photos=False)
-    except (CatalensError, OSError):
-        # Named above.
-        return found
+    found["intact"] = False
+    verified = verify_home(path, read_photos=False)
+    found["intact"] = verified.intact
     found["checked"] = verified.checked
     found["not_checked"] = verified.not_checked
     problems += [
         f"{damage.where} is damaged: {damage.what}; mend: {damage.mend}"
         for damage in verified.damages
     ]
-    try:
-        home = Home(path)
-    except CatalensError:
-        return found
-    if (fault := clock_fault(home)) is not None:
-        problems.append(fault)
-    if _is_open(home.path):
+
+
+def _surroundings(path: Path, found: dict[str, Any], problems: list[str]) -> None:
+    """Who else may read the home, the disks that it lies on, and the clock."""
+    from indexer.core.home import Home
+    from indexer.core.home_clock import clock_fault
+
+    path = path.absolute()
+    if not path.is_dir():
+        return
+    if _is_open(path):
         problems.append(
-            f"other users of this machine may read {home.path}, its keys and photos too: chmod 700 "
-            f"{home.path}"
+            f"other users of this machine may read {path}, its keys and photos too: chmod 700 "
+            f"{path}"
         )
-    free = shutil.disk_usage(home.path).free
-    found["free_gib"] = round(free / 2**30, 1)
-    if free < LOW_DISK_BYTES:
-        problems.append(f"only {found['free_gib']} GiB are free on the disk of {home.path}")
-    return found
+    found["free_gib"] = _gib(shutil.disk_usage(path).free)
+    folders = _folders(path)
+    closed = [str(folder) for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
+    if closed:
+        problems.append(
+            f"{', '.join(closed)}: cannot be written by this user, so what belongs there is "
+            "refused; give it to the home's user, on a disk that is mounted to be written"
+        )
+    disks: dict[int, Path] = {}
+    for folder in folders:
+        disks.setdefault(folder.stat().st_dev, folder)
+    for folder in disks.values():
+        free = shutil.disk_usage(folder).free
+        if free < LOW_DISK_BYTES:
+            problems.append(f"only {_gib(free)} GiB are free on the disk of {folder}")
+    if (fault := clock_fault(Home(path, as_backup=True))) is not None:
+        problems.append(fault)
+
+
+def _folders(home: Path) -> list[Path]:
+    """The home, and the folders at its top, each of which may be a link to another disk, or a
+    mount. Others' folders, such as ``lost+found``, are not looked at."""
+    from indexer.operations.data_places import UNKNOWN, place_of
+
+    return [
+        home,
+        *(
+            folder
+            for folder in sorted(home.iterdir())
+            if not folder.name.startswith(".")
+            and place_of(Path(folder.name)) != UNKNOWN
+            and folder.is_dir()
+        ),
+    ]
+
+
+def _gib(size: int) -> float:
+    return round(size / 2**30, 1)
 
 
 def _is_open(path: Path) -> bool:

@@ -27,7 +27,14 @@ def doctor(home: Path | None, selftest_gpu: bool, as_json: bool) -> None:
     """Report what this machine has and lacks.
 
     GPU, FAISS build, threads, where weights come from; with --home also the state of that home.
+    Exit code 1 where the home is damaged or cannot be checked now, as `verify` has it.
     """
+    from indexer.core.errors import DamagedHomeError
     from tools.doctor import examine, show
 
-    print_result(examine(home, selftest_gpu=selftest_gpu), as_json, show)
+    found = examine(home, selftest_gpu=selftest_gpu)
+    print_result(found, as_json, show)
+    if home is not None and not found["home"]["intact"]:
+        raise DamagedHomeError(
+            f"{home} is damaged, or cannot be checked now: each problem is named above"
+        )
