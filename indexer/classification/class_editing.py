@@ -469,9 +469,9 @@ def _other_vectors(
     with closing(
         EmbeddingStore(home.embeddings, bundle.embedding_id, bundle.spec.dim, catalog=catalog)
     ) as store:
-        absent = store.missing(rows[:, 1])
-        use = (groups != -2) & ~np.isin(rows[:, 1], absent)
-        vectors = store.get(rows[use, 1]).astype(np.float32)
+        there, halves = store.find(rows[groups != -2, 1])
+    use = (groups != -2) & np.isin(rows[:, 1], there)
+    vectors = halves[np.searchsorted(there, rows[use, 1])].astype(np.float32)
     groups = groups[use]
     other = (vectors @ examples.T).max(axis=1) < _SAME if len(vectors) else np.zeros(0, bool)
     return vectors[other], groups[other]

@@ -135,11 +135,7 @@ class EmbeddingStore:
         """float16 [N, D] in the order asked for; ids may repeat. Raises ``MissingEmbeddingsError``
         naming the absent ids."""
         unique, place = np.unique(np.asarray(photo_ids, dtype=np.int64), return_inverse=True)
-        vectors = np.empty((len(unique), self.dim), dtype=np.float16)
-        seen = np.zeros(len(unique), dtype=bool)
-        for row, blob in self._blobs(unique):
-            vectors[row] = np.frombuffer(blob, dtype=np.float16)
-            seen[row] = True
+        vectors, seen = self._read(unique)
         if not seen.all():
             absent = unique[~seen]
             named = ", ".join(str(i) for i in absent[:_NAMED].tolist())
@@ -148,6 +144,23 @@ class EmbeddingStore:
                 f"{len(absent)} photos have no embedding under {self.embedding_id}: {named}{more}"
             )
         return vectors if np.array_equal(place, np.arange(len(unique))) else vectors[place]
+
+    def find(self, photo_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of ``photo_ids`` that have a vector, int64 [N], sorted, each once, and the vectors,
+        float16 [N, D]; in one look: of what ``missing`` does not name, another process may erase
+        some before ``get``."""
+        unique = np.unique(np.asarray(photo_ids, dtype=np.int64))
+        vectors, seen = self._read(unique)
+        return (unique, vectors) if seen.all() else (unique[seen], vectors[seen])
+
+    def _read(self, unique: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of ``unique``, and which are there."""
+        vectors = np.empty((len(unique), self.dim), dtype=np.float16)
+        seen = np.zeros(len(unique), dtype=bool)
+        for row, blob in self._blobs(unique):
+            vectors[row] = np.frombuffer(blob, dtype=np.float16)
+            seen[row] = True
+        return vectors, seen
 
     def _blobs(self, unique: np.ndarray) -> Iterator[tuple[int, bytes]]:
         """(place among ``unique``, sorted; stored bytes) of those that are stored whole, or

@@ -392,11 +392,13 @@ def _embed_forgotten(context: BuildContext, missing: np.ndarray) -> list[Skipped
 
 def _content(context: BuildContext, plan: BuildPlan) -> VersionContent:
     """The planned rows that have a vector now."""
-    gone = context.store.missing(plan.photo_ids)
-    rows = plan.rows[~np.isin(plan.rows[:, 1], gone)]
+    there, vectors = context.store.find(plan.photo_ids)
+    rows = plan.rows[np.isin(plan.rows[:, 1], there)]
+    place = np.searchsorted(there, rows[:, 1])
     return VersionContent(
         rows,
-        context.store.get(rows[:, 1]),
+        # All of them are large: copied only where the order is another.
+        vectors if np.array_equal(place, np.arange(len(there))) else vectors[place],
         last_sequence=plan.sequence,
         embedding_id=context.bundle.embedding_id,
         model_version=context.bundle.model_version,

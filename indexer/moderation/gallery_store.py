@@ -134,7 +134,10 @@ def _sample(
 ) -> CatalogSample:
     """Sample the products' embedded photos ``rows`` int64 [N, 2], pid and photo_id."""
     rows = rows[evenly_spaced(len(rows), _VECTORS)]
-    vectors = store.get(rows[:, 1]).astype(np.float32)
+    # A write may have erased some since they were looked for.
+    there, halves = store.find(rows[:, 1])
+    rows = rows[np.isin(rows[:, 1], there)]
+    vectors = halves[np.searchsorted(there, rows[:, 1])].astype(np.float32)
     kinds: dict[Any, int] = {}
     products = catalog.by_pids(np.unique(rows[:, 0]).tolist())
     groups = np.full(len(rows), -1, np.int64)

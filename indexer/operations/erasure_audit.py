@@ -76,10 +76,7 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
     rows = catalog.photos_by_id(product.photo_ids)
     vectors: dict[str, dict[str, str]] = {}
     for store in stored_embeddings(home.embeddings):
-        ids = np.setdiff1d(
-            np.array(product.photo_ids, dtype=np.int64), store.missing(np.array(product.photo_ids))
-        )
-        halves = store.get(ids)
+        ids, halves = store.find(np.array(product.photo_ids, dtype=np.int64))
         vectors[store.embedding_id] = {
             str(photo_id): base64.b64encode(half.tobytes()).decode()
             for photo_id, half in zip(ids.tolist(), halves, strict=True)

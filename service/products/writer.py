@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,12 @@ from indexer.catalog.records import (
 from indexer.catalog.store import Catalog
 from indexer.catalog.upload_notes import noted_uploads
 from indexer.core.category_path import CategoryPath
-from indexer.core.errors import BadProductError, CatalensError, UnknownProductError
+from indexer.core.errors import (
+    BadProductError,
+    CatalensError,
+    UnknownPhotoError,
+    UnknownProductError,
+)
 from indexer.core.home import Home
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import BadImageError, Photo, hash_content
@@ -139,15 +145,13 @@ class Writer:
             )
         sound = [write for write in planned if not isinstance(write, CatalensError)]
         with timer.stage("write"), self._writing:
-            uploads.made = self._missing_files(sound)
-            with noted_uploads(self._home, self._catalog, uploads.made) as pending:
-                try:
-                    results = self._commit(sound, uploads)
-                    self._after(sound, results, snapshot, uploads)
-                finally:
-                    # All others have a product now, or are gone.
-                    kept = {one for one in self._refused if self._photos.has_copy(one)}
-                    pending.intersection_update(kept)
+            results = self._put_down(sound, snapshot, uploads)
+            # Another service of the home erased a photo between its file and its product: its bytes
+            # are at hand.
+            if lost := _lost(sound, results):
+                again = self._put_down([sound[place] for place in lost], snapshot, uploads)
+                for place, result in zip(lost, again, strict=True):
+                    results[place] = result
         found = iter(results)
         return [write if isinstance(write, CatalensError) else next(found) for write in planned]
 
@@ -191,15 +195,8 @@ class Writer:
     ) -> dict[str, np.ndarray]:
         if snapshot is None or not hash_of:
             return {}
-        ids = np.fromiter(hash_of, dtype=np.int64)
-        ids = np.setdiff1d(ids, snapshot.store.missing(ids))
-        return dict(
-            zip(
-                [hash_of[int(i)] for i in ids],
-                snapshot.store.get(ids).astype(np.float32),
-                strict=True,
-            )
-        )
+        ids, vectors = snapshot.store.find(np.fromiter(hash_of, dtype=np.int64))
+        return dict(zip((hash_of[int(i)] for i in ids), vectors.astype(np.float32), strict=True))
 
     def _embed(
         self,
@@ -242,6 +239,21 @@ class Writer:
         return done
 
     # -- the commit
+
+    def _put_down(
+        self, writes: Sequence[Write], snapshot: Snapshot | None, uploads: _UploadedPhotos
+    ) -> list[Written | CatalensError]:
+        """Commit, with the photos' files; needs ``_writing``."""
+        uploads.made = self._missing_files(writes)
+        with noted_uploads(self._home, self._catalog, uploads.made) as pending:
+            try:
+                results = self._commit(writes, uploads)
+                self._after(writes, results, snapshot, uploads)
+            finally:
+                # All others have a product now, or are gone.
+                kept = {one for one in self._refused if self._photos.has_copy(one)}
+                pending.intersection_update(kept)
+        return results
 
     def _missing_files(self, writes: Sequence[Write]) -> set[str]:
         """The photos of ``writes`` whose files are to be written."""
@@ -348,6 +360,18 @@ class Writer:
             self._log.error(
                 "photos that no product uses are still on disk", hashes=hashes, exc_info=error
             )
+
+
+def _lost(writes: Sequence[Write], results: Sequence[Written | CatalensError]) -> list[int]:
+    """Places of the writes that lost a photo which came with them; of a product that is written
+    more than once none, since its writes have an order."""
+    times = Counter(write.product_id for write in writes)
+    return [
+        place
+        for place, (write, result) in enumerate(zip(writes, results, strict=True))
+        if isinstance(write, Put) and write.photos and isinstance(result, UnknownPhotoError)
+        if times[write.product_id] == 1
+    ]
 
 
 def _hashes(writes: Sequence[Write]) -> Iterable[str]:

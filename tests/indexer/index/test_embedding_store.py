@@ -52,6 +52,21 @@ def test_missing_is_sorted_and_unique(store: EmbeddingStore) -> None:
     assert store.missing(np.array([], dtype=np.int64)).tolist() == []
 
 
+def test_what_is_there_is_found_in_one_look(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sorted, each once, with its vector; what is asked for first might be erased before the
+    second."""
+    vectors = unit(3)
+    store.put(np.array([2, 5, 9]), vectors)
+    monkeypatch.setattr(EmbeddingStore, "missing", lambda *_: 1 / 0)
+    for asked, there in (([9, 7, 2, 7, 1], [2, 9]), ([5, 5], [5]), ([1], []), ([], [])):
+        ids, found = store.find(np.array(asked, dtype=np.int64))
+        assert ids.tolist() == there
+        wanted = [(2, 5, 9).index(one) for one in there]
+        np.testing.assert_array_equal(found, vectors.astype(np.float16)[wanted])
+
+
 def test_many_ids_take_few_statements(store: EmbeddingStore) -> None:
     """Not one each: a large request asks for thousands."""
     store.put(np.arange(1500), unit(1500))

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from indexer.catalog.store import open_catalog
 from indexer.core.errors import StaleVersionError
 from indexer.core.home import Home
 from indexer.imaging.decode import decode_photo, hash_content
@@ -196,6 +197,40 @@ def test_a_refused_put_takes_no_original_that_lay_there_before(own: Engine) -> N
             own.products.put("x", Draft(photos=(data,)), external_version=4)
     assert own.photos.has_copy(hash_content(before))
     assert not own.photos.has_copy(hash_content(sent))
+
+
+def test_a_photo_that_another_service_erases_meanwhile(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vector between the look for it and its reading, its file between the file and the
+    product: who sent it with its bytes gets his product, and it is found."""
+    shot = photo("ring", "black", turn=34)
+    own.products.put("x", Draft(photos=(shot,)))
+    content_hash = hash_content(shot)
+    store = own.ready().store
+    real, applied = type(store).missing, type(own.catalog).apply
+
+    def missing(self: Any, ids: Any) -> Any:
+        found = real(self, ids)
+        self.delete(ids)
+        return found
+
+    erased: list[str] = []
+
+    def apply(self: Any, writes: Any, **given: Any) -> Any:
+        if not erased:
+            erased.append(content_hash)
+            with open_catalog(own.home) as other:
+                assert own.photos.collect(other, other.delete("x").orphaned) == [content_hash]
+        return applied(self, writes, **given)
+
+    with monkeypatch.context() as racing:
+        racing.setattr(type(store), "missing", missing)
+        racing.setattr(type(own.catalog), "apply", apply)
+        own.products.put("y", Draft(photos=(shot,)))
+    assert own.catalog.get("y").photos == (content_hash,)
+    assert own.photos.has_copy(content_hash)
+    assert not list(own.home.photos.glob(".*"))
 
 
 def test_an_older_version_is_refused(web: FlaskClient) -> None:
