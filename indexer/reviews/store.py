@@ -143,7 +143,8 @@ class Reviews:
             )
             body = {"decision": decision, "reason": reason, "by": current_actor(), **(more or {})}
             self._append("decided", body, review_id)
-        return self.get(name)
+            # Inside: what was decided, though somebody else takes it back at once.
+            return self.get(name)
 
     def reopen(self, name: str, *, entry: int | None = None) -> Review:
         """Take a decision back: the review waits again. Both stay in the log. ``entry``: only
@@ -168,7 +169,7 @@ class Reviews:
             query = "UPDATE reviews SET state = 'open' WHERE review_id = ?"
             connection.execute(query, (review_id,))
             self._append("undone", {"by": current_actor()}, review_id)
-        return self.get(name)
+            return self.get(name)
 
     def add_feedback(self, entries: Iterable[dict[str, Any]]) -> int:
         """Append what people accepted, rejected or clicked; how many entries. Raises as

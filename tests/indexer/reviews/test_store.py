@@ -32,7 +32,7 @@ from indexer.reviews import store
 from indexer.reviews.erased_previews import clean
 from indexer.reviews.redaction import redact_before
 from indexer.reviews.schema import FORMAT
-from indexer.reviews.store import Preview, days_ago, forget_photos, open_reviews
+from indexer.reviews.store import Preview, Review, days_ago, forget_photos, open_reviews
 from tests.indexer.feeds.test_importer import draw, feed
 from tools import cli
 
@@ -63,6 +63,22 @@ def test_a_review_is_decided_once(home: Home) -> None:
         with pytest.raises(UnknownReviewError, match="no review 'nothing'"):
             reviews.decide("nothing", "reject", reason="")
         assert reviews.counts() == {"open": 0, "approved": 1, "rejected": 0}
+
+
+def test_what_was_decided_is_answered(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read before anybody else can take it back, or decide anew."""
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [])
+        real, inside = reviews.get, list[bool]()
+
+        def get(name: str) -> Review:
+            inside.append(reviews.database.connection.in_transaction)
+            return real(name)
+
+        monkeypatch.setattr(reviews, "get", get)
+        assert reviews.decide(name, "approve", reason="").state == "approved"
+        assert reviews.reopen(name).state == "open"
+        assert inside == [True, True]
 
 
 def test_a_decision_is_taken_back_for_thirty_days(home: Home) -> None:
