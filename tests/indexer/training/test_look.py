@@ -132,10 +132,10 @@ def test_train_takes_the_look_that_shows_what_tells_kinds_apart(
 ) -> None:
     """Chosen, written, said, and served; fewer photos are not judged."""
     # Each photo goes through the network four times.
-    least = 50
+    least = 24
     monkeypatch.setattr("indexer.training.look.LEAST_PHOTOS", least)
     (tmp_path / "photos").mkdir()
-    data = ends(tmp_path / "photos", least + 30)
+    data = ends(tmp_path / "photos", least + 16)
     options = TrainingOptions(epochs=2, device="cpu", cache=tmp_path / "cache")
     report = train(data, tmp_path / "model", options)
     bundle = load_bundle(tmp_path / "model")
