@@ -7,6 +7,7 @@ import re
 from typing import Any, TextIO
 
 from indexer.core.nesting import MOST_DEPTH
+from indexer.feeds.json_values import say_fault
 from indexer.feeds.table import MOST_RECORD
 
 _CHUNK = 1 << 18
@@ -77,9 +78,8 @@ class JsonStream:
                     raise BrokenJsonError(error.msg) from None
                 continue
             except (ValueError, RecursionError) as error:
-                nested = isinstance(error, RecursionError)
                 self._broken += len(self._held) - self._at
-                raise BrokenJsonError("nested too deep" if nested else str(error)) from None
+                raise BrokenJsonError(say_fault(error)) from None
             # A number may go on.
             if end == len(self._held) and self._longer():
                 continue

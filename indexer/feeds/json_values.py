@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -15,6 +16,14 @@ _ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 def too_deep(text: str, value: Any) -> bool:
     """Whether ``value``, read from ``text``, has more levels than a feed may have."""
     return text.count("[") + text.count("{") > MOST_DEPTH and is_deeper(value)
+
+
+def say_fault(error: ValueError | RecursionError) -> str:
+    """Why JSON text could not be read, as ``json`` failed at it."""
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    # What is no syntax is a whole number that Python does not convert.
+    return str(error) if isinstance(error, json.JSONDecodeError) else "a number is too long"
 
 
 def may_hold_surrogates(text: str) -> bool:

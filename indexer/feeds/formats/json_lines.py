@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from indexer.core.nesting import TOO_DEEP
 from indexer.feeds.feed_file import FeedFile
-from indexer.feeds.json_values import may_hold_surrogates, too_deep, without_surrogates
+from indexer.feeds.json_values import may_hold_surrogates, say_fault, too_deep, without_surrogates
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import (
     LONGEST_COLUMN,
@@ -78,8 +78,7 @@ def read_object(text: str, where: str, lost: LostLines) -> dict[str, Any] | None
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        lost.lose(where, f"is not readable as JSON: {reason}")
+        lost.lose(where, f"is not readable as JSON: {say_fault(error)}")
         return None
     return checked_object(values, text, where, lost)
 

@@ -47,6 +47,11 @@ def test_what_is_no_json_is_a_value_error(text: bytes) -> None:
         parse_json(text)
 
 
+def test_a_number_that_is_too_long_is_said_in_our_words() -> None:
+    with pytest.raises(ValueError, match=r"^a number has more than \d+ digits$"):
+        parse_json(b"[" + b"9" * 5000 + b"]")
+
+
 def test_long_base64_is_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """As strictly as in one piece."""
     monkeypatch.setattr(json_text, "_PORTION", 8)

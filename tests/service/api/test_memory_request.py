@@ -105,3 +105,25 @@ def test_fields_and_files_come_as_they_were_sent(web: FlaskClient) -> None:
         files = request.files.getlist("images")
         assert [file.filename for file in files] == ["../a.jpg", "b.jpg"]
         assert all(file.read() == data for file in files)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Thu, 01 Jan 99999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2020 99999999999999999999:00:00 GMT",
+        "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT",
+        "no date",
+    ],
+)
+def test_a_date_that_cannot_be_read_is_none(web: FlaskClient, date: str) -> None:
+    """The page answered 500, and an operator was called at night: whoever has no key may ask for
+    it. A part of a file is given only where the date of that file was said."""
+    for path in ("/", "/docs", "/web/app.js", "/livez"):
+        whole = web.get(path)
+        for name in ("If-Modified-Since", "If-Unmodified-Since", "Date", "If-Range"):
+            answer = web.get(path, headers={name: date, "Range": "bytes=0-1"})
+            part = path != "/livez" and name != "If-Range"
+            assert (answer.status_code, answer.data) == (
+                (206, whole.data[:2]) if part else (200, whole.data)
+            )

@@ -270,3 +270,10 @@ def test_a_body_with_two_ends_is_refused(serve: MakeServer, head: bytes) -> None
     answer = exchange(serve(), head + b"\r\n\r\n" + smuggled)
     assert answer.count(b"\r\n\r\n") == 1
     assert b" 400 " in answer.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("target", [b"/v1?\xff", b"//v1?\xff", b"//\xe9", b"http://x/?\xff"])
+def test_an_address_of_other_characters_is_refused(serve: MakeServer, target: bytes) -> None:
+    """Behind two slashes it was let in, and 500 where its question was read."""
+    answer = exchange(serve(), b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    assert answer.startswith(b"HTTP/1.1 400"), answer

@@ -98,6 +98,16 @@ def test_nested_braces_end_at_once(tmp_path: Path, text: str) -> None:
     assert "too deep" in lost.skipped[0].reason
 
 
+@pytest.mark.parametrize("name", ["feed.json", "feed.jsonl"])
+def test_a_number_that_is_too_long_is_said_in_our_words(tmp_path: Path, name: str) -> None:
+    """Python names a function of its own to whoever reads the report."""
+    rows = [json.dumps(product(0)), '{"id": %s}' % ("9" * 5000), json.dumps(product(2))]
+    text = "\n".join(rows) if name.endswith("l") else f"[{','.join(rows)}]"
+    found = read(tmp_path, text, name)
+    assert found.values("id") == [0, 2]
+    assert "a number is too long" in found.lost.skipped[0].reason
+
+
 def test_depth_is_held_to_a_bound(tmp_path: Path) -> None:
     """Deeper than feeds go is a lost line."""
     deep = {"id": 1, "x": json.loads("[" * 70 + "]" * 70)}
