@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import write_atomic, write_sealed_json, written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError
+from indexer.core.file_owner import open_owned
 from indexer.core.home import Home
 from indexer.core.native import THREADS
 from indexer.core.progress import OnStage
@@ -230,12 +232,13 @@ class _Kept:
     it as pids."""
 
     def __init__(self, home: Home, profile: str | None, catalog: Catalog) -> None:
+        self._home = home
         self._path = home.path / "audit" / f"{profile or 'default'}.jsonl"
         self._history = catalog.change_log
         self._known: dict[int, tuple[str, AuditedProduct]] = {}
 
     def __enter__(self) -> _Kept:
-        self._path.parent.mkdir(exist_ok=True)
+        self._home.make_folder(self._path.parent)
         for pid, line in read_findings(self._path, self._history).items():
             try:
                 _, key, rows, photos = line
@@ -244,7 +247,8 @@ class _Kept:
             except (ValueError, TypeError):
                 # Of another release.
                 continue
-        self._file = self._path.open("a", encoding="utf-8")
+        handle = open_owned(self._path, os.O_WRONLY | os.O_APPEND, 0o666)
+        self._file = os.fdopen(handle, "a", encoding="utf-8")
         # Behind half a line, if there is one.
         self._file.write(f"\n{state_line(self._history)}\n")
         return self

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.core.atomic_files import read_sealed_json
 from indexer.core.errors import CatalensError, NothingImportedError
+from indexer.core.file_owner import open_owned
 from tools.output import log, stages
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class StartPlan:
     def save(self) -> None:
         from indexer.core.atomic_files import write_sealed_json
 
-        self.folder.mkdir(exist_ok=True)
+        self.home.make_folder(self.folder)
         # The address may hold a token.
         write_sealed_json(self.folder / "state.json", asdict(self.state), private=True)
 
@@ -156,7 +157,7 @@ def start_rest(plan: StartPlan, arguments: list[str]) -> subprocess.Popen[bytes]
     """Run ``take_rest`` in a process of its own, by this program's own command line; its output
     goes to the home's folder ``start``. It ends with this process, however that ends."""
     # It may name rows of the feed.
-    handle = os.open(plan.folder / "rest.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = open_owned(plan.folder / "rest.log", os.O_WRONLY | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "tools.cli", "start", *arguments, "--rest"],
@@ -205,7 +206,7 @@ def _fetched(home: Home, address: str, fetching: FetchSettings, *, again: bool) 
     from indexer.operations.sync_source import SyncSource, SyncSources
 
     folder = home.path / _FOLDER
-    folder.mkdir(exist_ok=True)
+    home.make_folder(folder)
     name = SyncSources(home).copy_of(SyncSource(_FOLDER, address, 1.0)).name
     target = folder / name
     if target.exists() and not again:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError, StorageError
+from indexer.core.file_owner import give, give_open, give_tree, make_owned
 from indexer.core.regular_files import open_regular, read_json, read_small
 
 if sys.platform != "win32":
@@ -112,7 +113,7 @@ def make_folder(folder: Path, *, below: Path | None = None) -> None:
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):
-        new.mkdir(exist_ok=True)
+        make_owned(new)
         fsync_path(new.parent)
 
 
@@ -148,6 +149,7 @@ def written_aside(path: Path, *, flush: bool = True, private: bool = False) -> I
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
     try:
+        give_open(handle, path.parent)
         _claim(handle)
         yield aside
         replace_file(aside, path, flush=flush)
@@ -169,6 +171,7 @@ def folder_aside(path: Path, mode: int = 0o777) -> Iterator[Path]:
     aside.mkdir(mode)
     handle = os.open(aside, os.O_RDONLY)
     try:
+        give_open(handle, path.parent)
         _claim(handle)
         yield aside
     finally:
@@ -186,8 +189,9 @@ def claimed_aside(path: Path, data: bytes) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, private_mode(path.parent))
     try:
-        _claim(handle)
         try:
+            give_open(handle, path.parent)
+            _claim(handle)
             aside.write_bytes(data)
             fsync_path(aside)
         except BaseException:
@@ -242,6 +246,7 @@ def _claim(handle: int) -> None:
 
 def replace_file(aside: Path, path: Path, *, flush: bool = True) -> None:
     """Rename the file ``aside`` to ``path``, whatever stood there; flushed before and after."""
+    give(aside, path.parent)
     if flush:
         fsync_path(aside)
     os.replace(aside, path)
@@ -373,6 +378,9 @@ def seal_of(value: Any) -> str:
 def publish_folder(aside: Path, final: Path) -> None:
     """Flush every file of ``aside`` and rename it to ``final``, which must not exist; same file
     system."""
+    if final.exists():
+        raise FileExistsError(final)
+    give_tree(aside, final.parent)
     for entry in sorted(aside.rglob("*")):
         fsync_path(entry)
     fsync_path(aside)
@@ -385,6 +393,8 @@ def publish_folder(aside: Path, final: Path) -> None:
 def publish_into(aside: Path, final: Path, last: tuple[str, ...]) -> None:
     """Flush every file of ``aside`` and move what it holds into the empty folder ``final``, which
     cannot be replaced: a mount point, say. What ``last`` names comes last, in that order."""
+    for entry in aside.iterdir():
+        give_tree(entry, final)
     for entry in sorted(aside.rglob("*")):
         fsync_path(entry)
     rest = sorted(entry.name for entry in aside.iterdir() if entry.name not in last)

@@ -26,6 +26,7 @@ from indexer.core.atomic_files import (
 )
 from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
 from indexer.core.file_identity import FileIdentity
+from indexer.core.file_owner import lock_file, make_owned
 from indexer.core.regular_files import read_json
 
 FORMAT = 1
@@ -130,7 +131,8 @@ class Home:
                     f"{folder} exists and is not a catalens home: choose an empty or a new folder"
                 )
             require_no_backups(folder)
-            folder.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
+            make_folder(folder.parent)
+            make_owned(folder, PRIVATE_MODE)
             close_folder(folder)
             write_sealed_json(folder / "home.json", {"format": FORMAT})
         return cls(folder)
@@ -286,9 +288,9 @@ class Home:
         """An inter-process lock, already held; release it with ``with``. Raises ``BusyError``,
         ``ReadOnlyError``, and as ``require``."""
         folder = self.path / "locks"
-        lock = FileLock(folder / f"{name}.lock")
         try:
             self.make_folder(folder)
+            lock = lock_file(folder / f"{name}.lock")
             lock.acquire(timeout=wait_s)
         except Timeout as error:
             raise BusyError(

@@ -20,6 +20,7 @@ from indexer.core.errors import (
     ReadOnlyError,
 )
 from indexer.core.file_identity import FileIdentity
+from indexer.core.file_owner import open_owned
 from indexer.core.sqlite_failures import FileInUse, read_only_error
 from indexer.core.sqlite_files import address_of, has_log
 from indexer.core.sqlite_library import library, may_write, require_sound
@@ -306,7 +307,7 @@ class Database:
             # logs take the file's mode.
             try:
                 mode = private_mode(self.path.parent)
-                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, mode))
+                os.close(open_owned(self.path, os.O_WRONLY, mode))
             except OSError as error:
                 raise storage_failure(self.path, error) from error
         with self.statements() as sql:

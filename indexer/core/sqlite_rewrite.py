@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from indexer.core.atomic_files import fsync_path
 from indexer.core.errors import BusyError, DiskFullError
+from indexer.core.file_owner import give_open, lock_file
 from indexer.core.sqlite_library import library
 
 # Pages that are copied between two looks at what the copy depends on.
@@ -70,7 +71,11 @@ def copy_database(source: library.Connection, path: Path) -> None:
     together. Raises ``FileExistsError``, and what the library raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        give_open(handle, path.parent)
+    finally:
+        os.close(handle)
     with closing(library.connect(path, isolation_level=None)) as target:
         # The file is nobody's yet: a copy that ends early is thrown away.
         target.execute("PRAGMA journal_mode = OFF")
@@ -83,7 +88,7 @@ def copy_database(source: library.Connection, path: Path) -> None:
 def _alone(path: Path, wait_s: float) -> Iterator[None]:
     """Of all processes, the only one that writes this file anew."""
     try:
-        with FileLock(path.with_name(f".{path.name}.rewrite.lock"), timeout=wait_s):
+        with lock_file(path.with_name(f".{path.name}.rewrite.lock"), timeout=wait_s):
             yield
     except Timeout as error:
         raise BusyError(f"{path} is being written anew by another process: try again") from error

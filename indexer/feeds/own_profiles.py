@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from indexer.core.atomic_files import storage_failure, write_atomic
+from indexer.core.atomic_files import make_folder, storage_failure, write_atomic
 from indexer.core.errors import BadDataError
 from indexer.feeds.profile import FeedProfile, parse_profile, profile_names, profile_text
 
@@ -96,7 +96,7 @@ class OwnProfiles:
         text = _dump(data)
         path = self.folder / f"{data['name']}.yaml"
         try:
-            self.folder.mkdir(exist_ok=True)
+            make_folder(self.folder, below=self.folder.parent)
             write_atomic(path, text.encode())
         except OSError as error:
             raise storage_failure(path, error) from error

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from indexer.catalog.photo_store import PhotoStore
-from indexer.core.atomic_files import written_aside
+from indexer.core.atomic_files import make_folder, written_aside
 from indexer.feeds.photo_intake import TakenPhoto
 from indexer.feeds.row_digests import find
 
@@ -90,7 +90,7 @@ def write_evidence(
 ) -> None:
     """Store the evidence of groups with the keys ``kept`` (uint64, ascending) as it was, and the
     ``fresh``, whose groups have the numbers of ``keys``. Raises ``OSError``."""
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent, below=path.parent.parent)
     with written_aside(path) as aside, aside.open("wb") as stream:
         if len(kept) and path.exists():
             with path.open("rb") as old:

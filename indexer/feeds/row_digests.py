@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from indexer.core.atomic_files import write_atomic
+from indexer.core.atomic_files import make_folder, write_atomic
 from indexer.feeds.spool import Spool
 
 # Keys of rows that are held in memory before they go to the disk.
@@ -221,5 +221,5 @@ def write_last_run(path: Path, run: LastRun) -> None:
             meta[entry.name] = getattr(run, entry.name)
     stream = io.BytesIO()
     np.savez(stream, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent, below=path.parent.parent)
     write_atomic(path, stream.getvalue())

@@ -10,6 +10,7 @@ import numpy as np
 
 from indexer.catalog.photo_keys import KEYS_TABLE, PhotoKeys, checksum_of
 from indexer.catalog.store import Catalog
+from indexer.core.atomic_files import make_folder
 from indexer.core.errors import BadVectorsError, CatalensError
 from indexer.core.sqlite import (
     META_TABLE,
@@ -71,7 +72,7 @@ class EmbeddingStore:
         )
         # Of a home, which must be there itself.
         with suppress(OSError):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder, below=folder.parent)
         self.database.prepare_again(lambda sql: write_meta(sql, "dim", str(dim)))
         if not self.database.read_only:
             with self.database.transaction() as sql:

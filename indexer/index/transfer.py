@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import (
+    make_folder,
     publish_folder,
     replace_file,
     replace_folder,
@@ -32,6 +33,7 @@ from indexer.core.errors import (
     OutdatedVersionError,
     UnknownVersionError,
 )
+from indexer.core.file_owner import lock_file
 from indexer.core.home import Home
 from indexer.core.manifest import MANIFEST, Manifest, read_manifest, version_number
 from indexer.core.regular_files import open_regular
@@ -434,8 +436,8 @@ def _naming(folder: Path) -> Iterator[None]:
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Nobody else pushes to or pulls into ``folder``. Raises ``BusyError``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".transfer.lock")
+    make_folder(folder)
+    lock = lock_file(folder / ".transfer.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -21,6 +21,7 @@ from indexer.core.errors import (
     NewerFormatError,
     UnknownVersionError,
 )
+from indexer.core.file_owner import make_owned
 from indexer.core.manifest import MANIFEST, VERIFIED, Manifest, read_manifest, version_number
 from indexer.core.regular_files import read_json
 from indexer.index.activation import Activations
@@ -104,7 +105,7 @@ class Versions(Activations):
             version = self.next_name()
             aside = self.folder / f".building-{version}"
             try:
-                aside.mkdir()
+                make_owned(aside)
                 manifest = content.write(aside, version)
                 publish_folder(aside, self.folder / version)
             except BaseException:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from indexer.core.atomic_files import (
     canonical_json,
@@ -19,6 +19,7 @@ from indexer.core.atomic_files import (
     write_sealed_texts,
 )
 from indexer.core.errors import BadModelError, BusyError, StorageError
+from indexer.core.file_owner import lock_file
 from indexer.core.sqlite import Database, Schema, chunks
 from indexer.model.runtime_base import Runtime
 
@@ -91,7 +92,7 @@ def note_cache(folder: Path) -> None:
     try:
         make_folder(default)
         # Two that note folders at once keep both.
-        with FileLock(default / f"{_NOTED}.lock", timeout=_NOTED_WITHIN_S):
+        with lock_file(default / f"{_NOTED}.lock", timeout=_NOTED_WITHIN_S):
             known = {folder, *_noted(default)}
             write_sealed_texts(path, sorted(map(str, known)))
     except Timeout as error:

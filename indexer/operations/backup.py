@@ -12,7 +12,7 @@ from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import photo_file
@@ -21,6 +21,7 @@ from indexer.catalog.transaction import last_sequence
 from indexer.core.atomic_files import (
     PRIVATE_MODE,
     folder_aside,
+    make_folder,
     publish_folder,
     remove_asides,
     remove_folder,
@@ -37,6 +38,7 @@ from indexer.core.errors import (
     DiskFullError,
     NewerFormatError,
 )
+from indexer.core.file_owner import lock_file
 from indexer.core.home import BACKUPS_LOCK, Active, Home
 from indexer.core.home_clock import CLOCK_FILE
 from indexer.core.manifest import read_manifest, version_number
@@ -117,15 +119,14 @@ def back_up(
     online backup, all else file by file; what the newest backup there has, and has undamaged, is
     shared with it by hard links: each file is read for that. ``link``: files that never change are
     shared with the home too, where both lie on one disk. It stands under its name once it is whole,
-    and only then ``keep`` ends others: how many are left, the newest.
-    Raises ``BadRequestError``, ``BusyError``, ``DiskFullError``, ``StorageError``,
-    ``DamagedFileError``, and what opening the catalog raises.
+    and only then ``keep`` ends others: how many are left, the newest. Raises ``BadRequestError``,
+    ``BusyError``, ``StorageError`` and its kinds, and what opening the catalog raises.
     """
     folder = folder.absolute()
     _check_place(home, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / BACKUPS_LOCK, timeout=0):
+        make_folder(folder)
+        with lock_file(folder / BACKUPS_LOCK, timeout=0):
             remove_asides(folder / "backup")
             made = _Backup(home, folder, link, progress).make()
             mark_folder(folder)

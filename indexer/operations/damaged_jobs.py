@@ -7,9 +7,8 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from indexer.core.atomic_files import remove_folder
+from indexer.core.file_owner import lock_file
 from indexer.core.home import Home
 from indexer.operations.jobs import OWNER_LOCK, Job, read_stored
 
@@ -47,7 +46,7 @@ def remove_damaged_jobs(home: Home, *, changed_before: float = math.inf) -> list
         with suppress(OSError):
             if job_damage(folder) is None or _changed(folder) >= changed_before:
                 continue
-            with FileLock(folder / OWNER_LOCK, timeout=0):
+            with lock_file(folder / OWNER_LOCK, timeout=0):
                 remove_folder(folder)
             removed.append(folder.name)
     return removed

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from indexer.core.atomic_files import make_folder
 from indexer.core.home import Home
 from indexer.core.progress import OnStage
 from indexer.feeds.archives import unpack
@@ -93,7 +94,7 @@ def _fetch(url: str, folder: Path, fetching: FetchSettings | None, progress: OnS
     """Write the feed at ``url`` to ``folder``, under the last name of its path."""
     progress("fetch", 0, 0)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    make_folder(folder)
     client = FeedClient(fetching or FetchSettings())
     try:
         client.fetch(url, folder / upload_name(unquote(urlsplit(url).path)))

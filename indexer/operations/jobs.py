@@ -1,5 +1,4 @@
-"""Jobs of a home (imports, builds, undos) as folders on disk, each run by a process of low
-priority.
+"""Jobs of a home (imports, builds, undos) as folders, each run by a process of low priority.
 
 python -m indexer.operations.jobs HOME JOB_ID
 
@@ -40,6 +39,7 @@ from indexer.core.atomic_files import (
     written_aside,
 )
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
+from indexer.core.file_owner import touch
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
 from indexer.core.process_limits import (
@@ -272,7 +272,7 @@ class Jobs:
 
     def mark_made(self, job_id: str) -> None:
         """Note that what a job makes stands: from now on it cannot be cancelled."""
-        (self.folder / job_id / _MADE).touch()
+        touch(self.folder / job_id / _MADE)
 
     def is_made(self, job_id: str) -> bool:
         """Whether what a job makes stands."""
@@ -308,7 +308,7 @@ class Jobs:
             folder = self.folder / job.job_id
             with suppress(FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged
                 if job.state == "running":
-                    (folder / _ERASED).touch()
+                    touch(folder / _ERASED)
                 # Read after the mark: whoever ended it before did not see that.
                 stored = read_stored(folder)
                 redacted = _without_names(stored) if stored.get("state") in ENDED else stored

@@ -91,7 +91,7 @@ def _reviews(home: Home, done: list[str]) -> None:
         return
     if not path.exists() and not home.has_mark("reviews"):
         return
-    home.damaged.mkdir(exist_ok=True)
+    home.make_folder(home.damaged)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     for suffix in ("", "-wal", "-shm"):
         file = path.with_name(path.name + suffix)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from indexer.core.atomic_files import make_folder
+from indexer.core.file_owner import open_owned
 from indexer.core.home import Home
 
 # How many seconds' worth of requests may come at once.
@@ -136,8 +138,8 @@ def _lock_file(file: int, wait_s: float) -> None:
 def _open_file(path: Path) -> int:
     """Open the file, made whole first where it is not: a hole in it could not be filled later on a
     full disk."""
-    path.parent.mkdir(exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    make_folder(path.parent, below=path.parent.parent)
+    file = open_owned(path, os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         # A stopped process may hold one that is whole, for as long as it likes.
         if not _is_whole(file):

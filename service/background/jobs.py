@@ -23,6 +23,7 @@ from indexer.core.errors import (
     ReplacedFileError,
     UnknownJobError,
 )
+from indexer.core.file_owner import lock_file, touch
 from indexer.core.home import Home
 from indexer.core.process_limits import OVER_MEMORY
 from indexer.feeds.archives import check_archive
@@ -193,7 +194,7 @@ class JobRunner:
             raise JobEndedError(f"job {job_id} is {job.state} already")
         mark = self._jobs.path(job_id) / _CANCEL
         try:
-            mark.touch()
+            touch(mark)
         except OSError as error:
             raise storage_failure(mark, error) from error
         until = time.monotonic() + _CANCEL_WITHIN_S
@@ -471,4 +472,4 @@ class JobRunner:
                 self._forget(job_id)
 
     def _lock(self, job_id: str) -> FileLock:
-        return FileLock(self._jobs.path(job_id) / jobs.OWNER_LOCK, thread_local=False)
+        return lock_file(self._jobs.path(job_id) / jobs.OWNER_LOCK, thread_local=False)

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from indexer.core.errors import ReplacedFileError
+from indexer.core.file_owner import touch
 from indexer.core.home import Home
 from service.logging import make_log
 
@@ -64,7 +65,7 @@ class Leadership:
         """
         self._home.make_folder(self._path.parent)
         if not self._path.exists():
-            self._path.touch()
+            touch(self._path)
         before = self._path.stat()
         self._lock.acquire(timeout=0)
         self._file = before
