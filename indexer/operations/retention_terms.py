@@ -55,7 +55,7 @@ def remembered_terms(home: Home) -> RetentionTerms | None:
     except (OSError, ValueError, TypeError) as error:
         raise BadHomeError(
             f"{path} is not readable: {error}; start the service (catalens serve), which writes "
-            "its terms of retention there, or give the command the service's file of settings"
+            "its terms of retention there, or give the command all of them (a file of settings)"
         ) from error
 
 

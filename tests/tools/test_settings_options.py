@@ -124,6 +124,9 @@ def test_what_the_service_keeps_stays(
     (home.path / TERMS_FILE).write_text("{")
     assert cli.run([*words, *place]) == 1
     assert "TERMS is not readable" in capsys.readouterr().err
+    every = tmp_path / "every.toml"
+    every.write_text("".join(f"{name} = 3650\n" for name in RETENTION_SETTINGS))
+    assert cli.run([*words, *place, "--config", str(every)]) == 0, "all terms are given"
     (home.path / TERMS_FILE).unlink()
     monkeypatch.setenv("CATALENS_UNDO_DAYS", "365")
     assert cli.run([*words, *place]) == 0
