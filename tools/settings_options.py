@@ -49,12 +49,12 @@ def retention_settings(home: Path, config: Path | None) -> Settings:
     from service.settings import RETENTION_SETTINGS
 
     settings = settings_of(home, config, RETENTION_SETTINGS)
-    home = Home(settings.home)
+    opened = Home(settings.home)
     given = settings.model_fields_set
     if given.issuperset(RETENTION_SETTINGS):
         # What the service noted is not asked, so it may be damaged.
         return settings
-    last = last_retention(home)
+    last = last_retention(opened)
     return settings.replace(**{name: last[name] for name in last.keys() - given})
 
 
