@@ -18,13 +18,20 @@ from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import (
     PRIVATE_MODE,
+    foreign_failure,
     make_folder,
     read_sealed_json,
     read_sealed_lines,
     seal_of,
     write_sealed_json,
 )
-from indexer.core.errors import BadHomeError, BusyError, NewerFormatError, ReadOnlyError
+from indexer.core.errors import (
+    BadHomeError,
+    BusyError,
+    CatalensError,
+    NewerFormatError,
+    ReadOnlyError,
+)
 from indexer.core.file_identity import FileIdentity
 from indexer.core.file_owner import lock_file, make_owned
 from indexer.core.regular_files import read_json
@@ -252,13 +259,15 @@ class Home:
         return self.path / "CURRENT"
 
     def active(self) -> Active | None:
-        """The active pair, or None before the first activation. Raises ``BadHomeError``, and as
-        ``require``."""
+        """The active pair, or None before the first activation. Raises ``BadHomeError``,
+        ``ReadOnlyError`` where this user may not read it, and as ``require``."""
         try:
             return Active.checked(read_sealed_json(self.current_file))
         except FileNotFoundError:
             self.require()
             return None
+        except PermissionError as error:
+            raise foreign_failure(self.current_file) from error
         except (KeyError, TypeError) as error:
             raise BadHomeError(
                 f"{self.current_file} does not name an index version and a model; {_REPAIR}"
@@ -343,6 +352,23 @@ def walk_home(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield from os.walk(top / name)
 
 
+def require_readable(top: Path) -> None:
+    """Raise ``ReadOnlyError`` for the first file or folder of a home that this user may not read:
+    it may be whole, so nothing can be said of the home."""
+    _require_rights(top, os.R_OK | os.X_OK)
+    for folder, names, files in walk_home(top):
+        for name in names:
+            _require_rights(Path(folder, name), os.R_OK | os.X_OK)
+        for name in files:
+            _require_rights(Path(folder, name), os.R_OK)
+
+
+def _require_rights(path: Path, rights: int) -> None:
+    # One that is gone since it was listed, or a link to nothing, is another's to tell.
+    if not os.access(path, rights) and os.path.exists(path):
+        raise foreign_failure(path)
+
+
 def _remake(home: Path) -> str:
     return f"write it anew with: catalens verify --repair --home {shlex.quote(str(home))}"
 
@@ -358,7 +384,9 @@ def read_secret(path: Path) -> list[str]:
     return lines
 
 
-def _unreadable(marker: Path, error: Exception) -> BadHomeError:
+def _unreadable(marker: Path, error: Exception) -> CatalensError:
+    if isinstance(error, PermissionError):
+        return foreign_failure(marker)
     return BadHomeError(f"{marker} is not readable: {error}; {_remake(marker.parent)}")
 
 

@@ -29,6 +29,7 @@ from indexer.operations.verification import (
     looks_like_home,
     photo_damage,
     photo_rows,
+    require_home_readable,
 )
 
 # Databases that are made again from the catalog and its photos.
@@ -51,6 +52,7 @@ def repair_home(path: Path, *, progress: OnStage = no_progress) -> list[str]:
             f"{path} is a backup, which a repair would spoil: restore it (catalens restore {path} "
             "--home NEW), and repair the restored home"
         )
+    require_home_readable(path)
     home = _marker(path, done)
     _reviews(home, done)
     with home.lock("build", wait_s=60.0):

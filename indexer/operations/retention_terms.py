@@ -8,12 +8,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from indexer.catalog.undo_journal import KEPT_DAYS as UNDO_DAYS
-from indexer.core.atomic_files import read_sealed_json, write_sealed_json
-from indexer.core.errors import BadHomeError, ReadOnlyError
+from indexer.core.atomic_files import foreign_failure, read_sealed_json, write_sealed_json
+from indexer.core.errors import BadHomeError, BusyError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.reviews.store import KEPT_DAYS, WAITING_DAYS
 
 TERMS_FILE = "TERMS"
+_MEND = (
+    "start the service (catalens serve), which writes its terms of retention there, or give the "
+    "command all of them (a file of settings)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,28 +39,34 @@ def remember_terms(home: Home, terms: RetentionTerms) -> None:
     """Note the terms that a service ends things by: a command that is told none must not end what
     the service keeps for longer. Raises as ``Home.require``."""
     home.require()
+    known = None
     with suppress(BadHomeError):
-        if remembered_terms(home) == terms:
-            return
+        known = remembered_terms(home)
     # A read-only home is not cleared up either.
     with suppress(OSError, ReadOnlyError):
-        write_sealed_json(home.path / TERMS_FILE, asdict(terms))
+        if known != terms:
+            write_sealed_json(home.path / TERMS_FILE, asdict(terms))
+        # Also in a home whose terms an older release noted.
+        with suppress(BadHomeError, BusyError):
+            home.mark(TERMS_FILE)
 
 
 def remembered_terms(home: Home) -> RetentionTerms | None:
-    """The terms of the service that ran last; None where none did. Raises ``BadHomeError``."""
+    """The terms of the service that ran last; None where none did. Raises ``BadHomeError``, also
+    where they are lost."""
     path = home.path / TERMS_FILE
     try:
         stored = read_sealed_json(path)
         names = [field.name for field in fields(RetentionTerms)]
         return RetentionTerms(**{name: _days(stored[name]) for name in names if name in stored})
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if home.has_mark(TERMS_FILE):
+            raise BadHomeError(f"{path} is missing, though a service ran here; {_MEND}") from error
         return None
+    except PermissionError as error:
+        raise foreign_failure(path) from error
     except (OSError, ValueError, TypeError) as error:
-        raise BadHomeError(
-            f"{path} is not readable: {error}; start the service (catalens serve), which writes "
-            "its terms of retention there, or give the command all of them (a file of settings)"
-        ) from error
+        raise BadHomeError(f"{path} is not readable: {error}; {_MEND}") from error
 
 
 def _days(value: Any) -> float:

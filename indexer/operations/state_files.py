@@ -37,7 +37,7 @@ FETCHED = "sync/*.state.json"
 FOLDED = "indexes/FOLDED"
 COUNTER = "indexes/LAST"
 # What a home is marked with, by the beginnings of the files' names.
-_MARKS = ("keys", "reviews", SECRET_FILE)
+_MARKS = ("keys", "reviews", SECRET_FILE, TERMS_FILE)
 _SYNC = "delete it, and add the feed again (catalens sync add)"
 _MEND_GLOSSARY = (
     "correct it, or import a good one (catalens glossary import FILE); until then the last good "
@@ -149,6 +149,8 @@ def _missing(home: Home) -> Iterator[StateDamage]:
     if home.has_mark(SECRET_FILE) and not home.secret_file.exists():
         what = "is missing, though receivers of webhooks have it: no webhook is sent"
         yield StateDamage(home.secret_file, what, _secret_mend(home))
+    if not (home.path / TERMS_FILE).exists():
+        yield from _check(home, home.path / TERMS_FILE)
 
 
 def remake_marker(folder: Path, known: Iterable[str] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,13 @@ from indexer.catalog.presence import has_catalog
 from indexer.catalog.records import PhotoRow, photo_file
 from indexer.catalog.store import SCHEMA as CATALOG
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import sha256_file
+from indexer.core.atomic_files import foreign_failure, sha256_file
 from indexer.core.errors import (
     BadHomeError,
     CatalensError,
     NewerFormatError,
 )
-from indexer.core.home import Home
+from indexer.core.home import Home, require_readable
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.regular_files import read_json
 from indexer.core.sqlite import PASSING, Connection, Database, Schema, opened
@@ -133,6 +134,7 @@ def verify_home(
     ``BusyError`` where the home cannot be read now.
     """
     found = Verification(path)
+    require_home_readable(path)
     try:
         home = Home(path, as_backup=True)
     except CatalensError as error:
@@ -175,6 +177,15 @@ def _once(damages: list[Damage]) -> Iterator[Damage]:
 def looks_like_home(path: Path) -> bool:
     """Whether a folder whose marker is lost or damaged holds a home."""
     return any((path / name).exists() for name in ("catalog.sqlite3", "photos", "indexes"))
+
+
+def require_home_readable(path: Path) -> None:
+    """Raise ``ReadOnlyError`` where this user may not read all of a home: what is whole would be
+    taken for damaged, and repaired away."""
+    if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+        raise foreign_failure(path)
+    if (path / "home.json").exists() or looks_like_home(path):
+        require_readable(path)
 
 
 def _catalog(check: _Check) -> None:

@@ -59,6 +59,22 @@ def test_damaged_ones_are_told_and_written_anew(home: Home, wrong: bytes | dict[
     assert check_state(home).damages == []
 
 
+def test_lost_ones_are_not_taken_for_none(home: Home) -> None:
+    """What the service keeps for longer would end by the usual terms."""
+    remember_terms(home, LONG)
+    (home.path / TERMS_FILE).unlink()
+    with pytest.raises(BadHomeError, match="is missing, though a service ran here; start the"):
+        remembered_terms(home)
+    ((damage,),) = [check_state(home).damages]
+    assert (damage.path, "start the service" in str(damage.mend)) == (home.path / TERMS_FILE, True)
+    remember_terms(home, LONG)
+    assert remembered_terms(home) == LONG
+    # Noted by an older release, and so without a mark.
+    home.unmark(TERMS_FILE)
+    remember_terms(home, LONG)
+    assert home.has_mark(TERMS_FILE)
+
+
 def test_a_home_that_went_is_not_written(home: Home) -> None:
     """Nor the folder in its place: a disk that is not mounted."""
     home.path.rename(home.path.with_name("away"))

@@ -352,6 +352,9 @@ def test_what_cannot_be_read_now_is_not_damaged(
             patch.setattr(sqlite_failures, "has_room", lambda *_: False)
         else:
             patch.setattr(sqlite_failures.os, "access", may)
+            # Of what came after the look at the whole home.
+            for module in (verification, repair):
+                patch.setattr(module, "require_home_readable", lambda _: None)
         for ask in (verify_home, repair_home):
             with pytest.raises(kind, match=words):
                 ask(home.path)
@@ -365,6 +368,39 @@ def test_what_cannot_be_read_now_is_not_damaged(
     assert set(before) <= set(after)
     assert not home.damaged.exists()
     assert not verify_home(home.path).damages
+
+
+@pytest.mark.parametrize("name", ["home.json", "CURRENT", "indexes", "indexes/v000001/a"])
+def test_what_another_user_keeps_to_himself_is_not_damaged(
+    home: Home, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Left by a command that root ran: a repair would take away what serves."""
+    home.activate(Active("v000001", "m1"))
+    (home.indexes / "v000001").mkdir(parents=True)
+    (home.indexes / "v000001" / "a").write_text("x")
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != home.path / name and access(path, mode)
+    )
+    before = {path: path.stat().st_mtime_ns for path in home.path.rglob("*") if path.is_file()}
+    for ask in (verify_home, repair_home):
+        with pytest.raises(ReadOnlyError, match=rf"{name} may not be read by this user.*chown"):
+            ask(home.path)
+    after = {path: path.stat().st_mtime_ns for path in home.path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_whoever_may_not_read_a_state_is_not_sent_to_a_repair(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("indexer.core.home.read_sealed_json", refuse)
+    monkeypatch.setattr("indexer.core.home._read_marker", refuse)
+    for read in (home.active, lambda: home.has_mark("keys"), lambda: Home(home.path)):
+        with pytest.raises(ReadOnlyError, match=r"may not be read by this user.*chown"):
+            read()
 
 
 def test_an_original_of_another_user_is_not_set_aside(
