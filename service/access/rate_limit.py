@@ -22,7 +22,9 @@ BURST_S = 10.0
 # Whoever holds the file reads and writes one set of it: a few microseconds. How long a request
 # waits for that, how long nobody asks again where it was in vain, and how long a start waits.
 _WAIT_S = 0.005
-_HELD_S = 1.0
+_HELD_S = 0.1
+# How often the log tells of it.
+_TOLD_S = 60.0
 _OPENED_S = 2.0
 _AGAIN_S = 0.0005
 
@@ -51,17 +53,20 @@ class RateLimiter:
 
     Where the home cannot be written, each process counts for itself, in memory. So it does for a
     moment where another process holds the file, for it may be stopped: whoever accepts connections
-    asks here, and waits for nobody.
+    asks here, and waits for nobody. It goes on from what the file last said, and the file from the
+    lesser of both.
     """
 
     def __init__(self, home: Home, log: Any) -> None:
         self._lock = threading.Lock()
         self._log = log
-        # Counts of this process alone, where the file cannot be used.
-        self._memory: bytearray | None = None
-        # Until when another process is taken to hold the file.
+        # The file as this process last saw each set, and what it counted alone since.
+        self._memory = bytearray(_SIZE)
+        # Until when another process is taken to hold the file, and when the log may tell of it.
         self._held_until = 0.0
+        self._told_after = 0.0
         self._file = -1
+        self._salt = os.urandom(16)
         try:
             self._file = _open_file(home.path / "locks" / "limits")
             self._salt = self._read_salt()
@@ -79,12 +84,9 @@ class RateLimiter:
                 try:
                     return self._take_shared(place, digest[:8], limit.rate)
                 except BlockingIOError:
-                    self._held_until = time.monotonic() + _HELD_S
-                    self._log.warning("limits are held by another process", counted_alone_s=_HELD_S)
+                    self._note_held()
                 except OSError as error:
                     self._fall_back(error)
-            if self._memory is None:
-                self._memory = bytearray(_SIZE)
             slots = self._memory[place : place + _SET_BYTES]
             wait_s = _take(slots, digest[:8], limit.rate, time.time())
             self._memory[place : place + _SET_BYTES] = slots
@@ -102,11 +104,21 @@ class RateLimiter:
         try:
             slots = bytearray(os.pread(self._file, _SET_BYTES, place))
             slots.extend(bytes(_SET_BYTES - len(slots)))
-            wait_s = _take(slots, name, rate, time.time())
+            now = time.time()
+            known = _tokens(self._memory[place : place + _SET_BYTES], name, rate, now)
+            wait_s = _take(slots, name, rate, now, known)
             os.pwrite(self._file, slots, place)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._memory[place : place + _SET_BYTES] = slots
         return wait_s
+
+    def _note_held(self) -> None:
+        now = time.monotonic()
+        self._held_until = now + _HELD_S
+        if now >= self._told_after:
+            self._told_after = now + _TOLD_S
+            self._log.warning("limits are held by another process")
 
     def _read_salt(self) -> bytes:
         magic, salt = _HEAD.unpack(os.pread(self._file, _HEAD.size, 0))
@@ -117,7 +129,6 @@ class RateLimiter:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self._salt = os.urandom(16)
         self._log.warning("limits are counted by this process alone", error=str(error))
 
 
@@ -160,29 +171,43 @@ def _is_whole(file: int) -> bool:
     return os.fstat(file).st_size == _SIZE and os.pread(file, 8, 0) == _MAGIC
 
 
-def _take(slots: bytearray, name: bytes, rate: float, now: float) -> float:
-    """Take a token from the bucket of ``name`` among ``slots``, or say how long to wait.
+def _take(
+    slots: bytearray, name: bytes, rate: float, now: float, most: float = float("inf")
+) -> float:
+    """Take a token from the bucket of ``name`` among ``slots``, which holds ``most`` at most, or
+    say how long to wait.
 
     A name that is new takes the slot that was unused for longest.
     """
-    capacity = max(1.0, BURST_S * rate)
     oldest_at = 0
     oldest = float("inf")
     for at in range(0, _SET_BYTES, _SLOT.size):
-        held, tokens, since = _SLOT.unpack_from(slots, at)
+        held, _, since = _SLOT.unpack_from(slots, at)
         if held == name:
             break
         if since < oldest:
             oldest_at, oldest = at, since
     else:
         at = oldest_at
-        tokens, since = capacity, now
-    # A clock that was set back, or a damaged slot, locks nobody out.
-    if not 0 <= now - since < 1e9 or not 0 <= tokens <= capacity:
-        tokens, since = min(max(tokens, 0.0), capacity) if tokens == tokens else capacity, now
-    tokens = min(capacity, tokens + (now - since) * rate)
+    tokens = min(_tokens(slots, name, rate, now), most)
     wait_s = 0.0 if tokens >= 1 else (1 - tokens) / rate
     if not wait_s:
         tokens -= 1
     _SLOT.pack_into(slots, at, name, tokens, now)
     return wait_s
+
+
+def _tokens(slots: bytearray, name: bytes, rate: float, now: float) -> float:
+    """How many tokens the bucket of ``name`` among ``slots`` holds now; a full one where it is
+    none of them."""
+    capacity = max(1.0, BURST_S * rate)
+    for at in range(0, _SET_BYTES, _SLOT.size):
+        held, tokens, since = _SLOT.unpack_from(slots, at)
+        if held == name:
+            break
+    else:
+        return capacity
+    # A clock that was set back, or a damaged slot, locks nobody out.
+    if not 0 <= now - since < 1e9 or not 0 <= tokens <= capacity:
+        tokens, since = min(max(tokens, 0.0), capacity) if tokens == tokens else capacity, now
+    return float(min(capacity, tokens + (now - since) * rate))

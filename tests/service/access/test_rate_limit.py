@@ -106,22 +106,23 @@ def test_the_file_never_grows_and_names_nobody(home: Home) -> None:
 
 
 def test_a_stopped_process_that_holds_the_file_stops_nobody(home: Home) -> None:
-    """Who accepts connections counts: it waits a few milliseconds once a second, and counts alone
-    meanwhile; whoever starts then waits as little, and counts with the others later."""
+    """Who accepts connections counts: it waits a few milliseconds now and then, and counts alone
+    meanwhile, from what it knew; whoever starts then waits as little, and counts with the others
+    later."""
     counted = limiter(home)
     counted.take(SHOP)
     with (home.path / "locks" / "limits").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with capture_logs() as log:
             began = time.monotonic()
-            assert [counted.take(SHOP) for _ in range(200)].count(0.0) in (20, 21)
+            assert [counted.take(SHOP) for _ in range(200)].count(0.0) in (19, 20)
             assert time.monotonic() - began < 0.2
         assert [entry["event"] for entry in log] == ["limits are held by another process"]
         began = time.monotonic()
         later = limiter(home)
         assert time.monotonic() - began < 0.2
     counted._held_until = 0.0
-    assert [counted.take(SHOP) for _ in range(25)].count(0.0) in (19, 20)
+    assert [counted.take(SHOP) for _ in range(25)].count(0.0) <= 1
     assert [later.take(SHOP) for _ in range(20)].count(0.0) <= 1
 
 
