@@ -102,7 +102,8 @@ def test_what_the_service_keeps_stays(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A command that is told no terms ends nothing that the home's last service keeps; each term
-    that the environment or a settings file gives goes before. Damaged ones end nothing at all."""
+    that the environment or a settings file gives goes before. Damaged and lost ones end
+    nothing at all."""
     home = a_home(tmp_path / "home")
     place = ["--home", str(home.path)]
 
@@ -129,6 +130,10 @@ def test_what_the_service_keeps_stays(
     assert cli.run([*words, *place, "--config", str(every)]) == 0, "all terms are given"
     (home.path / TERMS_FILE).unlink()
     monkeypatch.setenv("CATALENS_UNDO_DAYS", "365")
+    assert cli.run([*words, *place]) == 1
+    assert "TERMS is missing, though a service ran here" in capsys.readouterr().err
+    # As in a home that no service ran on.
+    home.unmark(TERMS_FILE)
     assert cli.run([*words, *place]) == 0
     assert until().startswith("undoable")
     remember_terms(home, RetentionTerms(undo=3650.0))
