@@ -352,11 +352,17 @@ def walk_home(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield from os.walk(top / name)
 
 
+# Of a file system's own, at the top of a disk: root's alone.
+_DISK_FOLDER = "lost+found"
+
+
 def require_readable(top: Path) -> None:
     """Raise ``ReadOnlyError`` for the first file or folder of a home that this user may not read:
     it may be whole, so nothing can be said of the home."""
     _require_rights(top, os.R_OK | os.X_OK)
     for folder, names, files in walk_home(top):
+        if _DISK_FOLDER in names:
+            names.remove(_DISK_FOLDER)
         for name in names:
             _require_rights(Path(folder, name), os.R_OK | os.X_OK)
         for name in files:
