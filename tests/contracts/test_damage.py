@@ -170,6 +170,9 @@ def mend(shop: Shop, home: Path, damages: list[Damage]) -> None:
         restore(shop.backup, beside)
         shutil.rmtree(home)
         beside.rename(home)
+    for damage in damages:
+        if damage.mend.startswith("delete it"):
+            (home / damage.where).unlink()
     if "model add" in said:
         register_model(Home(home), shop.model)
 
