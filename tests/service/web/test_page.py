@@ -61,6 +61,7 @@ def test_no_view_has_serious_faults(
     page.wait_for_selector(".objects .object")
     found["objects"] = faults(page)
     page.evaluate("location.hash = '#/check'")
+    page.wait_for_selector(".check-bar", state="attached")  # the last view has a #file too
     page.route("**/v1/review", lambda route: route.fulfill(json=listing(1)))
     page.set_input_files("#file", files["ring"])
     page.locator(".check-bar .button").first.click()
