@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ window.fetch = (address, options = {}) => {
 };
 """
 WORDS = {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}, "locale": "en-GB"}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that fails in the browser says what its pages were telling then."""
+    report = (yield).get_result()  # type: ignore[attr-defined]
+    chrome = getattr(item, "funcargs", {}).get("chrome")
+    if not report.failed or report.when != "call" or chrome is None:
+        return
+    for page in (page for context in chrome.contexts for page in context.pages):
+        with suppress(Exception):
+            told = page.evaluate(
+                "['#notice-text', '#status', 'dialog', '.lead']"
+                ".map(where => document.querySelector(where)?.textContent)"
+            )
+            report.sections.append((f"told by {page.url}", str(told)))
 
 
 @pytest.fixture(scope="session")
