@@ -40,7 +40,8 @@ def remember_terms(home: Home, terms: RetentionTerms) -> None:
     the service keeps for longer. Raises as ``Home.require``."""
     home.require()
     known = None
-    with suppress(BadHomeError):
+    # Terms that this user may not read are written anew as well: the folder is the home's.
+    with suppress(BadHomeError, ReadOnlyError):
         known = remembered_terms(home)
     # A read-only home is not cleared up either.
     with suppress(OSError, ReadOnlyError):

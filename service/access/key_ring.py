@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from indexer.core.atomic_files import file_stamp
-from indexer.core.errors import BadHomeError, BadSettingsError
+from indexer.core.errors import BadSettingsError, CatalensError
 from indexer.core.home import Home
 from indexer.core.home_clock import latest_time
 from service.access.keys import AccessKey, KeyFile, hash_key
@@ -106,7 +106,8 @@ class KeyRing:
                     self._from_home = _by_hash(keys)
                     self._needed = self._needed or bool(keys)
                     self._log.info("keys read", file=str(self._home_keys.path), keys=len(keys))
-                except BadHomeError as error:
+                except CatalensError as error:
+                    # Whatever hinders it: a change of keys that was not read is read again.
                     self._keep(error)
 
     def _is_due(self) -> bool:

@@ -23,9 +23,8 @@ from indexer.core.atomic_files import (
 from indexer.core.errors import (
     BadHomeError,
     BadRequestError,
-    BusyError,
+    CatalensError,
     KeyExistsError,
-    ReplacedFileError,
     UnknownKeyError,
 )
 from indexer.core.home import Home
@@ -117,8 +116,8 @@ class KeyFile:
             raise BadHomeError(f"{self.path} is damaged: {place} {fault['msg']}; {_MEND}") from None
         if keys:
             # Also where whoever wrote the file was killed before it was noted. Whoever answers
-            # requests reads keys, and waits for nobody.
-            with suppress(BusyError, BadHomeError, ReplacedFileError):
+            # requests reads keys, and waits for nobody; the keys hold whether or not it is noted.
+            with suppress(CatalensError, OSError):
                 self._home.mark(_MARK, wait_s=0.0)
         return keys
 
@@ -212,7 +211,7 @@ class KeyFile:
         taken for empty."""
         try:
             return self._home.has_mark(_MARK)
-        except (BadHomeError, ReplacedFileError):
+        except CatalensError:
             return True
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from indexer.catalog.store import open_catalog
-from indexer.core.atomic_files import write_sealed_json
-from indexer.core.errors import BadHomeError, CatalensError
+from indexer.core.atomic_files import read_sealed_json, write_sealed_json
+from indexer.core.errors import BadHomeError, CatalensError, ReadOnlyError
 from indexer.core.home import Home
+from indexer.operations import retention_terms
 from indexer.operations.backup import back_up
 from indexer.operations.restore import restore
 from indexer.operations.retention_terms import (
@@ -57,6 +58,27 @@ def test_damaged_ones_are_told_and_written_anew(home: Home, wrong: bytes | dict[
     remember_terms(home, LONG)
     assert remembered_terms(home) == LONG
     assert check_state(home).damages == []
+
+
+def test_ones_that_this_user_may_not_read_are_written_anew(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older release's root left them closed: the service ends what it keeps by its own terms all
+    the same, instead of failing at each look for what is to be erased."""
+    remember_terms(home, RetentionTerms(undo=3.0))
+    read = read_sealed_json
+
+    def refuse(path: Path) -> object:
+        if path.name == TERMS_FILE:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention_terms, "read_sealed_json", refuse)
+        with pytest.raises(ReadOnlyError, match="TERMS"):
+            remembered_terms(home)
+        remember_terms(home, RetentionTerms(undo=5.0))
+    assert remembered_terms(home) == RetentionTerms(undo=5.0)
 
 
 def test_lost_ones_are_not_taken_for_none(home: Home) -> None:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from indexer.core.errors import BadHomeError
+from indexer.core.errors import BadHomeError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.core.home_clock import note_time
 from service.access import key_ring
@@ -151,6 +151,37 @@ def test_a_lost_file_of_keys_opens_nothing(home: Home) -> None:
     home.keys_file.write_text("{")
     with pytest.raises(BadHomeError, match="damaged"):
         ring_of(home)
+
+
+def test_keys_are_followed_in_a_home_whose_marks_may_not_be_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator's copy of home.json: a revoked key ends all the same, and a lost file of
+    keys is told and read again; the first failure ended the following for good."""
+    keys = KeyFile(home)
+    made = keys.create("jane", "search")
+    ring = ring_of(home)
+    assert ring.find(made.key) is not None
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ReadOnlyError("home.json may not be read by this user")
+
+    keys.revoke("jane")
+    stored = keys.path.read_bytes()
+    for name in ("mark", "has_mark"):
+        monkeypatch.setattr(Home, name, refuse)
+    assert ring.find(made.key) is None
+    keys.path.unlink()
+    with capture_logs() as told:
+        assert ring.find(made.key) is None
+        assert ring.is_needed
+    assert [line["event"] for line in told] == ["keys not read, those before stay"]
+    monkeypatch.setattr(key_ring, "_AGAIN_S", 0.0)
+    keys.path.write_bytes(stored)
+    assert ring.find(made.key) is None
+    keys.path.unlink()
+    with pytest.raises(BadHomeError, match="though this home has keys"):
+        keys.read()
 
 
 def test_a_clock_that_goes_back_revives_no_secret(
