@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
-from indexer.core.atomic_files import write_atomic, write_sealed_json, written_aside
+from indexer.core.atomic_files import make_folder, write_atomic, write_sealed_json, written_aside
 from indexer.core.category_path import format_path
 from indexer.core.errors import CatalensError
 from indexer.core.file_owner import open_owned
@@ -272,7 +272,7 @@ class _Kept:
 def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
     """``audit.html`` (one file, no outside request) and ``audit.csv`` in
     ``folder``; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open_catalog(home) as catalog:
         ranked = sorted(
             report.entries, key=lambda entry: (KINDS.index(entry.kind), -entry.score, entry.pid)

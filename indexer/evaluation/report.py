@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from indexer.core.atomic_files import write_atomic, write_json
+from indexer.core.atomic_files import make_folder, write_atomic, write_json
 from indexer.core.category_path import format_path
 from indexer.evaluation.plots import confusion, flat_map, reliability, short_labels, tag_rows
 from indexer.evaluation.results import FEW_PHOTOS, Classified, EvaluationResults, Nearest
@@ -35,7 +35,7 @@ _TAG_ROWS = 400
 def write_report(evidence: EvaluationResults, folder: Path, *, model: str, data: str) -> Path:
     """Write ``report.html`` and ``evaluation.json`` into ``folder``; ``model`` and ``data`` are
     names for the title."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / "evaluation.json", evidence.figures)
     page = folder / PAGE
     write_atomic(page, render(evidence, model=model, data=data).encode(errors="replace"))

@@ -267,7 +267,7 @@ class _Copy:
         if aside.is_symlink():
             # Of somebody who shares the folder: it would have files elsewhere removed and written.
             aside.unlink()
-        aside.mkdir(parents=True, exist_ok=True)
+        make_folder(aside)
         for name in {path.name for path in aside.iterdir()} - {
             n for file in files for n in (file, f".{file}.part")
         }:

@@ -14,6 +14,7 @@ from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import (
     PRIVATE_MODE,
     folder_aside,
+    make_folder,
     publish_folder,
     publish_into,
     remove_asides,
@@ -101,7 +102,7 @@ def restore(
     final = path.resolve() if path.is_symlink() else path
     needed = made.photo_bytes + sum(file.size for file in made.files.values()) + _SPARE_BYTES
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         place = _place_of(final)
         free = shutil.disk_usage(place.parent).free
         if free < needed:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from indexer.core.atomic_files import written_aside
+from indexer.core.atomic_files import make_folder, written_aside
 from indexer.core.errors import TrainingError
 from indexer.core.native import torch
 from indexer.core.progress import OnStage, no_progress
@@ -412,6 +412,6 @@ def _validate(network: Any, shown: np.ndarray, device: str) -> dict[str, np.ndar
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with written_aside(path) as aside:
         torch.save(state, aside)

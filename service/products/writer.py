@@ -149,7 +149,11 @@ class Writer:
             # Another service of the home erased a photo between its file and its product: its bytes
             # are at hand.
             if lost := _lost(sound, results):
-                again = self._put_down([sound[place] for place in lost], snapshot, uploads)
+                try:
+                    again = self._put_down([sound[place] for place in lost], snapshot, uploads)
+                except CatalensError as error:
+                    # The others stand.
+                    again = [error] * len(lost)
                 for place, result in zip(lost, again, strict=True):
                     results[place] = result
         found = iter(results)

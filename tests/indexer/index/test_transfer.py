@@ -101,6 +101,33 @@ def write(home: Home, i: int) -> None:
         put(catalog, f"p{i}", add_photo(home, i))
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files to others"
+)
+def test_what_root_carries_into_the_folders_of_a_user_is_that_users(
+    home: Home, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Where folders for models and versions are first made, and where a damaged file is brought
+    again: the service reads its model, and can add another."""
+    user = 12345
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, user, user)
+    other = Home(shutil.copytree(home.path, theirs / "home"))
+    shutil.rmtree(other.path / "models")
+    shutil.rmtree(other.indexes)
+    for path in (other.path, *other.path.rglob("*")):
+        os.chown(path, user, user)
+    pushed = push(home, theirs / "depot")
+    pull(theirs / "depot", other)
+    assert (theirs / "home" / "models").is_dir()
+    model = theirs / "depot" / "models" / pushed.model_version
+    weights = max(model.iterdir(), key=lambda path: path.stat().st_size)
+    weights.unlink()
+    assert weights.name in " ".join(push(home, theirs / "depot").files_copied)
+    assert [path for path in theirs.rglob("*") if path.stat().st_uid != user] == []
+
+
 def test_a_build_machine_hands_its_version_over(home: Home, bundle: Bundle, tmp_path: Path) -> None:
     """Built on a copy, pushed, pulled, activated: it answers, and later writes of the live home are
     laid over it."""

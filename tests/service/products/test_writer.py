@@ -14,13 +14,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog.store import open_catalog
-from indexer.core.errors import StaleVersionError
+from indexer.core.errors import CatalensError, DiskFullError, StaleVersionError
 from indexer.core.home import Home
+from indexer.core.timer import StageTimer
 from indexer.imaging.decode import decode_photo, hash_content
 from indexer.operations.erasure import erase
 from service.app import create_app
 from service.engine import Engine
-from service.products.writer import Draft
+from service.products.writer import Draft, Upsert
 from service.settings import Settings
 from tests.service.api.routes.test_queries import assert_problem, upload
 from tests.service.conftest import photo
@@ -231,6 +232,37 @@ def test_a_photo_that_another_service_erases_meanwhile(
     assert own.catalog.get("y").photos == (content_hash,)
     assert own.photos.has_copy(content_hash)
     assert not list(own.home.photos.glob(".*"))
+
+
+def test_a_second_try_that_fails_hides_no_write_of_the_first(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch, the product that lost its photo says why; the other was written and says so."""
+    shot = photo("ring", "black", turn=34)
+    own.products.put("x", Draft(photos=(shot,)))
+    applied = type(own.catalog).apply
+    tries: list[int] = []
+
+    def apply(self: Any, writes: Any, **given: Any) -> Any:
+        if self is not own.catalog:
+            return applied(self, writes, **given)
+        tries.append(len(writes))
+        if len(tries) > 1:
+            raise DiskFullError("no space left")
+        with open_catalog(own.home) as other:
+            own.photos.collect(other, other.delete("x").orphaned)
+        return applied(self, writes, **given)
+
+    with monkeypatch.context() as racing:
+        racing.setattr(type(own.catalog), "apply", apply)
+        fine = photo("dots", "red", turn=35)
+        requests = [Upsert("y", Draft(photos=(shot,))), Upsert("z", Draft(photos=(fine,)))]
+        lost, stands = own.products._writer.write(requests, StageTimer())
+    assert tries == [2, 1]
+    assert isinstance(lost, DiskFullError)
+    assert not isinstance(stands, CatalensError)
+    assert own.catalog.get("z").photos == (hash_content(fine),)
+    assert "y" not in own.catalog.product_ids()
 
 
 def test_an_older_version_is_refused(web: FlaskClient) -> None:
