@@ -4,13 +4,16 @@
 CATALENS_DATA ?= ../shared/data
 export CATALENS_DATA
 
+# Where it is set, each process compiles all of the project again: a second or two for each that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The first interpreter that is new enough; name another one with: make PYTHON=/path/to/python
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-http prove-gpu prove-feeds prove-sqlite prove-backup prove-damage
+.PHONY: demo test test-long test-quick check setup docs screenshots prove-kill prove-stop prove-live prove-http prove-gpu prove-feeds prove-sqlite prove-backup prove-damage
 .DEFAULT_GOAL := demo
 
 # make demo SERVE=0 does the same without serving; PORT=9000 serves there.
@@ -18,12 +21,19 @@ demo: $(READY)
 	$(BIN)/catalens demo $(if $(filter 0,$(SERVE)),--no-serve,--serve) $(if $(PORT),--port $(PORT))
 
 # Two processes at once, each with whole files: on two cores a fifth sooner than one.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# All but the proofs from end to end, whose parts have tests of their own here.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not long"
+
+# The proofs from end to end that are left out there: some minutes more.
+test-long: $(READY)
+	$(PYTEST) -m long
 
 # Without the tests that take more than a few seconds each.
 test-quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 # The served home against a plain-Python model, at length: RUNS random histories of up to STEPS steps each. Then all routes
 # against the OpenAPI document: CASES of each operation and kind (2: some 5,000 requests).

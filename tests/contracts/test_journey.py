@@ -50,6 +50,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return reasons[0]
 
 
+@pytest.mark.long
 def test_from_photos_to_answers(
     ask: Any, capsys: pytest.CaptureFixture[str], folder: Path, manifest: Path
 ) -> None:

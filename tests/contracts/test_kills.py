@@ -145,6 +145,7 @@ def assert_serves(home: Home) -> str:
     return active.index_version
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_model_change_ends_on_the_second_try(
     home: Home, models: list[Path], seed: int
@@ -159,6 +160,7 @@ def test_a_killed_model_change_ends_on_the_second_try(
     assert opened.manifest.embedding_id == load_bundle(models[1]).embedding_id
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_erasure_leaves_nothing_after_the_next(
     home: Home, models: list[Path], seed: int
@@ -178,6 +180,7 @@ def test_a_killed_erasure_leaves_nothing_after_the_next(
         assert find_traces(home, catalog, "product-7", ticket=known).found == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_transfers_go_on(home: Home, tmp_path: Path, seed: int) -> None:
     """Of a push and of a pull, nothing is published before it is whole; the next run ends it,

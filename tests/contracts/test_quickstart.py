@@ -38,7 +38,7 @@ def script(port: int) -> str:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quickstart_can_be_followed(tmp_path: Path) -> None:
     """Shop, import, index, questions, training, service, program: each step succeeds and shows what
     is promised."""

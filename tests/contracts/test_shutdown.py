@@ -102,6 +102,7 @@ def shop_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_once(tmp_path_factory, "shop", build_shop) / "home"
 
 
+@pytest.mark.long
 def test_whoever_was_heard_is_answered(shop_home: Path, tmp_path: Path) -> None:
     """No request whose first byte was read fails, nothing is logged as failed, and the process
     ends by itself with 0."""

@@ -158,7 +158,7 @@ def test_two_processes_see_each_others_writes_within_a_second(services: Services
     assert "min_sequence 10000 is beyond the catalog's last change" in problem["detail"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_versions_order_writes_of_two_processes(services: Services) -> None:
     """Whatever process a write comes through: an older ``external_version`` is 409, the same again
     idempotent."""

@@ -187,6 +187,7 @@ def test_what_libraries_say_without_memory(error: BaseException, is_one: bool) -
     assert process_limits.is_out_of_memory(error) is is_one
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
 def test_freed_blocks_go_back_to_the_system() -> None:
     """What eight threads took for large photos does not stay with them."""

@@ -110,6 +110,7 @@ def test_copies_are_no_other_prints(garment: str) -> None:
         assert print_difference(first, fine_picture(copy)) < PRINTS_DIFFER
 
 
+@pytest.mark.long
 def test_a_print_on_demand_shop_has_no_groups(tmp_path: Path) -> None:
     """Every design of every mock-up is a product of its own, and its resized copy is found; the
     limit can be set."""

@@ -43,7 +43,7 @@ TORCHVISION = {
     for name, found in backbones.BACKBONES.items()
     if isinstance(found.weights, TorchvisionWeights)
 }
-BIG = {"vgg16": pytest.mark.slow}  # half a gigabyte of weights
+BIG = {"vgg16": pytest.mark.long}  # half a gigabyte of weights
 
 
 def every(names: Any = backbones.BACKBONES) -> list[Any]:

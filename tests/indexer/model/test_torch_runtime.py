@@ -101,6 +101,7 @@ def test_where_compiling_fails_the_plain_network_answers_and_it_is_said(
     assert "no C++ compiler" in printed.out + printed.err
 
 
+@pytest.mark.long
 def test_a_compiled_network_gives_the_plain_ones_vectors(
     tmp_path: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def stored(folder: Path, cache: Path, known: tuple[str, int], features: np.ndarr
     store.close()
 
 
+@pytest.mark.long
 def test_a_thousand_classes_of_which_450_have_one_photo(
     tmp_path: Path, features_id: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

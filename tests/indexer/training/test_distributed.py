@@ -64,6 +64,7 @@ def train_in_two(arguments: list[Path], tmp_path: Path) -> list[dict[str, object
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.long
 def test_two_processes_reach_the_model_of_one(
     shapes: Path, feature_cache: Path, tmp_path: Path
 ) -> None:

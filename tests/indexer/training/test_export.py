@@ -185,7 +185,7 @@ def test_every_runtime_is_within_the_stated_tolerance(
         assert cosines(ways[name], together).min() > 0.9999, name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("numeric", ["fp32", "int8"])
 def test_every_form_of_input_is_within_the_stated_tolerance(numeric: str, tmp_path: Path) -> None:
     """One graph is stored and probed in each form: a model of rectangles gives its own vectors for

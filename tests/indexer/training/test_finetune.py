@@ -101,6 +101,7 @@ def test_a_checkpoint_of_another_training_is_named(tmp_path: Path) -> None:
         finetune._Trainer.resume(trainer, checkpoint)
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
     unbroken: Bundle, few_shapes: Path, feature_cache: Path, tmp_path: Path
 ) -> None:

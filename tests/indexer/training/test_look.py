@@ -79,6 +79,7 @@ def test_a_look_that_is_none_is_named() -> None:
         TrainingOptions(look="wide")
 
 
+@pytest.mark.long
 def test_a_fine_tuned_network_is_shown_what_its_validation_prefers(
     shapes: Path, trained: TrainReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +127,7 @@ def ends(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_train_takes_the_look_that_shows_what_tells_kinds_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,7 @@ def test_each_kind_of_network_has_its_own_rule(
         assert asked[0][0] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_transformer_in_int8_gives_nearly_its_own_features() -> None:
     """By NNCF itself; more layers left out come no further away."""
     graph, pixels = graph_of("timm:test_vit")

@@ -151,6 +151,7 @@ def test_a_port_in_use_is_found_before_the_index_is_loaded(
     assert opened == []
 
 
+@pytest.mark.long
 def test_the_process_says_where_it_is_and_stops_cleanly(template: Path) -> None:
     """It prints its address, logs one JSON line per request on stderr, what its libraries log
     too, says what it did not check, and ends with 0 on SIGTERM."""

@@ -390,6 +390,7 @@ def verify_erased(home: Home, product_id: str, ticket: Path) -> int:
     return done.returncode
 
 
+@pytest.mark.long
 def test_the_service_erases_within_the_time_set(own_home: Path, tmp_path: Path) -> None:
     """A product deleted over HTTP is rewritten out of every version in the background; then nothing
     is found."""

@@ -62,6 +62,7 @@ def test_harder_copies_go_beyond_the_plain_ones(kind: str) -> None:
     assert low <= height <= high
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_every_identical_photo_of_fashion_is_found(tmp_path: Path) -> None:
     """The 39 pairs that are there, and nothing else."""

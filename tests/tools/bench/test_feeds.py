@@ -39,6 +39,7 @@ def test_a_wrong_field_is_counted(tmp_path: Path) -> None:
     assert (row["share_right"], row["wrong"]) == (1, [])
 
 
+@pytest.mark.long
 def test_a_second_run_reads_only_what_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

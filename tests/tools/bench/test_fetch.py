@@ -27,7 +27,7 @@ def test_faults_and_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert judged["first search, minutes"]["met"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_hourly_run_asks_for_new_photos_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

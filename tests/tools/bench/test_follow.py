@@ -9,6 +9,7 @@ import pytest
 from tools.bench import follow
 
 
+@pytest.mark.long
 def test_its_rows_hold_what_its_goals_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All answers are complete in the end; each goal finds its value."""
     for name, size in {"PRODUCTS": 300, "REVIEWS": 9, "PHOTOS": 6, "SECONDS": 1}.items():

@@ -49,7 +49,7 @@ def test_an_open_file_without_a_name_is_looked_into() -> None:
     assert name.endswith("(deleted)")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_service_leaves_no_query_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos of 5 MB in every form of request, and half of one: no trace in home, temporary folder
     and log, nor in a file that was open."""
