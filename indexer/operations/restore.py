@@ -7,6 +7,7 @@ import shutil
 import stat
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from indexer.catalog.records import photo_file
@@ -28,6 +29,7 @@ from indexer.core.errors import (
     NewerFormatError,
 )
 from indexer.core.home import Home, close_folder, require_no_backups
+from indexer.core.home_clock import note_seen
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Connection, Database, Schema, opened
 from indexer.operations.backup_files import (
@@ -290,6 +292,9 @@ def _examined(aside: Path, backup: Path, made: BackupList, left_out: list[str]) 
     except BadHomeError:
         # As the home had it; activating a version writes it anew.
         active = None
+    # A new machine's clock may be far from right: the backup bears what the home has seen.
+    with suppress(ValueError):
+        note_seen(home, datetime.fromisoformat(made.at).timestamp())
     failed = _fail_jobs(home, made.at)
     not_noted = _note_backups(home, backup, made)
     return RestoreReport(

@@ -56,19 +56,74 @@ def test_a_home_that_lay_still_is_believed_after_a_day(home: Home, clock: SetClo
     """What is to end by time ends though nobody says anything, and not a day after a jump that was
     mended meanwhile."""
     note_time(home)
-    clock.now += 30 * DAY_S
+    clock.run(30 * DAY_S)
     assert note_time(home) is not None
-    clock.now += DAY_S - 1
+    clock.run(DAY_S - 1)
     assert note_time(home) is not None
     clock.now = NOW + 60  # the clock is set
     assert note_time(home) is None
-    clock.now += 30 * DAY_S
+    clock.run(30 * DAY_S)
     assert note_time(home) is not None
-    clock.now += DAY_S
-    assert note_time(home) is None
+    for _ in range(24):  # looked at more often than once
+        clock.run(DAY_S / 24)
+        fault = note_time(home)
+    assert fault is None
     assert latest_time(home) == clock.now
-    clock.now += MOST_JUMP_S + 1
+    clock.run(MOST_JUMP_S + 1)
     assert note_time(home) is not None
+
+
+@pytest.mark.parametrize("jump_s", [2 * DAY_S, 40 * DAY_S, -DAY_S])
+def test_a_second_jump_is_no_day_that_went_by(home: Home, clock: SetClock, jump_s: float) -> None:
+    """What the clock says proves nothing of itself: the day is one that the machine ran."""
+    note_time(home)
+    clock.now += 40 * DAY_S
+    assert note_time(home) is not None
+    clock.run(DAY_S / 2)
+    assert note_time(home) is not None
+    clock.now += jump_s
+    clock.run(5)
+    for _ in range(3):
+        assert clock_fault(home) is not None
+        assert note_time(home) is not None
+        clock.run(60)
+    clock.run(DAY_S / 2)
+    assert note_time(home) is not None  # the day began anew
+    clock.run(DAY_S / 2)
+    assert note_time(home) is None
+
+
+def test_a_machine_that_was_off_meanwhile_has_not_run(
+    home: Home, clock: SetClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody knows how long that was: what it ran before and after counts, unless a clock jumps
+    far."""
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(home_clock, "_BOOT_FILE", boot)
+
+    def start(number: int, off_s: float) -> None:
+        boot.write_text(f"{number}\n")
+        clock.now += off_s
+        clock.uptime = 20.0 + 5 * number * DAY_S
+
+    start(1, 0)
+    note_time(home)
+    clock.now += 40 * DAY_S
+    assert note_time(home) is not None
+    clock.run(DAY_S / 2)
+    assert note_time(home) is not None
+    start(2, 2 * DAY_S)
+    assert note_time(home) is not None
+    clock.run(DAY_S / 4)
+    assert note_time(home) is not None
+    start(3, MOST_JUMP_S + 60)
+    assert note_time(home) is not None
+    clock.run(DAY_S * 0.75)
+    assert note_time(home) is not None
+    start(4, 60)
+    assert note_time(home) is not None
+    clock.run(DAY_S / 4)
+    assert note_time(home) is None
 
 
 def test_a_clock_that_goes_back_revives_nothing(home: Home, clock: SetClock) -> None:

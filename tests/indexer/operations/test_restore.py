@@ -7,24 +7,29 @@ import hashlib
 import json
 import os
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer.catalog.store import open_catalog
+from indexer.core import home_clock
 from indexer.core.atomic_files import canonical_json
 from indexer.core.errors import BadBackupError, BadHomeError, CatalensError
 from indexer.core.home import Home
+from indexer.core.home_clock import clock_fault, latest_time
 from indexer.core.sqlite import connect
 from indexer.duplicates.hash_store import SignatureStore
 from indexer.operations import restore as restoring
 from indexer.operations.backup import back_up
+from indexer.operations.backup_files import read_list
 from indexer.operations.made_backups import made_backups
 from indexer.operations.restore import restore
 from indexer.operations.verification import verify_home
 from indexer.reviews.store import open_reviews
 from tests.indexer.index_build.test_pipeline import add_photo, put
+from tests.set_clock import SetClock
 
 
 @pytest.fixture
@@ -188,6 +193,22 @@ def test_other_databases_hold_no_strangers_program(backup: Path, tmp_path: Path,
         assert restore(made, tmp_path / "new").left_out == [name]
     damages = [found for found in verify_home(home.path).damages if found.where == name]
     assert ["'spy'" in found.what for found in damages] == [True]
+
+
+def test_a_restored_home_has_seen_the_time_of_its_backup(
+    tmp_path: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new machine's clock may be far ahead: it ends nothing, and the backup's own time is no
+    jump."""
+    restore(backup, tmp_path / "new")
+    home = Home(tmp_path / "new")
+    assert clock_fault(home) is None
+    made = datetime.fromisoformat(read_list(backup).at).timestamp()
+    clock = SetClock(made)
+    monkeypatch.setattr(home_clock, "time", clock)
+    assert latest_time(home) == made
+    clock.now += 60 * 86_400
+    assert "was in use last at" in str(clock_fault(home))
 
 
 def test_the_new_home_knows_the_backups_of_its_catalog(tmp_path: Path, backup: Path) -> None:
