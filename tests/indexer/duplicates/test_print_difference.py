@@ -69,7 +69,6 @@ def test_other_prints_are_told_apart(garment: str) -> None:
     pictures = [fine_picture(compressed(mock_up(garment, printed))) for printed in PRINTS]
     for (one, first), (two, second) in combinations(zip(PRINTS, pictures, strict=True), 2):
         assert print_difference(first, second) >= PRINTS_DIFFER, (one, two)
-        assert print_difference(first, second[:, ::-1], mirrored=False) >= 0
 
 
 @pytest.mark.parametrize("garment", GARMENTS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,14 @@ from indexer.index.version import Versions
 from indexer.index.version_files import NewVersion
 from indexer.model.spec import Block
 from tests.indexer.index.conftest import brute_force, clustered, queries_near, unit
+
+
+@contextmanager
+def fewer_queries() -> Iterator[None]:
+    """A third of the queries tune an index: enough where the tuning is not what is asked about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "held_out_queries", partial(held_out_queries, count=192))
+        yield
 
 
 def hits(*scores: float) -> Hits:
@@ -200,8 +211,9 @@ def test_the_callers_queries_must_be_found_too() -> None:
     strangers = unit(
         np.random.default_rng(9).standard_normal((64, 32))
     )  # between all clusters, so hard to find
-    plain = build_tuned(vectors, recipe="IVF64,SQ8")
-    asked = build_tuned(vectors, recipe="IVF64,SQ8", query_vectors=strangers)
+    with fewer_queries():
+        plain = build_tuned(vectors, recipe="IVF64,SQ8")
+        asked = build_tuned(vectors, recipe="IVF64,SQ8", query_vectors=strangers)
     assert asked.recall["queries"] == plain.recall["queries"] + 64
     exact = ExactIndex(vectors).search(strangers, 10)
 
@@ -235,7 +247,8 @@ def of_blocks(n: int, seed: int = 0) -> np.ndarray:
 def weighted(request: pytest.FixtureRequest) -> tuple[Tuned, np.ndarray]:
     """An index tuned for other weights too, and its vectors."""
     vectors = of_blocks(4000)
-    return build_tuned(vectors, recipe=request.param, blocks=BLOCKS), vectors
+    with fewer_queries():
+        return build_tuned(vectors, recipe=request.param, blocks=BLOCKS), vectors
 
 
 @pytest.mark.parametrize("weights", [{"a": 1}, {"c": 1}, {"g": 2}, {"a": 0.2, "c": 0.7, "g": 0.1}])
@@ -307,7 +320,8 @@ def test_effort_below_one_is_refused() -> None:
 def filtered(request: pytest.FixtureRequest) -> tuple[FaissIndex, np.ndarray]:
     """A tuned index of 20,000 entries."""
     vectors = clustered(20_000, 32)
-    return build_tuned(vectors, recipe=request.param).index, vectors
+    with fewer_queries():
+        return build_tuned(vectors, recipe=request.param).index, vectors
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 1.0])
@@ -349,6 +363,7 @@ def test_a_block_without_weight_is_not_asked_for() -> None:
     weightless = (Block("a", 16, 0.6), Block("c", 8, 0.0), Block("g", 24, 0.4))
     vectors = of_blocks(4000).astype(np.float32)
     vectors[:, 16:24] = 0
-    tuned = build_tuned(unit(vectors).astype(np.float16), recipe="IVF64,SQ8", blocks=weightless)
+    with fewer_queries():
+        tuned = build_tuned(unit(vectors).astype(np.float16), recipe="IVF64,SQ8", blocks=weightless)
     assert set(tuned.index.params["widen"]) <= {"a", "g", "mixed"}
     assert tuned.recall["weighted"]["at_10"] >= 0.98

@@ -191,7 +191,7 @@ def two_colours(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "recipe"),
     [

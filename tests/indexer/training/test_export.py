@@ -458,7 +458,7 @@ print("torch" in sys.modules)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_serving_an_exported_model_loads_no_torch(
     exported: dict[str, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def test_a_rebuild_is_a_job(own_home: Path) -> None:
         wait_for(lambda: engine.ready().index_version == "v000002")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cancelled_import_keeps_whole_batches(own_home: Path, tmp_path: Path) -> None:
     """Cancelled after its first batch: whole batches of 256 stay, the catalog is sound, and
     importing again ends it."""
