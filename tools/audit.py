@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import os
 from collections import Counter
@@ -19,6 +18,7 @@ from indexer.catalog.records import Product
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.atomic_files import make_folder, write_atomic, write_sealed_json, written_aside
 from indexer.core.category_path import format_path
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import CatalensError
 from indexer.core.file_owner import open_owned
 from indexer.core.home import Home
@@ -283,7 +283,7 @@ def write_page(report: Audit, home: Home, folder: Path) -> tuple[Path, Path]:
             written_aside(table) as aside,
             aside.open("w", newline="", encoding="utf-8") as stream,
         ):
-            writer = csv.writer(stream)
+            writer = CsvWriter(stream, line_end="\r\n")
             writer.writerow(("kind", "product_id", "code", "score", "detail"))
             for entry in ranked:
                 if entry.pid in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from indexer.catalog.records import Product, photo_file
 from indexer.catalog.store import open_catalog
 from indexer.core.atomic_files import written_aside
 from indexer.core.category_path import format_path
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.feeds.values.spreadsheet_cells import harmless
@@ -75,7 +75,7 @@ def export_feedback(home: Home, out: Path) -> ExportReport:
         written_aside(Path(out), private=True) as aside,
         aside.open("w", newline="", encoding="utf-8") as stream,
     ):
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream, line_end="\r\n")
         writer.writerow(_COLUMNS)
         for pid, product in products.items():
             category, tags = _final_labels(product, given[pid])

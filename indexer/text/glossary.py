@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from indexer.core.atomic_files import write_atomic
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_small
@@ -113,7 +114,7 @@ def set_glossary(home: Home, path: Path) -> int:
     terms it has."""
     entries = read_glossary(path)
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([HEADER, *entries.items()])
+    CsvWriter(stream).writerows([HEADER, *entries.items()])
     data = stream.getvalue().encode()
     if len(data) > _MOST_BYTES:
         raise BadDataError(f"{path} makes {len(data):,} bytes, a glossary may have {_MOST_BYTES:,}")

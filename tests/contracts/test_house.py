@@ -314,6 +314,24 @@ def is_error(base: str) -> bool:
     return base in ("Exception", "BaseException") or base.endswith("Error")
 
 
+# They write feeds as other programs do.
+_FOREIGN_CSV = {"tools/bench/data/feed_fixtures.py", "tools/bench/data/feed_formats.py"}
+
+
+def test_one_place_writes_csv() -> None:
+    """Python's own writer leaves a bare carriage return without quotes: the row ends there."""
+    found = {
+        str(path)
+        for package in ("indexer", "service", "tools")
+        for path, tree in package_trees(package).items()
+        for node in nodes(tree, ast.Attribute)
+        if node.attr in ("writer", "DictWriter")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "csv"
+    }
+    assert found == {"indexer/core/csv_text.py", *_FOREIGN_CSV}
+
+
 def test_errors_end_in_error() -> None:
     """Every exception class of the three packages says so in its name."""
     wrong = [

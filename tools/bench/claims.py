@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from indexer.core.csv_text import CsvWriter
 from indexer.core.home import Home
 from indexer.duplicates.groups import RepeatGroup, find_groups
 from indexer.feeds.import_options import ImportOptions
@@ -172,7 +172,7 @@ def _built_home(folder: Path, listed: Sequence[tuple[str, Path]]) -> Home:
     home = Home.create(folder)
     manifest = folder.with_suffix(".csv")
     with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         writer.writerow(("product_id", "image"))
         writer.writerows((name, file.absolute()) for name, file in listed)
     import_feed(home, manifest, ImportOptions(photos="reference"))

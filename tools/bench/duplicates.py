@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import time
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 
 from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.store import open_catalog
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import BadDataError
 from indexer.core.home import Home
 from indexer.core.native import THREADS
@@ -277,7 +277,7 @@ def _home(folder: Path, files: Sequence[Path]) -> Home:
     home = Home.create(folder)
     manifest = folder.with_suffix(".csv")
     with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         writer.writerow(("product_id", "image"))
         writer.writerows((number, file.absolute()) for number, file in enumerate(files))
     import_feed(home, manifest, ImportOptions(photos="reference"))

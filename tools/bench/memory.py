@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from indexer.core.csv_text import CsvWriter
 from tools.bench.harness.framework import BenchRow, Goal, knob, real_data
 from tools.bench.spine import catalens
 from tools.output import log
@@ -77,7 +78,7 @@ def _write_feed(file: Path, start: int, stop: int) -> None:
     with (data / "products.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
+        writer = CsvWriter(stream)
+        writer.writerow(rows[0])
         for row in rows[start:stop]:
-            writer.writerow({**row, "image": data / row["image"]})
+            writer.writerow({**row, "image": data / row["image"]}.values())

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import CatalensError
 from tools.bench.harness.framework import BenchRow, Goal, figure, real_data
 from tools.bench.parts import upload_latency as upload
@@ -178,7 +179,10 @@ def _feed_of_5000(work: Path, products: Path, clothing: Path) -> Path:
     ]
     feed = work / "feed.csv"
     with feed.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["product_id", "image", "title", "category", "tags"])
-        writer.writeheader()
-        writer.writerows({**row, "image": Path(row["image"]).absolute()} for row in rows[:5000])
+        columns = ("product_id", "image", "title", "category", "tags")
+        writer = CsvWriter(stream)
+        writer.writerow(columns)
+        for row in rows[:5000]:
+            absolute = {**row, "image": Path(row["image"]).absolute()}
+            writer.writerow(absolute[column] for column in columns)
     return feed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,11 @@ def duplicates(
 
 
 def _csv(groups: list[Any], suggestions: list[Any]) -> str:
+    from indexer.core.csv_text import CsvWriter
     from indexer.feeds.values.spreadsheet_cells import harmless
 
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(("group", "kind", "product_id", "photo", "score", *_EVIDENCE))
     listed = [(group.kind, group) for group in groups]
     listed += [(_SUGGESTED, group) for group in suggestions]

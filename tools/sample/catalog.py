@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import multiprocessing
@@ -16,6 +15,7 @@ from PIL import Image
 
 from indexer.core.category_path import format_path
 from indexer.core.container import usable_cores
+from indexer.core.csv_text import CsvWriter
 from tools.sample import accessories, apparel, bags, home, shoes, tops
 from tools.sample.brush import Sheet
 from tools.sample.palette import COLOURS, partner_of, shade_of, to_unit
@@ -397,7 +397,8 @@ def make_sample_catalog(
                 collect(parts, done)
     manifest = out / "products.csv"
     with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = CsvWriter(file)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow(row[column] for column in COLUMNS)
     return manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +9,7 @@ from typing import IO, Any
 import orjson
 
 from indexer.core.atomic_files import storage_failure, written_aside
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import BadRequestError
 from indexer.feeds.values.spreadsheet_cells import harmless
 
@@ -70,7 +70,7 @@ def _write_table(
     delimiter: str,
     spreadsheet: bool,
 ) -> int:
-    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    writer = CsvWriter(file, delimiter=delimiter)
     writer.writerow(map(harmless, columns) if spreadsheet else columns)
     count = 0
     for row in rows:

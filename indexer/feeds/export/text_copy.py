@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from indexer.core.atomic_files import storage_failure, written_aside
+from indexer.core.csv_text import needs_quotes
 from indexer.feeds.export.feed_filler import FilledRow
 from indexer.feeds.formats.delimited import DelimitedTable
 from indexer.feeds.notice import Notice
@@ -228,6 +229,6 @@ def _split(body: str, delimiter: str) -> list[str]:
 
 def _quoted(value: str, delimiter: str, *, like: str) -> str:
     """``value`` as a cell, in quotes where it needs them or the cell before had them."""
-    if like.startswith('"') or any(char in value for char in (delimiter, '"', "\n", "\r")):
+    if like.startswith('"') or needs_quotes(value, delimiter):
         return '"' + value.replace('"', '""') + '"'
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexer.core.category_path import format_path
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import CatalensError
 from indexer.duplicates.alignment import SAME, aligned_similarity
 from indexer.duplicates.hash_store import Signatures
@@ -109,7 +109,7 @@ def write_manifest(path: Path, rows: Sequence[DatasetRow], split: Sequence[str])
     names = sorted({name for row in rows for name in row.attributes})
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         writer.writerow((*_COLUMNS, *names))
         for row, where in zip(rows, split, strict=True):
             category = format_path(row.category) if row.category else ""

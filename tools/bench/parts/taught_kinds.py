@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.core.csv_text import CsvWriter
 from indexer.core.errors import BadRequestError
 from indexer.model.bundle import Bundle, load_bundle
 from indexer.model.torch_runtime import TorchRuntime
@@ -69,7 +69,7 @@ def fit_classes(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "photos.csv"
     with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         writer.writerow(("product_id", "image", "category", "split"))
         for row in problem.rows:
             split = problem.split[row.product_id]

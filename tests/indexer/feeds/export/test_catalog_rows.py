@@ -9,6 +9,7 @@ import pytest
 from indexer.catalog.product_fields import ProductFields
 from indexer.catalog.records import ProductInput, Tag
 from indexer.catalog.store import open_catalog
+from indexer.core.csv_text import LINE_ENDS
 from indexer.core.home import Home
 from indexer.feeds.dataset import read_dataset
 from indexer.feeds.export.catalog_rows import CatalogRows
@@ -85,6 +86,35 @@ def test_a_catalog_that_is_exported_and_imported_is_unchanged(
     assert (report.added, report.replaced, report.unchanged) == (0, 0, 3)
     with open_catalog(home) as catalog:
         assert list(catalog.iterate()) == before
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_no_text_ends_a_row_of_the_file(suffix: str, home: Home, tmp_path: Path) -> None:
+    """A bare carriage return, and whatever else some reader ends lines at: no row breaks, and no
+    cell begins with the formula behind it."""
+    with open_catalog(home) as catalog:
+        stored = catalog.get("disc/0")
+        catalog.put(
+            ProductInput(
+                "disc/0",
+                f"Nice{LINE_ENDS}=1+1",
+                ("Home\r=2", "Lamp"),
+                (Tag("t\r=3", "merchant"),),
+                {"note": "a\r=4", "mark\r=5": "b\v=6", "list": ["c\u2028=7", "d\x85=8"]},
+                stored.photos,
+            )
+        )
+        before = list(catalog.iterate())
+        out = tmp_path / f"out.{suffix}"
+        rows = CatalogRows(home, catalog, PROPOSALS.get, ExportOptions())
+        write_feed(out, rows.native_columns(), rows.native_rows(), spreadsheet=suffix == "csv")
+    report = import_dataset(home, read_dataset(out))
+    assert (report.rows, report.added, len(report.skipped)) == (3, 0, 0)
+    with open_catalog(home) as catalog:
+        after = list(catalog.iterate())
+    assert [(one.product_id, one.photos) for one in after] == [
+        (one.product_id, one.photos) for one in before
+    ]
 
 
 def test_changes_alone_leave_the_others_out(home: Home) -> None:

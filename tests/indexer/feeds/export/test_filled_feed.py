@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.core.csv_text import LINE_ENDS
 from indexer.core.errors import BadRequestError
 from indexer.feeds.export.feed_filler import FeedFiller
 from indexer.feeds.export.filled_feed import FilledFeed, write_filled
@@ -69,6 +70,18 @@ def test_marks_and_encodings_stay_and_changes_alone_have_the_header(
     assert path.read_bytes() == mark + "\r\n".join(changed).encode(encoding)
     undo = (tmp_path / "undo.csv").read_bytes()
     assert undo == mark + "\r\n".join([rows[0], rows[1], rows[5]]).encode(encoding)
+
+
+@pytest.mark.parametrize("char", LINE_ENDS)
+def test_no_proposal_ends_a_row_of_the_shop_s_file(char: str, tmp_path: Path) -> None:
+    """A class is called as its makers called it, a line's end within its name too."""
+    path = tmp_path / "feed.csv"
+    path.write_text("id,title,image_link,color,price\na,Tee,https://x.example/a.jpg,,1 EUR\n")
+    out = tmp_path / "out.csv"
+    found = {"a": Proposal("a", color=ProposedValue(f"red{char}=1", 0.9))}
+    filler = FeedFiller(open_table(path), load_profile("google"), found.get, ExportOptions())
+    write_filled(filler, out, tmp_path / "undo.csv")
+    assert f',"red{char}=1",'.encode() in out.read_bytes()
 
 
 def test_bytes_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
