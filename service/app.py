@@ -257,7 +257,7 @@ def _log_sqlite(log: Any) -> None:
     if LIBRARY.sound:
         log.info("sqlite", **found)
     else:
-        log.warning("sqlite", **found, error=old_library_message())
+        log.warning("sqlite", **(found | {"error": old_library_message()}))
 
 
 def _invalid(error: ValidationError) -> NoReturn:

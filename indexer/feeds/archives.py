@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from indexer.core.atomic_files import make_folder, storage_failure
-from indexer.core.errors import BadDataError
+from indexer.core.disk_failures import MAKE_ROOM
+from indexer.core.errors import BadDataError, DiskFullError
 from indexer.core.progress import OnProgress
 from indexer.core.regular_files import held_bytes
 from indexer.feeds.text_encoding import looks_chinese
@@ -174,7 +175,9 @@ def _check_space(folder: Path, files: list[_Entry]) -> None:
     total = sum(entry.info.file_size for entry in files)
     free = shutil.disk_usage(folder).free
     if total > free:
-        raise BadDataError(f"the archive unpacks to {total} bytes; {folder} has room for {free}")
+        raise DiskFullError(
+            f"the archive unpacks to {total} bytes; {folder} has room for {free}: {MAKE_ROOM}"
+        )
 
 
 def _files(archive: zipfile.ZipFile, most_bytes: int) -> list[_Entry]:

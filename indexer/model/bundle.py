@@ -21,6 +21,7 @@ from indexer.core.atomic_files import (
     sha256_file,
     write_json,
 )
+from indexer.core.disk_failures import disk_failure
 from indexer.core.errors import BadModelError, BadRequestError, NewerFormatError, StorageError
 from indexer.core.file_names import is_plain_name
 from indexer.core.regular_files import open_regular, read_json
@@ -425,7 +426,8 @@ def _save_tensors(
     try:
         save_file(tensors, file)
     except SafetensorError as error:  # the library's own form of an OSError
-        raise StorageError(f"{file} cannot be written: {error}") from error
+        failure = disk_failure(error, file)
+        raise failure or StorageError(f"{file} cannot be written: {error}") from error
 
 
 def _load_tensors(file: Path) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from indexer.core.atomic_files import (
     remove_folder,
     write_sealed_texts,
 )
+from indexer.core.disk_failures import disk_failure
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError
 from indexer.core.home import Home
 from indexer.core.parent_process import end_with_parent
@@ -142,9 +143,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW if isinstance(error, BusyError) else 1
     except Exception as error:
-        if not is_out_of_memory(error):
+        failure = disk_failure(error, Path(home))
+        if is_out_of_memory(error):
+            failure = NoMemoryError("the machine has no memory for it")
+        if failure is None:
             raise
-        print(f"{NoMemoryError.code}: the machine has no memory for it", file=sys.stderr)
+        print(f"{failure.code}: {failure}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(done)))
     return 0

@@ -17,6 +17,7 @@ import structlog
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.catalog.upload_notes import are_uploads_left
+from indexer.core.disk_failures import disk_failure
 from indexer.core.errors import (
     BusyError,
     CatalensError,
@@ -379,9 +380,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"catalens: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        if not is_out_of_memory(error):
+        failure = disk_failure(error, Path(path))
+        if is_out_of_memory(error):
+            failure = NoMemoryError("the machine has no memory for it")
+        if failure is None:
             raise
-        print(f"catalens: {NoMemoryError.code}: the machine has no memory for it", file=sys.stderr)
+        print(f"catalens: {failure.code}: {failure}", file=sys.stderr)
         return 1
     if done.strays:
         print(f"catalens: {describe_strays(done.strays)}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from indexer.catalog.records import photo_file
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.catalog.upload_notes import collect_uploads, is_note
 from indexer.core.atomic_files import is_claimed, remove_folder
+from indexer.core.disk_failures import is_disk_full
 from indexer.core.errors import BusyError, CatalensError, CatalogBehindError, DiskFullError
 from indexer.core.home import Home, walk_home
 from indexer.core.manifest import MANIFEST
@@ -72,7 +72,7 @@ def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     try:
         return _tidied(home, terms)
     except (DiskFullError, OSError) as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
     # Half-written files and versions, which are found without the catalog; it cannot be opened.
     with home.lock("build"):
@@ -80,7 +80,7 @@ def tidy(home: Home, terms: RetentionTerms | None = None) -> Tidied:
     try:
         done = _tidied(home, terms)
     except (DiskFullError, OSError) as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
         again = ""
         if _originals_are_kept(home):
@@ -101,12 +101,6 @@ def _originals_are_kept(home: Home) -> bool:
     return all(
         photo_file(home.photos, path.name[:64]).is_file()
         for path in _named_by_hash(home.thumbnails)
-    )
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, DiskFullError) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     )
 
 

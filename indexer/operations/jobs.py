@@ -2,7 +2,7 @@
 
 python -m indexer.operations.jobs HOME JOB_ID
 
-exit 0 ended (well or not: the folder says), 75 not now (busy).
+exit 0 ended (well or not: the folder says), 75 not now (busy), 74 the disk is full.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from indexer.catalog.erased_texts import COVER
 from indexer.core.actor import acting, current_actor
 from indexer.core.atomic_files import (
     close_file,
@@ -38,6 +37,7 @@ from indexer.core.atomic_files import (
     write_sealed_json,
     written_aside,
 )
+from indexer.core.disk_failures import disk_failure, is_disk_full
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
 from indexer.core.file_owner import touch
 from indexer.core.home import Home
@@ -51,12 +51,14 @@ from indexer.core.process_limits import (
 from indexer.core.progress import OnStage
 from indexer.core.regular_files import read_json
 from indexer.core.stamped_cache import StampedCache
+from indexer.operations.job_redaction import without_names
 
 JobKind = Literal["import", "build", "undo"]
 # "cancelling" is never stored: it was asked to end and has not yet.
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 NOT_NOW = 75  # EX_TEMPFAIL: another process holds the lock
+NO_ROOM = 74  # EX_IOERR: the disk is full, so that the folder could not say how it ended
 _KEPT = 100  # ended jobs that are remembered
 # Of ended ones, what a process keeps in memory: how many, and bytes of their files.
 _KNOWN, _KNOWN_BYTES = 4 * _KEPT, 16 << 20
@@ -84,13 +86,6 @@ _NO_MEMORY = {
         "stays, undo it again for the rest"
     ),
 }
-# Of a result: names that no product has.
-_NAMES = frozenset(
-    {"version", "model_version", "embedding_id", "recipe", "profile"}
-    | {"action", "undone_by", "kind", "at"}
-)
-# Problems whose words are the service's own.
-_STOPPED = ("interrupted", "worker-died")
 OWNER_LOCK = "owner.lock"  # held by the service that waits for the job
 UPLOAD = "upload"  # folder of the one file that was sent or fetched
 # The fields of a job that waits.
@@ -266,7 +261,7 @@ class Jobs:
                 shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
         if stored.get("state") in ENDED and (folder / _ERASED).exists():
-            stored = _without_names(stored)
+            stored = without_names(stored)
         write_sealed_json(folder / _JOB, stored, private=True)
         return self.get(job_id)
 
@@ -311,7 +306,7 @@ class Jobs:
                     touch(folder / _ERASED)
                 # Read after the mark: whoever ended it before did not see that.
                 stored = read_stored(folder)
-                redacted = _without_names(stored) if stored.get("state") in ENDED else stored
+                redacted = without_names(stored) if stored.get("state") in ENDED else stored
                 if redacted != stored:
                     write_sealed_json(folder / _JOB, redacted, private=True)
 
@@ -320,24 +315,6 @@ def read_stored(folder: Path) -> dict[str, Any]:
     """What ``job.json`` says. Raises ``OSError``, ``ValueError`` where it is damaged: with one
     changed byte a dry run is none."""
     return read_sealed_json(folder / _JOB)
-
-
-def _without_names(stored: dict[str, Any]) -> dict[str, Any]:
-    """What ``job.json`` says of an ended job, without what may name a product."""
-    redacted = {**stored, "result": _redacted(stored.get("result"))}
-    problem = stored.get("problem")
-    if problem is not None and problem["code"] not in _STOPPED:
-        redacted["problem"] = {**problem, "detail": COVER}
-    return redacted
-
-
-def _redacted(value: Any, name: str = "result") -> Any:
-    """A result without its lists and without texts, but those that name what a job made."""
-    if isinstance(value, dict):
-        return {key: _redacted(entry, key) for key, entry in value.items()}
-    if isinstance(value, list):
-        return []
-    return COVER if isinstance(value, str) and name not in _NAMES else value
 
 
 # -- the process
@@ -377,6 +354,8 @@ def run(home: Home, job_id: str, *, on_made: Callable[[], object] = lambda: None
         problem = JobProblem("internal", f"{type(error).__name__}: {error}")
         if is_out_of_memory(error):
             problem = JobProblem(NoMemoryError.code, _NO_MEMORY[job.kind])
+        elif (failure := disk_failure(error, home.path)) is not None:
+            problem = JobProblem(failure.code, str(failure))
         jobs.set(job_id, state="failed", problem=problem)
     else:
         jobs.set(job_id, state="done", result=result)
@@ -488,6 +467,11 @@ def main(arguments: list[str]) -> int:
     except BusyError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return NOT_NOW
+    except (CatalensError, OSError) as error:
+        if not is_disk_full(error):
+            raise
+        print(disk_failure(error, Path(home)), file=sys.stderr)
+        return NO_ROOM
     return 0
 
 

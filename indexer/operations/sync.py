@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from indexer.catalog.store import open_catalog
 from indexer.core.actor import acting, current_actor, doing
+from indexer.core.disk_failures import disk_failure
 from indexer.core.errors import (
     BadDataError,
     BadRequestError,
@@ -135,7 +136,8 @@ def run_source(
         except BusyError:
             raise
         except Exception as error:
-            reason = f"an error of this program: {error!r}"[:_MOST_REASON]
+            failure = disk_failure(error, home.path)
+            reason = str(failure or f"an error of this program: {error!r}")[:_MOST_REASON]
             sources.add_run(name, SyncRun(started, time.time(), "failed", reason))
             raise
         sources.add_run(name, run)

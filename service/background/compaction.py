@@ -130,7 +130,9 @@ class Compactor:
             self.done += 1
             self.last_s = seconds
             self._next = time.monotonic() + seconds
-            self._log.info("compaction done", seconds=round(seconds, 2), **json.loads(printed))
+            # Its own seconds are those of the build alone.
+            report = json.loads(printed) | {"seconds": round(seconds, 2)}
+            self._log.info("compaction done", **report)
         elif code == compaction.NOT_NOW:
             self._next = time.monotonic() + _NOT_NOW_S
         else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,28 +15,29 @@ from filelock import FileLock, Timeout
 
 from indexer.core.atomic_files import file_stamp, storage_failure
 from indexer.core.errors import (
-    BadDataError,
     BadRequestError,
+    DiskFullError,
     JobEndedError,
     NoMemoryError,
+    ReadOnlyError,
     ReplacedFileError,
+    StorageError,
     UnknownJobError,
 )
 from indexer.core.file_owner import lock_file, touch
 from indexer.core.home import Home
 from indexer.core.process_limits import OVER_MEMORY
-from indexer.feeds.archives import check_archive
-from indexer.feeds.reader import check_feed, is_workbook
 from indexer.fetch.settings import FetchSettings
 from indexer.operations import jobs
 from indexer.operations.import_job import upload_name
 from indexer.operations.jobs import ENDED, Job, JobKind, JobProblem
+from service.background.job_sources import allowed_path, check_sent
 from service.background.job_stream import JobStream
+from service.background.job_view import public_job
 from service.background.leadership import Leadership
 from service.background.leftovers import LeftoverSweeper
 from service.background.worker_process import WorkerProcess
 from service.inference.admission import OverloadedError
-from service.settings import reword, without_options
 
 _MOST_WAITING = 20  # jobs that wait or run; the next one is refused
 _AGAIN_S = 2.0  # after "not now": an import on the command line holds the lock
@@ -46,8 +46,6 @@ _ORPHAN_S = 10.0  # age from which a waiting job that nobody owns has lost its s
 _OWN_WITHIN_S = 5.0  # a poll that tests the owner's lock holds it for a moment
 _CANCEL_WITHIN_S = 1.0  # how long a request waits for the leader to end a job
 _CANCEL = "cancel"  # in a job's folder: a request that the leader ends it
-# Options that clients do not see.
-_PRIVATE = ("path", "url", "root", "device", "most_bytes", "fetching")
 _START_AGAIN = "what was committed stays, start it again"
 _INTERRUPTED = f"the service was stopped while the job was queued or ran: {_START_AGAIN}"
 
@@ -60,6 +58,14 @@ class Upload(Protocol):
     def save(self, dst: Path) -> None:
         """Write it to ``dst``."""
         ...
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a job ended, for its folder. ``code``: of its process; None: it has none any more."""
+
+    code: int | None
+    reason: str = ""
 
 
 class JobRunner:
@@ -101,8 +107,12 @@ class JobRunner:
         self._running: dict[str, WorkerProcess] = {}
         self._owned: dict[str, FileLock] = {}
         self._not_before: dict[str, float] = {}
-        # Running ones that were asked to end.
+        # What ended and whose folder does not say so yet: the disk may be full.
+        self._ends: dict[str, _End] = {}
+        self._untold: set[str] = set()
+        # Those that are being cancelled, and those whose folder took no mark for it.
         self._cancelled: set[str] = set()
+        self._unmarked: set[str] = set()
         self._sweeper = LeftoverSweeper(home, log)
         self._streams = threading.BoundedSemaphore(streams)
 
@@ -115,7 +125,7 @@ class JobRunner:
             self._interrupt_running()
             for job_id in list(self._owned):
                 # Forgotten, or damaged; or the home is gone, and the job is where it went.
-                with suppress(UnknownJobError, ReplacedFileError):
+                with suppress(ReplacedFileError), self._storing(job_id):
                     if self._jobs.get(job_id).state == "queued":
                         self._fail(job_id, "interrupted", _INTERRUPTED)
                 self._forget(job_id)
@@ -150,7 +160,7 @@ class JobRunner:
         if url is not None or options.get("fetch"):
             options["fetching"] = self._fetch_options("url" if url is not None else "fetch")
         if path is not None:
-            options.update(path=str(self._allowed(path)), root=str(self._root))
+            options.update(path=str(allowed_path(self._root, path)), root=str(self._root))
             return self._add("import", options)
         options["most_bytes"] = self._most_bytes
         if url is not None:
@@ -195,8 +205,11 @@ class JobRunner:
         mark = self._jobs.path(job_id) / _CANCEL
         try:
             touch(mark)
-        except OSError as error:
-            raise storage_failure(mark, error) from error
+        except OSError as error:  # a full disk is what it may be cancelled for
+            with self._mutex:
+                if not self._leads:
+                    raise storage_failure(mark, error) from error
+                self._unmarked.add(job_id)
         until = time.monotonic() + _CANCEL_WITHIN_S
         while (job := self.get(job_id)).state not in ENDED and time.monotonic() < until:
             time.sleep(0.05)
@@ -216,44 +229,25 @@ class JobRunner:
         return JobStream(self, job_id, self._streams, ending or threading.Event())
 
     def _public(self, job: Job) -> Job:
-        """A job without any path of this machine."""
-        options = {name: value for name, value in job.options.items() if name not in _PRIVATE}
-        problem, state = job.problem, job.state
-        if problem is not None:
-            problem = replace(problem, detail=self._public_detail(job, problem))
-        if state not in ENDED and (self._jobs.folder / job.job_id / _CANCEL).exists():
-            state = "cancelling"
-        result = reword(job.result)
-        return replace(job, options=options, problem=problem, state=state, result=result)
+        return public_job(self._home, self._jobs, job, cancelling=self._is_marked(job.job_id))
 
-    def _public_detail(self, job: Job, problem: JobProblem) -> str:
-        if problem.code == "internal":
-            return "an unexpected failure; the service's log says why"
-        detail = without_options(problem.detail)
-        places = {
-            self._jobs.folder / job.job_id / "unpacked": "the archive",
-            self._jobs.folder / job.job_id / jobs.UPLOAD: "the upload",
-            self._home.path: "the home",
-        }
-        if job.options.get("root") is not None:
-            places = {Path(job.options["root"]): "the folder that imports may read from", **places}
-        for place, name in sorted(places.items(), key=lambda pair: -len(str(pair[0]))):
-            for path in {str(place), str(place.resolve())}:
-                detail = detail.replace(f"{path}{os.sep}", "").replace(path, name)
-        return detail
+    def _is_marked(self, job_id: str) -> bool:
+        """Whether somebody asked to end the job."""
+        return job_id in self._unmarked or (self._jobs.folder / job_id / _CANCEL).exists()
 
     def _add(
         self, kind: JobKind, options: JobOptions, upload: Upload | None = None, name: str = "feed"
     ) -> Job:
         self.poll()
-        there = len(list(jobs.entries(self._jobs, ("queued", "running"))))
+        found = jobs.entries(self._jobs, ("queued", "running"))
+        there = sum(job.job_id not in self._ends for job in found)
         if there >= _MOST_WAITING:
             raise OverloadedError(f"{there} jobs wait or run already: try again later")
 
         def save(target: Path) -> None:
             if upload is not None:
                 upload.save(target)
-                self._check(target)
+                check_sent(target, most_bytes=self._most_bytes)
 
         job = self._jobs.add(kind, options, upload=save if upload is not None else None, name=name)
         lock = self._lock(job.job_id)
@@ -263,37 +257,6 @@ class JobRunner:
             self._listed = (None, 0.0)  # read it now, unless another thread has started it
         self._jobs.forget()
         return self.get(job.job_id)
-
-    def _check(self, sent: Path) -> None:
-        """Raise ``BadDataError`` for a file that is neither a zip nor a feed."""
-        with sent.open("rb") as file:
-            packed = file.read(2) == b"PK"
-        try:
-            if packed and not is_workbook(sent):
-                check_archive(sent, most_bytes=self._most_bytes)
-            else:
-                check_feed(sent)
-        except BadDataError as error:
-            raise BadDataError(str(error).replace(f"{sent.parent}{os.sep}", "")) from error
-
-    def _allowed(self, path: str) -> Path:
-        """``path`` (relative to the root, or absolute) if it lies below ``import_root``, links
-        resolved."""
-        if self._root is None:
-            raise BadRequestError(
-                "path: imports from folders of this machine are off (setting import_root); upload "
-                "an archive"
-            )
-        try:
-            found = (self._root / path).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):
-            found = None
-        # One message for both, so that nobody learns what lies elsewhere on this machine.
-        if found is None or not found.is_relative_to(self._root):
-            raise BadRequestError(
-                f"path: nothing at {path[:200]!r} below the folder that imports may read from"
-            )
-        return found
 
     # -- running them
 
@@ -307,8 +270,8 @@ class JobRunner:
                 self._yield_lead()
                 return
             if not self._leads:
+                self._find_lost()
                 self._leads = True
-                self._fail_lost()
             self._note_ends()
             self._read_waiting()
             self._cancel_marked()
@@ -328,29 +291,50 @@ class JobRunner:
         for job_id, process in stopped:
             process.stop()
             # The new leader has forgotten it, or the home is gone.
-            with suppress(UnknownJobError, ReplacedFileError):
+            with suppress(ReplacedFileError), self._storing(job_id):
                 if self._jobs.get(job_id).state not in ENDED:
                     self._fail(job_id, "interrupted", _INTERRUPTED)
+            self._forget(job_id)
+        for job_id in list(self._ends):
+            with suppress(ReplacedFileError):
+                self._note_end(job_id)
             self._forget(job_id)
         if stopped:
             self._sweeper.start()
 
-    def _fail_lost(self) -> None:
-        """Fail the jobs that a leader left running when it died, and collect what was half made."""
+    def _find_lost(self) -> None:
+        """Find the jobs that a leader left running when it died, and collect what was half made."""
         self._sweeper.start()
-        for job in list(jobs.entries(self._jobs, ("running",))):
-            self._fail(job.job_id, "interrupted", _INTERRUPTED)
-            self._log.warning("job was interrupted", job_id=job.job_id, kind=job.kind)
+        for job in jobs.entries(self._jobs, ("running",)):
+            self._ends[job.job_id] = _End(None)
 
     def _note_ends(self) -> None:
         for job_id, process in list(self._running.items()):
-            code = process.poll()
-            if code is not None:
+            if (code := process.poll()) is not None:
                 del self._running[job_id]
-                try:
-                    self._note_end(job_id, process, code)
-                except UnknownJobError:  # an erasure was quicker to forget it
-                    self._forget(job_id)
+                self._ends[job_id] = _End(code, process.finish()[1])
+        for job_id in list(self._ends):
+            self._note_end(job_id)
+
+    @contextmanager
+    def _storing(self, job_id: str) -> Iterator[None]:
+        """A block that stores what became of a job: where the disk takes nothing, a later poll
+        does, and the other jobs go on."""
+        try:
+            yield
+        except UnknownJobError:  # an erasure was quicker to forget it
+            self._forget(job_id)
+        except ReplacedFileError:
+            raise
+        except (OSError, StorageError, ReadOnlyError) as error:
+            if job_id not in self._untold:
+                self._untold.add(job_id)
+                self._log.error(
+                    "the end of a job cannot be stored yet: make room on the disk, or let it be "
+                    "written; it is tried again until then",
+                    job_id=job_id,
+                    error=str(error),
+                )
 
     def _read_waiting(self) -> None:
         """Read which jobs wait, where the folder has changed or some seconds have passed."""
@@ -360,7 +344,8 @@ class JobRunner:
             return
         self._listed = (stamp, now)
         found = jobs.entries(self._jobs, ("queued",))
-        self._waiting = {job.job_id: job for job in found if job.job_id not in self._running}
+        ours = {*self._running, *self._ends}
+        self._waiting = {job.job_id: job for job in found if job.job_id not in ours}
         for job in list(self._waiting.values()):
             if job.job_id not in self._owned and time.time() - job.created > _ORPHAN_S:
                 self._fail_orphan(job)
@@ -372,13 +357,14 @@ class JobRunner:
             lock.acquire(timeout=0)
         except (Timeout, OSError, UnknownJobError):
             return
-        self._fail(job.job_id, "interrupted", _INTERRUPTED)
+        del self._waiting[job.job_id]
+        self._ends[job.job_id] = _End(None)
+        self._note_end(job.job_id)
         lock.release()
-        self._log.warning("job was interrupted", job_id=job.job_id, kind=job.kind)
 
     def _cancel_marked(self) -> None:
         for job_id in [*self._running, *self._waiting]:
-            if not (self._jobs.folder / job_id / _CANCEL).exists() or self._jobs.is_made(job_id):
+            if not self._is_marked(job_id) or self._jobs.is_made(job_id):
                 # Killed for being slow after it made something, it would be called cancelled.
                 continue
             process = self._running.get(job_id)
@@ -387,7 +373,10 @@ class JobRunner:
                 process.ask_to_end()
                 self._cancelled.add(job_id)
             else:
-                self._note_cancelled(job_id)
+                del self._waiting[job_id]
+                self._ends[job_id] = _End(None)
+                self._cancelled.add(job_id)
+                self._note_end(job_id)
 
     def _note_cancelled(self, job_id: str) -> None:
         if self._jobs.get(job_id).state not in ENDED:  # else it was quicker
@@ -409,7 +398,8 @@ class JobRunner:
                 jobs.__name__, str(self._home.path), job.job_id, memory=self._memory
             )
         except OSError as error:
-            self._fail(job.job_id, "internal", str(error))
+            with self._storing(job.job_id):
+                self._fail(job.job_id, "internal", str(error))
             self._log.error(
                 "job cannot be started", job_id=job.job_id, kind=job.kind, error=str(error)
             )
@@ -418,14 +408,20 @@ class JobRunner:
         self._running[job.job_id] = process
         self._log.info("job started", job_id=job.job_id, kind=job.kind)
 
-    def _note_end(self, job_id: str, process: WorkerProcess, code: int) -> None:
-        _, reason = process.finish()
+    def _note_end(self, job_id: str) -> None:
+        with self._storing(job_id):
+            self._store_end(job_id, self._ends[job_id])
+
+    def _store_end(self, job_id: str, end: _End) -> None:
+        code, reason = end.code, end.reason
         if job_id in self._cancelled and not self._jobs.is_made(job_id):
             self._note_cancelled(job_id)
-            self._sweeper.start()
+            if code is not None:
+                self._sweeper.start()
             return
         job = self._jobs.get(job_id)
         if code == jobs.NOT_NOW:
+            del self._ends[job_id]
             self._not_before[job_id] = time.monotonic() + _AGAIN_S
             self._waiting[job_id] = job
         elif job.state in ENDED:
@@ -437,6 +433,12 @@ class JobRunner:
                 state=job.state,
                 problem=asdict(job.problem) if job.problem else None,
             )
+        elif code is None:
+            self._fail(job_id, "interrupted", _INTERRUPTED)
+            self._log.warning("job was interrupted", job_id=job_id, kind=job.kind)
+        elif code == jobs.NO_ROOM:
+            self._fail(job_id, DiskFullError.code, f"{reason}; {_START_AGAIN}")
+            self._log.error("job found the disk full", job_id=job_id, kind=job.kind, error=reason)
         elif code == OVER_MEMORY:
             self._fail(job_id, NoMemoryError.code, reason.removeprefix(f"{NoMemoryError.code}: "))
             self._log.error("job took too much memory", job_id=job_id, kind=job.kind, error=reason)
@@ -455,7 +457,9 @@ class JobRunner:
         self._waiting.pop(job_id, None)
         self._running.pop(job_id, None)
         self._not_before.pop(job_id, None)
-        self._cancelled.discard(job_id)
+        self._ends.pop(job_id, None)
+        for noted in (self._cancelled, self._unmarked, self._untold):
+            noted.discard(job_id)
         if (lock := self._owned.pop(job_id, None)) is not None:
             lock.release()
 

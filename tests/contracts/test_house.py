@@ -360,3 +360,29 @@ def test_json_of_files_is_read_through_one_door() -> None:
     ]
     print(f"places that read JSON of files themselves: {len(wrong)} (goal 0)")
     assert wrong == []
+
+
+LOGGED = ("debug", "info", "warning", "error", "exception", "critical")
+
+
+def test_no_field_of_the_log_can_be_given_twice() -> None:
+    """A mapping that is unpacked into a line of the log stands alone there, or is written out in
+    the call: a field of both is a ``TypeError`` in the place of the line."""
+    wrong = []
+    for package in ("indexer", "service", "tools"):
+        for path, tree in package_trees(package).items():
+            for node in nodes(tree, ast.Call):
+                if not isinstance(node.func, ast.Attribute) or node.func.attr not in LOGGED:
+                    continue
+                unpacked = [field.value for field in node.keywords if field.arg is None]
+                named = len(node.keywords) > len(unpacked)
+                if (named or len(unpacked) > 1) and not all(map(is_written_out, unpacked)):
+                    wrong.append(f"{path}:{node.lineno}")
+    assert wrong == []
+
+
+def is_written_out(value: ast.expr) -> bool:
+    """Whether each key of a mapping stands in the code."""
+    if isinstance(value, ast.IfExp):
+        return is_written_out(value.body) and is_written_out(value.orelse)
+    return isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys)

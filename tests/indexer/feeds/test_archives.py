@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.core.errors import BadDataError, StorageError
+from indexer.core.errors import BadDataError, DiskFullError, StorageError
 from indexer.feeds import archives
 from indexer.feeds.archives import check_archive, unpack
 
@@ -97,7 +97,7 @@ def test_more_than_the_disk_holds_is_not_begun(
     path = packed(tmp_path / "a.zip", b"a.jpg", data=b"x" * 100)
     usage = archives.shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(BadDataError, match="has room for 10"):
+    with pytest.raises(DiskFullError, match="has room for 10: make room"):
         unpack(path, tmp_path / "out", most_bytes=1000)
     assert list((tmp_path / "out").iterdir()) == []
 

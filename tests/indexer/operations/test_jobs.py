@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from indexer.core import atomic_files
 from indexer.core.errors import UnknownJobError
@@ -47,6 +49,40 @@ def test_a_job_is_on_disk_before_it_is_told(
     assert {"f", "upload", "job.json"} <= set(done[:place])
     assert "jobs" in done[place:]
     assert jobs.get(job.job_id).state == "queued"
+
+
+SAFETENSORS = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk-full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk-full"),
+        (SafetensorError(SAFETENSORS), "disk-full"),
+        (OSError("40 requested and 0 written"), "disk-full"),
+        (OSError(errno.EROFS, "Read-only file system"), "read-only"),
+        (OSError(errno.EIO, "Input/output error"), "internal"),
+        (ValueError("28"), "internal"),
+    ],
+)
+def test_a_job_says_what_the_disk_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    """By whatever word it hears of it; a full disk is no failure that only a log explains."""
+    home = Home.create(tmp_path / "home")
+    jobs = Jobs(home)
+    job_id = jobs.add("build", {}).job_id
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(job_files, "_build", fail)
+    job_files.run(home, job_id)
+    problem = jobs.get(job_id).problem
+    assert problem is not None
+    assert problem.code == code
+    assert ("index gc" in problem.detail) == (code == "disk-full")
 
 
 @pytest.mark.parametrize(

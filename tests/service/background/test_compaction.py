@@ -3,10 +3,13 @@ be rolled back."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
 from indexer.model.registry import resolve
 from indexer.operations import compaction
-from indexer.operations.compaction import compact
+from indexer.operations.compaction import CompactionReport, compact
 from service.background.leadership import Leadership
 from service.engine import Engine, Query
 from service.products.writer import Draft
@@ -99,6 +102,31 @@ def test_folding_is_off_at_zero_and_below_the_limit(own: Engine) -> None:
     own.folding._max_delta = 0
     own.folding.poll()
     assert not own.folding.running
+
+
+def test_a_compaction_that_is_done_is_logged_as_done(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it made and how long all of it took, its process included."""
+    lines: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        own.folding._log, "info", lambda event, **fields: lines.append((event, fields))
+    )
+    report = CompactionReport("v000002", 28, 23, 5, 1234.5)
+
+    class Ended:
+        def poll(self) -> int:
+            return 0
+
+        def finish(self) -> tuple[str, str]:
+            return json.dumps(asdict(report)), ""
+
+    monkeypatch.setattr(own.folding, "_process", Ended())
+    monkeypatch.setattr(own.folding, "_began", time.monotonic())
+    own.folding.poll()
+    (line,) = lines
+    assert (line[0], line[1]["version"], line[1]["embedded"]) == ("compaction done", "v000002", 5)
+    assert line[1]["seconds"] < 60
 
 
 def test_only_the_leader_compacts(own: Engine) -> None:

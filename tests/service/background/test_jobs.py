@@ -3,8 +3,10 @@ elsewhere are refused."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -13,6 +15,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from indexer.feeds.archives import unpack
 from indexer.index.version import Versions
 from indexer.index_build import pipeline
 from indexer.operations import erasure
+from indexer.operations import jobs as job_files
 from indexer.operations.jobs import JobProblem, Jobs, run
 from service.access.keys import KeyFile
 from service.app import create_app
@@ -226,6 +230,109 @@ def test_a_killed_worker_is_a_failed_job(own: Engine, lasting: list[Any]) -> Non
     assert job.problem is not None
     assert (job.state, job.problem.code) == ("failed", "worker-died")
     assert "signal 9" in job.problem.detail
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A home in which no file of a job can be written."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job_files, "write_sealed_json", full)
+        patched.setattr(runner, "touch", full)
+        yield
+
+
+def test_a_job_that_ends_on_a_full_disk_is_noted_once_there_is_room(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then nothing fails for it: it is no job that waits, others are answered, and it is said
+    once in the log."""
+    told: list[str] = []
+    monkeypatch.setattr(own.jobs._log, "error", lambda event, **_: told.append(event))
+    monkeypatch.setattr(runner, "_MOST_WAITING", 1)
+    job_id = own.jobs.add_build().job_id
+    with full_disk(monkeypatch):
+        lasting[0].kill()
+        lasting[0].wait()
+        for _ in range(3):
+            assert own.jobs.get(job_id).state == "running"
+    assert [event for event in told if "cannot be stored yet" in event] == told
+    assert len(told) == 1
+    assert own.jobs.add_import(upload=Sent(feed())).state == "running"
+    job = own.jobs.get(job_id)
+    assert (job.state, job.problem and job.problem.code) == ("failed", "worker-died")
+
+
+def test_a_worker_that_found_the_disk_full_says_so(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """It could not write how it ended: its exit code does, and what it said stands in the job."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(own.home.path / "jobs" / "x"))
+
+    job_id = own.jobs.add_build().job_id
+    with monkeypatch.context() as patched:
+        patched.setattr(job_files, "run", full)
+        patched.setattr("structlog.configure", lambda **_: None)
+        patched.setattr(job_files.os, "nice", lambda _: None)
+        patched.setattr(job_files, "limit_worker", lambda: None)
+        patched.setattr(job_files.signal, "signal", lambda *_: None)
+        assert job_files.main([str(own.home.path), job_id]) == job_files.NO_ROOM
+    said = capfd.readouterr().err.strip()
+    monkeypatch.setattr(worker_process.WorkerProcess, "poll", lambda _: job_files.NO_ROOM)
+    monkeypatch.setattr(worker_process.WorkerProcess, "finish", lambda _: ("", said))
+    job = own.jobs.get(job_id)
+    assert job.problem is not None
+    assert (job.state, job.problem.code) == ("failed", "disk-full")
+    assert "make room, first by catalens index gc" in job.problem.detail
+    assert str(own.home.path) not in job.problem.detail
+
+
+def test_a_full_disk_holds_up_no_cancelling(
+    own: Engine, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No mark can be made and no state be written: the process ends all the same, a job that waits
+    does not begin, and both are `cancelled` once there is room."""
+    first, second = (own.jobs.add_build().job_id for _ in range(2))
+    monkeypatch.setattr(runner, "_CANCEL_WITHIN_S", 0.2)
+    with full_disk(monkeypatch):
+        for job_id in (second, first):
+            assert own.jobs.cancel(job_id).state == "cancelling"
+        lasting[0].wait(10)
+        own.jobs.poll()
+    own.jobs.poll()
+    assert [own.jobs.get(job_id).state for job_id in (first, second)] == ["cancelled"] * 2
+    assert len(lasting) == 1
+
+
+def test_what_a_dead_service_left_is_failed_once_there_is_room(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full when this one began to lead."""
+    jobs = Jobs(own.home)
+    dead = jobs.add("build", {}).job_id
+    jobs.set(dead, state="running")
+    with full_disk(monkeypatch):
+        own.jobs.poll()
+    own.jobs.poll()
+    assert jobs.get(dead).problem.code == "interrupted"  # type: ignore[union-attr]
+
+
+def test_a_service_that_stops_on_a_full_disk_ends_all_it_runs(
+    own_home: Path, lasting: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job whose end cannot be written keeps no other process alive."""
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        engine.jobs.add_build()
+        engine.jobs.add_import(upload=Sent(feed()))
+        with full_disk(monkeypatch):
+            engine.jobs.close()
+        assert all(process.poll() is not None for process in lasting)
+        assert len(lasting) == 2
 
 
 def test_a_restart_fails_what_nobody_owns_any_more(own: Engine, lasting: list[Any]) -> None:
