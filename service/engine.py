@@ -10,7 +10,6 @@ from indexer.catalog.photo_store import PhotoStore
 from indexer.catalog.probe import CatalogProbe
 from indexer.catalog.store import open_catalog
 from indexer.core.home import Home
-from indexer.core.sqlite import is_read_only
 from indexer.core.timer import StageTimer
 from indexer.imaging.decode import ImageLimits
 from service.background.compaction import Compactor
@@ -214,8 +213,7 @@ class Engine:
         )
 
     def _make_background_parts(self, settings: Settings) -> None:
-        writable = not is_read_only(self.home.catalog_file)
-        leadership = Leadership(self.home, eligible=writable, log=self.log)
+        leadership = Leadership(self.home, self.catalog.database, log=self.log)
         self.folding = Compactor(
             self.home,
             self.snapshots,

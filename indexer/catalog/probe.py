@@ -7,7 +7,14 @@ from pathlib import Path
 
 from indexer.catalog.transaction import last_sequence
 from indexer.core.errors import ReplacedFileError, StorageError
-from indexer.core.sqlite import Connection, Database, DatabaseError, connect, read_meta
+from indexer.core.sqlite import (
+    Connection,
+    Database,
+    DatabaseError,
+    connect,
+    is_read_only,
+    read_meta,
+)
 from indexer.core.sqlite_failures import is_locked, is_overwritten, overwritten
 from indexer.core.sqlite_files import has_header
 
@@ -26,7 +33,8 @@ class CatalogProbe:
         """Raise ``ReplacedFileError`` where the catalog was moved, replaced, or overwritten in
         place, ``StorageError`` where it cannot be read. Until it is found sound again, nothing is
         read or written through ``database`` either: what open connections remember of the file fits
-        no more to what lies there."""
+        no more to what lies there. ``ReadOnlyError`` where it was opened on a read-only disk that
+        can be written by now."""
         if self._database.in_memory:
             return
         identity = self._database.identity
@@ -37,6 +45,8 @@ class CatalogProbe:
             identity.doubt(str(error))
             raise
         identity.doubt(None)
+        if self._database.read_only and not is_read_only(self._database.path):
+            self._database.require_writable()
 
     def _look(self, path: Path) -> None:
         known = self._sequence

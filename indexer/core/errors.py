@@ -311,7 +311,8 @@ class NotErasedError(CatalensError):
 
 
 class ReadOnlyError(UnavailableError):
-    """The home's disk or folder is read-only: questions are answered, nothing can be written."""
+    """The home's disk or folder is read-only: questions are answered, nothing can be written. A
+    service that started on one goes on so until you start the service again."""
 
     code = "read-only"
 

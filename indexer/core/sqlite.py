@@ -255,6 +255,7 @@ class Database:
         """
         with self._using, self.failures():
             self.identity.require()
+            self.require_writable()
             before = getattr(self._local, "connection", None)
             self._local.connection = self._common_connection()
             try:
@@ -274,6 +275,18 @@ class Database:
             raise self._in_use().no_text() from error
 
     # -- the file itself
+
+    def require_writable(self) -> None:
+        """Raise ``ReadOnlyError`` where it cannot be written; also where that came after it was
+        opened: its readers take it for a file that nobody changes."""
+        if not self.read_only or self.in_memory:
+            return
+        if is_read_only(self.path):
+            raise read_only_error(self.path)
+        raise ReadOnlyError(
+            f"{self.path} was read-only when it was opened and can be written now: start the "
+            "service again; until then it takes no writes, erases nothing and runs no jobs"
+        )
 
     def prepare(self, initialise: Callable[[Connection], None] | None = None) -> None:
         """Make the file where it is not made yet, in one transaction, and check it. Its folder must
@@ -374,8 +387,7 @@ class Database:
         """
         if self.in_memory:
             return
-        if self.read_only:
-            raise read_only_error(self.path)
+        self.require_writable()
         self.identity.require()
         # Threads of this process wait their turn; other processes wait for SQLite's lock.
         with self._using, self.failures():

@@ -239,6 +239,7 @@ class JobRunner:
         self, kind: JobKind, options: JobOptions, upload: Upload | None = None, name: str = "feed"
     ) -> Job:
         self.poll()
+        self._leadership.require_writable()
         found = jobs.entries(self._jobs, ("queued", "running"))
         there = sum(job.job_id not in self._ends for job in found)
         if there >= _MOST_WAITING:

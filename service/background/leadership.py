@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from indexer.core.errors import ReplacedFileError
 from indexer.core.file_owner import touch
 from indexer.core.home import Home
+from indexer.core.sqlite import Database
 from service.logging import make_log
 
 _RETRY_S = 1.0  # between attempts of a service that follows
@@ -21,14 +22,16 @@ class Leadership:
     """The lock of the home's leader, taken when it is first asked for and free.
 
     The system frees the lock of a process that dies, so another service of the home takes over
-    about a second later. ``eligible=False``, for a home that cannot be written: it never leads.
+    about a second later. A service that opened its catalog (``database``) on a read-only disk never
+    leads, also where that can be written later: it takes no writes either.
     """
 
-    def __init__(self, home: Home, *, eligible: bool = True, log: Any = None) -> None:
+    def __init__(self, home: Home, database: Database | None = None, *, log: Any = None) -> None:
         self._home = home
         self._path = home.path / "locks" / "leader.lock"
         self._lock = FileLock(self._path, thread_local=False)
-        self._eligible = eligible
+        self._database = database
+        self._eligible = database is None or not database.read_only
         self._log = log or make_log()
         self._file: os.stat_result | None = None  # that is locked
         self._reported: set[str] = set()
@@ -51,6 +54,11 @@ class Leadership:
             except (OSError, NotImplementedError, ReplacedFileError) as error:
                 self._report(error)
                 return False
+
+    def require_writable(self) -> None:
+        """Raise ``ReadOnlyError`` where this service takes no writes."""
+        if self._database is not None:
+            self._database.require_writable()
 
     def release(self) -> None:
         """Let another service lead; this one takes the lock no more."""

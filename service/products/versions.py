@@ -107,6 +107,7 @@ class IndexVersions:
         ``DamagedIndexError``, ``IndexMismatchError``."""
         timer = StageTimer()
         check_version_name(version)
+        self._catalog.database.require_writable()
         self._versions.activate(version)
         self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)
@@ -120,6 +121,7 @@ class IndexVersions:
         timer = StageTimer()
         if instead_of is not None:
             check_version_name(instead_of)
+        self._catalog.database.require_writable()
         version = self._versions.rollback(instead_of=instead_of)
         self._snapshots.follow()
         return Envelope.around(Activation(version), self._snapshots.current, timer)

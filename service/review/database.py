@@ -34,5 +34,8 @@ class ReviewDatabase:
         with self._opening:
             if self._opened is None:
                 self._opened = open_reviews(self._home, self._catalog)
-                self._opened.database.is_served = True
+                database, truth = self._opened.database, self._catalog.database
+                database.is_served = True
+                # Opened later, on a disk that can be written by now: all or nothing is.
+                database.read_only = database.read_only or truth.read_only
             return self._opened

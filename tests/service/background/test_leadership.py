@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from indexer.core.home import Home
+from indexer.core.sqlite import Database, Schema
 from service.background import leadership
 from service.background.leadership import Leadership
 from tests.service.state.test_snapshots import wait_for
@@ -40,9 +41,12 @@ def test_one_leads_and_another_follows(home: Home) -> None:
     two.release()
 
 
-def test_a_home_that_cannot_be_written_is_never_led(home: Home) -> None:
+def test_a_home_that_cannot_be_written_is_never_led(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is made in a read-only home."""
-    assert not Leadership(home, eligible=False).holds()
+    monkeypatch.setattr("indexer.core.sqlite.is_read_only", lambda _: True)
+    assert not Leadership(home, Database(home.catalog_file, Schema(0))).holds()
     assert not (home.path / "locks").exists()
 
 

@@ -16,17 +16,21 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from structlog.testing import CapturingLogger
 
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BusyError, CatalensError, ReplacedFileError
 from indexer.operations import jobs
+from service.app import create_app
 from service.background.refresh import SnapshotRefresh
 from service.engine import Engine
 from service.products.versions import IndexVersions
+from service.settings import Settings
 from tests.service.api.routes.test_products_batch import files
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import photo
 from tests.service.products.test_writer import base64_of, first
+from tests.service.state.test_snapshots import wait_for
 
 SHOT = photo("ring", "black", turn=35)
 BODY = {
@@ -205,6 +209,41 @@ def test_a_vector_that_cannot_be_kept_loses_no_write(
         assert first(web, SHOT)["product_id"] != "new"
     own.refresh()
     assert first(web, SHOT)["product_id"] == "new"
+
+
+def test_a_service_that_began_on_a_read_only_disk_takes_nothing_until_it_starts_again(
+    own_home: Path,
+) -> None:
+    """Its readers take the catalog for one that nobody changes. Where the disk can be written
+    later, no write is taken that would never be erased, no job that nobody would run; the answers,
+    the probe and the log say what to do, and questions are answered. A new start writes."""
+    log = CapturingLogger()
+    settings = Settings(home=own_home, poll_s=0.05)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("indexer.core.sqlite.is_read_only", lambda _: True)
+        patched.setattr("indexer.catalog.probe.is_read_only", lambda _: True)
+        engine = Engine(settings, log=log)
+        web = create_app(engine, settings).test_client()
+        assert web.get("/readyz").status_code == 200
+        assert_problem(web.delete("/v1/products/cross-red"), 503, "read-only")
+    with engine:
+        for answer in (
+            web.delete("/v1/products/cross-red"),
+            web.put("/v1/products/new", json=BODY),
+            web.post("/v1/indexes", json={}),
+            web.post("/v1/indexes/v000001:activate"),
+            web.get("/readyz"),
+        ):
+            problem = assert_problem(answer, 503, "read-only")
+            assert "start the service again" in problem["detail"]
+        assert first(web, SHOT)["product_id"]
+        assert engine.catalog.last_sequence() == 20
+        assert engine.jobs.list() == []
+        wait_for(lambda: any("start the service again" in repr(call.kwargs) for call in log.calls))
+    with Engine(settings, watch=False) as engine:
+        web = create_app(engine, settings).test_client()
+        assert web.delete("/v1/products/cross-red").status_code == 200
+        assert web.get("/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("is_moved", [True, False])
