@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from indexer.catalog.births import note_births
 from indexer.core.actor import WriteAction, current_action, doing
 from indexer.core.errors import UnknownActionError
-from indexer.core.sqlite import META_TABLE, Connection, Database, chunks, has_table, read_meta
+from indexer.core.home_clock import latest_time_text
+from indexer.core.sqlite import (
+    META_TABLE,
+    Connection,
+    Database,
+    chunks,
+    folder_of,
+    has_table,
+    read_meta,
+)
 
 # Beside the catalog's first tables; a release that does not know them leaves them alone, and what
 # it writes has no name.
@@ -115,7 +123,9 @@ def begin_action(sql: Connection, action: WriteAction) -> int:
     if row is not None:
         return int(row[0])
     query = "INSERT INTO actions (name, at, kind, actor, note, undoes) VALUES (?, ?, ?, ?, ?, ?)"
-    values = (action.name, _now(), action.kind, action.by, action.note, action.undoes)
+    # A clock that is behind would end what it replaced too early.
+    at = latest_time_text(folder_of(sql))
+    values = (action.name, at, action.kind, action.by, action.note, action.undoes)
     return int(sql.execute(query, values).lastrowid or 0)
 
 
@@ -265,7 +275,3 @@ def find_action(sql: Connection, name: str) -> StoredAction:
 
 def _last_expired(sql: Connection) -> int:
     return int(read_meta(sql, EXPIRED) or 0)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

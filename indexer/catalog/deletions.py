@@ -16,11 +16,13 @@ import orjson
 from indexer.catalog.product_rows import StoredContent, texts_in
 from indexer.core.atomic_files import seal_of
 from indexer.core.errors import BadHomeError, StaleVersionError
+from indexer.core.home_clock import latest_time
 from indexer.core.sqlite import (
     META_TABLE,
     Connection,
     Database,
     chunks,
+    folder_of,
     has_table,
     read_meta,
     write_meta,
@@ -118,7 +120,8 @@ def record_photos(sql: Connection, hashes: Iterable[str]) -> None:
     hashes = list(hashes)
     if hashes:
         salted = salted_digests(sql)
-        rows = [(salted.digest(content_hash), _end()) for content_hash in hashes]
+        end = _end(sql)
+        rows = [(salted.digest(content_hash), end) for content_hash in hashes]
         sql.executemany("INSERT OR REPLACE INTO erased_photos VALUES (?, ?)", rows)
         if has_table(sql, "given_photos"):
             # Erased once more, since somebody gave them.
@@ -132,6 +135,12 @@ class DeletionWriter:
     def __init__(self, connection: Connection) -> None:
         self._sql = connection
         self._salt: Salted | None = None
+        self._end: float | None = None
+
+    def _tombstone_end(self) -> float:
+        if self._end is None:
+            self._end = _end(self._sql)
+        return self._end
 
     def _salted(self) -> Salted:
         if self._salt is None:
@@ -159,7 +168,7 @@ class DeletionWriter:
         self._set_tombstone(self._salted().digest(product_id), external_version)
 
     def _set_tombstone(self, digest: bytes, external_version: int | None) -> None:
-        self._sql.execute(_SET_TOMBSTONE, (digest, external_version, _end()))
+        self._sql.execute(_SET_TOMBSTONE, (digest, external_version, self._tombstone_end()))
 
     def refuse_late(self, product_id: str, external_version: int | None) -> None:
         """Raise ``StaleVersionError`` for a write that is older than the deletion of its
@@ -235,7 +244,8 @@ class Deletions:
         with self._database.transaction() as sql:
             sql.execute(_GIVEN_TABLE)
             salted = salted_digests(sql)
-            rows = [(salted.digest(content_hash), class_id, _end()) for content_hash in hashes]
+            end = _end(sql)
+            rows = [(salted.digest(content_hash), class_id, end) for content_hash in hashes]
             sql.executemany("INSERT OR REPLACE INTO given_photos VALUES (?, ?, ?)", rows)
 
     def is_pending(self) -> bool:
@@ -283,8 +293,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _end() -> float:
-    return time.time() + TOMBSTONE_DAYS * _DAY_S
+def _end(sql: Connection) -> float:
+    return latest_time(folder_of(sql)) + TOMBSTONE_DAYS * _DAY_S
 
 
 def salted_digests(sql: Connection) -> Salted:

@@ -33,7 +33,7 @@ LISTED = 100
 @dataclass(frozen=True)
 class SkippedUndo:
     """A value that stays as it is, or a product ("" for its part). ``reason``: changed-since,
-    photo-erased, type-changed."""
+    photo-erased, type-changed; expired where what the product had is kept no longer."""
 
     product_id: str
     part: str
@@ -58,6 +58,8 @@ class UndoReport:
     erased: int = 0
     skipped: list[SkippedUndo] = field(default_factory=list)
     skipped_count: int = 0
+    # Of those skipped: products whose values came to their end while this ran.
+    expired: int = 0
     # Photos that no product has any more, for ``PhotoStore.collect``.
     orphaned: list[str] = field(default_factory=list, repr=False)
 
@@ -104,7 +106,10 @@ def undo_action(
             _restore_types(catalog, [kept for kept in types if kept.before != "string"], report)
         with catalog.writing(dry_run):
             sql = catalog.database.connection
-            if report.restored or report.removed or not report.skipped_count:
+            # What is not all taken back is not undone: whoever looks sees it.
+            if not report.expired and (
+                report.restored or report.removed or not report.skipped_count
+            ):
                 _mark_undone(sql, action, begin_action(sql, undo))
     if dry_run:
         report.orphaned.clear()
@@ -159,8 +164,13 @@ def _restore(
     kept = read_kept(sql, action.number, pids)
     later = changed_since(sql, action.number, pids)
     for pid, product_id in ids.items():
+        if pid not in kept:
+            # It was when the undo began: beyond the products that are kept in all.
+            report.skip(product_id, "", "expired")
+            report.expired += 1
+            continue
         parts = _restorable(
-            session.parts_of(pid), kept.get(pid, {}), later.get(pid, set()), product_id, report
+            session.parts_of(pid), kept[pid], later.get(pid, set()), product_id, report
         )
         refused = session.restore(pid, parts) if parts else []
         for part in refused:

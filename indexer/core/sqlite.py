@@ -133,6 +133,12 @@ def copy_file(path: Path, target: Path) -> None:
         database.copy_to(target)
 
 
+def folder_of(sql: Connection) -> Path:
+    """Where the file of a connection lies: the home of its database."""
+    query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+    return Path(sql.execute(query).fetchone()[0]).parent
+
+
 def has_table(sql: Connection, name: str) -> bool:
     """Whether the file has a table of this name."""
     return sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None

@@ -41,6 +41,7 @@ from indexer.core.disk_failures import disk_failure, is_disk_full
 from indexer.core.errors import BusyError, CatalensError, NoMemoryError, UnknownJobError
 from indexer.core.file_owner import touch
 from indexer.core.home import Home
+from indexer.core.home_clock import latest_time
 from indexer.core.parent_process import end_with_parent
 from indexer.core.process_limits import (
     is_out_of_memory,
@@ -65,8 +66,7 @@ _KNOWN, _KNOWN_BYTES = 4 * _KEPT, 16 << 20
 LISTED = 100  # left-out rows that a result names
 _EVERY_S = 0.1  # between two reports of progress
 _ID = re.compile(r"[0-9a-f]{32}")
-_JOB = "job.json"
-_PROGRESS = "progress.json"
+_JOB, _PROGRESS = "job.json", "progress.json"
 # Of a build whose version stands, or an undo that is made: such a job is not cancelled any more.
 _MADE = "made"
 # Of a job that ran while products were erased, which its report may name.
@@ -125,6 +125,7 @@ class Job:
     stage: str | None
     done: int
     total: int
+    number: int = 0  # above all before: by no clock
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], job_id: str) -> Job:
@@ -188,12 +189,12 @@ class Jobs:
                 if upload is not None:
                     (aside / UPLOAD).mkdir()
                     upload(aside / UPLOAD / name)
+                number = 1 + max((job.number for job in self.list()), default=0)
                 # After the upload, which may take longer than a job may stay without an owner.
                 named = {**options, "by": current_actor()}
-                job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN)
+                job = Job(job_id, kind, named, time.time(), **_NOT_BEGUN, number=number)
                 write_sealed_json(aside / _JOB, asdict(job), private=True)
-                # An upload may take minutes: what is acknowledged lies in the home.
-                self._home.require()
+                self._home.require()  # an upload may take minutes
                 publish_folder(aside, self.folder / job_id)
         except OSError as error:
             raise storage_failure(self.folder, error) from error
@@ -236,10 +237,9 @@ class Jobs:
         have ended, which are not read for it. Raises as ``Home.require``."""
         self._home.require()
         folders = self.folder.glob("[0-9a-f]*") if self.folder.is_dir() else ()
-        names = (
-            folder.name for folder in folders if ended or not self._ended.is_known(folder / _JOB)
-        )
-        return sorted(self.known(names), key=lambda job: (-job.created, job.job_id))
+        known = self._ended.is_known
+        names = (one.name for one in folders if ended or not known(one / _JOB))
+        return sorted(self.known(names), key=lambda job: (-job.number, -job.created, job.job_id))
 
     def known(self, job_ids: Iterable[str]) -> Iterator[Job]:
         """Those of ``job_ids`` that are remembered: an erasure forgets ended ones at any time."""
@@ -256,7 +256,7 @@ class Jobs:
         except (OSError, ValueError) as error:
             raise UnknownJobError(f"job {job_id} cannot be read: {_UNREADABLE}") from error
         if changes.get("state") in ENDED:
-            changes.setdefault("ended", time.time())
+            changes.setdefault("ended", latest_time(self._home))
             for brought in (UPLOAD, "unpacked"):
                 shutil.rmtree(folder / brought, ignore_errors=True)
         stored |= {name: _plain(value) for name, value in changes.items()}
@@ -290,8 +290,8 @@ class Jobs:
 
     def have_ended(self, before: float) -> bool:
         """Whether a job ended before that time (seconds since 1970)."""
-        ended = (job for job in self.list() if job.state in ENDED)
-        return any((job.ended or job.created) < before for job in ended)
+        ages = (job.ended or job.created for job in self.list() if job.state in ENDED)
+        return any(age < before for age in ages)
 
     def redact(self) -> None:
         """Take out of the reports of jobs what may name a product, such as rows of a feed; of those

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from indexer.catalog.deletions import Deletions
 from indexer.catalog.portions import pause_since
 from indexer.catalog.store import Catalog
 from indexer.catalog.undo_journal import ENDLESS_DAYS, expire, is_expiry_due
+from indexer.core.errors import BusyError
 from indexer.core.home import Home
 from indexer.core.home_clock import clock_fault, note_time
 from indexer.operations.damaged_jobs import remove_damaged_jobs
@@ -55,7 +57,7 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
     done.set_aside = end_set_aside(home)
     Deletions(catalog.database).end()
     if is_undo_due(catalog, terms):
-        done.undo = _expire_undo(catalog, terms.undo or ENDLESS_DAYS)
+        done.undo = _expire_undo(home, catalog, terms.undo or ENDLESS_DAYS)
     if not home.reviews_file.exists():
         return done
     with open_reviews(home) as reviews:
@@ -67,11 +69,13 @@ def end_terms(home: Home, catalog: Catalog, terms: RetentionTerms | None = None)
     return done
 
 
-def _expire_undo(catalog: Catalog, days: float) -> int:
-    """``expire`` in portions, between which others write."""
+def _expire_undo(home: Home, catalog: Catalog, days: float) -> int:
+    """``expire`` in portions, between which others write; not what an undo in work needs: the next
+    run tries again."""
     total = 0
     while True:
-        with catalog.database.transaction() as sql:
+        removed = 0
+        with suppress(BusyError), home.lock("decision"), catalog.database.transaction() as sql:
             began = time.monotonic()
             removed = expire(sql, days=days, portion=_PORTION)
         total += removed

@@ -104,9 +104,19 @@ def list_actions(
     for action in catalog.actions.actions(limit=limit, writes=writes):
         on_step()
         found.append(_listed(action, catalog.actions.counts(action.number), days))
-    found += _activations(home)
-    found += _decisions(home, limit)
-    return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
+    return _in_order(found, _activations(home)[::-1], _decisions(home, limit))[:limit]
+
+
+def _in_order(*logs: list[ListedAction]) -> list[ListedAction]:
+    """The actions of several logs, the newest first as in each: what a clock that was ahead noted
+    does not stand before what was done later."""
+    found: list[tuple[str, ListedAction]] = []
+    for actions in logs:
+        earliest = "~"
+        for action in actions:
+            earliest = min(earliest, action.at)
+            found.append((earliest, action))
+    return [action for _, action in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
 def undo(

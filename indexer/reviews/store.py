@@ -21,6 +21,7 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
+from indexer.core.home_clock import latest_time_text
 from indexer.core.sqlite import Database, chunks, has_table, read_meta
 from indexer.core.sqlite_files import has_log, is_made
 from indexer.reviews.body_hashes import hash_bodies
@@ -110,7 +111,7 @@ class Reviews:
             self._require_product(pid)
             cursor = connection.execute(
                 "INSERT INTO reviews (name, opened, state, pid) VALUES (?, ?, 'open', ?)",
-                (name, _now(), pid),
+                (name, self._now(), pid),
             )
             review_id = cursor.lastrowid
             connection.executemany(
@@ -384,9 +385,12 @@ class Reviews:
     def _append(self, kind: str, body: dict[str, Any], review_id: int | None) -> int:
         query = "INSERT INTO log (at, kind, review_id, body) VALUES (?, ?, ?, ?)"
         text, sql = dump_body(body), self.database.connection
-        entry = int(sql.execute(query, (_now(), kind, review_id, text)).lastrowid or 0)
+        entry = int(sql.execute(query, (self._now(), kind, review_id, text)).lastrowid or 0)
         hash_bodies(sql, [(entry, text)])
         return entry
+
+    def _now(self) -> str:
+        return latest_time_text(self.path.parent)
 
     def _require_product(self, pid: int | None) -> None:
         if self._lineage is not None:
@@ -486,7 +490,3 @@ def forget_photos(home: Home, hashes: Iterable[str]) -> int:
 def days_ago(days: float) -> str:
     """That time as the log has it: ISO 8601, UTC."""
     return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

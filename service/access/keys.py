@@ -28,6 +28,7 @@ from indexer.core.errors import (
     UnknownKeyError,
 )
 from indexer.core.home import Home
+from indexer.core.home_clock import latest_time
 from service.access.roles import Role
 
 # ``home.json`` says that the home has keys, so that a lost file is not taken for no keys at all,
@@ -166,7 +167,8 @@ class KeyFile:
             keys = self.read()
             key = _find(keys, name)
             text, secret = _make_secret()
-            now = secret.made
+            # As whoever answers requests tells which have ended.
+            now = latest_time(self._home)
             kept = [old for old in key.secrets if old.until is None or old.until > now]
             end = now + overlap_s
             ending = [

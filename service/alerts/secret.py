@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from indexer.core.atomic_files import prepared_file, sealed_lines, storage_failure
 from indexer.core.errors import BadHomeError, BusyError
 from indexer.core.home import SECRET_FILE, Home, read_secret
+from indexer.core.home_clock import latest_time
 
 # Receivers may go on with the secret before for this long.
 OVERLAP_S = 7 * 86_400
@@ -81,7 +81,7 @@ def rotating_secret(home: Home) -> Iterator[str]:
     before = _read(path).current if path.exists() else None
     lines = [secrets.token_hex(32)]
     if before is not None:
-        lines += [before, str(int(time.time() + OVERLAP_S))]
+        lines += [before, str(int(latest_time(home) + OVERLAP_S))]
     with _written(home, lines):
         yield lines[0]
 
@@ -121,7 +121,7 @@ def _read(path: Path) -> AlertSecret:
     """
     try:
         lines = read_secret(path)
-        before = lines[1] if len(lines) == 3 and int(lines[2]) > time.time() else None
+        before = lines[1] if len(lines) == 3 and int(lines[2]) > latest_time(path.parent) else None
         return AlertSecret(lines[0], before)
     except (OSError, ValueError) as error:
         raise BadHomeError(

@@ -58,9 +58,12 @@ def create(name: str, home: Path, role: Any, rate: float | None, as_json: bool) 
 def list_(home: Path, as_json: bool) -> None:
     """List the keys, those revoked too."""
     from indexer.core.home import Home
+    from indexer.core.home_clock import latest_time
     from service.access.keys import KeyFile
 
-    found = [_document(key) for key in KeyFile(Home(home)).read()]
+    opened = Home(home)
+    now = latest_time(opened)
+    found = [_document(key, now) for key in KeyFile(opened).read()]
     print_result({"keys": found}, as_json, _show_keys)
 
 
@@ -99,9 +102,11 @@ def rotate(name: str, home: Path, overlap: str | None, as_json: bool) -> None:
 def rate_(name: str, home: Path, rate: float | None, as_json: bool) -> None:
     """Change how often the key NAME may ask."""
     from indexer.core.home import Home
+    from indexer.core.home_clock import latest_time
     from service.access.keys import KeyFile
 
-    changed = _document(KeyFile(Home(home)).set_rate(name, rate))
+    opened = Home(home)
+    changed = _document(KeyFile(opened).set_rate(name, rate), latest_time(opened))
     often = "as often as the setting key_rate says" if rate is None else f"{rate:g} times a second"
     if rate is None and changed["role"] == "admin":
         often = "without a limit"
@@ -115,14 +120,15 @@ def rate_(name: str, home: Path, rate: float | None, as_json: bool) -> None:
 def revoke(name: str, home: Path, as_json: bool) -> None:
     """End the key NAME now."""
     from indexer.core.home import Home
+    from indexer.core.home_clock import latest_time
     from service.access.keys import KeyFile
 
-    ended = _document(KeyFile(Home(home)).revoke(name))
+    opened = Home(home)
+    ended = _document(KeyFile(opened).revoke(name), latest_time(opened))
     print_result(ended, as_json, lambda _: log(f"{name} may ask no longer"))
 
 
-def _document(key: AccessKey) -> dict[str, Any]:
-    now = time.time()
+def _document(key: AccessKey, now: float) -> dict[str, Any]:
     ends = [one.until for one in key.secrets if one.until is not None and one.until > now]
     return {
         "name": key.name,

@@ -4,6 +4,7 @@ in free text, and no byte of an id stays."""
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from indexer.catalog import deletions
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.catalog.records import NewPhoto, ProductInput
-from indexer.catalog.store import Catalog
+from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadHomeError, StaleVersionError, UnknownProductError
+from indexer.core.home import Home
+from indexer.core.home_clock import note_seen
 
 PHOTO = NewPhoto("a" * 64, "JPEG", 9, 9, 9, "forget", None)
 ID = "order-of-anna"
@@ -155,3 +158,20 @@ def test_a_lost_salt_is_not_made_anew(catalog: Catalog, damage: str) -> None:
     ):
         with pytest.raises(BadHomeError, match="lost the salt"):
             ask()
+
+
+def test_a_clock_that_is_behind_brings_no_end_nearer(tmp_path: Path) -> None:
+    """A tombstone and what an action replaced end by the latest time that the home has seen."""
+    home = Home.create(tmp_path / "home")
+    seen = time.time() + 40 * 86_400
+    note_seen(home, seen)
+    with open_catalog(home) as catalog:
+        put(catalog)
+        catalog.patch(ID, {"title": "x"})
+        catalog.delete(ID, external_version=5)
+        with catalog.database.read() as sql:
+            for table in ("tombstones", "erased_photos"):
+                (until,) = sql.execute(f"SELECT min(until) FROM {table}").fetchone()
+                assert until == seen + 30 * 86_400
+        times = [datetime.fromisoformat(one.at).timestamp() for one in catalog.actions.actions()]
+        assert min(times) == pytest.approx(seen, abs=0.01)

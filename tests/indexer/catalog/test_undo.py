@@ -321,3 +321,28 @@ def test_a_write_ends_only_some_of_what_is_too_much(
     states = [each.expired for each in catalog.actions.actions(limit=20)]
     assert states.index(True) >= 2
     assert states == sorted(states)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_ends_while_an_undo_runs_is_told(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """Products whose values are kept no longer are not taken for those that came back, and the
+    action is not undone."""
+    monkeypatch.setattr(undo, "_PORTION", 2)
+    names = [f"p{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        put(catalog, product(name, (number,)))
+    action = bulk(catalog, *(Patch(name, {"title": "x"}) for name in names))
+
+    def end(done: int, _: int) -> None:
+        if done == 2:
+            with catalog.database.transaction() as sql:
+                sql.execute("DELETE FROM kept WHERE pid > 3")
+
+    report = undo_action(catalog, action, dry_run=dry_run, progress=end)
+    assert (report.restored, report.skipped_count) == (3, 3)
+    assert {(one.product_id, one.reason) for one in report.skipped} == {
+        (name, "expired") for name in names[3:]
+    }
+    assert catalog.actions.get(action).undone is None

@@ -15,11 +15,13 @@ from safetensors import SafetensorError
 from indexer.core import atomic_files
 from indexer.core.errors import UnknownJobError
 from indexer.core.home import Home
+from indexer.core.home_clock import note_seen
 from indexer.operations import jobs as job_files
 from indexer.operations.damaged_jobs import remove_damaged_jobs
 from indexer.operations.jobs import OWNER_LOCK, JobProblem, Jobs
 from indexer.operations.repair import repair_home
 from indexer.operations.verification import verify_home
+from tests.set_clock import SetClock
 
 
 def test_a_job_is_on_disk_before_it_is_told(
@@ -217,3 +219,26 @@ def test_jobs_that_ended_are_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert set(read) == {ids[2]}
     Jobs(Home(tmp_path / "home")).redact()
     assert jobs.get(ids[0]).result == {"skipped": []}
+
+
+def test_no_clock_says_which_job_is_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs of a clock that was ahead are not kept instead of those that came after them; one that
+    ends while the clock is behind ends at the latest time that the home has seen."""
+    home = Home.create(tmp_path / "home")
+    jobs = Jobs(home)
+    clock = SetClock(2_000_000_000.0)
+    monkeypatch.setattr(job_files, "time", clock)
+    ids = []
+    for _ in range(2):
+        for _ in range(2):
+            job = jobs.add("build", {})
+            ids.append(jobs.set(job.job_id, state="done").job_id)
+        clock.now -= 5 * 86_400
+    assert [job.job_id for job in jobs.list()] == ids[::-1]
+    assert jobs.forget(keep=2) == 2
+    assert [job.job_id for job in jobs.list()] == ids[:1:-1]
+    note_seen(home, 3_000_000_000.0)
+    job = jobs.add("build", {})
+    assert jobs.set(job.job_id, state="done").ended == 3_000_000_000.0

@@ -211,8 +211,22 @@ def test_what_was_kept_ends_with_its_term(
     with own.catalog.database.transaction() as sql:
         sql.execute("UPDATE actions SET at = '2020-01-01T00:00:00.000+00:00'")
     assert is_due(own.home, own.catalog, RetentionTerms())
+    with own.home.lock("decision"):  # an undo is in work, and needs it
+        assert end_terms(own.home, own.catalog).undo == 0
     assert (end_terms(own.home, own.catalog).undo, len(pauses)) == (2, 2)
     assert list_actions(own.home, own.catalog)[0].state == "expired"
+
+
+def test_a_list_is_in_order_whatever_a_clock_noted(own: Engine) -> None:  # noqa: F811
+    """What was done while the clock was ahead does not stand before what was done since."""
+    for title in "xyz":
+        own.catalog.patch("ring-blue", {"title": title})
+    last = own.catalog.actions.actions(limit=3)
+    with own.catalog.database.transaction() as sql:
+        query = "UPDATE actions SET at = '2999-01-01T00:00:00.000+00:00' WHERE name = ?"
+        sql.execute(query, (last[1].name,))
+    names = [action.name for action in list_actions(own.home, own.catalog, limit=3)]
+    assert names == [action.name for action in last]
 
 
 def test_a_clock_that_jumped_ends_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from indexer.core.errors import (
     UnknownReviewError,
 )
 from indexer.core.home import Home
+from indexer.core.home_clock import note_seen
 from indexer.core.progress import no_progress
 from indexer.core.sqlite import IntegrityError, connect
 from indexer.feeds.importer import import_feed
@@ -81,6 +83,19 @@ def test_what_was_decided_is_answered(home: Home, monkeypatch: pytest.MonkeyPatc
         assert inside == [True, True]
 
 
+def test_a_clock_that_is_behind_ends_no_review_early(home: Home) -> None:
+    """Its photos are kept from the latest time that the home has seen."""
+    seen = datetime.now(UTC).timestamp() + 40 * 86_400
+    note_seen(home, seen)
+    with open_reviews(home) as reviews:
+        name = reviews.open_review(body(), [Preview("a" * 64, b"jpeg")])
+        reviews.decide(name, "reject", reason="a fake")
+        with reviews.database.read() as sql:
+            rows = sql.execute("SELECT at FROM log UNION SELECT opened FROM reviews").fetchall()
+    times = [datetime.fromisoformat(at).timestamp() for (at,) in rows]
+    assert times == [pytest.approx(seen, abs=0.01)] * len(times)
+
+
 def test_a_decision_is_taken_back_for_thirty_days(home: Home) -> None:
     """The review waits again with its photos, the log has both; decided anew it is as ever. An open
     one and an old decision are refused."""
@@ -107,7 +122,7 @@ def test_a_decision_is_taken_back_for_thirty_days(home: Home) -> None:
             ]  # fmt: skip
         old = reviews.open_review(body(), [])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "_now", lambda: "2020-01-01T00:00:00.000+00:00")
+            patch.setattr(store, "latest_time_text", lambda _: "2020-01-01T00:00:00.000+00:00")
             reviews.decide(old, "approve", reason="")
         with pytest.raises(NotUndoableError, match="for 30 days"):
             reviews.reopen(old)

@@ -12,6 +12,7 @@ import pytest
 from indexer.core.atomic_files import write_json
 from indexer.core.errors import BadHomeError, BadRequestError, KeyExistsError, UnknownKeyError
 from indexer.core.home import Home
+from indexer.core.home_clock import note_seen
 from service.access.keys import KeyFile, hash_key
 
 
@@ -170,3 +171,14 @@ def test_marks_of_others_stay_beside_the_first_key(home: Home) -> None:
     assert made.result().name == "jane"
     assert home.has_mark("reviews")
     assert home.has_mark("keys")
+
+
+def test_an_overlap_is_counted_by_the_time_that_the_service_tells(home: Home) -> None:
+    """Where the clock is behind, the secret before is taken as long as was asked for."""
+    seen = time.time() + 40 * 86_400
+    note_seen(home, seen)
+    keys = KeyFile(home)
+    keys.create("jane", "admin")
+    keys.rotate("jane", overlap_s=3600)
+    (key,) = keys.read()
+    assert [one.until for one in key.secrets] == [seen + 3600, None]

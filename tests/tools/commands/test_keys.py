@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from indexer.core.home import Home
+from indexer.core.home_clock import note_seen
 from service.access.keys import KeyFile
-from service.alerts.secret import load_secret
+from service.alerts.secret import load_secret, rotate_secret
 from tools import cli
 
 
@@ -57,3 +59,18 @@ def test_the_list_shows_until_when_an_old_secret_is_taken(
     jane, joe = capsys.readouterr().out.splitlines()[1:]
     assert "in use, the secret before too, until 20" in jane
     assert joe.endswith("in use")
+
+
+def test_the_list_tells_the_time_as_the_service_does(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the clock went back, a secret that ended is not said to be taken."""
+    KeyFile(home).create("jane", "admin")
+    KeyFile(home).rotate("jane", overlap_s=3600.0)
+    note_seen(home, time.time() + 7200)
+    assert cli.run(["keys", "list", "--home", str(home.path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("in use")
+    load_secret(home)
+    rotate_secret(home)
+    note_seen(home, time.time() + 8 * 86_400)
+    assert load_secret(home).before is None
