@@ -38,9 +38,10 @@ class Versions(Activations):
     """The index versions of one home. Holds no open file; cheap to make."""
 
     def names(self) -> Names:
-        """Published versions, oldest first, sound or not."""
+        """Published versions, oldest first, sound or not. Raises as ``Home.require``: those of a
+        home that took the place of this one are not its own."""
+        self.home.require()
         if not self.folder.is_dir():
-            self.home.require()
             return []
         found = [
             path.name for path in self.folder.iterdir() if version_number(path.name) is not None
@@ -60,7 +61,9 @@ class Versions(Activations):
                 log.warning("index version left out", version=name, reason=str(error))
 
     def manifest(self, version: str) -> Manifest:
-        """Raises ``UnknownVersionError``, ``DamagedIndexError``, ``NewerFormatError``."""
+        """Raises ``UnknownVersionError``, ``DamagedIndexError``, ``NewerFormatError``, and as
+        ``Home.require``."""
+        self.home.require()
         if version_number(version) is None or not (self.folder / version).is_dir():
             have = ", ".join(self.names()) or "none"
             raise UnknownVersionError(f"no index version {version!r}; there are: {have}")

@@ -69,7 +69,7 @@ from indexer.operations.made_backups import mark_folder, note_backup
 
 # Work under way, locks; photos, and thumbnails that stand for one, are by the catalog. Of jobs
 # what they say of themselves: their uploads may be large, and end with them. When the home was in
-# use last: of a restored one that is no sign of a clock that jumped.
+# use last: a restored one has seen the time of its backup.
 _NOT_COPIED = frozenset({"jobs", "locks", "thumbnails", PHOTOS, CLOCK_FILE})
 _JOBS = "jobs/[0-9a-f]*/job.json"
 # Folders whose files are never changed, only replaced: another name for one is a copy of it.

@@ -40,13 +40,15 @@ class KeyRing:
     """Keys by their hash. Safe to call from many threads.
 
     A file that cannot be read any more changes nothing: the keys that were read last stay, the log
-    says so, and it is read again after a pause, also where nothing changed: rights may have. Once a
-    key was needed, one is needed until the process ends.
+    says so, and it is read again after a pause, also where nothing changed: rights may have. No
+    keys are read of another home that took the place of this one. Once a key was needed, one is
+    needed until the process ends.
     """
 
     def __init__(self, settings: Settings, home: Home, log: Any) -> None:
         """Raises ``BadSettingsError`` or ``BadHomeError`` where keys cannot be read."""
         self._file = settings.api_key_file
+        self._home = home
         self._home_keys = KeyFile(home)
         self._log = log
         self._lock = threading.Lock()
@@ -102,11 +104,14 @@ class KeyRing:
                     self._keep(error)
             if again or stamps[1] != before[1]:
                 try:
+                    self._home.require()
                     keys = self._home_keys.read()
+                    # Also not where it took the place while they were read.
+                    self._home.require()
                     self._from_home = _by_hash(keys)
                     self._needed = self._needed or bool(keys)
                     self._log.info("keys read", file=str(self._home_keys.path), keys=len(keys))
-                except CatalensError as error:
+                except (CatalensError, OSError) as error:
                     # Whatever hinders it: a change of keys that was not read is read again.
                     self._keep(error)
 

@@ -23,6 +23,7 @@ from indexer.core.errors import (
     DamagedIndexError,
     IndexMismatchError,
     NewerFormatError,
+    ReplacedFileError,
     UnknownModelError,
     UnknownVersionError,
 )
@@ -491,3 +492,17 @@ def test_read_manifest_names_the_folder(tmp_path: Path) -> None:
         (folder / "manifest.json").write_text(text)
         with pytest.raises(DamagedIndexError, match=r"v000001.*manifest\.json"):
             read_manifest(folder)
+
+
+def test_versions_of_a_home_in_the_place_of_this_one_are_not_read(
+    home: Home, tmp_path: Path
+) -> None:
+    """Neither listed nor opened: who put it there is unknown."""
+    versions = Versions(home)
+    other = Home.create(tmp_path / "other")
+    (other.indexes / "v000001").mkdir(parents=True)
+    home.path.rename(tmp_path / "aside")
+    other.path.rename(home.path)
+    for look in (versions.names, versions.list, lambda: versions.open("v000001")):
+        with pytest.raises(ReplacedFileError):
+            look()

@@ -201,3 +201,23 @@ def test_a_clock_that_goes_back_revives_no_secret(
     for later in (ring, ring_of(home)):
         assert later.find(old) is None
         assert later.find(new) is not None
+
+
+def test_keys_of_a_home_that_took_the_place_of_the_served_one_are_not_taken(
+    home: Home, tmp_path: Path
+) -> None:
+    """Whoever made them has no right here; once the home is back its keys are followed again."""
+    own = KeyFile(home).create("jane", "admin").key
+    ring = ring_of(home)
+    other = Home.create(tmp_path / "other")
+    foreign = KeyFile(other).create("evil", "admin").key
+    aside = home.path.with_name("aside")
+    home.path.rename(aside)
+    other.path.rename(home.path)
+    assert ring.find(foreign) is None
+    assert ring.find(own) is not None
+    home.path.rename(other.path)
+    aside.rename(home.path)
+    later = KeyFile(home).create("joe", "search").key
+    assert ring.find(later) is not None
+    assert ring.find(foreign) is None
