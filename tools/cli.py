@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import keyword
 import os
 import pkgutil
@@ -15,6 +14,8 @@ import click
 import structlog
 
 from indexer.core.actor import acting, login_name
+from indexer.core.atomic_files import MAKE_ROOM
+from indexer.core.disk_failures import is_disk_full
 from indexer.core.errors import CatalensError
 from tools import commands
 from tools.options import require_utf8
@@ -149,6 +150,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _failed(_os_reason(error))
     except Exception as error:
+        if is_disk_full(error):  # by the words of a library
+            return _failed(f"{error}: {MAKE_ROOM}")
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _failed(f"unexpected failure, {reason} (CATALENS_DEBUG=1 shows where)")
 
@@ -162,8 +165,8 @@ def _failed(reason: str, code: int = 1) -> int:
 
 def _os_reason(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"no space left on the disk{where}"
+    if is_disk_full(error):
+        return f"no space left on the disk{where}: {MAKE_ROOM}"
     return f"{error.strerror or error}{where}"
 
 

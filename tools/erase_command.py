@@ -98,7 +98,8 @@ def erase(
                 continue
             if ticket is not None:
                 make_folder(ticket.parent)
-                write_json(ticket, make_ticket(opened, catalog, product_id))
+                # It holds what the erasure takes away.
+                write_json(ticket, make_ticket(opened, catalog, product_id), private=True)
             orphaned = catalog.delete(product_id).orphaned
             forget_photos(opened, PhotoStore(opened).collect(catalog, orphaned))
     with stages() as callback:

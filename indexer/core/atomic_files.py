@@ -25,6 +25,7 @@ if sys.platform != "win32":
 _CHUNK = 1 << 20
 # Before the checksum of the lines above it.
 _LINE_SEAL = "sha256:"
+MAKE_ROOM = "make room, first by catalens index gc"
 # Of folders that hold a whole home: nobody but their owner may look into them.
 PRIVATE_MODE = 0o700
 
@@ -61,8 +62,9 @@ def storage_failure(path: Path, error: OSError) -> CatalensError:
     ``StorageError`` that names it."""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return read_only_failure(path)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return (DiskFullError if full else StorageError)(f"{path}: {error.strerror or error}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"{path}: no space left on the disk: {MAKE_ROOM}")
+    return StorageError(f"{path}: {error.strerror or error}")
 
 
 def has_room(folder: Path, size: int) -> bool:
@@ -153,8 +155,10 @@ def written_aside(path: Path, *, flush: bool = True, private: bool = False) -> I
         _claim(handle)
         yield aside
         replace_file(aside, path, flush=flush)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write that finds no room names no file
         raise
     finally:
         os.close(handle)

@@ -6,10 +6,9 @@ import errno
 import re
 from pathlib import Path
 
-from indexer.core.atomic_files import storage_failure
+from indexer.core.atomic_files import MAKE_ROOM, storage_failure
 from indexer.core.errors import CatalensError, DiskFullError, ReadOnlyError
 
-MAKE_ROOM = "make room, first by catalens index gc"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Libraries in Rust and C++ raise kinds of their own that quote the system; numpy's OSError has no
 # number: it counts what was written.

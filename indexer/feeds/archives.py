@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from indexer.core.atomic_files import make_folder, storage_failure
-from indexer.core.disk_failures import MAKE_ROOM
+from indexer.core.atomic_files import MAKE_ROOM, make_folder, storage_failure
 from indexer.core.errors import BadDataError, DiskFullError
 from indexer.core.progress import OnProgress
 from indexer.core.regular_files import held_bytes

@@ -41,6 +41,8 @@ _CHUNK_BYTES = 64 * 2**20  # of decoded photos, from which fewer are embedded at
 _STEP = 1000
 # Between two tries of an activated pair that could not be opened.
 _AGAIN_S, _LONGEST_S = 1.0, 300.0
+# How often a start opens what is active, where that changes meanwhile.
+_START_TRIES = 5
 # How long a request waits while another version is opened.
 _OPENING_S = 2.0
 
@@ -91,12 +93,22 @@ class SnapshotManager:
         self._opening = threading.Lock()  # one version at a time: each reads a model and an index
 
     def start(self) -> None:
-        """Open the active pair, if there is one; raises what is wrong with it."""
+        """Open the active pair, if there is one; raises what is wrong with it.
+
+        Where another one was activated meanwhile, the first may be gone: then that is opened.
+        """
         with self._refreshing:
-            self._stamp = file_stamp(self._home.current_file)
-            active = self._home.active()
-            if active is not None:
-                self._switch(self._open(active))
+            for left in reversed(range(_START_TRIES)):
+                self._stamp = file_stamp(self._home.current_file)
+                active = self._home.active()
+                if active is None:
+                    return
+                try:
+                    self._switch(self._open(active))
+                    return
+                except (CatalensError, OSError):
+                    if not left or self._home.active() == active:
+                        raise
 
     def refresh(self) -> None:
         """Pick up all that is new now, with the photos that wait to be embedded, and those that

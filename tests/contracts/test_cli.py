@@ -257,7 +257,13 @@ def test_doctor_reports(tmp_path: Path) -> None:
         (
             OSError(errno.ENOSPC, "No space left on device", "/tmp/x"),
             1,
-            "catalens: no space left on the disk: /tmp/x\n",
+            "catalens: no space left on the disk: /tmp/x: make room, first by catalens index gc\n",
+        ),
+        (
+            ValueError("I/O error: No space left on device (os error 28)"),
+            1,
+            "catalens: I/O error: No space left on device (os error 28): make room, first by "
+            "catalens index gc\n",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/root"),

@@ -17,9 +17,10 @@ from tools.settings_reference import settings_file
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+UNITS = ("catalens.service", "catalens-backup.service", "catalens-backup.timer")
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "catalens.service"])
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", *UNITS])
 def test_what_never_ran_says_so_in_its_first_line(name: str) -> None:
     """Nobody takes a recipe for tried that was not."""
     first = (DEPLOY / name).read_text().splitlines()[0].lower()
@@ -31,7 +32,7 @@ def test_variables_of_the_container_are_settings() -> None:
     """A variable that is no setting would end the start."""
     known = {setting.variable for setting in describe_settings(Settings).values()}
     known |= {"CATALENS_CACHE"}
-    for name in ("Dockerfile", "compose.yaml", "catalens.service"):
+    for name in ("Dockerfile", "compose.yaml", *UNITS[:2]):
         found = set(re.findall(r"\bCATALENS_[A-Z_]+", (DEPLOY / name).read_text()))
         assert found
         assert found <= known, name
@@ -55,14 +56,37 @@ def test_the_container_runs_as_nobody_with_a_read_only_root() -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["ports"] == ["127.0.0.1:8000:8000"]
-    assert "/readyz" in service["healthcheck"]["test"][-1]
     drain = Settings.model_fields["drain_s"].default
     assert int(service["stop_grace_period"].rstrip("s")) > drain
     recipe = (DEPLOY / "Dockerfile").read_text()
+    # Whatever restarts the unhealthy must not end a service that only is not ready.
+    for asked in (service["healthcheck"]["test"][-1], recipe.partition("HEALTHCHECK")[2]):
+        assert "/livez" in asked
+        assert "/readyz" not in asked
     assert "USER catalens" in recipe.partition("ENTRYPOINT")[0]
     assert "uid 10001" in recipe
     unit = (DEPLOY / "catalens.service").read_text()
     assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > drain
+
+
+def test_the_image_takes_the_torch_that_the_package_asks_for() -> None:
+    """Another one would be replaced by PyPI's, with its seven gigabytes for the GPU."""
+    recipe = (DEPLOY / "Dockerfile").read_text()
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = [name for name in wanted if re.match(r"torch(vision)?[<>=]", name)]
+    assert len(bounds) == 2
+    assert [bound for bound in bounds if f"'{bound}'" not in recipe] == []
+
+
+def test_an_image_is_built_from_the_code_alone() -> None:
+    """Homes, backups, feeds and the checkout's environment stay out of the builder's hands; all
+    that is copied is let in."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    taken = [line[1:] for line in lines if line.startswith("!")]
+    recipe = (DEPLOY / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", recipe, re.M)
+    assert sorted(taken) == sorted(" ".join(copied).split())
 
 
 def test_each_alert_has_its_line_in_the_runbook() -> None:
@@ -85,14 +109,41 @@ def test_what_the_runbook_looks_for_in_the_log_is_logged() -> None:
     assert [field for field in sorted(fields) if f"{field}=" not in code] == []
 
 
+def test_a_home_that_cannot_be_served_ends_the_tries() -> None:
+    """So often within that time as a start every few seconds comes to."""
+    unit = (DEPLOY / "catalens.service").read_text()
+    numbers = {
+        name: int(re.findall(rf"(?m)^{name}=(\d+)", unit)[0])
+        for name in ("StartLimitIntervalSec", "StartLimitBurst", "RestartSec")
+    }
+    # The interval is in minutes. A start that fails may take half a minute.
+    slowest = numbers["StartLimitBurst"] * (numbers["RestartSec"] + 30)
+    assert slowest <= numbers["StartLimitIntervalSec"] * 60
+
+
+def test_the_nightly_backup_is_the_one_of_the_guide() -> None:
+    """The same command as by hand, into the same folder, of the same home."""
+    told = (ROOT / "docs/guides/deploy.md").read_text()
+    unit = (DEPLOY / "catalens-backup.service").read_text()
+    (command,) = re.findall(r"(?m)^ExecStart=\S+/catalens (.+)$", unit)
+    assert f"as_catalens {command}\n" in told
+    assert "CATALENS_HOME=/var/lib/catalens CATALENS_CACHE=/var/cache/catalens" in unit
+    for name in UNITS[1:]:
+        assert name in told
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
-def test_the_unit_is_valid_and_hardened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNITS[:2])
+def test_the_unit_is_valid_and_hardened(name: str, tmp_path: Path) -> None:
     """``systemd-analyze verify`` finds nothing, ``security`` an exposure of at most 3 of 10."""
-    unit = tmp_path / "catalens.service"
-    text = (DEPLOY / "catalens.service").read_text()
-    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", text))
+    for other in UNITS:
+        text = (DEPLOY / other).read_text()
+        text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", text)
+        (tmp_path / other).write_text(text)
+    unit = tmp_path / name
+    timers = [tmp_path / other for other in UNITS if other == f"{unit.stem}.timer"]
     checked = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", unit, *timers], capture_output=True, text=True, timeout=60
     )
     assert (checked.returncode, checked.stderr) == (0, "")
     judged = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,13 @@ def test_an_id_that_a_feed_of_prices_brought_back_is_erased_again(
     copy.write_text(prices.read_text())
     assert cli.run(["index", "erase", *place]) == 0
     assert copy.exists(), "without an id and a deletion there is nothing to look for"
+
+
+def test_a_ticket_is_its_owner_s_alone(home: Home, tmp_path: Path) -> None:
+    """It holds the id, paths, hashes and vectors that are erased."""
+    ticket = tmp_path / "tickets" / "ticket.json"
+    assert cli.run(["index", "erase", "p0", "--home", str(home.path), "--ticket", str(ticket)]) == 0
+    assert stat.S_IMODE(ticket.stat().st_mode) == 0o600
 
 
 def test_a_ticket_of_a_deleted_product_is_refused(

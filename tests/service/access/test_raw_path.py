@@ -90,7 +90,10 @@ def proxied(own: Engine, tmp_path: Path) -> Iterator[int]:
     guide = (ROOT / "docs/guides/reverse-proxy.md").read_text(encoding="utf-8")
     found = re.search(r"```nginx\n(.*?)```", guide, flags=re.DOTALL)
     assert found is not None
-    block = found[1].replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
+    assert "ssl_certificate " in found[1]
+    assert "ssl_certificate_key " in found[1]
+    block = re.sub(r"(?m)^ *ssl_certificate.*\n", "", found[1])
+    block = block.replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
     block = block.replace("127.0.0.1:8000", f"127.0.0.1:{server.effective_port}")
     user = "user root;" if os.geteuid() == 0 else ""
     (tmp_path / "nginx.conf").write_text(CONFIG.format(folder=tmp_path, server=block, user=user))

@@ -10,13 +10,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from indexer.catalog.store import open_catalog
-from indexer.core.atomic_files import write_json
-from indexer.core.errors import DamagedIndexError, IndexMismatchError, UnknownVersionError
+from indexer.core.atomic_files import remove_folder, write_json
+from indexer.core.errors import (
+    CatalensError,
+    DamagedIndexError,
+    IndexMismatchError,
+    UnknownVersionError,
+)
 from indexer.core.home import Active, Home
 from indexer.index.version import Versions
 from indexer.index_build.pipeline import build_index
@@ -25,6 +31,7 @@ from service.app import create_app
 from service.engine import Engine, Query
 from service.products.writer import Draft
 from service.settings import Settings
+from service.state.snapshots import SnapshotManager
 from tests.service.api.routes.test_queries import assert_problem
 from tests.service.conftest import photo
 
@@ -34,6 +41,32 @@ def wait_for(true: Callable[[], bool], seconds: float = 40.0) -> None:
     while not true():
         assert time.monotonic() < until, "did not happen"
         time.sleep(0.02)
+
+
+def test_a_start_opens_what_was_activated_meanwhile(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that it read as active is gone before it is open: another one serves, which it
+    opens; a version that is damaged and still active ends the start as before."""
+    home = Home(own_home)
+    build_index(home, bundle=resolve(home, None))
+    real, tried = SnapshotManager._open, []
+
+    def opened(self: SnapshotManager, active: Active) -> Any:
+        tried.append(active.index_version)
+        if len(tried) == 1:
+            Versions(home).activate("v000002")
+            remove_folder(home.indexes / "v000001")
+        return real(self, active)
+
+    monkeypatch.setattr(SnapshotManager, "_open", opened)
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        assert engine.ready().index_version == "v000002"
+    assert tried == ["v000001", "v000002"]
+    remove_folder(home.indexes / "v000002")
+    with pytest.raises(CatalensError):
+        Engine(Settings(home=own_home), watch=False)
+    assert tried[2:] == ["v000002"]
 
 
 def test_a_new_version_is_picked_up_without_a_restart(own_home: Path) -> None:
