@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from indexer.core.errors import (
     DiskFullError,
     NewerFormatError,
 )
-from indexer.core.home import Home, close_folder, require_no_backups
+from indexer.core.home import BACKUP_LIST, Home, close_folder, require_no_backups
 from indexer.core.home_clock import note_seen
 from indexer.core.progress import OnStage, no_progress
 from indexer.core.sqlite import Connection, Database, Schema, opened
@@ -114,7 +115,8 @@ def restore(
         remove_asides(place)
         with folder_aside(place, PRIVATE_MODE) as aside:
             done = _Restore(backup, made, aside, progress)
-            done.copy(partial=partial)
+            with _told_if_deleted(backup):
+                done.copy(partial=partial)
             report = _examined(aside, backup, made, done.left_out)
             if place != final:
                 _check_place(final)
@@ -128,6 +130,24 @@ def restore(
         raise storage_failure(Path(error.filename or path), error) from error
     report.home = path
     return report
+
+
+@contextmanager
+def _told_if_deleted(backup: Path) -> Iterator[None]:
+    """Raise ``BadBackupError`` where the backup was deleted in the block, as by ``backup --keep``:
+    what is missing then is not damaged, and no reason to restore the others."""
+    failure: CatalensError | None = None
+    try:
+        yield
+    except CatalensError as error:
+        failure = error
+    if not (backup / BACKUP_LIST).exists():
+        raise BadBackupError(
+            f"{backup} was deleted while it was restored: restore another one, and make no backup "
+            "with --keep meanwhile"
+        ) from failure
+    if failure is not None:
+        raise failure
 
 
 def _place_of(path: Path) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -287,3 +288,18 @@ def test_a_link_that_cannot_be_filled_is_refused_before_the_copy(
     with pytest.raises(BadHomeError, match=r"where nothing is|is there already|in the backup"):
         restore(backup, tmp_path / "link")
     assert not (tmp_path / "disk").exists()
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_backup_that_is_deleted_meanwhile_is_not_called_damaged(
+    backup: Path, tmp_path: Path, partial: bool
+) -> None:
+    """As by ``backup --keep`` beside it: no home stands, and none without the photos either."""
+
+    def delete(stage: str, done: int, _: int) -> None:
+        if backup.exists() and (stage == "photos" or (not partial and done)):
+            shutil.rmtree(backup)
+
+    with pytest.raises(BadBackupError, match="was deleted while it was restored"):
+        restore(backup, tmp_path / "new", partial=partial, progress=delete)
+    assert not (tmp_path / "new").exists()
