@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import orjson
 
-from indexer.catalog.product_rows import StoredContent, texts_in
+from indexer.catalog.product_rows import ROW_COLUMNS, StoredContent, StoredRow, texts_in
+from indexer.catalog.undo_journal import kept_texts
 from indexer.core.atomic_files import seal_of
 from indexer.core.errors import BadHomeError, StaleVersionError
 from indexer.core.home_clock import latest_time
@@ -151,14 +152,13 @@ class DeletionWriter:
         self,
         pid: int,
         product_id: str,
-        content: StoredContent,
-        tags: Iterable[str],
+        texts: Iterable[str],
         external_version: int | None,
     ) -> None:
-        """Record a deleted product and set its tombstone."""
+        """Record a deleted product, with the texts that it has and had, and set its tombstone."""
         salted = self._salted()
         marks = [salted.mark("id", product_id)]
-        marks += [salted.mark("text", text) for text in _texts_of(content, tags)]
+        marks += [salted.mark("text", text) for text in texts if text]
         values = (pid, orjson.dumps([tuple(mark) for mark in marks]).decode())
         self._sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", values)
         self._set_tombstone(bytes.fromhex(marks[0].digest), external_version)
@@ -338,7 +338,20 @@ def _lost_salt() -> BadHomeError:
     )
 
 
-def _texts_of(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:
+def erasable_texts(sql: Connection, pid: int) -> list[str]:
+    """The texts that an erasure of a product looks for elsewhere: those that it has, and those that
+    it had as far as they are kept."""
+    query = f"SELECT {ROW_COLUMNS} FROM products WHERE pid = ?"
+    row = sql.execute(query, (pid,)).fetchone()
+    if row is None:
+        return []
+    content = StoredRow.of(row).content
+    tags = [row[0] for row in sql.execute("SELECT tag FROM tags WHERE pid = ?", (pid,))]
+    found = dict.fromkeys([*product_texts(content, tags), *kept_texts(sql, pid)])
+    return list(filter(None, found))
+
+
+def product_texts(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:
     """The texts of a product that may name it elsewhere, each once."""
     stored = [*sorted(texts_in(content.attributes)), *sorted(texts_in(content.fields))]
     yield from dict.fromkeys(filter(None, [content.title, *tags, *stored]))

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from indexer.catalog.attribute_types import ConvertedRow, ReadAttributes, StoredTypes, widening
 from indexer.catalog.attributes import AttributeType
 from indexer.catalog.checksums import TouchedRows
-from indexer.catalog.deletions import DeletionWriter, record_removed_text
+from indexer.catalog.deletions import DeletionWriter, product_texts, record_removed_text
 from indexer.catalog.preconditions import refuse_changed, refuse_stale
 from indexer.catalog.product_checks import check_product
 from indexer.catalog.product_content import patched_content, put_content
@@ -147,9 +147,9 @@ class Transaction:
             self._has_orders = has_orders(self._sql)
         if self._has_orders:
             forget_orders(self._sql, pid)
-        self.journal.erase(pid)
+        texts = dict.fromkeys([*product_texts(stored.content, tags), *self.journal.erase(pid)])
         orphaned = self._photos.set(pid, [], [])
-        self._deletions.record(pid, product_id, stored.content, tags, version)
+        self._deletions.record(pid, product_id, texts, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
     # -- put

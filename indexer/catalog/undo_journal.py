@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,13 +198,16 @@ class UndoJournal:
         )
         self._sql.executemany(query, [(number, *row) for row in rows])
 
-    def erase(self, pid: int) -> None:
-        """Forget all that was ever kept of a product, which is erased."""
-        self._buffer.pop(pid, None)
+    def erase(self, pid: int) -> list[str]:
+        """Forget all that was ever kept of a product, which is erased; the texts among it."""
+        parts = self._buffer.pop(pid, {})
+        texts = [text for name, (was, _) in parts.items() for text in _texts_of(name, was)]
         if not self._has_kept:
             self._has_kept = has_table(self._sql, "kept")
         if self._has_kept:
+            texts += kept_texts(self._sql, pid)
             self._sql.execute("DELETE FROM kept WHERE pid = ?", (pid,))
+        return texts
 
     def flush(self) -> None:
         """Write what is kept so far; at the latest before the transaction ends."""
@@ -242,6 +245,30 @@ def _text(parts: dict[str, list[Part]]) -> str:
     except TypeError:
         # Integers beyond 64 bits, which an older release stored in lists.
         return dump(parts)
+
+
+def kept_texts(sql: Connection, pid: int) -> list[str]:
+    """The titles, tags and values that a product had before, as far as they are kept."""
+    if not has_table(sql, "kept"):
+        return []
+    found: dict[str, None] = {}
+    for (parts,) in sql.execute("SELECT parts FROM kept WHERE pid = ?", (pid,)):
+        for name, (was, _) in load(parts).items():
+            found.update(dict.fromkeys(_texts_of(name, was)))
+    return list(found)
+
+
+def _texts_of(name: str, was: Part) -> Iterator[str]:
+    """The texts of a part that may name its product elsewhere."""
+    kind = name.partition("/")[0]
+    if was is None:
+        return
+    if kind == "tags":
+        yield from (tag for tag, _ in was)
+    elif kind == "attributes":
+        yield from strings_in(was[0])
+    elif kind in ("title", "fields"):
+        yield from strings_in(was)
 
 
 def read_kept(sql: Connection, number: int, pids: Sequence[int]) -> dict[int, dict[str, KeptPart]]:

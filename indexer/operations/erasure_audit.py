@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from indexer.catalog.deletions import erasable_texts
 from indexer.catalog.erased_texts import SHORT_ID
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadDataError, CatalensError, UnknownModelError
@@ -30,7 +31,7 @@ from indexer.index.version import Versions
 from indexer.model.feature_store import cache_folders
 from indexer.model.registry import by_version
 from indexer.operations.class_erasure import class_number, class_removal
-from indexer.operations.free_text import living_texts
+from indexer.operations.free_text import living_texts, texts_left
 from indexer.operations.garbage_collection import photo_files
 from indexer.text.keyword_index import Keywords
 
@@ -68,7 +69,8 @@ class _Pattern:
 
 
 def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
-    """What to look for once a product is gone: its hashes and vectors. To be kept outside the home.
+    """What to look for once a product is gone: its hashes, vectors and texts, those included that
+    it had before and that are kept. To be kept outside the home.
 
     Raises ``UnknownProductError``.
     """
@@ -81,10 +83,13 @@ def ticket(home: Home, catalog: Catalog, product_id: str) -> dict[str, Any]:
             str(photo_id): base64.b64encode(half.tobytes()).decode()
             for photo_id, half in zip(ids.tolist(), halves, strict=True)
         }
+    with catalog.database.read() as sql:
+        texts = erasable_texts(sql, product.pid)
     return {
         "format": TICKET_FORMAT,
         "product_id": product_id,
         "pid": product.pid,
+        "texts": texts,
         "photos": [
             {"photo_id": row.photo_id, "content_hash": row.content_hash, "path": row.path}
             for row in rows.values()
@@ -115,6 +120,8 @@ def read_ticket(path: Path, product_id: str) -> dict[str, Any]:
             for of in found["vectors"].values()
             for half in of.values()
         ]
+        if not all(isinstance(text, str) for text in found.get("texts", ())):
+            raise ValueError("its texts are none")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise BadDataError(f"{path} is no erasure ticket: {error}") from error
     return dict(found)
@@ -146,6 +153,7 @@ def find_traces(
     patterns = _id_patterns(home, catalog, product_id, traces)
     patterns += _photo_patterns(catalog, ticket, photos, traces)
     _look_in_classes(home, ticket, traces)
+    _look_in_texts(home, catalog, ticket, traces)
     files = size = 0
     for path in _files(home.path):
         where = path.relative_to(home.path)
@@ -155,6 +163,7 @@ def find_traces(
         files += 1
         size += _search(path, where, patterns, traces)
     kinds = list(dict.fromkeys(pattern.what for pattern in patterns))
+    kinds += ["texts"] if ticket and ticket.get("texts") else []
     traces.searched = {"files": files, "bytes": size, "for": kinds}
     return traces
 
@@ -339,6 +348,22 @@ def _look_in_classes(home: Home, ticket: dict[str, Any] | None, traces: ErasureR
                     Path("models", path.name),
                     f"class {name!r} was made from its photo: {mend}",
                 )
+
+
+def _look_in_texts(
+    home: Home, catalog: Catalog, ticket: dict[str, Any] | None, traces: ErasureReport
+) -> None:
+    """Free text is searched for what the product said, as an erasure searches it."""
+    texts = None if ticket is None else ticket.get("texts")
+    if texts is None:
+        traces.notes.append(
+            "its title, tags and values were not looked for in reviews and histories: only a "
+            "ticket of this release knows them"
+        )
+        return
+    for path, count in texts_left(home, catalog, texts).items():
+        entries = "1 entry" if count == 1 else f"{count:,} entries"
+        traces.add(path.relative_to(home.path), f"its title, tags or values in {entries}")
 
 
 # -- looking

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from indexer.catalog.deletions import DeletedProduct, Deletions
+from indexer.catalog.deletions import DeletedProduct, Deletions, Salted
 from indexer.catalog.erased_texts import ErasedTexts
 from indexer.catalog.schema import is_old
 from indexer.catalog.store import Catalog
@@ -23,7 +25,7 @@ from indexer.core.regular_files import read_json
 from indexer.core.sqlite import has_table
 from indexer.model.bundle import DECISION
 from indexer.operations.audit_findings import erase_findings
-from indexer.reviews.redaction import redact_erased
+from indexer.reviews.redaction import count_named, redact_erased
 from indexer.reviews.store import open_reviews
 
 _TEXTS = (
@@ -49,6 +51,7 @@ _JSON = ("category", "attributes", "fields", "spellings")
 _DOCUMENTS = ("alerts.json", "start/state.json")
 _HISTORIES = ("sync/*.runs.jsonl",)
 _LOGS = ("start/rest.log",)
+_FINDINGS = ("audit/*.jsonl",)
 # What an address gave last: fetched again when it is needed.
 _FEED_COPIES = ("sync/*.feed*", "start/*.feed*")
 # What a training read, and a killed one or a release before left.
@@ -161,7 +164,44 @@ def _erase_kept_values(home: Home, catalog: Catalog, erased: ErasedTexts) -> int
         count += len(changed)
 
 
-# Every store of free text; a new one adds its function here.
+def texts_left(home: Home, catalog: Catalog, texts: Sequence[str]) -> dict[Path, int]:
+    """How many entries of each file of free text still hold one of these texts of a product that
+    was erased, as an erasure looks for them."""
+    salted = Salted(os.urandom(32))
+    marks = tuple(salted.mark("text", text) for text in texts)
+    living = partial(living_texts, home, catalog)
+    erased = ErasedTexts(salted, [DeletedProduct(_NO_PID, marks)], (), living)
+    found: dict[Path, int] = {}
+    if home.reviews_file.exists():
+        with open_reviews(home, catalog) as reviews:
+            found[home.reviews_file] = count_named(reviews.database, erased)
+    with catalog.database.read() as sql:
+        columns = (("actions", "note"), ("kept", "parts"))
+        values = [
+            value
+            for table, column in columns
+            if has_table(sql, table)
+            for (value,) in sql.execute(f"SELECT {column} FROM {table}")
+        ]
+    found[home.catalog_file] = sum(_is_named(value, erased) for value in values)
+    for name in (*_DOCUMENTS, *_HISTORIES, *_LOGS, *_FINDINGS):
+        for path in home.path.glob(name):
+            try:
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except FileNotFoundError:
+                continue
+            found[path] = sum(_is_named(line, erased) for line in lines)
+    return {path: count for path, count in found.items() if count}
+
+
+def _is_named(text: str, erased: ErasedTexts) -> bool:
+    """Whether a text, or a JSON document's own, names an erased product."""
+    document = _document(text)
+    value = text if document is None else document
+    return bool(erased.cover_all(value) != value)
+
+
+# Every store of free text; a new one adds its function here, and its file to ``texts_left``.
 _STORES = (
     _erase_reviews,
     _erase_audit,

@@ -74,6 +74,21 @@ def redact_erased(database: Database, erased: ErasedTexts, known: KnownNumbers) 
     return count
 
 
+def count_named(database: Database, erased: ErasedTexts) -> int:
+    """How many entries and rows beside them name an erased product; nothing is changed."""
+    count = 0
+    with database.read() as sql:
+        columns = [row[1] for row in sql.execute("PRAGMA table_info(reviews)")]
+        texts = [column for column in columns if column not in _FIXED]
+        rows = sql.execute(f"SELECT {', '.join(texts)} FROM reviews") if texts else ()
+        count += sum(erased.cover_all(list(row)) != list(row) for row in rows)
+    for entries in _portions(database):
+        for entry in entries:
+            said = _without_codes(entry.body)
+            count += erased.cover_all(said) != said
+    return count
+
+
 def redact_reviews(database: Database, review_ids: Sequence[int]) -> int:
     """Take the free text out of all that was said in these reviews; how many entries changed."""
     count = 0
@@ -191,6 +206,13 @@ def _ensure(sql: Connection) -> None:
     if not has_table(sql, "redactions"):
         for statement in REDACTION_TABLES:
             sql.execute(statement)
+
+
+def _without_codes(value: Any) -> Any:
+    """A JSON value without what ``_without_texts`` keeps of its texts."""
+    if isinstance(value, dict):
+        return {n: _without_codes(entry) for n, entry in value.items() if n not in _CODES}
+    return [_without_codes(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _without_texts(value: Any, *, code: bool = False) -> Any:

@@ -206,7 +206,8 @@ def verify(
     Every file of VERSION (default: of all versions) is checked against its checksum; `catalens
     verify` checks the whole home. With --erased
     ID every byte of the home is searched for a deleted product's id and, given its ticket or
-    photos, for its content hashes and vectors; exit 1 where something is found.
+    photos, for its content hashes and vectors, by its ticket free text for what it said; exit 1
+    where something is found.
     """
     from indexer.core.errors import DamagedIndexError, NewerFormatError
     from indexer.core.home import Home

@@ -12,7 +12,7 @@ import pytest
 from indexer.catalog import deletions
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.erased_texts import ErasedTexts
-from indexer.catalog.records import NewPhoto, ProductInput
+from indexer.catalog.records import Delete, NewPhoto, Patch, ProductInput
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.core.errors import BadHomeError, StaleVersionError, UnknownProductError
 from indexer.core.home import Home
@@ -119,6 +119,32 @@ def test_names_of_a_deleted_product_are_covered_where_they_stand(catalog: Catalo
         assert texts.cover(text) == covered
     document = {"reason": f"like {ID}", "n": [1, None, {"tag": ID}]}
     assert texts.cover_all(document) == {"reason": "like [erased]", "n": [1, None, {"tag": ""}]}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_it_said_before_is_covered_as_long_as_an_undo_keeps_it(
+    catalog: Catalog, together: bool
+) -> None:
+    """By an action of its own or by the one that deletes it."""
+    put(catalog)
+    changes = {"title": "A plain pot", "tags": ["plain-tag"], "attributes": {"maker": "Jones Ltd"}}
+    if together:
+        catalog.apply([Patch(ID, changes), Delete(ID)])
+    else:
+        catalog.apply([Patch(ID, changes)])
+        catalog.delete(ID)
+    texts = erased(catalog)
+    for text in ("A very rare vase", "rare-tag", "Smith & Daughters", "A plain pot", "plain-tag"):
+        assert texts.cover(f"like {text}, sold") == "like [erased], sold"
+
+
+def test_what_no_undo_keeps_any_more_is_not_known(catalog: Catalog) -> None:
+    put(catalog)
+    catalog.apply([Patch(ID, {"title": "A plain pot"})])
+    with catalog.database.transaction() as sql:
+        sql.execute("DELETE FROM kept")
+    catalog.delete(ID)
+    assert erased(catalog).cover("A very rare vase, A plain pot") == "A very rare vase, [erased]"
 
 
 def test_a_short_id_is_looked_for_as_a_word(catalog: Catalog) -> None:

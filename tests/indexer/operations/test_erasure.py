@@ -876,6 +876,35 @@ def test_sealed_files_are_covered_and_sealed_again(home: Home, name: str) -> Non
     assert not path.exists()
 
 
+def test_texts_left_in_any_file_of_free_text_are_found(home: Home) -> None:
+    """By its ticket, in each file that an erasure covers; what others say too proves nothing."""
+    with open_catalog(home) as catalog:
+        catalog.patch(GONE, {"title": "Anna's own shirt", "tags": ["own-tag"]})
+        catalog.patch(GONE, {"title": "plain"})
+    known = delete(home)
+    erasure.erase(home)
+    planted = {
+        "start/state.json": json.dumps({"told": "of own-tag"}),
+        "sync/daily.runs.jsonl": '{"a": "row"}\n{"a": "as Anna\'s own shirt"}\n',
+        "start/rest.log": "own-tag, again own-tag\nplain words\n",
+        "audit/default.jsonl": '[1, "1 v", [["x", "plain"]], []]\n',
+    }
+    for name, text in planted.items():
+        (home.path / name).parent.mkdir(exist_ok=True)
+        (home.path / name).write_text(text)
+    with open_catalog(home) as catalog:
+        with doing("batch", "like own-tag"):
+            catalog.patch("shirt-15", {"title": "plain"})
+        catalog.patch("shirt-15", {"title": "as Anna's own shirt"})
+        catalog.patch("shirt-15", {"title": "plain"})
+    assert dict(traces(home, known)) == {
+        "catalog.sqlite3": "its title, tags or values in 2 entries",
+        "start/state.json": "its title, tags or values in 1 entry",
+        "sync/daily.runs.jsonl": "its title, tags or values in 1 entry",
+        "start/rest.log": "its title, tags or values in 1 entry",
+    }
+
+
 def test_every_document_that_an_erasure_covers_is_sealed() -> None:
     """A new one that it would rewrite without a seal would be called damaged."""
     assert set(free_text._DOCUMENTS) <= set(DERIVED)

@@ -167,6 +167,45 @@ def test_free_text_about_an_erased_product_goes(own_home: Path) -> None:
     assert b"Anna" not in held
 
 
+def test_what_an_erased_product_said_before_goes_from_others_reviews(own_home: Path) -> None:
+    """Its earlier titles, tags and values as its last ones, as long as an undo keeps them; the
+    ticket knows them, so the search finds what is left."""
+    texts = ["Wjold lamp", "Wjoldtag", "Wjoldval", "Wjmid lamp", "Wjnew lamp", "Wjnewtag"]
+    said = "it repeats " + ", ".join(texts)
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        for given in (
+            {"title": texts[0], "tags": [texts[1]], "attributes": {"note": texts[2]}},
+            {"title": texts[3], "attributes": {"note": None}},
+            {"title": texts[4], "tags": [texts[5]]},
+        ):
+            engine.catalog.patch("ring-blue", given)
+        body = {**BODY, "title": f"a copy of {texts[0]}", "tags": [{"tag": texts[1]}]}
+        other = engine.reviews.submit(body, [], product_id="cross-red")
+        engine.reviews.decide(other, "approve", said)
+        ticket = engine.products.delete("ring-blue", ticket=True).content.ticket
+        assert ticket is not None
+        assert set(texts) <= set(ticket["texts"])
+        left = find_traces(engine.home, engine.catalog, "ring-blue", ticket=ticket)
+        assert {"where": "reviews.sqlite3", "what": "its title, tags or values in 2 entries"} in (
+            left.found
+        )
+    erase(Home(own_home))
+    with Engine(Settings(home=own_home), watch=False) as engine:
+        shown = engine.reviews.get(other).content
+        assert shown.decided["reason"] == "it repeats " + ", ".join(6 * ["[erased]"])
+        assert (shown.review["title"], shown.review["tags"]) == (
+            "a copy of [erased]",
+            [{"tag": ""}],
+        )
+        found = find_traces(engine.home, engine.catalog, "ring-blue", ticket=ticket)
+        assert (found.found, "texts" in found.searched["for"]) == ([], True)
+        del ticket["texts"]
+        found = find_traces(engine.home, engine.catalog, "ring-blue", ticket=ticket)
+        assert any("were not looked for" in note for note in found.notes)
+    held = b"".join(path.read_bytes() for path in own_home.glob("*.sqlite3*"))
+    assert [text for text in texts if text.encode() in held] == []
+
+
 def test_a_preview_that_could_not_be_forgotten_goes_with_the_next_write(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
