@@ -91,8 +91,8 @@ class _OpenNote(NamedTuple):
 class UploadNotes:
     """Notes of the photos' files that one import writes, as it goes on; safe from threads.
 
-    What is not settled when they are closed, or the process is killed, stays noted for
-    ``collect_uploads``.
+    Raises ``StorageError`` where those before cannot be read. What is not settled when they are
+    closed, or the process is killed, stays noted for ``collect_uploads``.
     """
 
     def __init__(self, home: Home, catalog: Catalog) -> None:
@@ -100,6 +100,15 @@ class UploadNotes:
         self._catalog = catalog
         self._lock = threading.Lock()
         self._notes: list[_OpenNote] = []
+        try:
+            self._left = _left_hashes(home, catalog)
+        except OSError as error:
+            raise storage_failure(home.photos, error) from error
+
+    def is_left(self, content_hash: str) -> bool:
+        """Whether a killed process noted this photo for this catalog: whoever uses its file notes
+        it too, so that it stays."""
+        return content_hash in self._left
 
     @property
     def pending(self) -> frozenset[str]:
@@ -154,7 +163,7 @@ def collect_uploads(home: Home, catalog: Catalog) -> list[str]:
     """Remove the photos that killed processes wrote for products that never came; returns them.
 
     Of another catalog, or a state that this one never had, nothing is removed, and the note stays
-    for that catalog. Raises ``OSError``.
+    for that catalog. What a process that is at it noted as well is that one's. Raises ``OSError``.
     """
     gone: list[str] = []
     store = PhotoStore(home)
@@ -164,7 +173,7 @@ def collect_uploads(home: Home, catalog: Catalog) -> list[str]:
             if _is_of_another(note.state, catalog):
                 continue
             if catalog.change_log.had(note.state):
-                gone += store.collect(catalog, (), own=note.hashes)
+                gone += store.collect(catalog, (), own=set(note.hashes) - _noted_by_others(home))
         path.unlink(missing_ok=True)
     return gone
 
@@ -174,9 +183,28 @@ def is_note(path: Path) -> bool:
     return path.parent.name == "photos" and path.name.startswith(f".{NOTE}.")
 
 
+def _all(home: Home) -> Iterator[Path]:
+    return home.photos.glob(f".{NOTE}.*.tmp")
+
+
 def _left(home: Home) -> list[Path]:
-    notes = home.photos.glob(f".{NOTE}.*.tmp")
-    return [path for path in notes if _age(path) >= _YOUNG_S and not is_claimed(path)]
+    return [path for path in _all(home) if _is_left(path)]
+
+
+def _is_left(path: Path) -> bool:
+    return _age(path) >= _YOUNG_S and not is_claimed(path)
+
+
+def _left_hashes(home: Home, catalog: Catalog) -> frozenset[str]:
+    """What notes without a process name, young ones too."""
+    notes = [_read(path) for path in _all(home) if not is_claimed(path)]
+    own = [note for note in notes if note is not None and catalog.change_log.had(note.state)]
+    return frozenset(found for note in own for found in note.hashes)
+
+
+def _noted_by_others(home: Home) -> set[str]:
+    notes = [_read(path) for path in _all(home) if not _is_left(path)]
+    return {found for note in notes if note is not None for found in note.hashes}
 
 
 def _read(path: Path) -> _Note | None:

@@ -95,9 +95,9 @@ class FeedTotals:
         return found
 
 
-def suspicion(last: LastRun | None, products: int, photos: int) -> str | None:
+def suspicion(last: LastRun | None, products: int, photos: int | None) -> str | None:
     """Why a feed with so many products and photos should not be written over its ``last`` run, in
-    words; None where nothing speaks against it."""
+    words; None where nothing speaks against it. ``photos``: None where it need not name any."""
     if last is None or last.usable < _FEWEST:
         return None
     if products <= _SHRUNK * last.usable:
@@ -105,7 +105,9 @@ def suspicion(last: LastRun | None, products: int, photos: int) -> str | None:
             f"the feed has {products} products and had {last.usable} in its last run, "
             f"{1 - products / last.usable:.0%} less"
         )
-    if last.photos and photos / products <= _PHOTOS_LOST * last.photos / last.products:
+    if photos is None or not last.photos:
+        return None
+    if photos / products <= _PHOTOS_LOST * last.photos / last.products:
         return (
             f"the feed names {photos} photos of {products} products and in its last run named "
             f"{last.photos} of {last.products}, less than half as many for each"

@@ -298,11 +298,12 @@ class _Import:
         accepted = options.accept
         if last is not None and options.sync and options.allow_deletes is not None:
             accepted |= last.usable - self.report.products <= options.allow_deletes
-        reason = None if accepted else suspicion(last, self.report.products, self.report.photos)
+        photos = self.report.photos if options.only is None or "photos" in options.only else None
+        reason = None if accepted else suspicion(last, self.report.products, photos)
         if reason is None:
             return
         if options.only is not None:
-            reason = f"{reason}: it was written, and products that it lacks keep what they had"
+            reason = f"{reason}: it is not held, and products that it lacks keep what they have"
             self.report.warnings.append(Notice(self.feed.table.name, reason, "feed-shrank"))
             return
         reason = f"{reason}: {_held(options.accepted_by or '--accept')}"

@@ -193,7 +193,7 @@ class PhotoIntake:
         """Whether a photo's file is to be written, as far as that is known before it is read."""
         if self._is_referred(stored) or (stored is not None and not self._must_copy(stored)):
             return False
-        return not self.store.has_copy(content_hash)
+        return self._is_own(content_hash)
 
     # -- keeping
 
@@ -217,6 +217,11 @@ class PhotoIntake:
         if self._notes is not None:
             self._notes.close()
 
+    def _is_own(self, content_hash: str) -> bool:
+        """Whether a photo's file is this import's to write, or one of a killed one."""
+        left = self._notes is not None and self._notes.is_left(content_hash)
+        return left or not self.store.has_copy(content_hash)
+
     def _note(self, hashes: Sequence[str]) -> None:
         """Note files that are about to be written, for the case that this process is killed."""
         if self._notes is not None and not self._options.dry_run:
@@ -231,7 +236,7 @@ class PhotoIntake:
             if len(self._bad) < _MOST_BAD:
                 self._bad[hash_content(data)] = str(error)
             return Notice(where, reason, "bad-photo", value=source)
-        if not self._options.dry_run and not self.store.has_copy(photo.content_hash):
+        if not self._options.dry_run and self._is_own(photo.content_hash):
             self.fetched.add(photo.content_hash)
         new = self._keep(data, photo)
         self._fresh[new.content_hash] = new
@@ -262,7 +267,7 @@ class PhotoIntake:
         if self._options.dry_run:
             size = (len(data), photo.width, photo.height)
             return NewPhoto(photo.content_hash, photo.format, *size, "copy", None)
-        if not self.store.has_copy(photo.content_hash):
+        if self._is_own(photo.content_hash):
             self._note([photo.content_hash])
             self.made.add(photo.content_hash)
         if self._keeper is not None:

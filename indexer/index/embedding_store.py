@@ -11,7 +11,7 @@ import numpy as np
 from indexer.catalog.photo_keys import KEYS_TABLE, PhotoKeys, checksum_of
 from indexer.catalog.store import Catalog
 from indexer.core.atomic_files import make_folder
-from indexer.core.errors import BadVectorsError, CatalensError
+from indexer.core.errors import BadVectorsError, CatalensError, ReadOnlyError
 from indexer.core.sqlite import (
     META_TABLE,
     Database,
@@ -71,7 +71,7 @@ class EmbeddingStore:
             None if catalog is None else PhotoKeys(self.database, "vectors", "vector", catalog)
         )
         # Of a home, which must be there itself.
-        with suppress(OSError):
+        with suppress(OSError, ReadOnlyError):
             make_folder(folder, below=folder.parent)
         self.database.prepare_again(lambda sql: write_meta(sql, "dim", str(dim)))
         if not self.database.read_only:

@@ -19,7 +19,7 @@ from indexer.core.atomic_files import (
     write_sealed_texts,
 )
 from indexer.core.errors import BadModelError, BusyError, StorageError
-from indexer.core.file_owner import lock_file
+from indexer.core.file_owner import lock_file, touch
 from indexer.core.sqlite import Database, Schema, chunks
 from indexer.model.runtime_base import Runtime
 
@@ -85,7 +85,9 @@ def note_cache(folder: Path) -> None:
         return
     try:
         make_folder(folder)
-        (folder / CACHE_MARK).touch()
+        # That of another user, who shares the folder, does.
+        if not (folder / CACHE_MARK).exists():
+            touch(folder / CACHE_MARK)
     except OSError:
         return
     path = default / _NOTED

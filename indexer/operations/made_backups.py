@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.atomic_files import seal_of, storage_failure, write_atomic, write_json
-from indexer.core.errors import BadHomeError, CatalensError
+from indexer.core.errors import BadHomeError, CatalensError, ReadOnlyError
 from indexer.core.home import Home
 from indexer.core.regular_files import read_json, read_small
 from indexer.operations.backup_files import LIST
@@ -64,7 +64,7 @@ def mark_folder(folder: Path) -> None:
     """Give a folder of backups its id, where it has none. One that cannot be written stays without:
     what was noted of it counts until others that are noted there are seen."""
     if not _folder_id(folder):
-        with suppress(OSError):
+        with suppress(OSError, ReadOnlyError):
             write_atomic(folder / _FOLDER_ID, secrets.token_hex(16).encode())
 
 

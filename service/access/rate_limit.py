@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.core.atomic_files import make_folder
+from indexer.core.errors import ReadOnlyError
 from indexer.core.file_owner import open_owned
 from indexer.core.home import Home
 
@@ -70,7 +71,7 @@ class RateLimiter:
         try:
             self._file = _open_file(home.path / "locks" / "limits")
             self._salt = self._read_salt()
-        except OSError as error:
+        except (OSError, ReadOnlyError) as error:
             self._fall_back(error)
 
     def take(self, limit: RateLimit) -> float:
@@ -125,7 +126,7 @@ class RateLimiter:
         assert magic == _MAGIC
         return bytes(salt)
 
-    def _fall_back(self, error: OSError) -> None:
+    def _fall_back(self, error: Exception) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

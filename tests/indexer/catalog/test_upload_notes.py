@@ -104,6 +104,19 @@ def test_what_a_killed_write_left_goes(home: Home, catalog: Catalog) -> None:
     assert notes(home) == []
 
 
+def test_what_another_notes_as_well_is_not_taken(home: Home, catalog: Catalog) -> None:
+    """It found the file there and wrote none: the product may come with its next batch."""
+    left, other = kill_between(home, 2, 3)
+    make_old(home)
+    kept = UploadNotes(home, catalog)
+    assert kept.is_left(left.content_hash)
+    kept.add([left.content_hash])
+    assert collect_uploads(home, catalog) == [other.content_hash]
+    kept.close()
+    make_old(home)
+    assert collect_uploads(home, catalog) == [left.content_hash]
+
+
 def test_an_erasure_takes_them_without_a_deletion(home: Home) -> None:
     """The service looks for them; nobody has to delete a product first."""
     build(home)

@@ -93,6 +93,20 @@ def test_a_price_list_that_shrank_is_written_and_said(home: Home, tmp_path: Path
     assert "has 1 products and had 6 in its last run" in next(iter(report.warnings)).reason
 
 
+def test_a_price_list_need_not_name_photos(home: Home, tmp_path: Path) -> None:
+    """Also where its file was imported whole before; one that owns photos should."""
+    path = tmp_path / "more.csv"
+    head = "id,title,image_link,price\n"
+    path.write_text(head + "".join(f"q{n},x,a.png,9 EUR\n" for n in range(6)))
+    import_feed(home, path)
+    path.write_text("id,price\n" + "".join(f"q{n},8 EUR\n" for n in range(6)))
+    for only, warned in ((ONLY, []), (ONLY | {"photos"}, ["feed-shrank"])):
+        options = ImportOptions(join="id", only=only, dry_run=True)
+        report = import_feed(home, path, options)
+        assert [notice.code for notice in report.warnings] == warned
+    assert "it is not held" in next(iter(report.warnings)).reason
+
+
 def test_what_a_feed_owns_it_also_clears(home: Home, tmp_path: Path) -> None:
     """A blank sale price ends the sale; without the column it stays."""
     erp(home, tmp_path, "sku,price,sale_price\nS-1,20 EUR,15 EUR\n")

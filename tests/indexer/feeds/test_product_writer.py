@@ -137,3 +137,33 @@ def test_a_killed_import_is_cleared(home: Home, source: Path) -> None:
         assert collect_uploads(home, catalog)
         assert [path.name for path in originals(home)] == list(catalog.get("p0").photos)
     assert not note.exists()
+
+
+class ClearingKeeper:
+    """The service clears the home after each photo."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.gone: list[str] = []
+
+    def keep(self, data: bytes, photo: Photo) -> NewPhoto:
+        new = PhotoStore(self.home).add(data, photo)
+        with open_catalog(self.home) as catalog:
+            self.gone += collect_uploads(self.home, catalog)
+        return new
+
+
+def test_an_import_uses_what_a_killed_one_left(home: Home, source: Path) -> None:
+    import_feed(home, feed(source, *lines(0)))
+    path = feed(source, *lines(0, 1, 2, 3))
+    if (child := os.fork()) == 0:
+        import_feed(home, path, photo_keeper=BrokenKeeper(home, kills=True))
+    assert os.waitpid(child, 0)[1] == 9 << 8
+    left = {path.name for path in originals(home)}
+    (note,) = home.photos.glob(".uploads.*")
+    os.utime(note, (1, 1))
+    keeper = ClearingKeeper(home)
+    report = import_feed(home, path, photo_keeper=keeper)
+    assert not left.intersection(keeper.gone)
+    assert report.added == 3
+    assert list(home.photos.glob(".*")) == []

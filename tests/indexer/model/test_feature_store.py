@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from indexer.core.errors import BadModelError
-from indexer.model.feature_store import to_halves
+from indexer.model.feature_store import CACHE_MARK, cache_folders, note_cache, to_halves
 
 
 def test_rows_that_half_precision_would_cut_off_keep_their_direction() -> None:
@@ -37,3 +39,22 @@ def test_features_that_are_no_numbers_are_refused(value: float) -> None:
     rows[1, 3] = value
     with pytest.raises(BadModelError, match="features that are no numbers"):
         to_halves(rows, 6)
+
+
+def test_a_cache_that_another_user_marked_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mark need not be written by whoever else uses the folder."""
+    monkeypatch.setenv("CATALENS_CACHE", str(tmp_path / "own"))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mark = shared / CACHE_MARK
+    mark.touch()
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr("indexer.model.feature_store.touch", refuse, raising=False)
+    note_cache(shared)
+    assert shared in cache_folders()
