@@ -98,13 +98,13 @@ def _held(models: Path, erased: _ErasedPhotos) -> Iterator[tuple[str, int]]:
     """Model and number of each class that was made from an erased photo."""
     folders = sorted(models.glob("[!.]*")) if models.is_dir() else []
     for folder in folders:
-        for entry in _stored_classes(folder):
+        for entry in stored_classes(folder):
             number = int(entry["id"] if entry["category"] is None else entry["category"])
             if erased.among(tuple(map(str, entry["photos"])), number):
                 yield folder.name, number
 
 
-def _stored_classes(folder: Path) -> list[dict[str, Any]]:
+def stored_classes(folder: Path) -> list[dict[str, Any]]:
     """As they are written; none where the model cannot be read, which ``verify`` says."""
     try:
         return list(read_json(folder / DECISION)["few_shot"])

@@ -22,6 +22,7 @@ from indexer.index.pushed import pushed_folders
 from indexer.index.version_files import ROWS
 from indexer.model.feature_store import FeatureCache, cache_folders
 from indexer.operations.audit_findings import read_findings
+from indexer.operations.class_erasure import stored_classes
 from indexer.operations.data_places import is_cache_seen, place_of
 from indexer.operations.erasure_audit import find_traces
 from indexer.operations.made_backups import backups_by_folder, describe_backups
@@ -53,6 +54,7 @@ def find_product(home: Home, catalog: Catalog, product_id: str) -> list[ProductP
         *_in_catalog(catalog, product),
         *_photos(home, photos),
         *_derived(home, catalog, product),
+        *_classes(home, product),
         *_said(home, catalog, product),
         *_cached(product),
         *_backed_up(home),
@@ -122,6 +124,13 @@ def _derived(home: Home, catalog: Catalog, product: Product) -> Iterator[Product
         for path in sorted((folder / "indexes").glob(f"v*/{ROWS}")):
             rows = _rows_of(path, product.pid)
             yield ProductPlace(place, str(path.parent), "rows with their vectors", rows)
+
+
+def _classes(home: Home, product: Product) -> Iterator[ProductPlace]:
+    photos = set(product.photos)
+    for folder in sorted(home.models.glob("[!.]*")):
+        held = sum(not photos.isdisjoint(entry["photos"]) for entry in stored_classes(folder))
+        yield ProductPlace("models", str(folder), "classes made from its photos", held)
 
 
 def _backed_up(home: Home) -> Iterator[ProductPlace]:

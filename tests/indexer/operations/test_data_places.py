@@ -113,6 +113,19 @@ def test_every_place_of_a_product_is_named(home: Home) -> None:
     ]
 
 
+def test_a_model_with_a_class_of_its_photo_is_a_place(home: Home) -> None:
+    with open_catalog(home) as catalog:
+        photo = catalog.get("p3").photos[0]
+        for name, hashes in (("m7", [photo, "ab" * 32]), ("m8", ["ab" * 32])):
+            (home.models / name).mkdir(parents=True)
+            entry = {"id": 1, "category": None, "photos": hashes}
+            (home.models / name / "decision.json").write_text(json.dumps({"few_shot": [entry]}))
+        found = [place for place in find_product(home, catalog, "p3") if place.place == "models"]
+    assert [(place.path, place.what, place.entries) for place in found] == [
+        (str(home.models / "m7"), "classes made from its photos", 1)
+    ]
+
+
 def test_a_copy_of_a_referenced_photo_is_a_place(home: Home) -> None:
     """Which an import that ended halfway left; and what a repair set aside."""
     with open_catalog(home) as catalog:
