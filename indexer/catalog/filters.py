@@ -197,6 +197,14 @@ def parse_filter(raw: object, types: Types, *, pid_of: Callable[[str], int | Non
     return Filter(found.must, found.should, found.must_not, key)
 
 
+def all_of(filters: tuple[Filter, ...]) -> Filter:
+    """One filter that passes what passes all of these."""
+    if len(filters) == 1:
+        return filters[0]
+    key = hashlib.sha256(" ".join(one.key for one in filters).encode()).hexdigest()
+    return Filter(filters, (), (), key)
+
+
 def _check_characters(raw: object) -> None:
     """Raise ``BadFilterError`` for a filter whose names and values are longer than any needs."""
     characters = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from indexer.catalog.filters import Filter, facts_of, named_products, parse_filter
+from indexer.catalog.filters import Filter, all_of, facts_of, named_products, parse_filter
 from indexer.catalog.product_fields import SINGULAR_FIELDS
 from indexer.catalog.store import Catalog
 from indexer.core.errors import BadFilterError
@@ -133,10 +133,11 @@ class FilterParser:
             reason=str(error),
         )
 
-    def bind(self, fields: KnownFields, raw: object) -> BoundFilter:
-        """A filter as sent, with the columns that it is answered from. Raises
-        ``BadFilterError``."""
-        return BoundFilter.of(self.parse(raw, fields.types), fields.columns)
+    def bind(self, fields: KnownFields, *every: object) -> BoundFilter:
+        """Filters as sent that all are to pass, with the columns that they are answered from. Each
+        has the bounds of a filter of its own. Raises ``BadFilterError``."""
+        parsed = tuple(self.parse(raw, fields.types) for raw in every)
+        return BoundFilter.of(all_of(parsed), fields.columns)
 
     def fields(self, snapshot: Snapshot) -> KnownFields:
         """What filters and facets of a snapshot are answered from."""

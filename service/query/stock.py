@@ -62,7 +62,7 @@ class StockFilter:
             self._filters.parse(
                 filter, fields.types
             )  # so that a fault is named where the client put it
-        must: list[Any] = [*([filter] if filter else []), *more]
+        must: list[Any] = [*([filter] if filter else []), *([{"must": [*more]}] if more else [])]
         out = self.known(fields) if stock != "any" else []
         return self._bind(fields, must, out, stock)
 
@@ -81,10 +81,9 @@ class StockFilter:
     ) -> BoundFilter | None:
         if stock == "out":
             must.append({"should": out})
-        must_not = out if stock == "in" else []
-        if not must and not must_not:
-            return None
-        return self._filters.bind(fields, {"must": must, "must_not": must_not})
+        elif stock == "in" and out:
+            must.append({"must_not": out})
+        return self._filters.bind(fields, *must) if must else None
 
     def tiers(
         self, fields: KnownFields, filter: RawFilter | None, handling: OutOfStock

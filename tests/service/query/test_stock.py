@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from indexer.catalog.filters import MAX_CONDITIONS, MAX_DEPTH
+from indexer.core.errors import BadFilterError
 from service.query.filters import FilterParser
 from service.query.stock import StockFilter
 from tests.service.query.test_groups import OUT, TYPES, Window
@@ -39,3 +43,26 @@ def test_what_is_kept_of_the_stock_filter_follows_ids_and_types(tmp_path: Path) 
     window.catalog.set_types({**TYPES, "sold": "bool"})
     window.patch(1, {"sold": True})
     assert not _in_stock(window, by_attribute, filters, again)
+
+
+def test_the_own_conditions_count_for_nothing(tmp_path: Path) -> None:
+    """A request has all 256 conditions and 8 levels to itself, and no fault names a condition that
+    it did not send."""
+    window = Window(tmp_path)
+    window.put(1, [1], {"category": None, "tags": ("a",), "attributes": {"stock": 0}})
+    window.publish()
+    filters = FilterParser(window.catalog, log=SimpleNamespace(warning=print))
+    stock = StockFilter(filters, [{"field": "stock", "lte": 0}])
+    fields = filters.fields(window.context().snapshot)
+    facts = window.catalog.facts([pid := window.catalog.pid("1") or 0])[pid]
+    tagged = {"field": "tags", "eq": "a"}
+    nested: dict[str, object] = {"must": [tagged]}
+    for _ in range(MAX_DEPTH - 1):
+        nested = {"must": [nested]}
+    for sent in ({"should": [tagged] * MAX_CONDITIONS}, nested):
+        for state, holds in (("in", False), ("out", True), ("any", True)):
+            bound = stock.bind(fields, sent, stock=state)  # type: ignore[arg-type]
+            assert bound is not None
+            assert bool(bound.holds(facts)) is holds
+    with pytest.raises(BadFilterError, match=r"^filter\.should\[256\]: a filter has at most 256"):
+        stock.bind(fields, {"should": [tagged] * (MAX_CONDITIONS + 1)})
