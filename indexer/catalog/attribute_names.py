@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from indexer.catalog.deletions import NAME, Deletions
 from indexer.catalog.store import Catalog
+from indexer.core.sqlite import has_table
 
 # Up to so many cost nothing worth mentioning, and a filter may name one that comes back.
 _FEW = 200
@@ -22,8 +24,28 @@ def forget_unused_names(catalog: Catalog) -> int:
     """
     if catalog.database.read_only or len(catalog.types()) <= _FEW:
         return 0
+    return _forget(catalog, set(catalog.types()) - catalog.given_types())
+
+
+def forget_erased_names(catalog: Catalog) -> int:
+    """As ``forget_unused_names``, the attributes of products that were deleted and are not erased
+    yet, however few there are."""
+    deletions = Deletions(catalog.database)
+    salted = deletions.salted()
+    marks = {mark.digest for one in deletions.pending() for mark in one.marks if mark.kind == NAME}
+    if catalog.database.read_only or salted is None or not marks:
+        return 0
+    names = set(catalog.types())
+    with catalog.database.read() as sql:
+        if has_table(sql, "kept_types"):
+            names.update(name for (name,) in sql.execute("SELECT DISTINCT name FROM kept_types"))
+    mine = {name for name in names if salted.digest(name).hex() in marks}
+    return _forget(catalog, mine - catalog.given_types())
+
+
+def _forget(catalog: Catalog, unused: set[str]) -> int:
+    """Forget those of these names that no product has, and what types they had before."""
     sequence = catalog.last_sequence()
-    unused = set(catalog.types()) - catalog.given_types()
     after = 0
     while unused:
         with catalog.database.read() as sql:
@@ -41,8 +63,12 @@ def forget_unused_names(catalog: Catalog) -> int:
             "> ?)"
         )
         unused -= _names(text for (text,) in sql.execute(query, (sequence,)))
-        query = f"DELETE FROM attribute_types WHERE name = ? AND fixed <> {_GIVEN}"
-        sql.executemany(query, [(name,) for name in sorted(unused)])
+        query = f"SELECT name FROM attribute_types WHERE fixed = {_GIVEN}"
+        unused -= {name for (name,) in sql.execute(query)}
+        rows = [(name,) for name in sorted(unused)]
+        sql.executemany("DELETE FROM attribute_types WHERE name = ?", rows)
+        if has_table(sql, "kept_types"):
+            sql.executemany("DELETE FROM kept_types WHERE name = ?", rows)
     return len(unused)
 
 

@@ -38,6 +38,8 @@ _SALT = "tombstone_salt"
 _SALT_CHECK = "tombstone_salt_check"
 # The last change that took a text from a product that stays.
 TEXT_REMOVED = "text_removed"
+# The kind of the names of a product's attributes, which are looked for among names alone.
+NAME = "name"
 # Ids and texts stand here as salted digests: enough to know them where they are met, and no text.
 _SCHEMA = (
     META_TABLE,
@@ -69,7 +71,8 @@ _SHORT = 100
 
 
 class Mark(NamedTuple):
-    """A text of a deleted product, without it. ``kind``: id or text; ``length``: characters."""
+    """A text of a deleted product, without it. ``kind``: id, text, or name for that of an
+    attribute; ``length``: characters."""
 
     kind: str
     length: int
@@ -153,12 +156,15 @@ class DeletionWriter:
         pid: int,
         product_id: str,
         texts: Iterable[str],
+        names: Iterable[str],
         external_version: int | None,
     ) -> None:
-        """Record a deleted product, with the texts that it has and had, and set its tombstone."""
+        """Record a deleted product, with the texts and the names of attributes that it has and
+        had, and set its tombstone."""
         salted = self._salted()
         marks = [salted.mark("id", product_id)]
         marks += [salted.mark("text", text) for text in texts if text]
+        marks += [salted.mark(NAME, name) for name in names]
         values = (pid, orjson.dumps([tuple(mark) for mark in marks]).decode())
         self._sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", values)
         self._set_tombstone(bytes.fromhex(marks[0].digest), external_version)
@@ -347,7 +353,7 @@ def erasable_texts(sql: Connection, pid: int) -> list[str]:
         return []
     content = StoredRow.of(row).content
     tags = [row[0] for row in sql.execute("SELECT tag FROM tags WHERE pid = ?", (pid,))]
-    found = dict.fromkeys([*product_texts(content, tags), *kept_texts(sql, pid)])
+    found = dict.fromkeys([*product_texts(content, tags), *kept_texts(sql, pid).texts])
     return list(filter(None, found))
 
 

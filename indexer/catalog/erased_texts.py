@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from indexer.catalog.deletions import DeletedProduct, Mark, Salted
+from indexer.catalog.deletions import NAME, DeletedProduct, Mark, Salted
 
 COVER = "[erased]"
 # Shorter ids stand in any text by chance, so they are looked for as whole words only (bytes).
@@ -54,7 +54,8 @@ class ErasedTexts:
         for product in products:
             pids.append(product.pid)
             for mark in product.marks:
-                self._add(mark)
+                if mark.kind != NAME:
+                    self._add(mark)
         self.pids = frozenset(pids)
 
     def _add(self, mark: Mark) -> None:

@@ -27,6 +27,7 @@ from indexer.catalog.records import (
     check_text,
     checked_tags,
     dump,
+    load,
 )
 from indexer.catalog.row_writer import RowWriter
 from indexer.catalog.schema import forget_orders, has_orders
@@ -147,9 +148,11 @@ class Transaction:
             self._has_orders = has_orders(self._sql)
         if self._has_orders:
             forget_orders(self._sql, pid)
-        texts = dict.fromkeys([*product_texts(stored.content, tags), *self.journal.erase(pid)])
+        kept = self.journal.erase(pid)
+        texts = dict.fromkeys([*product_texts(stored.content, tags), *kept.texts])
+        names = dict.fromkeys([*load(stored.content.attributes), *kept.names])
         orphaned = self._photos.set(pid, [], [])
-        self._deletions.record(pid, product_id, texts, version)
+        self._deletions.record(pid, product_id, texts, names, version)
         return Written(sequence, pid, "deleted", *orphaned, photos_changed=True)
 
     # -- put

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -23,6 +23,7 @@ ENDLESS_DAYS = 365_000.0
 # Changed products that are kept for it in all; the oldest actions go first.
 MOST_KEPT = 2_000_000
 _BATCH = 500
+_ATTRIBUTE = "attributes/"
 # Of ``MOST_KEPT``: how far a write lets them grow beyond it, and how many it then ends.
 _SLACK = 0.1
 _ENDED_AT_ONCE = 4 * _BATCH
@@ -198,16 +199,18 @@ class UndoJournal:
         )
         self._sql.executemany(query, [(number, *row) for row in rows])
 
-    def erase(self, pid: int) -> list[str]:
+    def erase(self, pid: int) -> KeptTexts:
         """Forget all that was ever kept of a product, which is erased; the texts among it."""
-        parts = self._buffer.pop(pid, {})
-        texts = [text for name, (was, _) in parts.items() for text in _texts_of(name, was)]
+        found = KeptTexts([], [])
+        found.add({name: pair[0] for name, pair in self._buffer.pop(pid, {}).items()})
         if not self._has_kept:
             self._has_kept = has_table(self._sql, "kept")
         if self._has_kept:
-            texts += kept_texts(self._sql, pid)
+            kept = kept_texts(self._sql, pid)
+            found.texts.extend(kept.texts)
+            found.names.extend(kept.names)
             self._sql.execute("DELETE FROM kept WHERE pid = ?", (pid,))
-        return texts
+        return found
 
     def flush(self) -> None:
         """Write what is kept so far; at the latest before the transaction ends."""
@@ -247,15 +250,27 @@ def _text(parts: dict[str, list[Part]]) -> str:
         return dump(parts)
 
 
-def kept_texts(sql: Connection, pid: int) -> list[str]:
-    """The titles, tags and values that a product had before, as far as they are kept."""
-    if not has_table(sql, "kept"):
-        return []
-    found: dict[str, None] = {}
-    for (parts,) in sql.execute("SELECT parts FROM kept WHERE pid = ?", (pid,)):
-        for name, (was, _) in load(parts).items():
-            found.update(dict.fromkeys(_texts_of(name, was)))
-    return list(found)
+class KeptTexts(NamedTuple):
+    """Titles, tags and values that a product had before, and names of its attributes."""
+
+    texts: list[str]
+    names: list[str]
+
+    def add(self, parts: Parts) -> None:
+        """Add those in ``parts``."""
+        for name, was in parts.items():
+            self.texts.extend(_texts_of(name, was))
+            if name.startswith(_ATTRIBUTE) and was is not None:
+                self.names.append(name.removeprefix(_ATTRIBUTE))
+
+
+def kept_texts(sql: Connection, pid: int) -> KeptTexts:
+    """What a product said before, as far as it is kept."""
+    found = KeptTexts([], [])
+    if has_table(sql, "kept"):
+        for (parts,) in sql.execute("SELECT parts FROM kept WHERE pid = ?", (pid,)):
+            found.add({name: pair[0] for name, pair in load(parts).items()})
+    return found
 
 
 def _texts_of(name: str, was: Part) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from indexer.catalog.attribute_names import forget_erased_names
 from indexer.catalog.deletions import Deletions
 from indexer.catalog.store import Catalog, open_catalog
 from indexer.catalog.upload_notes import are_uploads_left
@@ -164,6 +165,8 @@ def _erase_all(
             done.classes = erase_classes(home, catalog)
         except BusyError as error:
             done.failed["models"] = str(error)
+        # Before the versions, whose columns for filters take the names as they are then.
+        forget_erased_names(catalog)
         done.removed = tidy_locked(home).removed
         versions = Versions(home)
         begun_at = catalog.last_sequence()

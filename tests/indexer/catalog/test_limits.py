@@ -130,6 +130,9 @@ def test_names_that_no_product_has_are_forgotten(
     monkeypatch.setattr(attribute_names, "_PORTION", 1)
     assert forget_unused_names(catalog) == 300
     assert set(catalog.types()) == {"kept", "also", "given"}
+    with catalog.database.read() as sql:
+        query = "SELECT 1 FROM kept_types WHERE name LIKE 'gone%'"
+        assert sql.execute(query).fetchone() is None
     put(catalog, "few", attributes={"one": 1})
     catalog.delete("few")
     assert forget_unused_names(catalog) == 0

@@ -905,6 +905,23 @@ def test_texts_left_in_any_file_of_free_text_are_found(home: Home) -> None:
     }
 
 
+def test_names_of_attributes_that_only_it_had_go(home: Home) -> None:
+    """Earlier ones too, and from what types an undo keeps; not one that others have, and not one
+    whose type a person gave."""
+    names = {"of Anna": "x", "before Anna": 1}
+    with open_catalog(home) as catalog:
+        catalog.set_types({"given": "number"}, given=["given"])
+        catalog.patch(GONE, {"attributes": {**names, "given": 2, "common": 3}})
+        catalog.patch("shirt-15", {"attributes": {"common": 3}})
+        catalog.patch(GONE, {"attributes": {"before Anna": None}})
+    delete(home)
+    erasure.erase(home)
+    held = home.catalog_file.read_bytes()
+    assert [name for name in names if name.encode() in held] == []
+    with open_catalog(home) as catalog:
+        assert set(catalog.types()) == {"size", "given", "common"}
+
+
 def test_every_document_that_an_erasure_covers_is_sealed() -> None:
     """A new one that it would rewrite without a seal would be called damaged."""
     assert set(free_text._DOCUMENTS) <= set(DERIVED)
