@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from indexer.catalog.deletions import NAME, Deletions
 from indexer.catalog.store import Catalog
-from indexer.core.sqlite import has_table
+from indexer.core.sqlite import Connection, has_table
 
 # Up to so many cost nothing worth mentioning, and a filter may name one that comes back.
 _FEW = 200
+# Beyond so many, names whose type a person gave go too: a catalog takes a thousand more.
+_CROWDED = 9_000
 _PORTION = 2000
-# Of ``attribute_types.fixed``: a person gave the type, so it stays.
+# Of ``attribute_types.fixed``: a person gave the type.
 _GIVEN = 1
 
 
 def forget_unused_names(catalog: Catalog) -> int:
     """Forget the attributes that no product has, where a catalog has many; how many were forgotten.
 
+    Those whose type a person gave stay, unless there are so many that others soon find no room.
     Products are read in portions before anything is locked; what was written meanwhile is looked at
     inside the transaction.
     """
-    if catalog.database.read_only or len(catalog.types()) <= _FEW:
+    names = set(catalog.types())
+    if catalog.database.read_only or len(names) <= _FEW:
         return 0
-    return _forget(catalog, set(catalog.types()) - catalog.given_types())
+    crowded = len(names) > _CROWDED
+    return _forget(catalog, names if crowded else names - catalog.given_types(), given=crowded)
 
 
 def forget_erased_names(catalog: Catalog) -> int:
@@ -43,8 +48,37 @@ def forget_erased_names(catalog: Catalog) -> int:
     return _forget(catalog, mine - catalog.given_types())
 
 
-def _forget(catalog: Catalog, unused: set[str]) -> int:
-    """Forget those of these names that no product has, and what types they had before."""
+def take_types_back(catalog: Catalog, types: Mapping[str, str]) -> None:
+    """Forget those of these attributes that no product has and that still have these types; what is
+    kept of them stays, by which an undo is done again that was interrupted."""
+    unused, sequence = _unused(catalog, set(types))
+    with catalog.database.transaction() as sql:
+        unused -= _written_since(sql, sequence)
+        rows = [(name, types[name]) for name in sorted(unused)]
+        sql.executemany("DELETE FROM attribute_types WHERE name = ? AND type = ?", rows)
+
+
+def _forget(catalog: Catalog, names: set[str], *, given: bool = False) -> int:
+    """Forget those of these names that no product has, and what types they had before; ``given``:
+    also where a person gave one meanwhile."""
+    unused, sequence = _unused(catalog, names)
+    if not unused:
+        return 0
+    with catalog.database.transaction() as sql:
+        unused -= _written_since(sql, sequence)
+        if not given:
+            query = f"SELECT name FROM attribute_types WHERE fixed = {_GIVEN}"
+            unused -= {name for (name,) in sql.execute(query)}
+        rows = [(name,) for name in sorted(unused)]
+        sql.executemany("DELETE FROM attribute_types WHERE name = ?", rows)
+        if has_table(sql, "kept_types"):
+            sql.executemany("DELETE FROM kept_types WHERE name = ?", rows)
+    return len(unused)
+
+
+def _unused(catalog: Catalog, names: set[str]) -> tuple[set[str], int]:
+    """Those of these names that no product has, as of a change; products are read in portions."""
+    unused = set(names)
     sequence = catalog.last_sequence()
     after = 0
     while unused:
@@ -55,21 +89,15 @@ def _forget(catalog: Catalog, unused: set[str]) -> int:
             break
         unused -= _names(text for _, text in rows)
         after = rows[-1][0]
-    if not unused:
-        return 0
-    with catalog.database.transaction() as sql:
-        query = (
-            "SELECT attributes FROM products WHERE pid IN (SELECT pid FROM changes WHERE sequence "
-            "> ?)"
-        )
-        unused -= _names(text for (text,) in sql.execute(query, (sequence,)))
-        query = f"SELECT name FROM attribute_types WHERE fixed = {_GIVEN}"
-        unused -= {name for (name,) in sql.execute(query)}
-        rows = [(name,) for name in sorted(unused)]
-        sql.executemany("DELETE FROM attribute_types WHERE name = ?", rows)
-        if has_table(sql, "kept_types"):
-            sql.executemany("DELETE FROM kept_types WHERE name = ?", rows)
-    return len(unused)
+    return unused, sequence
+
+
+def _written_since(sql: Connection, sequence: int) -> set[str]:
+    """The names of products that were written since."""
+    query = (
+        "SELECT attributes FROM products WHERE pid IN (SELECT pid FROM changes WHERE sequence > ?)"
+    )
+    return _names(text for (text,) in sql.execute(query, (sequence,)))
 
 
 def _names(texts: Iterable[str]) -> set[str]:

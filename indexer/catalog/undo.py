@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from indexer.catalog.action_log import ActionCounts, StoredAction, begin_action, find_action
+from indexer.catalog.attribute_names import take_types_back
 from indexer.catalog.portions import writing_portion
 from indexer.catalog.records import Delete
 from indexer.catalog.store import Catalog
@@ -235,9 +236,13 @@ def _kept_types(sql: Connection, action: StoredAction) -> list[KeptType]:
 
 
 def _restore_types(catalog: Catalog, types: Iterable[KeptType], report: UndoReport) -> None:
+    types = list(types)
+    # An attribute that others use by now keeps its type, and nothing is lost by that.
+    new = {kept.name: kept.after for kept in types if kept.before is None}
+    if new:
+        take_types_back(catalog, new)
     for kept in types:
-        # An attribute that others use by now keeps its type, and nothing is lost by that.
-        if not restore_type(catalog, kept) and kept.before is not None:
+        if kept.before is not None and not restore_type(catalog, kept):
             report.skip("", f"attributes/{kept.name}", "type-changed")
 
 

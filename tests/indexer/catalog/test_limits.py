@@ -139,6 +139,21 @@ def test_names_that_no_product_has_are_forgotten(
     assert "one" in catalog.types()
 
 
+def test_names_with_given_types_leave_room_for_others(catalog: Catalog) -> None:
+    """What a refusal tells to do mends it: where there are nearly as many as a catalog takes, those
+    that no product has are forgotten whoever typed them."""
+    put(catalog, "stays", attributes={"kept": 1})
+    names = [f"fill {n}" for n in range(9_999)]
+    for part in (names[:5000], names[5000:]):
+        catalog.set_types(dict.fromkeys(part, "string"), given=part)
+    catalog.set_types({"kept": "number"}, given=["kept"])
+    with pytest.raises(BadProductError, match="catalens index gc forgets"):
+        put(catalog, "more", attributes={"another": 1})
+    assert forget_unused_names(catalog) == 9_999
+    put(catalog, "more", attributes={"another": 1})
+    assert catalog.given_types() == {"kept"}
+
+
 def test_a_name_that_is_written_meanwhile_stays(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -346,3 +346,17 @@ def test_what_ends_while_an_undo_runs_is_told(
         (name, "expired") for name in names[3:]
     }
     assert catalog.actions.get(action).undone is None
+
+
+def test_types_of_many_names_are_taken_back_in_one_write(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for one that a product has by now, and one that has another type since."""
+    names = [f"new {n}" for n in range(3000)]
+    with doing("types") as action:
+        catalog.set_types(dict.fromkeys(names, "string"), given=names)
+    catalog.set_types({"new 1": "number"}, given=["new 1"])
+    put(catalog, product("a", attributes={"new 2": "x"}))
+    monkeypatch.setattr(undo, "restore_type", None)  # of one name at a time
+    undo_action(catalog, action.name)
+    assert catalog.types() == {"new 1": "number", "new 2": "string"}
