@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -32,7 +32,7 @@ def to_plain(value: Any) -> Any:
         return to_plain(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (Sequence, Set)) and not isinstance(value, (str, bytes)):
         return [to_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)

@@ -278,17 +278,20 @@ class SkippedPhoto:
 
 
 MAX_ID = 256
+_NO_BREAK = "\u00a0\u2007\u202f"
 
 
 def bad_product_id(product_id: str) -> str | None:
     """Why this text cannot be a product id, or None if it can: printable, 1 to 256 characters, not
-    ``.`` or ``..``."""
+    ``.`` or ``..``, no no-break space at an end, where nobody sees it and an import drops it."""
     if not product_id.strip():
         return "the product id is empty"
     if product_id in (".", ".."):
         return f"the product id cannot be {product_id!r}"
     if len(product_id) > MAX_ID:
         return f"the product id has {len(product_id)} characters, more than {MAX_ID}"
+    if product_id[0] in _NO_BREAK or product_id[-1] in _NO_BREAK:
+        return f"the product id {product_id!a} has a no-break space at an end"
     # A wide or no-break space counts as printable, unlike for Python.
     if not all(
         char.isprintable() or (char.isspace() and char > "\x9f" and char not in "\u2028\u2029")

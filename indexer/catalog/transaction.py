@@ -440,5 +440,9 @@ def _listed(pairs: Iterable[tuple[str, str | None]]) -> list[list[str | None]]:
 def _with_others(
     merchant: list[tuple[str, str]], stored: Iterable[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """The merchant's tags, then the stored ones of other sources."""
+    """The merchant's tags, then the stored ones of other sources; as stored where the merchant's
+    are the same."""
+    stored = [*stored]
+    if merchant == [pair for pair in stored if pair[1] == "merchant"]:
+        return stored
     return merchant + [pair for pair in stored if pair[1] != "merchant" and pair not in merchant]

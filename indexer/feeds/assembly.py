@@ -17,6 +17,7 @@ from indexer.core.category_path import format_path
 from indexer.core.errors import BadProductError
 from indexer.feeds.attribute_steps import attribute_name
 from indexer.feeds.columns import snake_case
+from indexer.feeds.exact_cells import with_exact
 from indexer.feeds.notice import Notice
 from indexer.feeds.photo_cells import photo_requests
 from indexer.feeds.product import FeedProduct, PhotoReference
@@ -158,7 +159,7 @@ class Assembly:
         if fields.sale_price is not None:
             dates = zip(SALE_DATES, (row.sale_from, row.sale_until), strict=True)
             attributes |= {name: moment for name, moment in dates if moment is not None}
-        return FeedProduct(
+        product = FeedProduct(
             where=row.where,
             product_id=product_id,
             title=row.title or _of_languages(row.titles),
@@ -173,6 +174,17 @@ class Assembly:
             split=row.split,
             partial=self.partial,
         )
+        return self._with_exact(product, row) if row.exact else product
+
+    def _with_exact(self, product: FeedProduct, row: RowValues) -> FeedProduct:
+        """What an export wrote as JSON counts as it stands, whatever the others say."""
+        for column, value in row.exact.items():
+            try:
+                product = with_exact(product, column, value)
+            except BadProductError as error:
+                reason = f"column {column!r}: {error}; the value is left out"
+                self.notes.warn(row.where, "odd-value", reason, column, value)
+        return product
 
     def variant_text(self, row: RowValues) -> str | None:
         """What tells a variant from the others: "Red / M"."""

@@ -10,6 +10,7 @@ from indexer.catalog.attributes import (
     AttributeType,
     AttributeValue,
     are_code_lengths,
+    check,
     infer,
     is_code_name,
     is_missing,
@@ -17,6 +18,7 @@ from indexer.catalog.attributes import (
     reads_as_number,
 )
 from indexer.feeds.attribute_room import within_room
+from indexer.feeds.exact_cells import AsWritten
 from indexer.feeds.notice import Notice
 
 # A stored type gives way where more than this share of at least so many new values do not fit it.
@@ -47,6 +49,9 @@ class _Column:
     def add(self, value: Any, where: str, *, text: bool) -> None:
         self.present += 1
         self.first = self.first or where
+        if _is_empty(value):
+            self.kinds.add("list" if isinstance(value, list) else "string")
+            return
         if text and isinstance(value, str):
             cell = value.strip()
             if cell.lower() == "nan":
@@ -107,7 +112,7 @@ class AttributeTyping:
     def see(self, attributes: Mapping[str, Any], where: str) -> None:
         """Note the values of one product."""
         for name, value in attributes.items():
-            if is_missing(value):
+            if value is None or (is_missing(value) and not _is_empty(value)):
                 continue
             self._seen.setdefault(name)
             if name in self.fixed:
@@ -171,7 +176,7 @@ class AttributeTyping:
             if wanted is None:
                 continue
             try:
-                found = read(value, wanted)
+                found = check(value, wanted) if _is_exact(value) else read(value, wanted)
             except ValueError as error:
                 stored = name in self.stored and name not in self.fixed
                 source = " (the type is stored in the catalog)" if stored else ""
@@ -190,6 +195,15 @@ class AttributeTyping:
             elif found is not None:
                 held[name] = found
         return held, odd
+
+
+def _is_empty(value: Any) -> bool:
+    """An empty text or list, which a file must say expressly: a blank cell is none."""
+    return isinstance(value, str | list) and is_missing(value)
+
+
+def _is_exact(value: Any) -> bool:
+    return isinstance(value, AsWritten) or _is_empty(value)
 
 
 def _is_misfit(value: Any, wanted: AttributeType) -> bool:

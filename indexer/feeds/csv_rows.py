@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from indexer.feeds.cell_shape import CellShapes
+from indexer.feeds.exact_cells import MARK
 from indexer.feeds.notice import Notice
 from indexer.feeds.table import MOST_RECORD, LostLines, Table
 
@@ -45,6 +46,8 @@ class CsvRows:
         self._text = text
         self._delimiter = delimiter
         self._header = list(header)
+        # Its quotes are sound, whatever a text within them looks like.
+        self._is_own = MARK in self._header
         self._shapes = shapes
         self._table = table
         self._lost = lost
@@ -171,7 +174,7 @@ class CsvRows:
         width = len(self._header)
         if len(lines) > 1:
             whole = len(cells) == width and self._is_strict(lines)
-            if whole and not self._took_rows_in(lines):
+            if whole and (self._is_own or not self._took_rows_in(lines)):
                 return cells, False
             fitted = None if whole else self._without_backslashes(lines)
             if fitted is not None:

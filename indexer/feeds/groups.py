@@ -184,6 +184,7 @@ def _merge(context: GroupContext, first: RowValues, row: RowValues, product_id: 
     for name in ("availability", "stock", "variant"):
         if getattr(first, name) is None:
             setattr(first, name, getattr(row, name))
+    first.exact = {**row.exact, **first.exact}
     first.titles = {**row.titles, **first.titles}
     first.categories = {**row.categories, **first.categories}
 

@@ -11,6 +11,7 @@ from indexer.catalog.product_fields import SALE_DATES
 from indexer.feeds import attribute_steps, row_steps
 from indexer.feeds.attribute_steps import attribute_name
 from indexer.feeds.columns import ColumnIndex, FoundColumn
+from indexer.feeds.exact_cells import MARK, is_exact, quoted_name, read_exact
 from indexer.feeds.profile import AttributeRule, CategoryRule, FeedProfile, OptionRule
 from indexer.feeds.row_steps import CellStep
 from indexer.feeds.row_values import Notes, RowValues
@@ -55,6 +56,7 @@ class RowPlan:
         self._steps: list[tuple[str, CellStep]] = []
         # Whether a spreadsheet may have read the cells, so that they were made harmless.
         self._harmless = text or profile.verbatim
+        self._exact = profile.verbatim and MARK in self.header.columns
         self._own = {found.column for found in self.header.all(profile.own)}
         self._plan()
         self.photo_columns = {found.column for found in self.header.all(profile.photo_columns)}
@@ -73,6 +75,7 @@ class RowPlan:
         again, but for photos.
         """
         row = RowValues(where, values)
+        exact = self._exact
         for column, step in self._steps_of(values):
             value = values.get(column)
             if value is None or value == "":
@@ -82,7 +85,10 @@ class RowPlan:
             if self._harmless and type(value) is str and value[0] == "'":
                 value = unharmed(value)
             try:
-                step(value, row)
+                if exact and is_exact(value) and column not in self.photo_columns:
+                    row.exact[column] = read_exact(value)
+                else:
+                    step(value, row)
             except ValueError as error:
                 self.notes.warn(
                     where,
@@ -106,7 +112,7 @@ class RowPlan:
         for column in self.header.all(profile.id):
             self._mean(column.column, "product id")
         for column in self.header.all(profile.parent):
-            self._mean(column.column, "parent")
+            self._add(column.column, "parent", row_steps.nothing)
         self._plan_texts()
         self._plan_categories()
         self._plan_tags()
@@ -252,7 +258,8 @@ class RowPlan:
     def _money_column(self, column: str) -> MoneyColumn:
         found = MoneyColumn(self.profile.price.default_currency)
         for values in self.sample:
-            found.see(values.get(column))
+            if not (self._exact and is_exact(values.get(column))):
+                found.see(values.get(column))
         if found.decided:
             self.decided.append(f"column {column!r}: {found.decided}")
         return found
@@ -355,7 +362,7 @@ class RowPlan:
         meanings = self.meanings.get(column, [])
         if any(meaning in _ROW_COLUMNS for meaning in meanings):
             return
-        name = column if self.profile.mirror else column.removeprefix(ATTRIBUTE_PREFIX)
+        name = column if self.profile.mirror else quoted_name(column)
         step = attribute_steps.plain_attribute(name, self.text)
         if {"price", "sale price"}.intersection(meanings):
             self.types[column] = "number"
@@ -366,10 +373,6 @@ class RowPlan:
         elif "parent" in meanings or is_code_name(column, text=self.text):
             self.types[column] = "string"
         self._add(column, f"attribute {name}", step)
-
-
-# In an exported file: before the name of an attribute that is also a field's.
-ATTRIBUTE_PREFIX = "attribute:"
 
 
 def is_said(value: object) -> bool:

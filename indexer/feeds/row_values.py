@@ -87,6 +87,8 @@ class RowValues:
     own_photos: list[str] = field(default_factory=list)
     options: list[FoundOption] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
+    # Column -> value, of cells that an export wrote as JSON.
+    exact: dict[str, Any] = field(default_factory=dict)
 
 
 class Notes:

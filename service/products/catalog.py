@@ -257,7 +257,8 @@ class ProductCatalog:
         self, write: WriteRequest, ticket: JsonDocument | None = None
     ) -> Envelope[WriteResult]:
         timer = StageTimer()
-        written = self._writer.write_one(write, timer)
+        with doing("write", write.product_id):
+            written = self._writer.write_one(write, timer)
         self._embedder.forget([written])
         said = [*written.warnings, *self._feeds(written)] or None
         result = WriteResult(write.product_id, written.outcome, written.sequence, ticket, said)

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.feeds.import_report import Notices
+from indexer.feeds.notice import Notice
 from tools.output import log, print_result, print_table, say, stages, to_plain
 
 
@@ -40,6 +42,13 @@ def test_answers_are_plain_json() -> None:
     }
     assert found == expected
     assert json.loads(json.dumps(found)) == expected
+
+
+def test_any_sequence_is_a_list() -> None:
+    """Such as the notices of an import, which are no list of Python's."""
+    notices = Notices([Notice("a.csv:2", "is odd", "odd")])
+    assert to_plain({"skipped": notices}) == {"skipped": [to_plain(notices[0])]}
+    assert json.loads(json.dumps(to_plain([notices, range(2), "ab"])))[1:] == [[0, 1], "ab"]
 
 
 def test_answer_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

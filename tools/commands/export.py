@@ -143,15 +143,28 @@ def _write(
     """Rows from the catalog, without the shop's own file."""
     from indexer.feeds.export.catalog_rows import CatalogRows
     from indexer.feeds.export.feed_writer import write_feed
+    from indexer.feeds.table import MOST_COLUMNS
 
     rows = CatalogRows(engine.home, engine.catalog, proposals.find, options)
     if profile == "google":
         count = write_feed(out, rows.google_columns(), rows.google_rows())
     else:
-        count = write_feed(
-            out, rows.native_columns(), rows.native_rows(), spreadsheet=profile == "csv"
-        )
-    return {"rows": count, "changed_cells": {}, "undo": None, "undo_rows": 0}
+        # Native values are read as they are, cells as text.
+        is_text = out.suffix.lower() != ".jsonl"
+        native = rows.native_rows(text=is_text)
+        columns = rows.native_columns()
+        count = write_feed(out, columns, native, spreadsheet=is_text)
+        if is_text and len(columns) > MOST_COLUMNS:
+            log(
+                f"note: the file has {len(columns):,} columns, an import takes {MOST_COLUMNS:,} "
+                "at most: use --profile jsonl"
+            )
+    for product_id in rows.lost[:5]:
+        log(f"note: product {product_id!a}: an import of this file would read it otherwise")
+    if len(rows.lost) > 5:
+        log(f"note: so it would {len(rows.lost) - 5:,} more")
+    lost = {"read_otherwise": rows.lost} if profile != "google" else {}
+    return {"rows": count, "changed_cells": {}, "undo": None, "undo_rows": 0, **lost}
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from indexer.catalog.records import PhotoRow, Product, photo_file
 from indexer.catalog.store import Catalog
 from indexer.core.category_path import format_path
 from indexer.core.home import Home
+from indexer.feeds.exact_cells import MARK
+from indexer.feeds.export.exact_rows import ExactRows, attribute_columns
 from indexer.feeds.export.proposal import (
     ALT_LANGUAGES,
     ExportOptions,
@@ -19,12 +21,8 @@ from indexer.feeds.export.proposal import (
     Proposal,
     missing_tags,
 )
-from indexer.feeds.row_plan import ATTRIBUTE_PREFIX
 
 _PORTION = 500
-# Columns that say something else than an attribute of that name would.
-_NATIVE = frozenset({"catalens_export"})
-_LOCAL = ("title_", "category_", "price_", "sale_price_", "proposed_")
 _GOOGLE = (
     "id",
     "title",
@@ -41,8 +39,6 @@ _GOOGLE = (
     "product_type",
     "tags",
 )
-# Column by which an import knows such a file.
-MARK = "catalens_export"
 # Google takes one photo and up to ten further ones.
 _MORE_PHOTOS = 10
 
@@ -71,22 +67,29 @@ class CatalogRows:
         self._options = options
         self._types = catalog.types()
         self._with_addresses = with_addresses
+        # Ids of products that an import of the native rows would read otherwise.
+        self.lost: list[str] = []
 
     # --- native
 
     def native_columns(self) -> list[str]:
         """The columns of ``native_rows``."""
-        return [
-            *("product_id", "image", "title", "category", "tags"),
-            *FIELD_TYPES,
-            *self._local_columns(),
-            *map(_attribute_column, self._types),
-            *self._proposed_columns(),
-            MARK,
-        ]
+        first, last = self._other_columns()
+        return [*first, *attribute_columns(self._types, [*first, *last]).values(), *last]
 
-    def native_rows(self) -> Iterator[dict[str, Any]]:
-        """One row a photo; only the first of a product says more than its id."""
+    def _other_columns(self) -> tuple[list[str], list[str]]:
+        """The columns before those of attributes, and behind them."""
+        first = ["product_id", "image", "title", "category", "tags", *FIELD_TYPES]
+        return [*first, *self._local_columns()], [*self._proposed_columns(), MARK]
+
+    def native_rows(self, *, text: bool = True) -> Iterator[dict[str, Any]]:
+        """One row a photo; only the first of a product says more than its id. ``text``: for a
+        table, where lists are joined."""
+        first, last = self._other_columns()
+        others = [*first, *last]
+        names = attribute_columns(self._types, others)
+        exact = ExactRows([*others, *names.values()], names, self._types, text=text)
+        self.lost = exact.lost
         for product, photos in self._products():
             proposal = self._find(product.product_id)
             proposed = {} if proposal is None else self._proposed(product, proposal)
@@ -100,9 +103,11 @@ class CatalogRows:
             }
             row |= {name: getattr(product.fields, name) for name in FIELD_TYPES}
             row |= _local_values(product.fields)
-            row |= {_attribute_column(name): value for name, value in product.attributes.items()}
+            row |= {names[name]: value for name, value in product.attributes.items()}
+            row = exact.exact(product, row)
             for number, photo in enumerate(photos):
                 image = self._source(product, photo)
+                exact.check(product.product_id, image)
                 if number == 0:
                     yield {**row, "image": image, **proposed, MARK: 1}
                 else:
@@ -240,12 +245,6 @@ class CatalogRows:
         if photo.path:
             return photo.path
         return str(Path(photo_file(self._home.photos, photo.content_hash)))
-
-
-def _attribute_column(name: str) -> str:
-    """The column of an attribute; one that is called like a field is told apart."""
-    apart = name in FIELD_TYPES or name in _NATIVE or name.startswith(_LOCAL)
-    return f"{ATTRIBUTE_PREFIX}{name}" if apart else name
 
 
 def _local_values(fields: ProductFields) -> dict[str, Any]:

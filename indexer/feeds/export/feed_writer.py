@@ -74,19 +74,20 @@ def _write_table(
     writer.writerow(map(harmless, columns) if spreadsheet else columns)
     count = 0
     for row in rows:
-        cells = [_cell(row.get(column)) for column in columns]
+        cells = [cell_text(row.get(column)) for column in columns]
         writer.writerow(map(harmless, cells) if spreadsheet else cells)
         count += 1
     return count
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a cell of a table; the parts of a list are joined by bars."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "|".join(map(_cell, value))
+        return "|".join(map(cell_text, value))
     if isinstance(value, dict):
         return orjson.dumps(value).decode()
     return str(value)

@@ -161,7 +161,11 @@ class MoneyColumn:
         if self._ambiguous is None:
             return None
         shown = _shown(self._ambiguous)
-        amount = self.parse(self._ambiguous).amount
+        try:
+            amount = self.parse(self._ambiguous).amount
+        except ValueError:
+            # Said of its own row.
+            return None
         if self.mark is None:
             return f"{shown} is read as {amount:g}: three digits behind a single mark are thousands"
         name = "point" if self.mark == "." else "comma"

@@ -231,6 +231,28 @@ def test_a_bad_product_is_refused_whole(
     assert catalog.types() == {"price": "number"}
 
 
+def test_the_same_tags_of_the_merchant_change_nothing(catalog: Catalog) -> None:
+    """Nor the order of all, which a feed does not know."""
+    put(catalog, product(tags=(Tag("best", "curated"), Tag("red", "merchant"))))
+    put(catalog, product(tags=(Tag("red", "merchant"),)))
+    assert catalog.get("p").tags == (Tag("best", "curated"), Tag("red", "merchant"))
+    assert catalog.get("p").sequence == 1
+
+
+def test_an_id_that_is_refused_now_is_read_and_deleted(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release took no-break spaces at its ends."""
+    with monkeypatch.context() as patched:
+        patched.setattr("indexer.catalog.product_checks.bad_product_id", lambda _: None)
+        put(catalog, product(product_id="x\u00a0"))
+    with pytest.raises(BadProductError, match="no-break space"):
+        put(catalog, product(product_id="y\u00a0"))
+    catalog.patch("x\u00a0", {"title": "Changed"})
+    assert catalog.get("x\u00a0").title == "Changed"
+    assert catalog.delete("x\u00a0").outcome == "deleted"
+
+
 def test_unknown_things_are_named(catalog: Catalog) -> None:
     """Unknown ids, photos and fields are errors of their own kind."""
     put(catalog, product())

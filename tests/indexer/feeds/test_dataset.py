@@ -444,10 +444,11 @@ def test_printable_ids_are_taken(good: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", " ", ".", "..", "x" * 257, "a\nb", "a\x00", "\ud800", "a\u2028b"]
+    "bad",
+    ["", " ", ".", "..", "x" * 257, "a\nb", "a\x00", "\ud800", "a\u2028b", "a\u00a0", "\u202fa"],
 )
 def test_other_ids_are_refused(bad: str) -> None:
-    """Empty, dots, control characters, too long."""
+    """Empty, dots, control characters, too long, a no-break space at an end."""
     assert bad_product_id(bad) is not None
 
 

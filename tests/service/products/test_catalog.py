@@ -332,3 +332,10 @@ def test_a_thumbnail_of_a_photo_that_is_erased_while_it_is_made_stays_nowhere(
     digest = own.products.get("ring-blue").content.images[0].hash
     assert own_web.get(f"/v1/images/{digest}?w=160").status_code == 404
     assert list(own.home.thumbnails.rglob(f"{digest}*")) == []
+
+
+def test_a_single_write_is_noted_with_its_product(own: Engine) -> None:
+    """Else nobody could tell before an undo which product a write was of."""
+    own.products.patch("ring-tan", {"title": "changed"})
+    (write, *_) = own.actions.list(limit=1, writes=True).content.actions
+    assert (write.kind, write.note) == ("write", "ring-tan")
