@@ -157,7 +157,7 @@ def written_aside(path: Path, *, flush: bool = True, private: bool = False) -> I
         replace_file(aside, path, flush=flush)
     except BaseException as error:
         aside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)  # a write that finds no room names no file
         raise
     finally:
