@@ -20,6 +20,7 @@ FAILED: dict[str, Any] = {
     "stage": None,
     "done": 0,
     "total": 0,
+    "number": 7,
 }
 FRAME = {"request_id": "r", "model_version": None, "index_version": None, "timings_ms": {}}
 

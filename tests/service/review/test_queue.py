@@ -148,7 +148,8 @@ def test_free_text_about_an_erased_product_goes(own_home: Path) -> None:
             reviews.add_feedback([{**entry, "added": ["like ring-blue"], "pid": pid + 1}])
         engine.products.delete("ring-blue")
     done = erase(Home(own_home))
-    assert done.texts == 5
+    # Five of the reviews and feedback, and the note of the deletion, which names the product.
+    assert done.texts == 6
     with Engine(Settings(home=own_home), watch=False) as engine:
         shown = engine.reviews.get(own).content
         assert shown.decided["reason"] == ""
