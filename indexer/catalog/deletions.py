@@ -163,7 +163,7 @@ class DeletionWriter:
         had, and set its tombstone."""
         salted = self._salted()
         marks = [salted.mark("id", product_id)]
-        marks += [salted.mark("text", text) for text in texts if text]
+        marks += [salted.mark("text", text) for text in texts]
         marks += [salted.mark(NAME, name) for name in names]
         values = (pid, orjson.dumps([tuple(mark) for mark in marks]).decode())
         self._sql.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?)", values)
@@ -353,11 +353,13 @@ def erasable_texts(sql: Connection, pid: int) -> list[str]:
         return []
     content = StoredRow.of(row).content
     tags = [row[0] for row in sql.execute("SELECT tag FROM tags WHERE pid = ?", (pid,))]
-    found = dict.fromkeys([*product_texts(content, tags), *kept_texts(sql, pid).texts])
-    return list(filter(None, found))
+    return list(product_texts(content, tags, kept_texts(sql, pid).texts))
 
 
-def product_texts(content: StoredContent, tags: Iterable[str]) -> Iterator[str]:
-    """The texts of a product that may name it elsewhere, each once."""
+def product_texts(
+    content: StoredContent, tags: Iterable[str], earlier: Iterable[str]
+) -> Iterator[str]:
+    """The texts of a product that may name it elsewhere, those that it had ``earlier`` too, each
+    once."""
     stored = [*sorted(texts_in(content.attributes)), *sorted(texts_in(content.fields))]
-    yield from dict.fromkeys(filter(None, [content.title, *tags, *stored]))
+    yield from dict.fromkeys(filter(None, [content.title, *tags, *stored, *earlier]))

@@ -149,7 +149,7 @@ class Transaction:
         if self._has_orders:
             forget_orders(self._sql, pid)
         kept = self.journal.erase(pid)
-        texts = dict.fromkeys([*product_texts(stored.content, tags), *kept.texts])
+        texts = product_texts(stored.content, tags, kept.texts)
         names = dict.fromkeys([*load(stored.content.attributes), *kept.names])
         orphaned = self._photos.set(pid, [], [])
         self._deletions.record(pid, product_id, texts, names, version)
