@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from indexer.core.atomic_files import read_sealed_json, write_sealed_json
+from indexer.core.atomic_files import file_stamp, read_sealed_json, write_sealed_json
 from indexer.core.home import Home
+from indexer.core.stamped_cache import StampedCache
 
 # How far ahead of what a home has seen the clock may be: a home may lie still for so long.
 MOST_JUMP_S = 7 * 86_400.0
@@ -42,15 +43,22 @@ class _Noted:
 
     @classmethod
     def read(cls, folder: Path) -> _Noted:
+        path = folder / CLOCK_FILE
+        known = _KNOWN.get(path)
+        if known is not None:
+            return known
+        stamp = file_stamp(path)
         try:
-            times = read_sealed_json(folder / CLOCK_FILE)
+            times = read_sealed_json(path)
             boot = str(times.get("boot", ""))
             names = ("ahead_at", "ahead_for_s", "uptime")
             ahead_at, ahead_for_s, uptime = (float(times.get(name, 0.0)) for name in names)
-            return cls(float(times["seen"]), ahead_at, ahead_for_s, boot, uptime)
+            found = cls(float(times["seen"]), ahead_at, ahead_for_s, boot, uptime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             # Damaged, which ``verify`` tells, or lost: as before the first.
             return cls()
+        _KNOWN.put(path, stamp, found)
+        return found
 
     def ran_ahead_s(self, now: float) -> float:
         """How long the clock has run on while it was ahead; 0 where it jumped since."""
@@ -62,6 +70,10 @@ class _Noted:
             return self.ahead_for_s + ran if abs(advanced - ran) <= MOST_BEHIND_S else 0.0
         # The machine started anew: how long it was off nobody knows, and that counts for nothing.
         return self.ahead_for_s if -MOST_BEHIND_S <= advanced <= MOST_JUMP_S else 0.0
+
+
+# Each write of a home asks for its clock.
+_KNOWN: StampedCache[_Noted] = StampedCache(16, 65_536)
 
 
 def clock_fault(home: Home, *, known: float = 0.0) -> str | None:
